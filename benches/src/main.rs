@@ -1,0 +1,2 @@
+//! Speed and memory beside our peers.
+fn main() {}

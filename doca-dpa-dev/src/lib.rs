@@ -1,0 +1,1 @@
+//! What a kernel author sees: threads, views, events, collectives, logging

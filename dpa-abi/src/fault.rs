@@ -1,0 +1,138 @@
+//! What a kernel can do wrong, and what an event operation can answer it.
+
+use core::fmt;
+
+/// What a kernel wants to do with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rights {
+    /// Loads only.
+    Read,
+    /// Loads and stores.
+    ReadWrite,
+}
+
+/// What went wrong in a kernel. Each of these makes its process fatal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// The kernel panicked.
+    Panic,
+    /// An access or a bind outside of what is allocated, or of memory that was freed.
+    OutOfRange {
+        /// First byte asked for.
+        addr: u64,
+        /// Bytes asked for.
+        len: u64,
+    },
+    /// An index outside of a bound view.
+    OutOfBounds {
+        /// The index asked for.
+        index: u64,
+        /// The length of the view, in elements.
+        len: u64,
+    },
+    /// An address that is not a multiple of its type's alignment.
+    Unaligned {
+        /// The address.
+        addr: u64,
+        /// The alignment it needs, in bytes.
+        align: u32,
+    },
+    /// A store to memory that may only be read.
+    NotWritable {
+        /// The address.
+        addr: u64,
+    },
+    /// A handle that refers to nothing (any more).
+    StaleHandle {
+        /// The handle's bits.
+        bits: u64,
+    },
+    /// An event was used from a side it is not configured for.
+    EventSide(EventError),
+    /// The kernel ran longer than the limit without a safe point.
+    RunTimeExceeded {
+        /// The limit, in milliseconds.
+        limit_ms: u64,
+    },
+    /// The kernel's stack overflowed.
+    StackOverflow {
+        /// The size of the stack, in bytes.
+        size: u64,
+    },
+    /// The kernel ended itself with an error code.
+    User {
+        /// Its code.
+        code: u64,
+    },
+    /// Every started thread waits for events that only the device can update.
+    Deadlock,
+    /// A memory access the model's own checks did not foresee (signal and address of the native machine).
+    Native {
+        /// The signal's number.
+        signal: i32,
+    },
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Panic => f.write_str("panic"),
+            Self::OutOfRange { addr, len } => {
+                write!(f, "access out of range: {len} bytes at {addr:#x} are not allocated")
+            }
+            Self::OutOfBounds { index, len } => {
+                write!(f, "index out of bounds: the view has {len} elements but the index is {index}")
+            }
+            Self::Unaligned { addr, align } => {
+                write!(f, "unaligned access: {addr:#x} is not a multiple of {align}")
+            }
+            Self::NotWritable { addr } => write!(f, "store to read-only memory at {addr:#x}"),
+            Self::StaleHandle { bits } => write!(f, "stale handle {bits:#x}"),
+            Self::EventSide(error) => write!(f, "sync event: {error}"),
+            Self::RunTimeExceeded { limit_ms } => {
+                write!(f, "ran longer than {limit_ms} ms without a safe point")
+            }
+            Self::StackOverflow { size } => write!(f, "stack overflow ({size} bytes)"),
+            Self::User { code } => write!(f, "ended with error code {code}"),
+            Self::Deadlock => f.write_str("deadlock: every started thread waits for the device itself"),
+            Self::Native { signal } => write!(f, "native memory fault (signal {signal})"),
+        }
+    }
+}
+
+/// Why an event operation in a kernel did not do what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventError {
+    /// The event is closed; its last value stays readable.
+    Closed {
+        /// The value when it was closed.
+        last: u64,
+    },
+    /// The device is not a publisher of this event.
+    NotPublisher,
+    /// The device is not a subscriber of this event.
+    NotSubscriber,
+    /// The handle refers to no event of this process.
+    Stale,
+    /// The wait's timeout passed.
+    TimedOut {
+        /// The value then.
+        value: u64,
+    },
+}
+
+impl fmt::Display for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Closed { last } => write!(f, "closed (last value {last})"),
+            Self::NotPublisher => f.write_str("the device is not among its publishers"),
+            Self::NotSubscriber => f.write_str("the device is not among its subscribers"),
+            Self::Stale => f.write_str("no such event in this process"),
+            Self::TimedOut { value } => write!(f, "timed out at value {value}"),
+        }
+    }
+}
+
+impl core::error::Error for EventError {}

@@ -1,0 +1,1 @@
+//! The attribute macros of kernels: dpa_kernel, dpa_rpc, and the derives Pod and Arg

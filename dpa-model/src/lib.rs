@@ -1,0 +1,1 @@
+//! The software device: units, scheduler, heap, drivers

@@ -1,0 +1,1 @@
+//! The kernels of the examples, no_std

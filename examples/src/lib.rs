@@ -1,0 +1,1 @@
+//! Host programs: hello, pipeline, fan-out

@@ -1,0 +1,1 @@
+//! Device side of the low layer: thread context, device port, views, fences

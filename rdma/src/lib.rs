@@ -1,0 +1,1 @@
+//! A software RDMA NIC: regions, queue pairs and RoCE v2 as state machines, and the sockets under them

@@ -1,0 +1,1 @@
+//! The 64-bit sync event: conditions, waiters, host waits, gates
