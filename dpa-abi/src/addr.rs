@@ -27,7 +27,10 @@ impl<T> DevAddr<T> {
 
     /// An address from its number. Nothing is checked here: a bad one is a fault where it is bound.
     pub const fn from_raw(raw: u64) -> Self {
-        Self { raw, of: PhantomData }
+        Self {
+            raw,
+            of: PhantomData,
+        }
     }
 
     /// The number.

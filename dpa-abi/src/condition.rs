@@ -35,7 +35,11 @@ pub struct Condition {
 
 impl Condition {
     const fn new(op: Op, operand: u64) -> Self {
-        Self { op, operand, mask: u64::MAX }
+        Self {
+            op,
+            operand,
+            mask: u64::MAX,
+        }
     }
 
     /// The value is greater than `v`. Never true for `v == u64::MAX`.

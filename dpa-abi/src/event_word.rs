@@ -35,13 +35,19 @@ impl EventWord {
     /// A word with this value that nobody waits on.
     #[cfg(not(dpa_loom))]
     pub const fn new(value: u64) -> Self {
-        Self { value: AtomicU64::new(value), low: AtomicU64::new(Self::NOBODY) }
+        Self {
+            value: AtomicU64::new(value),
+            low: AtomicU64::new(Self::NOBODY),
+        }
     }
 
     /// A word with this value that nobody waits on.
     #[cfg(dpa_loom)]
     pub fn new(value: u64) -> Self {
-        Self { value: AtomicU64::new(value), low: AtomicU64::new(Self::NOBODY) }
+        Self {
+            value: AtomicU64::new(value),
+            low: AtomicU64::new(Self::NOBODY),
+        }
     }
 
     /// The value now; happens after every update it includes.

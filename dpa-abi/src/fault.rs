@@ -79,13 +79,22 @@ impl fmt::Display for FaultKind {
         match *self {
             Self::Panic => f.write_str("panic"),
             Self::OutOfRange { addr, len } => {
-                write!(f, "access out of range: {len} bytes at {addr:#x} are not allocated")
+                write!(
+                    f,
+                    "access out of range: {len} bytes at {addr:#x} are not allocated"
+                )
             }
             Self::OutOfBounds { index, len } => {
-                write!(f, "index out of bounds: the view has {len} elements but the index is {index}")
+                write!(
+                    f,
+                    "index out of bounds: the view has {len} elements but the index is {index}"
+                )
             }
             Self::Unaligned { addr, align } => {
-                write!(f, "unaligned access: {addr:#x} is not a multiple of {align}")
+                write!(
+                    f,
+                    "unaligned access: {addr:#x} is not a multiple of {align}"
+                )
             }
             Self::NotWritable { addr } => write!(f, "store to read-only memory at {addr:#x}"),
             Self::StaleHandle { bits } => write!(f, "stale handle {bits:#x}"),
@@ -95,7 +104,9 @@ impl fmt::Display for FaultKind {
             }
             Self::StackOverflow { size } => write!(f, "stack overflow ({size} bytes)"),
             Self::User { code } => write!(f, "ended with error code {code}"),
-            Self::Deadlock => f.write_str("deadlock: every started thread waits for the device itself"),
+            Self::Deadlock => {
+                f.write_str("deadlock: every started thread waits for the device itself")
+            }
             Self::Native { signal } => write!(f, "native memory fault (signal {signal})"),
         }
     }

@@ -11,7 +11,10 @@ pub struct Handle {
 
 impl Handle {
     /// The handle that refers to nothing.
-    pub const NULL: Self = Self { index: 0, generation: 0 };
+    pub const NULL: Self = Self {
+        index: 0,
+        generation: 0,
+    };
 
     /// As 64 bits: the generation above the index.
     pub const fn to_bits(self) -> u64 {
@@ -20,7 +23,10 @@ impl Handle {
 
     /// From 64 bits. Any bits make a handle; whether it refers to anything is checked where it is used.
     pub const fn from_bits(bits: u64) -> Self {
-        Self { index: bits as u32, generation: (bits >> 32) as u32 }
+        Self {
+            index: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
     }
 }
 

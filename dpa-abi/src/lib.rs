@@ -7,7 +7,10 @@
 //! the device's RISC-V cores.
 
 #![no_std]
-#![cfg_attr(dpa_loom, allow(clippy::new_without_default, reason = "loom's atomics are not const"))]
+#![cfg_attr(
+    dpa_loom,
+    allow(clippy::new_without_default, reason = "loom's atomics are not const")
+)]
 
 pub mod access;
 pub mod addr;

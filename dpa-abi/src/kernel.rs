@@ -1,0 +1,116 @@
+//! Entries of kernels and calls.
+
+use crate::arg::{IntoArgs, KernelArgs};
+use crate::pod::Pod;
+use crate::port::UnitRef;
+
+/// What a device needs to know to run a kernel. Made by `#[dpa_kernel]`, one `static` per kernel.
+#[derive(Debug)]
+pub struct KernelEntry {
+    /// The function's name.
+    pub name: &'static str,
+    /// The source file it stands in.
+    pub file: &'static str,
+    /// The line it starts at.
+    pub line: u32,
+    /// Bytes of its packed arguments.
+    pub arg_bytes: usize,
+    /// Whether a thread of it may go on on another worker after a device call. It may where no thread-bound value can
+    /// live across one, that is where the standard library is not linked into the kernel's crate.
+    pub movable: fn() -> bool,
+    /// Unpacks the arguments, binds them and runs the kernel once, as one thread.
+    pub run: fn(UnitRef<'_>, args: &[u8]),
+}
+
+/// What a device needs to know to run a call. Made by `#[dpa_rpc]`.
+#[derive(Debug)]
+pub struct RpcEntry {
+    /// Name, place, arguments; its `run` is never used.
+    pub name: &'static str,
+    /// The source file it stands in.
+    pub file: &'static str,
+    /// The line it starts at.
+    pub line: u32,
+    /// Bytes of its packed arguments.
+    pub arg_bytes: usize,
+    /// As for kernels.
+    pub movable: fn() -> bool,
+    /// Runs the call and returns its result as 64 bits.
+    pub run: fn(UnitRef<'_>, args: &[u8]) -> u64,
+}
+
+/// A kernel that can be launched: a value of the type that `#[dpa_kernel]` makes of a function.
+///
+/// # Safety
+/// Where [`KernelEntry::movable`] says so, no value that is bound to an OS thread may live across a device call of the
+/// kernel, for the thread may go on on another one. `#[dpa_kernel]` takes care of it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a kernel",
+    note = "write #[dpa_kernel] above the function"
+)]
+pub unsafe trait Kernel: Copy + Send + 'static {
+    /// Its arguments.
+    type Args: KernelArgs;
+    /// The state a launch of it begins in: [`Complete`](crate::arg) for kernels without arguments.
+    type Given: ArgsState;
+
+    /// Its entry.
+    fn entry(self) -> &'static KernelEntry;
+}
+
+/// A function that can be called on the device: a value of the type that `#[dpa_rpc]` makes of a function.
+///
+/// # Safety
+/// As for [`Kernel`].
+#[doc(alias = "__dpa_rpc__")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be called on the device",
+    note = "write #[dpa_rpc] above the function"
+)]
+pub unsafe trait Rpc: Copy + Send + 'static {
+    /// Its arguments.
+    type Args: KernelArgs;
+    /// What it returns: a plain value of at most eight bytes.
+    type Output: Pod;
+
+    /// Its entry.
+    fn entry(self) -> &'static RpcEntry;
+}
+
+/// Whether a launch has its arguments.
+pub trait ArgsState: private::Sealed {}
+
+/// The launch still needs `.args(..)`.
+#[derive(Debug)]
+pub enum NeedsArgs {}
+/// The launch has its arguments.
+#[derive(Debug)]
+pub enum HasArgs {}
+
+impl ArgsState for NeedsArgs {}
+impl ArgsState for HasArgs {}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for super::NeedsArgs {}
+    impl Sealed for super::HasArgs {}
+}
+
+/// The packed arguments a host value makes for a kernel's arguments.
+pub type WireOf<A> = <A as KernelArgs>::Wire;
+/// What is kept alive for a host value that makes a kernel's arguments.
+pub type KeptOf<I, A> = <I as IntoArgs<A>>::Kept;
+
+/// A call's result as the 64 bits that travel.
+pub fn result_to_bits<T: Pod>(value: T) -> u64 {
+    const { assert!(T::SIZE <= 8, "a call returns at most 8 bytes") };
+    let mut bytes = [0u8; 8];
+    value.store(&mut crate::pod::Bytes(&mut bytes[..]), 0);
+    u64::from_le_bytes(bytes)
+}
+
+/// A call's result from the 64 bits that travelled.
+pub fn result_from_bits<T: Pod>(bits: u64) -> T {
+    const { assert!(T::SIZE <= 8, "a call returns at most 8 bytes") };
+    T::load(&crate::pod::Bytes(bits.to_le_bytes()), 0)
+}
