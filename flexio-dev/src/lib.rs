@@ -1,1 +1,22 @@
-//! Device side of the low layer: thread context, device port, views, fences
+//! Device side of the low layer: the thread context, bound views of device memory, sync events, fences, counters and
+//! fixed-point arithmetic.
+//!
+//! A kernel author usually writes against `doca-dpa-dev`, which stands on this crate. Everything here is `no_std`,
+//! without allocation, and reaches the device only through the port of `dpa-abi`.
+//!
+//! A *device call* is any function here but the loads and stores of views. Every device call is a safe point: the
+//! thread may be switched there, or stopped by unwinding its stack.
+
+#![no_std]
+#![cfg_attr(not(test), forbid(unsafe_code))]
+
+pub mod context;
+pub mod event;
+pub mod fence;
+pub mod math;
+pub mod view;
+
+pub use context::{BindArg, ThreadContext};
+pub use dpa_abi::port::{Collective, Counter, LogLevel, Ops, ReduceOp, Space};
+pub use event::DevEvent;
+pub use view::{AtomicSlice, DevSlice, DevSliceMut, SliceWire};

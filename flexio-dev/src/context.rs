@@ -1,0 +1,200 @@
+//! The thread context: what a kernel's thread holds to reach its device.
+
+use core::cell::Cell;
+use core::panic::Location;
+
+use dpa_abi::port::{Collective, Counter, LogLevel, ReduceOp};
+use dpa_abi::{DevAddr, FaultKind, KernelArg, Pod, Rights, UnitRef};
+
+use crate::view::{AtomicSlice, DevSlice, DevSliceMut};
+use dpa_abi::access::AtomicNumber;
+
+/// Atomic, volatile and event reads between two safe points.
+pub const READS_PER_SAFE_POINT: u32 = 1024;
+
+/// The context of one thread of a kernel. Having one proves that the thread is started and running.
+///
+/// It is neither `Send` nor `Sync` and cannot outlive the thread.
+#[doc(alias = "flexio_dev_get_thread_ctx")]
+#[derive(Debug)]
+pub struct ThreadContext<'t> {
+    unit: UnitRef<'t>,
+    reads: Cell<u32>,
+}
+
+impl<'t> ThreadContext<'t> {
+    /// The context of the thread that runs on `unit`. Called by the code that `#[dpa_kernel]` makes.
+    #[inline]
+    pub fn new(unit: UnitRef<'t>) -> Self {
+        Self {
+            unit,
+            reads: Cell::new(READS_PER_SAFE_POINT),
+        }
+    }
+
+    /// The number of this thread in its launch, from 0.
+    #[doc(alias = "doca_dpa_dev_thread_rank")]
+    #[inline]
+    pub fn rank(&self) -> u32 {
+        self.unit.rank()
+    }
+
+    /// How many threads the launch has.
+    #[doc(alias = "doca_dpa_dev_num_threads")]
+    #[inline]
+    pub fn threads(&self) -> u32 {
+        self.unit.threads()
+    }
+
+    /// The port of this thread's unit, for the modules of this crate.
+    #[inline]
+    pub(crate) fn unit(&self) -> UnitRef<'t> {
+        self.unit
+    }
+
+    /// Binds `len` elements at `addr` to a checked view for loads.
+    ///
+    /// # Errors
+    /// Unaligned, out of range, freed, or without rights. A kernel that cannot go on hands the error to
+    /// [`ThreadContext::fault`].
+    pub fn bind<T: Pod>(&self, addr: DevAddr<T>, len: usize) -> Result<DevSlice<'_, T>, FaultKind> {
+        DevSlice::bind(self, addr, len)
+    }
+
+    /// Binds `len` elements at `addr` to a checked view for loads and stores.
+    ///
+    /// # Errors
+    /// As [`ThreadContext::bind`].
+    pub fn bind_mut<T: Pod>(
+        &self,
+        addr: DevAddr<T>,
+        len: usize,
+    ) -> Result<DevSliceMut<'_, T>, FaultKind> {
+        DevSliceMut::bind(self, addr, len)
+    }
+
+    /// Binds `len` numbers at `addr` to a checked view for atomic access.
+    ///
+    /// # Errors
+    /// As [`ThreadContext::bind`].
+    pub fn bind_atomic<T: AtomicNumber>(
+        &self,
+        addr: DevAddr<T>,
+        len: usize,
+    ) -> Result<AtomicSlice<'_, T>, FaultKind> {
+        AtomicSlice::bind(self, addr, len)
+    }
+
+    /// Makes the process fatal with this cause, and ends the thread by unwinding its stack.
+    #[track_caller]
+    pub fn fault(&self, kind: FaultKind) -> ! {
+        self.fault_at(kind, Location::caller())
+    }
+
+    pub(crate) fn fault_at(&self, kind: FaultKind, at: &'static Location<'static>) -> ! {
+        self.unit.fault(kind, at)
+    }
+
+    /// Ends the process with an error code of the kernel's own.
+    #[doc(alias = "flexio_dev_error")]
+    #[track_caller]
+    pub fn error(&self, code: u64) -> ! {
+        self.fault(FaultKind::User { code })
+    }
+
+    /// Lets other threads run if some can: what a loop that neither waits nor reads atomically should call.
+    #[inline]
+    pub fn safe_point(&self) {
+        self.unit.safe_point();
+    }
+
+    /// Goes to the end of the line of threads that can run.
+    #[doc(alias = "doca_dpa_dev_yield")]
+    pub fn yield_now(&self) {
+        self.unit.yield_now();
+    }
+
+    /// Counts a read by which a loop could be polling; every [`READS_PER_SAFE_POINT`]th is a safe point.
+    #[inline]
+    pub(crate) fn polled(&self) {
+        let left = self.reads.get() - 1;
+        self.reads.set(left);
+        if left == 0 {
+            self.out_of_reads();
+        }
+    }
+
+    #[cold]
+    fn out_of_reads(&self) {
+        self.reads.set(READS_PER_SAFE_POINT);
+        self.unit.safe_point();
+    }
+
+    /// Waits until all threads of the launch are here. What any of them did before happens before what any does after.
+    #[inline]
+    pub fn barrier(&self) {
+        self.unit.collective(Collective::Barrier);
+    }
+
+    /// Everyone gets the value of the thread of rank `root`; waits for all, like [`ThreadContext::barrier`].
+    ///
+    /// A `root` that is no rank of this launch is a fault.
+    #[track_caller]
+    pub fn broadcast(&self, root: u32, value: u64) -> u64 {
+        if root >= self.threads() {
+            self.fault(FaultKind::OutOfBounds {
+                index: root.into(),
+                len: self.threads().into(),
+            });
+        }
+        self.unit.collective(Collective::Broadcast { root, value })
+    }
+
+    /// Everyone gets the combination of the values of all; waits for all, like [`ThreadContext::barrier`].
+    pub fn reduce(&self, op: ReduceOp, value: u64) -> u64 {
+        self.unit.collective(Collective::Reduce { op, value })
+    }
+
+    /// Hands a formatted message to the host.
+    pub fn log_str(&self, level: LogLevel, message: &str, at: &'static Location<'static>) {
+        self.unit.log(level, message, at);
+    }
+
+    /// Cycles of this unit.
+    #[doc(alias = "__dpa_thread_cycles")]
+    pub fn cycles(&self) -> u64 {
+        self.unit.counter(Counter::Cycles)
+    }
+
+    /// Nanoseconds since the device was opened; virtual under the seeded driver.
+    #[doc(alias = "__dpa_thread_time")]
+    pub fn time(&self) -> u64 {
+        self.unit.counter(Counter::Time)
+    }
+
+    /// Instructions retired by this unit; the native model estimates them from its cycles.
+    #[doc(alias = "__dpa_thread_inst_ret")]
+    pub fn instructions_retired(&self) -> u64 {
+        self.unit.counter(Counter::Retired)
+    }
+}
+
+/// A kernel's argument that is bound to the thread when the kernel starts.
+pub trait BindArg<'t>: KernelArg + Sized {
+    /// Makes the argument of its wire form.
+    ///
+    /// # Errors
+    /// What a bad address or handle is answered with; the launch trampoline makes a fault of it.
+    fn bind_arg(wire: Self::Wire, thread: &'t ThreadContext<'t>) -> Result<Self, FaultKind>;
+}
+
+impl<'t, T: Pod> BindArg<'t> for T {
+    #[inline]
+    fn bind_arg(wire: T, _: &'t ThreadContext<'t>) -> Result<T, FaultKind> {
+        Ok(wire)
+    }
+}
+
+pub(crate) const fn rights_for_stores() -> Rights {
+    Rights::ReadWrite
+}

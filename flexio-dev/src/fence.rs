@@ -1,0 +1,61 @@
+//! Fences and cache control, with the names of `dpaintrin.h`.
+//!
+//! Memory rules of the device: threads of a process see each other's heap accesses coherently but weakly ordered; the
+//! NIC's writes are seen by threads, but a thread's writes are seen by the NIC only after a writeback; host memory
+//! through a window is cached until invalidated. The library's own operations fence for their user; these functions
+//! are for code that shares memory by hand.
+
+use dpa_abi::port::{Ops, Space};
+
+use crate::context::ThreadContext;
+
+impl ThreadContext<'_> {
+    /// Orders this thread's earlier accesses `pred` to `space` before its later accesses `succ` to it.
+    #[doc(alias = "__dpa_thread_fence")]
+    #[inline]
+    pub fn fence(&self, space: Space, pred: Ops, succ: Ops) {
+        self.unit().fence(space, pred, succ);
+    }
+
+    /// Orders accesses to device memory as the NIC sees it.
+    #[doc(alias = "__dpa_thread_memory_fence")]
+    pub fn memory_fence(&self, pred: Ops, succ: Ops) {
+        self.fence(Space::Memory, pred, succ);
+    }
+
+    /// Orders accesses to the outbox: before it, everything written to queues; behind it, the doorbell.
+    #[doc(alias = "__dpa_thread_outbox_fence")]
+    pub fn outbox_fence(&self, pred: Ops, succ: Ops) {
+        self.fence(Space::Mmio, pred, succ);
+    }
+
+    /// Orders accesses through windows.
+    #[doc(alias = "__dpa_thread_window_fence")]
+    pub fn window_fence(&self, pred: Ops, succ: Ops) {
+        self.fence(Space::Mmio, pred, succ);
+    }
+
+    /// Orders everything before everything.
+    #[doc(alias = "__dpa_thread_system_fence")]
+    pub fn system_fence(&self) {
+        self.fence(Space::System, Ops::Rw, Ops::Rw);
+    }
+
+    /// Drops what is cached of windows, so that the next read goes to host memory.
+    #[doc(alias = "__dpa_thread_window_read_inv")]
+    pub fn window_read_inv(&self) {
+        self.fence(Space::Mmio, Ops::R, Ops::R);
+    }
+
+    /// Writes back what was stored through windows, so that the host sees it.
+    #[doc(alias = "__dpa_thread_window_writeback")]
+    pub fn window_writeback(&self) {
+        self.fence(Space::Mmio, Ops::W, Ops::W);
+    }
+
+    /// Writes back what was stored to device memory, so that the NIC sees it.
+    #[doc(alias = "__dpa_thread_memory_writeback")]
+    pub fn memory_writeback(&self) {
+        self.fence(Space::Memory, Ops::W, Ops::W);
+    }
+}
