@@ -1,0 +1,331 @@
+//! The event: the word, and behind a short lock those who wait for it.
+//!
+//! Rules:
+//!
+//! 1. `word.low` is written under the lock, and only lowered or raised to what [`Table::low`] says; once the event
+//!    is closed it is [`EventWord::ALWAYS`] for good.
+//! 2. **Register**: under the lock, insert, publish `low`, then read the value. If the condition holds for it, the
+//!    waiter is taken out again and never waited. Reading before publishing would lose an update between the two.
+//! 3. **Update**: read-modify-write, then read `low`. If the produced value reaches it: under the lock, take out
+//!    whose condition holds *for the value this update produced*, whatever the word says by now. Open and wake
+//!    them after the lock is released.
+//! 4. **Close**: under the lock, set `closed`, publish `low = ALWAYS`, then read the last value. An update that
+//!    did not see `ALWAYS` is part of the last value and succeeds; every other enters the wake path, finds the
+//!    event closed and fails. What such updates do to the word, nobody sees: after `closed`, `get` answers with
+//!    the last value.
+
+use alloc::boxed::Box;
+
+use crate::mutant;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
+use crate::table::{Table, Woken, WokenList};
+use crate::{
+    CloseReason, Closed, Condition, EventWord, Gate, NoGate, Registered, Update, WaiterId,
+};
+
+/// A 64-bit counter with waiters. `G` is what a registration opens.
+///
+/// Any thread may call any method at any time. An event on which nobody has waited yet owns no memory beside
+/// itself; after the most waiters it ever had, waiting allocates nothing.
+#[doc(alias = "doca_sync_event")]
+#[derive(Debug)]
+pub struct Event<G: Gate = NoGate> {
+    word: EventWord,
+    closed: AtomicBool,
+    table: Mutex<Option<Box<Table<G>>>>,
+}
+
+/// An update that may have satisfied someone: [`Event::finish_update`] is still to be called.
+#[derive(Debug)]
+#[must_use = "without finish_update those whom this update satisfies wait on"]
+pub struct Reached {
+    previous: u64,
+    value: u64,
+}
+
+impl Reached {
+    /// The value before the update.
+    pub fn previous(&self) -> u64 {
+        self.previous
+    }
+
+    /// The value the update produced.
+    pub fn value(&self) -> u64 {
+        self.value
+    }
+}
+
+impl<G: Gate> Event<G> {
+    /// An open event with this value.
+    pub fn new(initial: u64) -> Self {
+        Self {
+            word: EventWord::new(initial),
+            closed: AtomicBool::new(false),
+            table: Mutex::new(None),
+        }
+    }
+
+    /// The value now; after a close, the last value. Happens after every update it includes.
+    #[doc(alias = "doca_sync_event_get")]
+    #[inline]
+    pub fn get(&self) -> u64 {
+        let value = self.word.get();
+        self.frozen().map_or(value, |closed| closed.last)
+    }
+
+    /// How the event was closed, if it was.
+    #[inline]
+    pub fn closed(&self) -> Option<Closed> {
+        if !self.closed.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.table.lock().as_ref().and_then(|table| table.closed)
+    }
+
+    /// Stores `v` and returns the previous value. Opens the gates whose conditions hold for `v`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Event::update`].
+    #[doc(alias = "doca_sync_event_update_set")]
+    #[inline]
+    pub fn set(&self, v: u64) -> Result<u64, Closed> {
+        self.update(Update::Set(v))
+    }
+
+    /// Adds `n`, wrapping, and returns the previous value. Opens the gates whose conditions hold for the sum.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Event::update`].
+    #[doc(alias = "doca_sync_event_update_add")]
+    #[inline]
+    pub fn add(&self, n: u64) -> Result<u64, Closed> {
+        self.update(Update::Add(n))
+    }
+
+    /// Updates the value and returns the previous one. Wakes the tasks, and opens by [`Gate::open`] the gates,
+    /// whose conditions hold for the value it produced, in order of registration, on this thread.
+    ///
+    /// # Errors
+    ///
+    /// The event is closed. An update that overlaps the close may be answered so although the last value includes
+    /// it; one that is answered `Ok` is included.
+    #[inline]
+    pub fn update(&self, update: Update) -> Result<u64, Closed> {
+        self.update_with(update, |gate, value| gate.open(Ok(value)))
+    }
+
+    /// As [`Event::update`], but gives the gates, with the value that opened them, to `open`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Event::update`].
+    #[inline]
+    pub fn update_with(&self, update: Update, open: impl FnMut(G, u64)) -> Result<u64, Closed> {
+        match self.try_update_fast(update) {
+            Ok(previous) => Ok(previous),
+            Err(reached) => self.finish_update(reached, open),
+        }
+    }
+
+    /// The first half of an update: one read-modify-write and one load. It takes no lock and calls nothing, so it
+    /// may run on a small stack.
+    ///
+    /// # Errors
+    ///
+    /// [`Reached`]: the value reaches someone's threshold, or the event is closed. The update is done, but
+    /// [`Event::finish_update`] must follow.
+    #[inline]
+    pub fn try_update_fast(&self, update: Update) -> Result<u64, Reached> {
+        let previous = self.word.update(update);
+        let value = update.apply(previous);
+        if self.word.reached(value) {
+            Err(Reached { previous, value })
+        } else {
+            Ok(previous)
+        }
+    }
+
+    /// The second half of an update: takes out whom it satisfies, wakes the tasks and gives the gates to `open`,
+    /// in order of registration, after the lock is released.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Event::update`].
+    pub fn finish_update(
+        &self,
+        reached: Reached,
+        mut open: impl FnMut(G, u64),
+    ) -> Result<u64, Closed> {
+        let Reached { previous, value } = reached;
+        for (_, woken) in self.take_met(value)? {
+            match woken {
+                Woken::Gate(gate) => open(gate, value),
+                Woken::Task(waker) => waker.wake(),
+            }
+        }
+        Ok(previous)
+    }
+
+    /// Registers a gate that is opened once when `condition` is met.
+    ///
+    /// `make` makes the gate, and is told the identity by which it can be cancelled: under the event's lock, before
+    /// any update can open it, so it must not use the event. If the gate never waits, the identity is
+    /// [`WaiterId::NOBODY`] or already stale. A condition that holds for the value now (or for the last value of a
+    /// closed event) is answered with [`Registered::Holds`] and the gate.
+    pub fn register(
+        &self,
+        condition: Condition,
+        make: impl FnOnce(WaiterId) -> G,
+    ) -> Registered<G> {
+        if let Some(value) = self.holds_now(condition) {
+            return Registered::Holds(make(WaiterId::NOBODY), value);
+        }
+        let mut guard = self.table.lock();
+        let table = guard.get_or_insert_default();
+        match self.closed_for(table, condition) {
+            Some(Ok(value)) => return Registered::Holds(make(WaiterId::NOBODY), value),
+            Some(Err(closed)) => return Registered::Closed(make(WaiterId::NOBODY), closed),
+            None => {}
+        }
+        let id = table.insert_gate(condition, make);
+        if let Some(value) = self.publish_and_check(table, condition)
+            && let Some(gate) = table.gates.remove(id)
+        {
+            self.publish(table);
+            return Registered::Holds(gate, value);
+        }
+        Registered::Waiting(id)
+    }
+
+    /// Takes back a gate that still waits. `None`: it was opened, is being opened, or was cancelled before.
+    pub fn cancel(&self, id: WaiterId) -> Option<G> {
+        let mut guard = self.table.lock();
+        let table = guard.as_deref_mut()?;
+        let gate = table.gates.remove(id)?;
+        self.publish(table);
+        Some(gate)
+    }
+
+    /// Closes the event; false if it was closed before. Every waiter resolves with [`Closed`], in order of
+    /// registration, on this thread; the value stays readable.
+    pub fn close(&self, reason: CloseReason) -> bool {
+        self.close_with(reason, |gate, closed| gate.open(Err(closed)))
+    }
+
+    /// As [`Event::close`], but gives the gates to `f`. For a gate, an update that overlaps the close counts as one
+    /// after it: `closed.last` may satisfy the gate's condition.
+    pub fn close_with(&self, reason: CloseReason, mut f: impl FnMut(G, Closed)) -> bool {
+        let Some((closed, list)) = self.take_all(reason) else {
+            return false;
+        };
+        for (_, woken) in list {
+            match woken {
+                Woken::Gate(gate) => f(gate, closed),
+                Woken::Task(waker) => waker.wake(),
+            }
+        }
+        true
+    }
+
+    /// How many gates and tasks wait.
+    pub fn waiters(&self) -> usize {
+        self.table.lock().as_ref().map_or(0, |table| table.len())
+    }
+
+    /// The first look of a registration, which publishes nothing.
+    pub(crate) fn holds_now(&self, condition: Condition) -> Option<u64> {
+        let value = self.get();
+        condition.holds(value).then_some(value)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Box<Table<G>>>> {
+        self.table.lock()
+    }
+
+    /// How a registration ends if the event is closed.
+    pub(crate) fn closed_for(
+        &self,
+        table: &Table<G>,
+        condition: Condition,
+    ) -> Option<Result<u64, Closed>> {
+        let closed = table.closed.filter(|_| !mutant::REGISTER_AFTER_CLOSE)?;
+        Some(if condition.holds(closed.last) {
+            Ok(closed.last)
+        } else {
+            Err(closed)
+        })
+    }
+
+    /// Publishes a new waiter, then takes its decisive look at the value (rule 2).
+    pub(crate) fn publish_and_check(&self, table: &Table<G>, condition: Condition) -> Option<u64> {
+        let early = mutant::LOW_AFTER_CHECK.then(|| self.word.get());
+        self.publish(table);
+        if mutant::NO_RECHECK {
+            return None;
+        }
+        let value = early.unwrap_or_else(|| self.word.get());
+        condition.holds(value).then_some(value)
+    }
+
+    /// Publishes the table's `low` (rule 1).
+    pub(crate) fn publish(&self, table: &Table<G>) {
+        let low = table.low();
+        if table.closed.is_none() && low != self.word.low() {
+            self.word.publish_low(low);
+        }
+    }
+
+    /// Those whom an update that produced `value` satisfies (rule 3).
+    fn take_met(&self, value: u64) -> Result<WokenList<G>, Closed> {
+        let mut guard = self.table.lock();
+        let Some(table) = guard.as_deref_mut() else {
+            return Ok(WokenList::new());
+        };
+        if let Some(closed) = table.closed {
+            return Err(closed);
+        }
+        let value = if mutant::EVAL_CURRENT_VALUE {
+            self.word.get()
+        } else {
+            value
+        };
+        let list = table.take_met(value);
+        if mutant::LOW_UNLOCKED {
+            let low = table.low();
+            drop(guard);
+            self.word.publish_low(low);
+        } else {
+            self.publish(table);
+        }
+        Ok(list)
+    }
+
+    /// Closes (rule 4); `None` if that was done before.
+    fn take_all(&self, reason: CloseReason) -> Option<(Closed, WokenList<G>)> {
+        let mut guard = self.table.lock();
+        let table = guard.get_or_insert_default();
+        if table.closed.is_some() {
+            return None;
+        }
+        let early = mutant::LAST_BEFORE_LOW.then(|| self.word.get());
+        self.closed.store(true, Ordering::SeqCst);
+        if !mutant::CLOSE_WITHOUT_LOW {
+            self.word.publish_low(EventWord::ALWAYS);
+        }
+        let last = early.unwrap_or_else(|| self.word.get());
+        let closed = Closed { last, reason };
+        Some((closed, table.close(closed)))
+    }
+
+    #[inline]
+    fn frozen(&self) -> Option<Closed> {
+        if mutant::CLOSE_NOT_FROZEN {
+            None
+        } else {
+            self.closed()
+        }
+    }
+}

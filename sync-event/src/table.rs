@@ -1,0 +1,100 @@
+//! What stands behind an event's lock: gates, tasks, and how the event was closed.
+
+use core::task::Waker;
+
+use smallvec::SmallVec;
+
+use crate::mutant;
+use crate::tasks::Tasks;
+use crate::waiters::Waiters;
+use crate::{Closed, Condition, WaiterId};
+
+/// Everyone who waits for one event, gates and tasks in one order of registration.
+#[derive(Debug)]
+pub(crate) struct Table<G> {
+    pub(crate) gates: Waiters<G>,
+    pub(crate) tasks: Tasks,
+    pub(crate) closed: Option<Closed>,
+    next_seq: u64,
+}
+
+/// Someone whose wait is over.
+#[derive(Debug)]
+pub(crate) enum Woken<G> {
+    Gate(G),
+    Task(Waker),
+}
+
+/// Those whose waits are over, in order of registration. To be opened and woken after the lock is released.
+pub(crate) type WokenList<G> = SmallVec<[(u64, Woken<G>); 4]>;
+
+impl<G> Default for Table<G> {
+    fn default() -> Self {
+        Self {
+            gates: Waiters::new(),
+            tasks: Tasks::new(),
+            closed: None,
+            next_seq: 0,
+        }
+    }
+}
+
+impl<G> Table<G> {
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.gates.len() + self.tasks.len()
+    }
+
+    /// The least value an update must produce to be looked at.
+    pub(crate) fn low(&self) -> u64 {
+        self.gates.low().min(self.tasks.low())
+    }
+
+    pub(crate) fn insert_gate(
+        &mut self,
+        condition: Condition,
+        make: impl FnOnce(WaiterId) -> G,
+    ) -> WaiterId {
+        let seq = self.take_seq();
+        self.gates.insert(condition, seq, make)
+    }
+
+    pub(crate) fn take_seq(&mut self) -> u64 {
+        self.next_seq += 1;
+        self.next_seq
+    }
+
+    /// Ends the waits that `value` satisfies.
+    pub(crate) fn take_met(&mut self, value: u64) -> WokenList<G> {
+        let mut list = WokenList::new();
+        self.gates
+            .take_met(value, |seq, gate| list.push((seq, Woken::Gate(gate))));
+        self.tasks
+            .take_met(value, |seq, waker| list.push((seq, Woken::Task(waker))));
+        sort(&mut list);
+        list
+    }
+
+    /// Ends all waits. A task whose condition holds for the last value is satisfied; a gate counts the update
+    /// that would have opened it, and has not yet returned, as one after the close.
+    pub(crate) fn close(&mut self, closed: Closed) -> WokenList<G> {
+        self.closed = Some(closed);
+        let mut list = WokenList::new();
+        for (seq, gate) in core::mem::take(&mut self.gates).into_all() {
+            list.push((seq, Woken::Gate(gate)));
+        }
+        if !mutant::CLOSE_KEEPS_TASKS {
+            let mut woken = |seq, waker| list.push((seq, Woken::Task(waker)));
+            self.tasks.take_met(closed.last, &mut woken);
+            self.tasks.take_all(Err(closed), &mut woken);
+        }
+        sort(&mut list);
+        list
+    }
+}
+
+fn sort<G>(list: &mut WokenList<G>) {
+    if !list.is_sorted_by_key(|&(seq, _)| seq) {
+        list.sort_unstable_by_key(|&(seq, _)| seq);
+    }
+}

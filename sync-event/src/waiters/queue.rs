@@ -1,0 +1,141 @@
+//! Thresholds that were registered in order: a double-ended queue with gaps.
+//!
+//! Rules:
+//!
+//! 1. Thresholds do not descend from front to back. Neither end is a gap.
+//! 2. A cancelled entry becomes a gap. A run of gaps knows its length at both of its ends, so that neighbours
+//!    merge and the front steps over a run of any length at once.
+//! 3. A position is a wrapping counter that does not change while other entries come and go, except by
+//!    [`Queue::compact`], which runs when gaps outnumber entries: amortised, one step per cancellation.
+
+use alloc::collections::VecDeque;
+
+use super::slab::NUMBERS;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    threshold: u64,
+    /// The slot of the waiter, or [`GAP`].
+    slot: u32,
+    /// Of a gap at an end of a run: the length of the run.
+    run: u32,
+}
+
+const GAP: u32 = u32::MAX;
+/// Positions wrap here.
+const POSITIONS: u32 = NUMBERS;
+/// So few gaps are never worth a compaction.
+const FEW: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    entries: VecDeque<Entry>,
+    /// The position of the front.
+    front: u32,
+    gaps: usize,
+}
+
+impl Queue {
+    pub(super) const fn new() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            front: 0,
+            gaps: 0,
+        }
+    }
+
+    /// The least threshold.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.entries.front().map(|e| e.threshold)
+    }
+
+    /// Whether a waiter with this threshold can stand at one of the ends.
+    pub(super) fn continues_with(&self, threshold: u64) -> bool {
+        let full = self.entries.len() >= POSITIONS as usize / 2;
+        !full && (self.follows_back(threshold) || self.first().is_some_and(|f| threshold <= f))
+    }
+
+    /// Adds a waiter for which [`Queue::continues_with`] is true and returns its position.
+    pub(super) fn push(&mut self, threshold: u64, slot: u32) -> u32 {
+        let entry = Entry {
+            threshold,
+            slot,
+            run: 0,
+        };
+        if self.follows_back(threshold) {
+            self.entries.push_back(entry);
+            self.position(self.entries.len() - 1)
+        } else {
+            self.entries.push_front(entry);
+            self.front = self.front.wrapping_sub(1) % POSITIONS;
+            self.front
+        }
+    }
+
+    /// Takes out the front if `value` reaches its threshold.
+    pub(super) fn pop_reached(&mut self, value: u64) -> Option<u32> {
+        let first = self.entries.front().filter(|e| e.threshold <= value)?.slot;
+        self.drop_front(1);
+        self.trim();
+        Some(first)
+    }
+
+    /// Makes a gap at this position.
+    pub(super) fn remove(&mut self, position: u32) {
+        let at = (position.wrapping_sub(self.front) % POSITIONS) as usize;
+        let before = at.checked_sub(1).map_or(0, |i| self.run(i));
+        let after = self.run(at + 1);
+        self.entries[at].slot = GAP;
+        self.gaps += 1;
+        let run = before + 1 + after;
+        self.entries[at - before].run = run as u32;
+        self.entries[at + after].run = run as u32;
+        self.trim();
+    }
+
+    /// Closes the gaps if they outnumber the entries; `moved` hears of each entry's slot and new position.
+    pub(super) fn compact(&mut self, mut moved: impl FnMut(u32, u32)) {
+        if self.gaps <= FEW || self.gaps <= self.entries.len() - self.gaps {
+            return;
+        }
+        self.entries.retain(|e| e.slot != GAP);
+        self.gaps = 0;
+        for (i, entry) in self.entries.iter().enumerate() {
+            moved(entry.slot, self.position(i));
+        }
+    }
+
+    fn follows_back(&self, threshold: u64) -> bool {
+        self.entries.back().is_none_or(|b| threshold >= b.threshold)
+    }
+
+    fn position(&self, at: usize) -> u32 {
+        self.front.wrapping_add(at as u32) % POSITIONS
+    }
+
+    /// The length of the run of gaps that has one of its ends here.
+    fn run(&self, at: usize) -> usize {
+        match self.entries.get(at) {
+            Some(e) if e.slot == GAP => e.run as usize,
+            _ => 0,
+        }
+    }
+
+    fn drop_front(&mut self, n: usize) {
+        self.entries.drain(..n);
+        self.front = self.position(n);
+    }
+
+    /// Restores rule 1.
+    fn trim(&mut self) {
+        let leading = self.run(0);
+        self.drop_front(leading);
+        let trailing = self
+            .entries
+            .len()
+            .checked_sub(1)
+            .map_or(0, |last| self.run(last));
+        self.entries.truncate(self.entries.len() - trailing);
+        self.gaps -= leading + trailing;
+    }
+}

@@ -1,0 +1,124 @@
+//! The waiter state machine beside a list that is searched from end to end.
+
+use proptest::prelude::*;
+use sync_event::waiters::Waiters;
+use sync_event::{Condition, EventWord, WaiterId};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(Condition),
+    Take(u64),
+    Remove(usize),
+    Compact(u64),
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    let operand = prop_oneof![8 => 0..40u64, 1 => Just(u64::MAX)];
+    let mask = prop_oneof![6 => Just(u64::MAX), 1 => Just(7u64), 1 => 0..40u64];
+    (0..6u8, operand, mask).prop_map(|(op, v, mask)| {
+        let plain = match op {
+            0 | 1 => Condition::ge(v),
+            2 | 3 => Condition::gt(v),
+            4 => Condition::eq(v),
+            _ => Condition::ne(v),
+        };
+        plain.masked(mask)
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => condition().prop_map(Step::Insert),
+        2 => (0..40u64).prop_map(Step::Take),
+        4 => any::<usize>().prop_map(Step::Remove),
+        1 => (0..40u64).prop_map(Step::Compact),
+    ]
+}
+
+/// Both sides; the model is a list in order of registration.
+#[derive(Default)]
+struct Pair {
+    ours: Waiters<u64>,
+    model: Vec<(u64, Condition, WaiterId)>,
+    gone: Vec<WaiterId>,
+    seq: u64,
+}
+
+impl Pair {
+    fn insert(&mut self, condition: Condition) {
+        self.seq += 1;
+        let id = self.ours.insert(condition, self.seq, |_| self.seq);
+        self.model.push((self.seq, condition, id));
+    }
+
+    fn take(&mut self, value: u64) {
+        let mut ours = Vec::new();
+        self.ours.take_met(value, |seq, what| {
+            assert_eq!(seq, what);
+            ours.push(seq);
+        });
+        ours.sort_unstable();
+        let (met, left) = self.model.drain(..).partition(|(_, c, _)| c.holds(value));
+        self.model = left;
+        let met: Vec<_> = met;
+        assert_eq!(ours, met.iter().map(|w| w.0).collect::<Vec<_>>());
+        self.gone.extend(met.iter().map(|w| w.2));
+    }
+
+    fn remove(&mut self, at: usize) {
+        if self.model.is_empty() {
+            return;
+        }
+        let (seq, _, id) = self.model.remove(at % self.model.len());
+        assert_eq!(self.ours.remove(id), Some(seq));
+        self.gone.push(id);
+    }
+
+    fn check(&mut self) {
+        assert_eq!(self.ours.len(), self.model.len());
+        assert_eq!(self.ours.low(), low(&self.model));
+        for &id in &self.gone {
+            assert_eq!(self.ours.remove(id), None, "a stale identity names someone");
+        }
+        for &(seq, _, id) in &self.model {
+            assert_eq!(self.ours.get_mut(id).copied(), Some(seq));
+        }
+    }
+}
+
+fn low(model: &[(u64, Condition, WaiterId)]) -> u64 {
+    let lows = model.iter().map(|(_, c, _)| match c.threshold() {
+        Some(least) if c.mask() == u64::MAX => least,
+        None if *c == Condition::gt(c.operand()).masked(c.mask()) => EventWord::NOBODY,
+        _ => EventWord::ALWAYS,
+    });
+    lows.min().unwrap_or(EventWord::NOBODY)
+}
+
+fn cases() -> u32 {
+    std::env::var("DPA_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn waiters_equal_a_searched_list(steps in prop::collection::vec(step(), 0..120)) {
+        let mut pair = Pair::default();
+        for step in steps {
+            match step {
+                Step::Insert(condition) => pair.insert(condition),
+                Step::Take(value) => pair.take(value),
+                Step::Remove(at) => pair.remove(at),
+                // A run of ascending thresholds, half of which leave again from the middle.
+                Step::Compact(from) => {
+                    (0..90).for_each(|i| pair.insert(Condition::ge(from + i)));
+                    (0..60).for_each(|i| pair.remove(pair.model.len() / 2 + i % 3));
+                }
+            }
+            pair.check();
+        }
+        let rest: usize = pair.ours.into_all().count();
+        prop_assert_eq!(rest, pair.model.len());
+    }
+}
