@@ -2,10 +2,12 @@
 //!
 //! Rules:
 //!
-//! 1. `word.low` is written under the lock, and only lowered or raised to what [`Table::low`] says; once the event
-//!    is closed it is [`EventWord::ALWAYS`] for good.
-//! 2. **Register**: under the lock, insert, publish `low`, then read the value. If the condition holds for it, the
-//!    waiter is taken out again and never waited. Reading before publishing would lose an update between the two.
+//! 1. `word.low` is written under the lock and is never above [`Table::low`]; once the event is closed it is
+//!    [`EventWord::ALWAYS`] for good. Whoever leaves the table does not raise it: the first update that reaches it
+//!    and finds nobody does. So an event that is waited for again and again writes `low` rarely.
+//! 2. **Register**: under the lock, insert, lower `low` if it is above the new threshold, then read the value. If
+//!    the condition holds for it, the waiter is taken out again and never waited. Reading before publishing would
+//!    lose an update between the two.
 //! 3. **Update**: read-modify-write, then read `low`. If the produced value reaches it: under the lock, take out
 //!    whose condition holds *for the value this update produced*, whatever the word says by now. Open and wake
 //!    them after the lock is released.
@@ -16,9 +18,9 @@
 
 use alloc::boxed::Box;
 
+use crate::lock::{Guard, Lock};
 use crate::mutant;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, MutexGuard};
 use crate::table::{Table, Woken, WokenList};
 use crate::{
     CloseReason, Closed, Condition, EventWord, Gate, NoGate, Registered, Update, WaiterId,
@@ -33,7 +35,7 @@ use crate::{
 pub struct Event<G: Gate = NoGate> {
     word: EventWord,
     closed: AtomicBool,
-    table: Mutex<Option<Box<Table<G>>>>,
+    table: Lock<Option<Box<Table<G>>>>,
 }
 
 /// An update that may have satisfied someone: [`Event::finish_update`] is still to be called.
@@ -62,7 +64,7 @@ impl<G: Gate> Event<G> {
         Self {
             word: EventWord::new(initial),
             closed: AtomicBool::new(false),
-            table: Mutex::new(None),
+            table: Lock::new(None),
         }
     }
 
@@ -160,7 +162,9 @@ impl<G: Gate> Event<G> {
         mut open: impl FnMut(G, u64),
     ) -> Result<u64, Closed> {
         let Reached { previous, value } = reached;
-        for (_, woken) in self.take_met(value)? {
+        let mut list = WokenList::new();
+        self.take_met(value, &mut list)?;
+        for (_, woken) in list.drain(..) {
             match woken {
                 Woken::Gate(gate) => open(gate, value),
                 Woken::Task(waker) => waker.wake(),
@@ -194,7 +198,6 @@ impl<G: Gate> Event<G> {
         if let Some(value) = self.publish_and_check(table, condition)
             && let Some(gate) = table.gates.remove(id)
         {
-            self.publish(table);
             return Registered::Holds(gate, value);
         }
         Registered::Waiting(id)
@@ -203,10 +206,7 @@ impl<G: Gate> Event<G> {
     /// Takes back a gate that still waits. `None`: it was opened, is being opened, or was cancelled before.
     pub fn cancel(&self, id: WaiterId) -> Option<G> {
         let mut guard = self.table.lock();
-        let table = guard.as_deref_mut()?;
-        let gate = table.gates.remove(id)?;
-        self.publish(table);
-        Some(gate)
+        guard.as_deref_mut()?.gates.remove(id)
     }
 
     /// Closes the event; false if it was closed before. Every waiter resolves with [`Closed`], in order of
@@ -241,7 +241,7 @@ impl<G: Gate> Event<G> {
         condition.holds(value).then_some(value)
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Box<Table<G>>>> {
+    pub(crate) fn lock(&self) -> Guard<'_, Option<Box<Table<G>>>> {
         self.table.lock()
     }
 
@@ -262,7 +262,10 @@ impl<G: Gate> Event<G> {
     /// Publishes a new waiter, then takes its decisive look at the value (rule 2).
     pub(crate) fn publish_and_check(&self, table: &Table<G>, condition: Condition) -> Option<u64> {
         let early = mutant::LOW_AFTER_CHECK.then(|| self.word.get());
-        self.publish(table);
+        let low = table.low();
+        if low < self.word.low() {
+            self.word.publish_low(low);
+        }
         if mutant::NO_RECHECK {
             return None;
         }
@@ -270,19 +273,11 @@ impl<G: Gate> Event<G> {
         condition.holds(value).then_some(value)
     }
 
-    /// Publishes the table's `low` (rule 1).
-    pub(crate) fn publish(&self, table: &Table<G>) {
-        let low = table.low();
-        if table.closed.is_none() && low != self.word.low() {
-            self.word.publish_low(low);
-        }
-    }
-
-    /// Those whom an update that produced `value` satisfies (rule 3).
-    fn take_met(&self, value: u64) -> Result<WokenList<G>, Closed> {
+    /// Moves those whom an update that produced `value` satisfies into `list` (rule 3).
+    fn take_met(&self, value: u64, list: &mut WokenList<G>) -> Result<(), Closed> {
         let mut guard = self.table.lock();
         let Some(table) = guard.as_deref_mut() else {
-            return Ok(WokenList::new());
+            return Ok(());
         };
         if let Some(closed) = table.closed {
             return Err(closed);
@@ -292,15 +287,21 @@ impl<G: Gate> Event<G> {
         } else {
             value
         };
-        let list = table.take_met(value);
-        if mutant::LOW_UNLOCKED {
-            let low = table.low();
-            drop(guard);
-            self.word.publish_low(low);
-        } else {
-            self.publish(table);
+        table.take_met(value, list);
+        if list.is_empty() {
+            self.raise(table.low(), guard);
         }
-        Ok(list)
+        Ok(())
+    }
+
+    /// Raises `low` to what it should be (rule 1).
+    fn raise(&self, low: u64, guard: Guard<'_, Option<Box<Table<G>>>>) {
+        if mutant::LOW_UNLOCKED {
+            drop(guard);
+        }
+        if low != self.word.low() {
+            self.word.publish_low(low);
+        }
     }
 
     /// Closes (rule 4); `None` if that was done before.

@@ -32,4 +32,6 @@ mutants! {
     REGISTER_AFTER_CLOSE = "event_register_after_close";
     /// Closing forgets the tasks that wait.
     CLOSE_KEEPS_TASKS = "event_close_keeps_tasks";
+    /// The lock does not pass on what its holder wrote.
+    UNLOCK_RELAXED = "event_unlock_relaxed";
 }

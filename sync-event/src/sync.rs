@@ -17,6 +17,33 @@ pub mod thread {
     pub use std::thread::{JoinHandle, Thread, current, park, park_timeout, spawn, yield_now};
 }
 
+/// A cell whose accesses loom checks.
+pub(crate) mod cell {
+    #[cfg(dpa_loom)]
+    pub(crate) use dpa_abi::sync::loom::cell::UnsafeCell;
+
+    /// The standard cell with loom's calls.
+    #[cfg(not(dpa_loom))]
+    pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+    #[cfg(not(dpa_loom))]
+    impl<T> UnsafeCell<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(core::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+
 #[cfg(dpa_loom)]
 pub use checked::{Condvar, Mutex, MutexGuard, WaitTimeoutResult};
 #[cfg(dpa_loom)]

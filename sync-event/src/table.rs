@@ -64,15 +64,18 @@ impl<G> Table<G> {
         self.next_seq
     }
 
-    /// Ends the waits that `value` satisfies.
-    pub(crate) fn take_met(&mut self, value: u64) -> WokenList<G> {
-        let mut list = WokenList::new();
-        self.gates
-            .take_met(value, |seq, gate| list.push((seq, Woken::Gate(gate))));
-        self.tasks
-            .take_met(value, |seq, waker| list.push((seq, Woken::Task(waker))));
-        sort(&mut list);
-        list
+    /// Ends the waits that `value` satisfies, and adds them to the empty `list`.
+    #[inline]
+    pub(crate) fn take_met(&mut self, value: u64, list: &mut WokenList<G>) {
+        if !self.gates.is_empty() {
+            self.gates
+                .take_met(value, |seq, gate| list.push((seq, Woken::Gate(gate))));
+        }
+        if self.tasks.len() != 0 {
+            self.tasks
+                .take_met(value, |seq, waker| list.push((seq, Woken::Task(waker))));
+        }
+        sort(list);
     }
 
     /// Ends all waits. A task whose condition holds for the last value is satisfied; a gate counts the update
@@ -94,7 +97,7 @@ impl<G> Table<G> {
 }
 
 fn sort<G>(list: &mut WokenList<G>) {
-    if !list.is_sorted_by_key(|&(seq, _)| seq) {
+    if list.len() > 1 && !list.is_sorted_by_key(|&(seq, _)| seq) {
         list.sort_unstable_by_key(|&(seq, _)| seq);
     }
 }

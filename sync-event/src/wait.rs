@@ -129,7 +129,7 @@ impl<G: Gate> sealed::Waits for Event<G> {
         let mut guard = self.lock();
         let table = guard.get_or_insert_default();
         if let Some(outcome) = self.closed_for(table, condition) {
-            _unused = Err(waker);
+            _unused = Err(Some(waker));
             return Ok(outcome);
         }
         let seq = table.take_seq();
@@ -138,7 +138,6 @@ impl<G: Gate> sealed::Waits for Event<G> {
             return Err(task);
         };
         _unused = table.tasks.remove(task);
-        self.publish(table);
         Ok(Ok(value))
     }
 
@@ -158,9 +157,7 @@ impl<G: Gate> sealed::Waits for Event<G> {
 
     fn unlink(&self, task: TaskId) -> Option<Outcome> {
         let mut guard = self.lock();
-        let table = guard.get_or_insert_default();
-        let removed = table.tasks.remove(task);
-        self.publish(table);
+        let removed = guard.get_or_insert_default().tasks.remove(task);
         drop(guard);
         removed.ok().filter(|_| !mutant::CANCEL_NO_CHECK)
     }

@@ -9,15 +9,14 @@
 //! 3. `eq` and `ne`, and all conditions under a mask, stand in ordered sets, one group of sets per mask. A group
 //!    whose last waiter left is given to the next new mask.
 //! 4. [`Waiters::low`] is the least threshold of rule 2, and [`EventWord::ALWAYS`] while rule 3 has anyone.
-//! 5. A waiter carries the sequence number it was registered with; who takes waiters out sorts by it.
+//! 5. A waiter that is settled is over, but keeps its slot until it is removed.
+//! 6. A waiter carries the sequence number it was registered with; who takes waiters out sorts by it.
 //!
 //! Growth happens at registration and compaction at cancellation, never at an update.
 
 mod group;
 mod queue;
 mod slab;
-
-use alloc::collections::BTreeMap;
 
 use dpa_abi::condition::Op;
 use dpa_abi::{Condition, EventWord};
@@ -33,6 +32,8 @@ pub struct Waiters<T> {
     slab: Slab<T>,
     queue: Queue,
     groups: Groups,
+    /// Held slots but for the settled ones.
+    waiting: usize,
 }
 
 impl<T> Default for Waiters<T> {
@@ -47,13 +48,14 @@ impl<T> Waiters<T> {
         Self {
             slab: Slab::new(),
             queue: Queue::new(),
-            groups: Groups::new(BTreeMap::new()),
+            groups: Groups::new(),
+            waiting: 0,
         }
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.slab.len()
+        self.waiting
     }
 
     /// Whether nobody waits.
@@ -76,6 +78,7 @@ impl<T> Waiters<T> {
         let what = make(id);
         let place = self.place(condition, id.index());
         let operand = condition.threshold().unwrap_or(condition.operand());
+        self.waiting += 1;
         self.slab.insert(
             id,
             Waiter {
@@ -89,14 +92,15 @@ impl<T> Waiters<T> {
         id
     }
 
-    /// Takes a waiter out, if it still waits.
+    /// Takes a waiter out, if it still waits or was settled.
     pub fn remove(&mut self, id: WaiterId) -> Option<T> {
         let waiter = self.slab.remove(id)?;
         self.unplace(waiter.place.home(), waiter.operand, id.index());
         Some(waiter.what)
     }
 
-    /// A waiter that still waits.
+    /// A waiter that still waits or was settled.
+    #[inline]
     pub fn get_mut(&mut self, id: WaiterId) -> Option<&mut T> {
         self.slab.get_mut(id)
     }
@@ -104,22 +108,37 @@ impl<T> Waiters<T> {
     /// Takes out everyone whose condition holds for `value`, in no particular order, and hands each with its
     /// sequence number to `met`.
     pub fn take_met(&mut self, value: u64, mut met: impl FnMut(u64, T)) {
-        let Self {
-            slab,
-            queue,
-            groups,
-        } = self;
-        let mut open = |slot| {
+        self.pop_met(value, |slab, slot| {
             let waiter = slab.take(slot);
             met(waiter.seq, waiter.what);
-        };
-        while let Some(slot) = queue.pop_reached(value) {
-            open(slot);
-        }
-        groups.pop_met(value, open);
+        });
     }
 
-    /// Everyone, in no particular order, with their sequence numbers.
+    /// As [`Waiters::take_met`], but those met keep their slots, settled, until they are removed.
+    pub fn settle_met(&mut self, value: u64, mut met: impl FnMut(u64, &mut T)) {
+        self.pop_met(value, |slab, slot| {
+            let waiter = slab.waiter(slot);
+            waiter.place = Place::new(Home::Settled);
+            met(waiter.seq, &mut waiter.what);
+        });
+    }
+
+    /// Settles everyone who still waits.
+    pub fn settle_all(&mut self, mut settled: impl FnMut(u64, &mut T)) {
+        self.queue = Queue::new();
+        self.groups = Groups::new();
+        self.waiting = 0;
+        for waiter in self
+            .slab
+            .iter_mut()
+            .filter(|w| w.place.home() != Home::Settled)
+        {
+            waiter.place = Place::new(Home::Settled);
+            settled(waiter.seq, &mut waiter.what);
+        }
+    }
+
+    /// Everyone, settled or not, in no particular order, with their sequence numbers.
     pub fn into_all(self) -> impl Iterator<Item = (u64, T)> {
         self.slab.into_waiters().map(|w| (w.seq, w.what))
     }
@@ -131,6 +150,23 @@ impl<T> Waiters<T> {
         }
         let queued = self.queue.first().unwrap_or(EventWord::NOBODY);
         queued.min(self.groups.first_threshold().unwrap_or(EventWord::NOBODY))
+    }
+
+    fn pop_met(&mut self, value: u64, mut met: impl FnMut(&mut Slab<T>, u32)) {
+        let Self {
+            slab,
+            queue,
+            groups,
+            waiting,
+        } = self;
+        while let Some(slot) = queue.pop_reached(value) {
+            *waiting -= 1;
+            met(slab, slot);
+        }
+        groups.pop_met(value, |slot| {
+            *waiting -= 1;
+            met(slab, slot);
+        });
     }
 
     fn place(&mut self, condition: Condition, slot: u32) -> Place {
@@ -148,8 +184,12 @@ impl<T> Waiters<T> {
     }
 
     fn unplace(&mut self, home: Home, operand: u64, slot: u32) {
+        if home == Home::Settled {
+            return;
+        }
+        self.waiting -= 1;
         match home {
-            Home::Nowhere => {}
+            Home::Nowhere | Home::Settled => {}
             Home::Queue(position) => {
                 self.queue.remove(position);
                 let slab = &mut self.slab;

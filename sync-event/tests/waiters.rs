@@ -96,7 +96,10 @@ fn low(model: &[(u64, Condition, WaiterId)]) -> u64 {
 }
 
 fn cases() -> u32 {
-    std::env::var("DPA_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
+    std::env::var("DPA_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1000)
 }
 
 proptest! {

@@ -95,11 +95,11 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) const fn new(by_mask: BTreeMap<u64, u32>) -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             whole: Group::new(u64::MAX),
             masked: Vec::new(),
-            by_mask,
+            by_mask: BTreeMap::new(),
             free: Vec::new(),
         }
     }
@@ -140,7 +140,15 @@ impl Groups {
 
     /// Takes out every slot whose condition holds for `value`.
     pub(super) fn pop_met(&mut self, value: u64, mut open: impl FnMut(u32)) {
-        self.whole.pop_met(value, &mut open);
+        if !self.whole.is_empty() {
+            self.whole.pop_met(value, &mut open);
+        }
+        if !self.by_mask.is_empty() {
+            self.pop_masked(value, open);
+        }
+    }
+
+    fn pop_masked(&mut self, value: u64, mut open: impl FnMut(u32)) {
         let Self {
             masked,
             by_mask,

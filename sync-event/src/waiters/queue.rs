@@ -74,10 +74,13 @@ impl Queue {
 
     /// Takes out the front if `value` reaches its threshold.
     pub(super) fn pop_reached(&mut self, value: u64) -> Option<u32> {
-        let first = self.entries.front().filter(|e| e.threshold <= value)?.slot;
-        self.drop_front(1);
-        self.trim();
-        Some(first)
+        self.entries.front().filter(|e| e.threshold <= value)?;
+        let first = self.entries.pop_front()?;
+        self.front = self.position(1);
+        if self.gaps != 0 {
+            self.trim();
+        }
+        Some(first.slot)
     }
 
     /// Makes a gap at this position.
@@ -121,15 +124,11 @@ impl Queue {
         }
     }
 
-    fn drop_front(&mut self, n: usize) {
-        self.entries.drain(..n);
-        self.front = self.position(n);
-    }
-
     /// Restores rule 1.
     fn trim(&mut self) {
         let leading = self.run(0);
-        self.drop_front(leading);
+        self.entries.drain(..leading);
+        self.front = self.position(leading);
         let trailing = self
             .entries
             .len()

@@ -32,6 +32,8 @@ impl WaiterId {
 pub(super) enum Home {
     /// No index: nothing satisfies the condition.
     Nowhere,
+    /// No index: the wait is over.
+    Settled,
     /// The queue, at this position.
     Queue(u32),
     /// The thresholds of this group.
@@ -53,6 +55,7 @@ impl Place {
     pub(super) fn new(home: Home) -> Self {
         let (kind, number) = match home {
             Home::Nowhere => (0, 0),
+            Home::Settled => (5, 0),
             Home::Queue(n) => (1, n),
             Home::Ge(n) => (2, n),
             Home::Eq(n) => (3, n),
@@ -69,7 +72,8 @@ impl Place {
             1 => Home::Queue(number),
             2 => Home::Ge(number),
             3 => Home::Eq(number),
-            _ => Home::Ne(number),
+            4 => Home::Ne(number),
+            _ => Home::Settled,
         }
     }
 }
@@ -101,7 +105,6 @@ const END: u32 = u32::MAX;
 pub(super) struct Slab<T> {
     slots: Vec<Slot<T>>,
     free: u32,
-    held: u32,
 }
 
 impl<T> Slab<T> {
@@ -109,12 +112,7 @@ impl<T> Slab<T> {
         Self {
             slots: Vec::new(),
             free: END,
-            held: 0,
         }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.held as usize
     }
 
     /// The identity that the next insertion gets.
@@ -139,7 +137,6 @@ impl<T> Slab<T> {
 
     /// Puts a waiter where [`Slab::next_id`] said.
     pub(super) fn insert(&mut self, id: WaiterId, waiter: Waiter<T>) {
-        self.held += 1;
         match self.slots.get_mut(id.index as usize) {
             Some(slot) => {
                 if let Slot::Free { next, .. } = *slot {
@@ -163,28 +160,42 @@ impl<T> Slab<T> {
         Some(self.take(id.index))
     }
 
+    /// The waiter in a slot that an index names.
+    #[inline]
+    pub(super) fn waiter(&mut self, index: u32) -> &mut Waiter<T> {
+        match &mut self.slots[index as usize] {
+            Slot::Held(waiter) => waiter,
+            Slot::Free { .. } => unreachable!("an index names a free slot"),
+        }
+    }
+
     /// Takes the waiter out of a slot that an index names.
     pub(super) fn take(&mut self, index: u32) -> Waiter<T> {
-        let slot = &mut self.slots[index as usize];
+        let generation = self
+            .waiter(index)
+            .generation
+            .checked_add(1)
+            .map_or(1, NonZeroU32::get);
         let free = Slot::Free {
-            generation: 0,
+            generation,
             next: self.free,
         };
-        let Slot::Held(waiter) = core::mem::replace(slot, free) else {
-            unreachable!("an index names a free slot");
-        };
-        if let Slot::Free { generation, .. } = slot {
-            *generation = waiter.generation.checked_add(1).map_or(1, NonZeroU32::get);
-        }
         self.free = index;
-        self.held -= 1;
-        waiter
+        match core::mem::replace(&mut self.slots[index as usize], free) {
+            Slot::Held(waiter) => waiter,
+            Slot::Free { .. } => unreachable!("it was held above"),
+        }
     }
 
     pub(super) fn set_place(&mut self, index: u32, place: Place) {
-        if let Some(Slot::Held(waiter)) = self.slots.get_mut(index as usize) {
-            waiter.place = place;
-        }
+        self.waiter(index).place = place;
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Waiter<T>> {
+        self.slots.iter_mut().filter_map(|slot| match slot {
+            Slot::Held(waiter) => Some(waiter),
+            Slot::Free { .. } => None,
+        })
     }
 
     pub(super) fn into_waiters(self) -> impl Iterator<Item = Waiter<T>> {
