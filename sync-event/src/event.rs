@@ -235,6 +235,26 @@ impl<G: Gate> Event<G> {
         self.table.lock().as_ref().map_or(0, |table| table.len())
     }
 
+    /// Calls `f` for every gate that waits, in no particular order, under the event's lock: `f` must not use the
+    /// event.
+    pub fn each_gate(&self, f: impl FnMut(&G)) {
+        if let Some(table) = self.table.lock().as_deref() {
+            table.gates.each(f);
+        }
+    }
+
+    /// Makes a closed event, or one that nobody has used, an open one with this value. For those who keep events in
+    /// a table and use a place again: the caller knows that nobody uses the event any more.
+    pub fn reopen(&self, initial: u64) {
+        let mut guard = self.table.lock();
+        if let Some(table) = guard.as_deref_mut() {
+            table.closed = None;
+        }
+        self.word.update(Update::Set(initial));
+        self.word.publish_low(EventWord::NOBODY);
+        self.closed.store(false, Ordering::SeqCst);
+    }
+
     /// The first look of a registration, which publishes nothing.
     pub(crate) fn holds_now(&self, condition: Condition) -> Option<u64> {
         let value = self.get();

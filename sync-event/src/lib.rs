@@ -41,7 +41,8 @@ pub mod gate;
     unsafe_code,
     reason = "a lock lends what it guards; the only unsafe file of this crate"
 )]
-mod lock;
+#[doc(hidden)]
+pub mod lock;
 #[cfg(feature = "std")]
 mod mutant;
 #[cfg(feature = "std")]

@@ -138,6 +138,11 @@ impl<T> Waiters<T> {
         }
     }
 
+    /// Calls `f` for everyone, settled or not, in no particular order.
+    pub fn each(&self, mut f: impl FnMut(&T)) {
+        self.slab.iter().for_each(|waiter| f(&waiter.what));
+    }
+
     /// Everyone, settled or not, in no particular order, with their sequence numbers.
     pub fn into_all(self) -> impl Iterator<Item = (u64, T)> {
         self.slab.into_waiters().map(|w| (w.seq, w.what))

@@ -191,6 +191,13 @@ impl<T> Slab<T> {
         self.waiter(index).place = place;
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiter<T>> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Held(waiter) => Some(waiter),
+            Slot::Free { .. } => None,
+        })
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Waiter<T>> {
         self.slots.iter_mut().filter_map(|slot| match slot {
             Slot::Held(waiter) => Some(waiter),
