@@ -1,0 +1,120 @@
+//! What a device is made of. Every figure can be set.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// The figures of a device. The default is what a BlueField-3 reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceConfig {
+    /// The device's name, as `Dpa::devices()` lists it.
+    pub name: String,
+    /// Cores.
+    pub cores: u32,
+    /// Execution units (EUs, hardware threads) of each core.
+    pub eus_per_core: u32,
+    /// EUs that the device's own system keeps.
+    pub reserved_eus: u32,
+    /// EUs usable in the default partition.
+    pub partition_eus: u32,
+    /// OS threads that run the units. 0: as many as the machine has cores.
+    pub workers: usize,
+    /// Bytes of a kernel's stack; rounded up to whole pages.
+    pub stack_bytes: usize,
+    /// Bytes of each process's heap (reserved address space; memory is taken when it is touched).
+    pub heap_bytes: usize,
+    /// Launches, calls and steps of one process that may be unfinished at a time.
+    pub max_unfinished: usize,
+    /// Sync events that one process may have at a time.
+    pub max_events: usize,
+    /// CPU time a kernel may take between two safe points. `None`: no limit.
+    pub run_time_limit: Option<Duration>,
+    /// How long an idle worker looks for work before it parks.
+    pub spin: Duration,
+    /// How long a deadlock must stand before it is reported by the threads driver.
+    pub deadlock_grace: Duration,
+}
+
+impl DeviceConfig {
+    /// The least stack of a kernel, in bytes.
+    pub const MIN_STACK: usize = 32 * 1024;
+
+    /// Checks the figures against each other.
+    ///
+    /// # Errors
+    /// The figure that is out of its range, and the range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let total = u64::from(self.cores) * u64::from(self.eus_per_core);
+        let usable = total.saturating_sub(u64::from(self.reserved_eus));
+        range("cores", u64::from(self.cores), 1, 1 << 16)?;
+        range("eus_per_core", u64::from(self.eus_per_core), 1, 1 << 16)?;
+        range("partition_eus", u64::from(self.partition_eus), 1, usable)?;
+        range("workers", self.workers as u64, 0, 1024)?;
+        range(
+            "stack_bytes",
+            self.stack_bytes as u64,
+            Self::MIN_STACK as u64,
+            64 << 20,
+        )?;
+        range("heap_bytes", self.heap_bytes as u64, 4096, 1 << 40)?;
+        range(
+            "max_unfinished",
+            self.max_unfinished as u64,
+            1,
+            u64::from(u32::MAX),
+        )?;
+        range("max_events", self.max_events as u64, 1, 1 << 24)
+    }
+
+    /// EUs of the whole device.
+    pub fn total_eus(&self) -> u32 {
+        self.cores * self.eus_per_core
+    }
+}
+
+impl Default for DeviceConfig {
+    fn default() -> Self {
+        Self {
+            name: "dpa0".into(),
+            cores: 16,
+            eus_per_core: 16,
+            reserved_eus: 2,
+            partition_eus: 190,
+            workers: 0,
+            stack_bytes: 128 * 1024,
+            heap_bytes: 256 << 20,
+            max_unfinished: 1 << 20,
+            max_events: 1 << 20,
+            run_time_limit: Some(Duration::from_secs(12)),
+            spin: Duration::from_micros(50),
+            deadlock_grace: Duration::from_secs(1),
+        }
+    }
+}
+
+fn range(what: &'static str, asked: u64, min: u64, max: u64) -> Result<(), ConfigError> {
+    if (min..=max).contains(&asked) {
+        Ok(())
+    } else {
+        Err(ConfigError {
+            what,
+            asked,
+            min,
+            max,
+        })
+    }
+}
+
+/// A figure of the configuration is out of its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("device configuration: {what} is {asked}, allowed are {min} to {max}")]
+pub struct ConfigError {
+    /// Which figure.
+    pub what: &'static str,
+    /// What was asked for.
+    pub asked: u64,
+    /// The least it may be.
+    pub min: u64,
+    /// The most it may be.
+    pub max: u64,
+}

@@ -1,0 +1,135 @@
+//! Idle workers: who looks for work, who is parked, whom to wake.
+//!
+//! One word counts the workers that are looking (spinning) and those that are parked. Rules:
+//!
+//! 1. Whoever makes work available publishes it with a sequentially consistent read-modify-write and then calls
+//!    [`Idle::notify`]. If a worker is looking, it will find the work; else one parked worker is woken.
+//! 2. A worker that parks first moves itself from looking (or running) to parked in one read-modify-write and then
+//!    checks for work once more. So either it sees the work, or the notifier sees it parked.
+//! 3. A worker that finds work while looking and was the last to look notifies once more, so that while there is work
+//!    someone looks for it.
+//! 4. A worker that is woken counts as looking from the moment it is taken off the list, so a burst of notifications
+//!    wakes one worker, not all.
+//! 5. At most `max_looking` workers look at a time; the others park at once. Cross-core wakes cost tens of
+//!    microseconds, and idle spinning takes the cores from the host program.
+
+use dpa_abi::sync::publish;
+use sync_event::sync::Mutex;
+use sync_event::sync::atomic::{AtomicU32, Ordering};
+
+const LOOKING: u32 = 1;
+const PARKED: u32 = 1 << 16;
+
+fn looking(word: u32) -> u32 {
+    word & (PARKED - 1)
+}
+
+fn parked(word: u32) -> u32 {
+    word >> 16
+}
+
+/// The idle workers of a device.
+#[derive(Debug)]
+pub struct Idle {
+    word: AtomicU32,
+    sleepers: Mutex<Vec<usize>>,
+    max_looking: u32,
+}
+
+impl Idle {
+    /// For a device of which at most `max_looking` workers look for work at a time.
+    pub fn new(max_looking: u32) -> Self {
+        Self {
+            word: AtomicU32::new(0),
+            sleepers: Mutex::new(Vec::new()),
+            max_looking: max_looking.max(1),
+        }
+    }
+
+    /// Begins to look for work; false if enough others do.
+    pub fn start_looking(&self) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while looking(word) < self.max_looking {
+            let next = word + LOOKING;
+            match self
+                .word
+                .compare_exchange_weak(word, next, Ordering::SeqCst, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Stops looking because work was found; true if nobody looks any more.
+    pub fn stop_looking(&self) -> bool {
+        looking(self.word.fetch_sub(LOOKING, Ordering::SeqCst)) == 1
+    }
+
+    /// Enters the list of parked workers. The caller then checks for work once more before it parks (rule 2).
+    pub fn prepare_park(&self, worker: usize, was_looking: bool) {
+        self.sleepers.lock().push(worker);
+        let change = if was_looking {
+            PARKED - LOOKING
+        } else {
+            PARKED
+        };
+        #[cfg(not(dpa_mutant = "idle_park_without_publish"))]
+        publish(|| self.word.fetch_add(change, Ordering::SeqCst));
+        #[cfg(dpa_mutant = "idle_park_without_publish")]
+        self.word.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Leaves the list because work was found behind [`Idle::prepare_park`]. False if a notifier has taken this
+    /// worker off already: then its wake-up is under way and must be taken as one.
+    pub fn cancel_park(&self, worker: usize) -> bool {
+        let mut sleepers = self.sleepers.lock();
+        let Some(at) = sleepers.iter().position(|&w| w == worker) else {
+            return false;
+        };
+        sleepers.swap_remove(at);
+        self.word.fetch_sub(PARKED, Ordering::SeqCst);
+        true
+    }
+
+    /// After work was published: the worker to wake, if one must be.
+    #[inline]
+    pub fn notify(&self) -> Option<usize> {
+        let word = self.word.load(Ordering::SeqCst);
+        if looking(word) > 0 || parked(word) == 0 {
+            None
+        } else {
+            self.take_sleeper()
+        }
+    }
+
+    /// A parked worker, whoever looks. It counts as looking from now on.
+    #[cold]
+    fn take_sleeper(&self) -> Option<usize> {
+        let worker = self.sleepers.lock().pop()?;
+        self.word.fetch_sub(PARKED - LOOKING, Ordering::SeqCst);
+        Some(worker)
+    }
+
+    /// All parked workers, to stop them.
+    pub fn take_all(&self) -> Vec<usize> {
+        std::iter::from_fn(|| self.take_sleeper()).collect()
+    }
+
+    /// Takes one given worker off the list, to hand it work that only it may run. False if it is not parked.
+    pub fn take(&self, worker: usize) -> bool {
+        let mut sleepers = self.sleepers.lock();
+        let Some(at) = sleepers.iter().position(|&w| w == worker) else {
+            return false;
+        };
+        sleepers.swap_remove(at);
+        self.word.fetch_sub(PARKED - LOOKING, Ordering::SeqCst);
+        true
+    }
+
+    /// Whether a worker looks for work at the moment.
+    pub fn someone_looks(&self) -> bool {
+        looking(self.word.load(Ordering::SeqCst)) > 0
+    }
+}

@@ -1,0 +1,389 @@
+//! One launch, call or step, from its submission to its end.
+//!
+//! Its state is one word. Rules:
+//!
+//! 1. Phases go `WAITING -> READY -> STARTED -> DONE`; `WAITING` and `READY` may also go to `DONE` directly (cancelled,
+//!    dropped, faulted before the start). Each step is one read-modify-write, and whoever makes it owns what follows:
+//!    who makes `WAITING -> READY` puts the launch into the inbox, who makes `READY -> STARTED` runs it, who makes
+//!    `.. -> DONE` settles it, once.
+//! 2. `WATCHED` is set while a handle to it exists: only then are its times taken.
+//! 3. `WAKER` is set, under the lock of `cell`, while `cell` holds a waker. Who makes the step to `DONE` and finds it
+//!    set takes the waker and wakes it.
+//! 4. `times` and `closed` are written before the step to `DONE` by its maker, and read only after it.
+
+use std::any::Any;
+use std::fmt;
+use std::task::{Context, Poll, Waker};
+
+use dpa_abi::kernel::{KernelEntry, RpcEntry};
+use dpa_abi::{Condition, Update};
+use smallvec::SmallVec;
+use sync_event::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use sync_event::sync::{Arc, Mutex};
+use sync_event::{Closed, WaiterId};
+
+use crate::meeting::Meeting;
+use crate::unit::Suspended;
+
+const PHASE: u32 = 0b11;
+const WAITING: u32 = 0;
+const READY: u32 = 1;
+const STARTED: u32 = 2;
+const DONE: u32 = 3;
+const WAKER: u32 = 1 << 2;
+const WATCHED: u32 = 1 << 3;
+const OUTCOME_SHIFT: u32 = 8;
+
+/// How a launch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Outcome {
+    /// All threads returned, and the completion update was made.
+    Completed = 0,
+    /// All threads returned, but the event to update was closed.
+    CompletedButEventClosed = 1,
+    /// It was taken back before it started.
+    Cancelled = 2,
+    /// Its process became fatal.
+    Faulted = 3,
+    /// The event it waited for was closed.
+    WaitEventClosed = 4,
+    /// Its process was closed before it started.
+    ContextClosed = 5,
+}
+
+impl Outcome {
+    fn from_bits(bits: u32) -> Self {
+        match bits {
+            0 => Self::Completed,
+            1 => Self::CompletedButEventClosed,
+            2 => Self::Cancelled,
+            3 => Self::Faulted,
+            4 => Self::WaitEventClosed,
+            _ => Self::ContextClosed,
+        }
+    }
+}
+
+/// What a launch does.
+pub enum Body {
+    /// Runs a kernel.
+    Kernel(&'static KernelEntry),
+    /// Runs a call and keeps its result.
+    Rpc(&'static RpcEntry),
+    /// A step of the device's own copy engine: a copy or a fill. Takes no unit.
+    Step(Box<Step>),
+}
+
+/// The work of a [`Body::Step`], done once.
+pub struct Step {
+    /// What it is called in snapshots.
+    pub name: &'static str,
+    /// The work; taken when it is done.
+    pub work: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Body {
+    /// The kernel's, call's or step's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Kernel(entry) => entry.name,
+            Self::Rpc(entry) => entry.name,
+            Self::Step(step) => step.name,
+        }
+    }
+}
+
+/// Packed arguments; few bytes are kept in place.
+pub type ArgBytes = SmallVec<[u8; 16]>;
+
+/// What only some launches have.
+#[derive(Default)]
+pub struct Extra {
+    /// What must stay alive until the launch is over.
+    pub keep: Mutex<Option<Box<dyn Any + Send>>>,
+    /// The stream it belongs to.
+    pub stream: Option<Arc<crate::stream::Stream>>,
+    /// The condition it waits for, while it waits in its stream.
+    pub wait: Option<(u32, Condition)>,
+    /// What its threads share, if it has more than one.
+    pub gang: Option<Gang>,
+}
+
+/// What the threads of one launch share.
+#[derive(Debug)]
+pub struct Gang {
+    next_rank: AtomicU32,
+    remaining: AtomicU32,
+    /// Where they meet.
+    pub meeting: Meeting<Suspended>,
+}
+
+impl Gang {
+    /// For so many threads.
+    pub fn new(threads: u32) -> Self {
+        Self {
+            next_rank: AtomicU32::new(0),
+            remaining: AtomicU32::new(threads),
+            meeting: Meeting::new(threads),
+        }
+    }
+
+    /// The next rank that nobody runs yet.
+    pub fn claim(&self, threads: u32) -> Option<u32> {
+        if self.next_rank.load(Ordering::Relaxed) >= threads {
+            return None;
+        }
+        let rank = self.next_rank.fetch_add(1, Ordering::Relaxed);
+        (rank < threads).then_some(rank)
+    }
+
+    /// Whether every rank has been claimed.
+    pub fn all_claimed(&self, threads: u32) -> bool {
+        self.next_rank.load(Ordering::Relaxed) >= threads
+    }
+
+    /// `count` threads have returned; true for whoever reports the last.
+    ///
+    /// Acquire-release: the last to report happens after everything all threads did.
+    pub fn returned(&self, count: u32) -> bool {
+        self.remaining.fetch_sub(count, Self::RETURNED_ORDER) == count
+    }
+
+    #[cfg(not(dpa_mutant = "gang_returned_relaxed"))]
+    const RETURNED_ORDER: Ordering = Ordering::AcqRel;
+    #[cfg(dpa_mutant = "gang_returned_relaxed")]
+    const RETURNED_ORDER: Ordering = Ordering::Relaxed;
+}
+
+#[derive(Debug, Default)]
+struct CellState {
+    waker: Option<Waker>,
+    parked_at: Option<(u32, WaiterId)>,
+}
+
+/// One launch.
+pub struct Launch {
+    pub(crate) link: AtomicPtr<Launch>,
+    state: AtomicU32,
+    pub(crate) threads: u32,
+    pub(crate) proc: u32,
+    pub(crate) seq: u64,
+    pub(crate) body: Body,
+    pub(crate) args: ArgBytes,
+    pub(crate) then: Option<(u32, Update)>,
+    cell: Mutex<CellState>,
+    times: [AtomicU64; 2],
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl fmt::Debug for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launch")
+            .field("name", &self.body.name())
+            .field("seq", &self.seq)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a launch is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What it does.
+    pub body: Body,
+    /// Its packed arguments.
+    pub args: ArgBytes,
+    /// Its threads.
+    pub threads: u32,
+    /// Its process's number in the scheduler.
+    pub proc: u32,
+    /// Its place in the order of submission.
+    pub seq: u64,
+    /// Its completion update.
+    pub then: Option<(u32, Update)>,
+}
+
+impl Launch {
+    /// A launch that waits, watched by a handle.
+    pub fn new(parts: Parts, extra: Option<Box<Extra>>) -> Self {
+        Self {
+            link: AtomicPtr::new(std::ptr::null_mut()),
+            state: AtomicU32::new(WAITING | WATCHED),
+            threads: parts.threads,
+            proc: parts.proc,
+            seq: parts.seq,
+            body: parts.body,
+            args: parts.args,
+            then: parts.then,
+            cell: Mutex::new(CellState::default()),
+            times: [AtomicU64::new(0), AtomicU64::new(0)],
+            extra,
+        }
+    }
+
+    /// Whether its threads may go on on another worker after they were suspended.
+    pub(crate) fn movable(&self) -> bool {
+        match &self.body {
+            Body::Kernel(entry) => (entry.movable)(),
+            Body::Rpc(entry) => (entry.movable)(),
+            Body::Step(_) => true,
+        }
+    }
+
+    pub(crate) fn gang(&self) -> Option<&Gang> {
+        self.extra.as_ref()?.gang.as_ref()
+    }
+
+    /// Units it takes: one for each thread, none for a step.
+    pub(crate) fn units(&self) -> u32 {
+        if matches!(self.body, Body::Step(_)) {
+            0
+        } else {
+            self.threads
+        }
+    }
+
+    /// Records where it is parked, before its gate is published.
+    pub(crate) fn parked(&self, event: u32, waiter: WaiterId) {
+        self.cell.lock().parked_at = Some((event, waiter));
+    }
+
+    pub(crate) fn parked_at(&self) -> Option<(u32, WaiterId)> {
+        self.cell.lock().parked_at
+    }
+
+    fn step(&self, from: &[u32], to: u32) -> Option<u32> {
+        let mut word = self.state.load(Ordering::Relaxed);
+        while from.contains(&(word & PHASE)) {
+            let next = word & !PHASE | to;
+            match self
+                .state
+                .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => return Some(word),
+                Err(now) => word = now,
+            }
+        }
+        None
+    }
+
+    /// `WAITING -> READY`. True for whoever may put it into the inbox.
+    pub fn open(&self) -> bool {
+        self.step(&[WAITING], READY).is_some()
+    }
+
+    /// `READY -> STARTED`. True for whoever may run it.
+    pub fn start(&self) -> bool {
+        self.step(&[READY], STARTED).is_some()
+    }
+
+    /// `STARTED -> DONE`. True for whoever made the step, once.
+    pub fn finish(&self, outcome: Outcome) -> bool {
+        self.settle(&[STARTED], outcome)
+    }
+
+    /// `WAITING | READY -> DONE`. True for whoever made the step: the launch will never start.
+    pub fn take_back(&self, outcome: Outcome) -> bool {
+        #[cfg(not(dpa_mutant = "launch_take_back_started"))]
+        let before_start = [WAITING, READY];
+        #[cfg(dpa_mutant = "launch_take_back_started")]
+        let before_start = [WAITING, READY, STARTED];
+        self.settle(&before_start, outcome)
+    }
+
+    /// `WAITING -> DONE` because the event it waited for was closed.
+    pub fn wait_closed(&self, outcome: Outcome, closed: Closed) -> bool {
+        self.times[0].store(closed.last, Ordering::Relaxed);
+        self.settle(&[WAITING], outcome)
+    }
+
+    fn settle(&self, from: &[u32], outcome: Outcome) -> bool {
+        let Some(before) = self.step(from, DONE | (outcome as u32) << OUTCOME_SHIFT) else {
+            return false;
+        };
+        if before & WAKER != 0 {
+            self.wake();
+        }
+        true
+    }
+
+    #[cold]
+    fn wake(&self) {
+        let waker = self.cell.lock().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// How it ended, if it has.
+    #[inline]
+    pub fn outcome(&self) -> Option<Outcome> {
+        let word = self.state.load(Ordering::Acquire);
+        (word & PHASE == DONE).then(|| Outcome::from_bits(word >> OUTCOME_SHIFT))
+    }
+
+    /// Whether its threads have been given units.
+    pub fn started(&self) -> bool {
+        self.state.load(Ordering::Acquire) & PHASE >= STARTED
+    }
+
+    /// Polls for its end.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<Outcome> {
+        if let Some(outcome) = self.outcome() {
+            return Poll::Ready(outcome);
+        }
+        let mut cell = self.cell.lock();
+        match &mut cell.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        #[cfg(not(dpa_mutant = "launch_poll_no_recheck"))]
+        self.state.fetch_or(WAKER, Ordering::AcqRel);
+        #[cfg(dpa_mutant = "launch_poll_no_recheck")]
+        return Poll::Pending;
+        #[cfg(not(dpa_mutant = "launch_poll_no_recheck"))]
+        self.outcome().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// The handle is gone.
+    pub fn unwatch(&self) {
+        self.state.fetch_and(!WATCHED, Ordering::Relaxed);
+    }
+
+    /// Whether a handle exists.
+    #[inline]
+    pub fn watched(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & WATCHED != 0
+    }
+
+    pub(crate) fn set_start_time(&self, raw: u64) {
+        self.times[0].store(raw, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_end_time(&self, raw: u64) {
+        self.times[1].store(raw, Ordering::Relaxed);
+    }
+
+    /// The two numbers that belong to its end: start and end time of a launch that completed, the last value of the
+    /// event that closed under one that waited, the result of a call in place of its start time.
+    pub fn times(&self) -> [u64; 2] {
+        [
+            self.times[0].load(Ordering::Relaxed),
+            self.times[1].load(Ordering::Relaxed),
+        ]
+    }
+
+    /// Lets go of what it kept alive; called when it is over.
+    pub(crate) fn release_kept(&self) {
+        if let Some(extra) = &self.extra {
+            let kept = extra.keep.lock().take();
+            drop(kept);
+        }
+    }
+}

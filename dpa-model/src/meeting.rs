@@ -1,0 +1,228 @@
+//! Where the threads of a launch meet: barrier, broadcast, reduce.
+//!
+//! Rules:
+//! 1. A thread arrives once per meeting. All but the last wait; the last releases all and begins the next meeting.
+//! 2. The meeting owns the suspended threads that wait in it, until it hands them out: to the last one that arrives,
+//!    or to [`Meeting::close`].
+//! 3. A thread is handed in only after it has left its stack, so whoever takes it out may run it at once.
+
+use dpa_abi::port::Collective;
+use sync_event::sync::Mutex;
+
+/// The meeting place of one launch, for threads suspended as `U`.
+#[derive(Debug)]
+pub struct Meeting<U> {
+    threads: u32,
+    state: Mutex<State<U>>,
+}
+
+#[derive(Debug)]
+struct State<U> {
+    waiting: Vec<U>,
+    arrived: u32,
+    so_far: Option<Collective>,
+    closed: bool,
+}
+
+/// What became of an arrival.
+#[derive(Debug)]
+pub enum Arrival<U> {
+    /// It was the last. Its own handle back (if it was handed in), everyone who waited, and everyone's result.
+    Last(Option<U>, Vec<U>, u64),
+    /// It waits.
+    Waits,
+    /// It would have to wait: suspend it and hand it in.
+    MustWait,
+    /// It does something else than those who wait.
+    Mismatch(Option<U>),
+    /// The meeting is closed. Its own handle back.
+    Closed(Option<U>),
+}
+
+impl<U> Meeting<U> {
+    /// A meeting of so many threads.
+    pub fn new(threads: u32) -> Self {
+        let state = State {
+            waiting: Vec::new(),
+            arrived: 0,
+            so_far: None,
+            closed: false,
+        };
+        Self {
+            threads,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Arrives without being suspended yet: completes the meeting if this is the last thread, else `MustWait`.
+    pub fn arrive_running(&self, what: Collective) -> Arrival<U> {
+        let mut state = self.state.lock();
+        if state.arrived + 1 < self.threads && !state.closed {
+            return Arrival::MustWait;
+        }
+        state.arrive(None, what, self.threads)
+    }
+
+    /// Arrives suspended.
+    pub fn arrive(&self, unit: U, what: Collective) -> Arrival<U> {
+        self.state.lock().arrive(Some(unit), what, self.threads)
+    }
+
+    /// Closes the meeting, for good; everyone who waits in it.
+    pub fn close(&self) -> Vec<U> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.arrived = 0;
+        std::mem::take(&mut state.waiting)
+    }
+
+    /// Threads that wait at the moment.
+    pub fn waiting(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+}
+
+impl<U> State<U> {
+    fn arrive(&mut self, unit: Option<U>, what: Collective, threads: u32) -> Arrival<U> {
+        if self.closed {
+            return Arrival::Closed(unit);
+        }
+        let Some(combined) = combine(self.so_far, what) else {
+            return Arrival::Mismatch(unit);
+        };
+        self.arrived += 1;
+        if self.arrived == threads {
+            self.release(unit, combined)
+        } else {
+            self.so_far = Some(combined);
+            self.waiting.extend(unit);
+            Arrival::Waits
+        }
+    }
+
+    fn release(&mut self, unit: Option<U>, combined: Collective) -> Arrival<U> {
+        if cfg!(not(dpa_mutant = "meeting_keeps_count")) {
+            self.arrived = 0;
+        }
+        self.so_far = None;
+        let result = match combined {
+            Collective::Barrier => 0,
+            Collective::Broadcast { value, .. } | Collective::Reduce { value, .. } => value,
+        };
+        Arrival::Last(unit, std::mem::take(&mut self.waiting), result)
+    }
+}
+
+/// What the threads so far and one more do together; `None` if they do not do the same.
+///
+/// A thread's own broadcast is entered with its value only if it is the root (see [`own`]), so values can be or-ed.
+fn combine(so_far: Option<Collective>, what: Collective) -> Option<Collective> {
+    let Some(before) = so_far else {
+        return Some(what);
+    };
+    match (before, what) {
+        (Collective::Barrier, Collective::Barrier) => Some(Collective::Barrier),
+        (Collective::Broadcast { root, value }, Collective::Broadcast { root: r, value: v })
+            if root == r =>
+        {
+            Some(Collective::Broadcast {
+                root,
+                value: value | v,
+            })
+        }
+        (Collective::Reduce { op, value }, Collective::Reduce { op: o, value: v }) if op == o => {
+            Some(Collective::Reduce {
+                op,
+                value: op.apply(value, v),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// What the thread of this rank contributes: a broadcast's value only from its root.
+pub fn own(rank: u32, what: Collective) -> Collective {
+    match what {
+        Collective::Broadcast { root, .. } if root != rank => {
+            Collective::Broadcast { root, value: 0 }
+        }
+        other => other,
+    }
+}
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests {
+    use super::*;
+    use dpa_abi::port::ReduceOp;
+
+    #[test]
+    fn the_last_of_n_releases_all_and_the_next_meeting_begins() {
+        let meeting = Meeting::new(3);
+        for round in 0..2 {
+            assert!(
+                matches!(meeting.arrive(1, Collective::Barrier), Arrival::Waits),
+                "round {round}"
+            );
+            assert!(matches!(
+                meeting.arrive_running(Collective::Barrier),
+                Arrival::MustWait
+            ));
+            assert!(matches!(
+                meeting.arrive(2, Collective::Barrier),
+                Arrival::Waits
+            ));
+            let Arrival::Last(None, released, 0) = meeting.arrive_running(Collective::Barrier)
+            else {
+                panic!("the third is the last");
+            };
+            assert_eq!(released, [1, 2]);
+        }
+    }
+
+    #[test]
+    fn reduce_and_broadcast_combine_all_values() {
+        let reduce = |value| Collective::Reduce {
+            op: ReduceOp::Max,
+            value,
+        };
+        let meeting = Meeting::new(3);
+        let _ = meeting.arrive(0, reduce(5));
+        let _ = meeting.arrive(1, reduce(9));
+        assert!(matches!(
+            meeting.arrive(2, reduce(1)),
+            Arrival::Last(Some(2), _, 9)
+        ));
+        let cast = |rank, value| own(rank, Collective::Broadcast { root: 1, value });
+        let _ = meeting.arrive(0, cast(0, 7));
+        let _ = meeting.arrive(1, cast(1, 8));
+        assert!(matches!(
+            meeting.arrive(2, cast(2, 16)),
+            Arrival::Last(Some(2), _, 8)
+        ));
+    }
+
+    #[test]
+    fn different_collectives_do_not_meet() {
+        let meeting = Meeting::new(2);
+        let _ = meeting.arrive(0, Collective::Barrier);
+        let other = Collective::Reduce {
+            op: ReduceOp::Sum,
+            value: 1,
+        };
+        assert!(matches!(
+            meeting.arrive(1, other),
+            Arrival::Mismatch(Some(1))
+        ));
+    }
+
+    #[test]
+    fn a_closed_meeting_hands_everyone_out() {
+        let meeting = Meeting::new(2);
+        let _ = meeting.arrive(7, Collective::Barrier);
+        assert_eq!(meeting.close(), [7]);
+        assert!(matches!(
+            meeting.arrive(8, Collective::Barrier),
+            Arrival::Closed(Some(8))
+        ));
+    }
+}

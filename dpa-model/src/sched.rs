@@ -1,0 +1,491 @@
+//! The scheduler of one partition: which launch starts next, and on how many units.
+//!
+//! A state machine without I/O behind one short lock. Rules (SEMANTICS 2.2, 2.3):
+//!
+//! 1. Each process has one ready queue in order of submission. Processes take turns by the age of their heads.
+//! 2. The n threads of a launch start together: all its units are taken at once, or none.
+//! 3. A head that does not fit reserves units as they become free: nothing younger takes them, except launches of a
+//!    process of which every started thread is blocked (else they could never go on).
+//! 4. A started launch with more than one thread is handed to every worker that asks until all its ranks are claimed.
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+use sync_event::sync::atomic::{AtomicUsize, Ordering};
+use sync_event::sync::{Arc, Mutex};
+
+use crate::inbox::Inbox;
+use crate::launch::Launch;
+use crate::ready::ReadyQueue;
+
+/// What the scheduler needs to know of a process.
+pub trait Tenant {
+    /// Started threads that wait.
+    fn blocked(&self) -> u32;
+}
+
+/// A piece of work for a worker: a launch whose units are taken.
+#[derive(Debug)]
+pub struct Work<P> {
+    /// The process, unless it is the one the worker said it holds already.
+    pub process: Option<Arc<P>>,
+    /// The launch. With more than one thread, ranks of it are to be claimed.
+    pub launch: Arc<Launch>,
+}
+
+/// Units that a worker gives back.
+#[derive(Clone, Copy, Debug)]
+pub struct Release {
+    /// Whose.
+    pub proc: u32,
+    /// How many.
+    pub units: u32,
+}
+
+/// The scheduler of one partition.
+#[derive(Debug)]
+pub struct Sched<P> {
+    inbox: Inbox,
+    queued: AtomicUsize,
+    state: Mutex<State<P>>,
+}
+
+#[derive(Debug)]
+struct State<P> {
+    free: u32,
+    tenants: Slab<Seat<P>>,
+    claims: VecDeque<Arc<Launch>>,
+}
+
+#[derive(Debug)]
+struct Seat<P> {
+    process: Arc<P>,
+    ready: ReadyQueue<Arc<Launch>>,
+    started: u32,
+    gone: bool,
+}
+
+impl<P: Tenant> Sched<P> {
+    /// A partition of so many units.
+    pub fn new(units: u32) -> Self {
+        let state = State {
+            free: units,
+            tenants: Slab::new(),
+            claims: VecDeque::new(),
+        };
+        Self {
+            inbox: Inbox::new(),
+            queued: AtomicUsize::new(0),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Takes a process in. `make` gets its number.
+    pub fn admit(&self, make: impl FnOnce(u32) -> Arc<P>) -> Arc<P> {
+        let mut state = self.state.lock();
+        let entry = state.tenants.vacant_entry();
+        let process = make(entry.key() as u32);
+        entry.insert(Seat {
+            process: process.clone(),
+            ready: ReadyQueue::default(),
+            started: 0,
+            gone: false,
+        });
+        process
+    }
+
+    /// Lets a process go once none of its threads is started. Launches of it that arrive later are dropped.
+    pub fn dismiss(&self, proc: u32) {
+        let mut state = self.state.lock();
+        state.drain(&self.inbox);
+        let Some(seat) = state.tenants.get_mut(proc as usize) else {
+            return;
+        };
+        seat.gone = true;
+        let dropped = std::mem::take(&mut seat.ready);
+        if seat.started == 0 {
+            let seat = state.tenants.remove(proc as usize);
+            drop(state);
+            drop(seat);
+        } else {
+            drop(state);
+        }
+        drop(dropped);
+        self.recount();
+    }
+
+    fn recount(&self) {
+        let state = self.state.lock();
+        self.queued.store(state.queued(), Ordering::SeqCst);
+    }
+
+    /// Puts in a launch that has become ready. The caller notifies the idle workers.
+    pub fn push(&self, launch: Arc<Launch>) {
+        self.inbox.push(launch);
+    }
+
+    /// Whether nothing waits to be started or claimed, as far as can be seen without the lock.
+    #[inline]
+    pub fn looks_empty(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) == 0 && self.inbox.is_empty()
+    }
+
+    /// Gives back units, then takes the next work. `held`: the process that the caller holds already.
+    pub fn next(&self, release: Option<Release>, held: Option<&Arc<P>>) -> Option<Work<P>> {
+        let mut gone = None;
+        let mut state = self.state.lock();
+        if let Some(release) = release {
+            gone = state.release(release);
+        }
+        state.drain(&self.inbox);
+        let launch = state.next();
+        let process = launch
+            .as_ref()
+            .and_then(|launch| state.tenants.get(launch.proc as usize))
+            .filter(|seat| !held.is_some_and(|held| Arc::ptr_eq(held, &seat.process)))
+            .map(|seat| seat.process.clone());
+        self.queued.store(state.queued(), Ordering::SeqCst);
+        drop(state);
+        drop(gone);
+        launch.map(|launch| Work { process, launch })
+    }
+
+    /// Gives back units without taking work.
+    pub fn release(&self, release: Release) {
+        let gone = self.state.lock().release(release);
+        drop(gone);
+    }
+
+    /// Takes everything of a process that has not started, in order.
+    pub fn take_ready(&self, proc: u32, mut each: impl FnMut(Arc<Launch>)) {
+        let mut state = self.state.lock();
+        state.drain(&self.inbox);
+        let taken = state
+            .tenants
+            .get_mut(proc as usize)
+            .map(|seat| std::mem::take(&mut seat.ready));
+        self.queued.store(state.queued(), Ordering::SeqCst);
+        drop(state);
+        if let Some(mut taken) = taken {
+            while let Some((_, launch)) = taken.pop() {
+                each(launch);
+            }
+        }
+    }
+
+    /// Started threads of a process, and whether something of it is ready that could be given units now.
+    pub fn standing(&self, proc: u32) -> Standing {
+        let mut state = self.state.lock();
+        state.drain(&self.inbox);
+        self.queued.store(state.queued(), Ordering::SeqCst);
+        let free = state.free;
+        state
+            .tenants
+            .get(proc as usize)
+            .map_or(Standing::default(), |seat| Standing {
+                started: seat.started,
+                ready: seat.ready.len(),
+                startable: state.claims.iter().any(|l| l.proc == proc)
+                    || seat.ready.first().is_some_and(|(_, l)| l.units() <= free),
+            })
+    }
+
+    /// All processes, for what must look at each of them.
+    pub fn processes(&self) -> Vec<Arc<P>> {
+        self.state
+            .lock()
+            .tenants
+            .iter()
+            .map(|(_, seat)| seat.process.clone())
+            .collect()
+    }
+
+    /// Units that are free.
+    pub fn free(&self) -> u32 {
+        self.state.lock().free
+    }
+}
+
+/// How a process stands with the scheduler.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Threads that have units.
+    pub started: u32,
+    /// Launches that are ready.
+    pub ready: usize,
+    /// Whether one of them, or a rank of a started launch, could be run now.
+    pub startable: bool,
+}
+
+impl<P: Tenant> State<P> {
+    fn queued(&self) -> usize {
+        self.claims.len()
+            + self
+                .tenants
+                .iter()
+                .map(|(_, seat)| seat.ready.len())
+                .sum::<usize>()
+    }
+
+    fn drain(&mut self, inbox: &Inbox) {
+        inbox.take_all(|launch| {
+            if let Some(seat) = self
+                .tenants
+                .get_mut(launch.proc as usize)
+                .filter(|seat| !seat.gone)
+            {
+                seat.ready.push(launch.seq, launch);
+            }
+        });
+    }
+
+    fn release(&mut self, Release { proc, units }: Release) -> Option<Seat<P>> {
+        self.free += units;
+        let seat = self.tenants.get_mut(proc as usize)?;
+        seat.started -= units;
+        (seat.gone && seat.started == 0).then(|| self.tenants.remove(proc as usize))
+    }
+
+    fn next(&mut self) -> Option<Arc<Launch>> {
+        while let Some(launch) = self.claims.front() {
+            if launch
+                .gang()
+                .is_some_and(|gang| !gang.all_claimed(launch.threads))
+            {
+                return Some(launch.clone());
+            }
+            self.claims.pop_front();
+        }
+        loop {
+            let launch = self.admit_one()?;
+            if launch.start() {
+                if launch.gang().is_some() {
+                    self.claims.push_back(launch.clone());
+                }
+                return Some(launch);
+            }
+            // Taken back while it was in the queue: its units are free again.
+            let units = launch.units();
+            self.free += units;
+            self.tenants[launch.proc as usize].started -= units;
+        }
+    }
+
+    /// Takes the launch that may start next out of its queue, and its units.
+    fn admit_one(&mut self) -> Option<Arc<Launch>> {
+        let oldest = self
+            .tenants
+            .iter()
+            .filter_map(|(key, seat)| {
+                seat.ready
+                    .first()
+                    .map(|(seq, launch)| (seq, key, launch.units()))
+            })
+            .min()?;
+        let (_, key, units) = oldest;
+        if units <= self.free {
+            let (_, launch) = self.tenants[key].ready.pop()?;
+            return Some(self.take_units(key, launch));
+        }
+        self.admit_for_a_blocked_process()
+    }
+
+    /// Rule 3: the oldest head does not fit. Only processes whose started threads all wait may pass it.
+    fn admit_for_a_blocked_process(&mut self) -> Option<Arc<Launch>> {
+        let free = self.free;
+        let keys: Vec<usize> = self
+            .tenants
+            .iter()
+            .filter(|(_, seat)| {
+                seat.started > 0 && seat.process.blocked() >= seat.started && !seat.ready.is_empty()
+            })
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
+            let ready = &mut self.tenants[key].ready;
+            let fits = ready
+                .first()
+                .is_some_and(|(_, launch)| launch.units() <= free);
+            let taken = if fits {
+                ready.pop()
+            } else {
+                ready.pop_behind(|launch| launch.units() <= free)
+            };
+            if let Some((_, launch)) = taken {
+                return Some(self.take_units(key, launch));
+            }
+        }
+        None
+    }
+
+    fn take_units(&mut self, key: usize, launch: Arc<Launch>) -> Arc<Launch> {
+        let units = launch.units();
+        self.free -= units;
+        self.tenants[key].started += units;
+        launch
+    }
+}
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests {
+    use super::*;
+    use crate::launch::{ArgBytes, Body, Extra, Gang, Parts};
+    use std::sync::atomic::AtomicU32;
+
+    struct Process(AtomicU32);
+
+    impl Tenant for Process {
+        fn blocked(&self) -> u32 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    static ENTRY: dpa_abi::KernelEntry = dpa_abi::KernelEntry {
+        name: "k",
+        file: "",
+        line: 0,
+        arg_bytes: 0,
+        movable: || true,
+        run: |_, _| (),
+    };
+
+    fn launch(proc: &Process2, seq: u64, threads: u32) -> Arc<Launch> {
+        let parts = Parts {
+            body: Body::Kernel(&ENTRY),
+            args: ArgBytes::new(),
+            threads,
+            proc: proc.1,
+            seq,
+            then: None,
+        };
+        let extra = (threads > 1).then(|| {
+            Box::new(Extra {
+                gang: Some(Gang::new(threads)),
+                ..Extra::default()
+            })
+        });
+        let launch = Arc::new(Launch::new(parts, extra));
+        assert!(launch.open());
+        launch
+    }
+
+    struct Process2(Arc<Process>, u32);
+
+    fn process(sched: &Sched<Process>) -> Process2 {
+        let mut number = 0;
+        let process = sched.admit(|n| {
+            number = n;
+            Arc::new(Process(AtomicU32::new(0)))
+        });
+        Process2(process, number)
+    }
+
+    fn next_seq(sched: &Sched<Process>) -> Option<u64> {
+        sched.next(None, None).map(|work| {
+            if let Some(gang) = work.launch.gang() {
+                while gang.claim(work.launch.threads).is_some() {}
+            }
+            work.launch.seq
+        })
+    }
+
+    #[test]
+    fn rule_2_2_starts_in_order_of_submission() {
+        let sched = Sched::new(4);
+        let p = process(&sched);
+        for seq in [2, 0, 1] {
+            sched.push(launch(&p, seq, 1));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| next_seq(&sched)).collect();
+        assert_eq!(order, [0, 1, 2]);
+        assert_eq!(sched.free(), 1);
+    }
+
+    #[test]
+    fn rule_2_3_a_head_that_does_not_fit_reserves_units() {
+        let sched = Sched::new(4);
+        let p = process(&sched);
+        sched.push(launch(&p, 0, 2));
+        assert_eq!(next_seq(&sched), Some(0));
+        sched.push(launch(&p, 1, 4));
+        sched.push(launch(&p, 2, 1));
+        assert_eq!(
+            next_seq(&sched),
+            None,
+            "a younger launch must not take the reserved units"
+        );
+        sched.release(Release {
+            proc: p.1,
+            units: 1,
+        });
+        assert_eq!(next_seq(&sched), None);
+        sched.release(Release {
+            proc: p.1,
+            units: 1,
+        });
+        assert_eq!(next_seq(&sched), Some(1));
+        assert_eq!(next_seq(&sched), None);
+    }
+
+    #[test]
+    fn rule_2_3_a_fully_blocked_process_may_pass_its_head() {
+        let sched = Sched::new(4);
+        let p = process(&sched);
+        sched.push(launch(&p, 0, 2));
+        assert_eq!(next_seq(&sched), Some(0));
+        sched.push(launch(&p, 1, 4));
+        sched.push(launch(&p, 2, 1));
+        p.0.0.store(1, Ordering::Relaxed);
+        assert_eq!(next_seq(&sched), None, "one of two threads still runs");
+        p.0.0.store(2, Ordering::Relaxed);
+        assert_eq!(next_seq(&sched), Some(2));
+    }
+
+    #[test]
+    fn rule_2_3_processes_take_turns_by_the_age_of_their_heads() {
+        let sched = Sched::new(1);
+        let (a, b) = (process(&sched), process(&sched));
+        for (p, seq) in [(&a, 0), (&a, 2), (&b, 1), (&b, 3)] {
+            sched.push(launch(p, seq, 1));
+        }
+        let mut order = Vec::new();
+        while let Some(work) = sched.next(None, None) {
+            order.push(work.launch.seq);
+            sched.release(Release {
+                proc: work.launch.proc,
+                units: 1,
+            });
+        }
+        assert_eq!(order, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn rule_2_6_a_launch_that_was_taken_back_gives_its_units_back() {
+        let sched = Sched::new(2);
+        let p = process(&sched);
+        let gone = launch(&p, 0, 2);
+        sched.push(gone.clone());
+        sched.push(launch(&p, 1, 2));
+        assert!(gone.take_back(crate::launch::Outcome::Cancelled));
+        assert_eq!(next_seq(&sched), Some(1));
+    }
+
+    #[test]
+    fn a_dismissed_process_is_dropped_when_its_last_unit_is_back() {
+        let sched = Sched::new(2);
+        let p = process(&sched);
+        sched.push(launch(&p, 0, 1));
+        assert_eq!(next_seq(&sched), Some(0));
+        sched.push(launch(&p, 1, 1));
+        sched.dismiss(p.1);
+        assert_eq!(next_seq(&sched), None);
+        assert_eq!(sched.processes().len(), 1);
+        sched.release(Release {
+            proc: p.1,
+            units: 1,
+        });
+        assert_eq!(sched.processes().len(), 0);
+        assert_eq!(sched.free(), 2);
+        assert_eq!(Arc::strong_count(&p.0), 1);
+    }
+}

@@ -1,0 +1,78 @@
+//! Streams: launches, calls and steps that start one after the other, without hand-numbered events.
+
+use std::collections::VecDeque;
+
+use sync_event::sync::{Arc, Mutex};
+
+use crate::launch::Launch;
+
+/// What a stream holds back. The launch at its front is on its way; the others wait for it.
+#[derive(Debug, Default)]
+pub struct Stream {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    busy: bool,
+    broken: bool,
+    waiting: VecDeque<Arc<Launch>>,
+}
+
+/// What to do with a launch that joins a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// It is the first: it may go on its way now.
+    Go,
+    /// It waits for those before it.
+    Waits,
+    /// A launch before it was cancelled or faulted, so it can never be its turn.
+    Broken,
+}
+
+impl Stream {
+    /// A launch joins at the end.
+    pub fn join(&self, launch: &Arc<Launch>) -> Joined {
+        let mut state = self.state.lock();
+        if state.broken {
+            return Joined::Broken;
+        }
+        if state.busy {
+            state.waiting.push_back(launch.clone());
+            return Joined::Waits;
+        }
+        state.busy = true;
+        Joined::Go
+    }
+
+    /// The front one has completed; the next, which may go on its way.
+    pub fn advance(&self) -> Option<Arc<Launch>> {
+        let mut state = self.state.lock();
+        let next = state.waiting.pop_front();
+        state.busy = next.is_some();
+        next
+    }
+
+    /// The front one did not complete: nothing behind it will. Everyone who waited.
+    pub fn break_off(&self) -> VecDeque<Arc<Launch>> {
+        let mut state = self.state.lock();
+        state.broken = true;
+        std::mem::take(&mut state.waiting)
+    }
+
+    /// One that waited here was cancelled: nothing behind it will run, what is before it goes on. Those behind it;
+    /// `None` if it did not wait here.
+    pub fn remove(&self, launch: &Arc<Launch>) -> Option<VecDeque<Arc<Launch>>> {
+        let mut state = self.state.lock();
+        let at = state.waiting.iter().position(|l| Arc::ptr_eq(l, launch))?;
+        state.broken = true;
+        let mut behind = state.waiting.split_off(at);
+        behind.pop_front();
+        Some(behind)
+    }
+
+    /// Whether a launch of it was cancelled or faulted.
+    pub fn is_broken(&self) -> bool {
+        self.state.lock().broken
+    }
+}
