@@ -1,0 +1,406 @@
+//! The device port of the model: what a kernel's device calls do.
+//!
+//! These functions run on the kernel's stack. Rules:
+//! 1. Each begins with [`begin`]: a safe point, and a check that [`RESERVE`] bytes of stack are left, so that nothing
+//!    of ours overflows.
+//! 2. What locks for long, calls foreign code (wakers, subscribers of `tracing`) or needs much stack runs on the
+//!    worker's stack.
+//! 3. While the thread's stack is being unwound, no call blocks, faults or switches.
+
+use std::panic::{Location, resume_unwind};
+use std::ptr::NonNull;
+use std::sync::atomic::{Ordering, fence as native_fence};
+
+use dpa_abi::port::{Collective, Counter, LogLevel, Ops, PortVtable, Space};
+use dpa_abi::{Condition, EventError, EventHandle, FaultKind, Rights, Update};
+
+use crate::events::Slot;
+use crate::fault::{Fault, Place};
+use crate::fiber::Request;
+use crate::meeting::{self, Arrival};
+use crate::unit::{Core, Wake};
+use crate::worker::Stop;
+
+/// Bytes of stack that a device call needs.
+pub const RESERVE: usize = 16 * 1024;
+
+/// Device calls of a thread after which it lets others run, if others wait.
+const CALLS_PER_TURN: u32 = 16;
+
+/// The table.
+pub static PORT: PortVtable = PortVtable {
+    bind,
+    fault,
+    safe_point,
+    yield_now,
+    event_get,
+    event_update,
+    event_wait,
+    collective,
+    log,
+    fence,
+    counter,
+};
+
+/// The core behind a unit pointer.
+///
+/// # Safety
+/// `unit` was made from a core by the worker that runs the calling thread.
+unsafe fn core<'a>(unit: NonNull<()>) -> &'a Core {
+    // SAFETY: promised by the caller; the core outlives the thread.
+    unsafe { unit.cast().as_ref() }
+}
+
+/// Begins a device call.
+#[inline]
+fn begin(core: &Core) {
+    core.leave_kernel();
+    core.worker().safe_point();
+    if core.unwinding() {
+        return;
+    }
+    if core.process().is_stopped() {
+        stop(core);
+    }
+    if cfg!(not(dpa_sanitize)) && core.stack_left() < RESERVE {
+        overflow(core);
+    }
+}
+
+/// Ends a device call.
+#[inline]
+fn end(core: &Core) {
+    core.worker().call_over();
+    core.enter_kernel();
+}
+
+/// Unwinds the thread, because its process is stopped.
+#[cold]
+fn stop(core: &Core) -> ! {
+    core.set_unwinding(true);
+    resume_unwind(Box::new(Stop))
+}
+
+#[cold]
+fn overflow(core: &Core) -> ! {
+    let size = core.worker().device().config.stack_bytes as u64;
+    raise(core, FaultKind::StackOverflow { size }, None)
+}
+
+#[cold]
+fn raise(core: &Core, kind: FaultKind, at: Option<&'static Location<'static>>) -> ! {
+    core.switch().on_parent_stack(|| {
+        let process = core
+            .process
+            .borrow()
+            .clone()
+            .expect("a running thread has one");
+        let mut fault = {
+            let running = core.running.borrow();
+            let running = running.as_ref().expect("a running thread");
+            Fault::of(
+                kind,
+                running.launch.body.name(),
+                running.launch.seq,
+                running.rank,
+            )
+        };
+        fault.place = at.map(Place::from);
+        process.fail(fault);
+    });
+    stop(core)
+}
+
+/// Lets others run if they wait and it is time.
+#[inline]
+fn take_turns(core: &Core, now: bool) {
+    let calls = core.calls.get() + 1;
+    core.calls.set(calls);
+    let device = core.worker().device();
+    let switch = match &device.choices {
+        Some(choices) => now || choices.switch_here(),
+        None => (now || calls >= CALLS_PER_TURN) && core.worker().others_wait(),
+    };
+    if switch {
+        switch_away(core);
+    }
+}
+
+#[cold]
+fn switch_away(core: &Core) {
+    core.calls.set(0);
+    core.suspend(Request::Yield);
+    if core.process().is_stopped() {
+        stop(core);
+    }
+}
+
+unsafe fn bind(
+    unit: NonNull<()>,
+    addr: u64,
+    len: u64,
+    align: u32,
+    _: Rights,
+) -> Result<NonNull<u8>, FaultKind> {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    core.leave_kernel();
+    let bound = core.process().heap.bind(addr, len, align);
+    core.enter_kernel();
+    bound
+}
+
+unsafe fn fault(unit: NonNull<()>, kind: FaultKind, at: &'static Location<'static>) -> ! {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    core.leave_kernel();
+    if core.unwinding() {
+        // A destructor of a thread that is being unwound does something wrong once more: there is nothing to go back
+        // to, so its stack is left for good.
+        core.switch().suspend(Request::Abandon);
+    }
+    raise(core, kind, Some(at))
+}
+
+unsafe fn safe_point(unit: NonNull<()>) {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+}
+
+unsafe fn yield_now(unit: NonNull<()>) {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    if !core.unwinding() {
+        take_turns(core, true);
+    }
+    end(core);
+}
+
+fn find(core: &Core, event: EventHandle) -> Result<&Slot, EventError> {
+    core.process().events.find(event).ok_or(EventError::Stale)
+}
+
+unsafe fn event_get(unit: NonNull<()>, event: EventHandle) -> Result<u64, EventError> {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let value = find(core, event).map(|slot| slot.event.get());
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+    value
+}
+
+unsafe fn event_update(
+    unit: NonNull<()>,
+    event: EventHandle,
+    update: Update,
+) -> Result<u64, EventError> {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let result = find(core, event).and_then(|slot| {
+        if !slot.device_publishes() {
+            return Err(EventError::NotPublisher);
+        }
+        match slot.event.try_update_fast(update) {
+            Ok(previous) => Ok(previous),
+            Err(reached) => core
+                .switch()
+                .on_parent_stack(|| finish_update(core, slot, reached)),
+        }
+    });
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+    result
+}
+
+#[cold]
+fn finish_update(
+    core: &Core,
+    slot: &Slot,
+    reached: sync_event::Reached,
+) -> Result<u64, EventError> {
+    let process = core.process.borrow();
+    let process = process.as_ref().expect("a running thread has one");
+    let result = slot.event.finish_update(reached, |gate, value| {
+        core.worker().opened_midway();
+        process.opened(gate, value);
+    });
+    result.map_err(|closed| EventError::Closed { last: closed.last })
+}
+
+unsafe fn event_wait(
+    unit: NonNull<()>,
+    event: EventHandle,
+    condition: Condition,
+    timeout: Option<u64>,
+) -> Result<u64, EventError> {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let result = find(core, event).and_then(|slot| {
+        if !slot.device_subscribes() {
+            return Err(EventError::NotSubscriber);
+        }
+        let value = slot.event.get();
+        if condition.holds(value) {
+            return Ok(value);
+        }
+        if core.unwinding() {
+            return Err(EventError::Closed { last: value });
+        }
+        wait(core, event, slot, condition, timeout)
+    });
+    end(core);
+    result
+}
+
+fn wait(
+    core: &Core,
+    event: EventHandle,
+    slot: &Slot,
+    condition: Condition,
+    timeout: Option<u64>,
+) -> Result<u64, EventError> {
+    let until = timeout.map(|nanos| core.worker().device().clock.now().saturating_add(nanos));
+    core.calls.set(0);
+    let wake = core.suspend(Request::Wait(event, condition, until));
+    if core.process().is_stopped() {
+        stop(core);
+    }
+    match wake {
+        Wake::Value(value) => Ok(value),
+        Wake::Closed(last) => Err(EventError::Closed { last }),
+        Wake::TimedOut => Err(EventError::TimedOut {
+            value: slot.event.get(),
+        }),
+    }
+}
+
+unsafe fn collective(unit: NonNull<()>, what: Collective) -> u64 {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let result = if core.unwinding() {
+        0
+    } else {
+        meet(core, what)
+    };
+    end(core);
+    result
+}
+
+fn meet(core: &Core, what: Collective) -> u64 {
+    let (launch, rank) = {
+        let running = core.running.borrow();
+        let running = running.as_ref().expect("a running thread");
+        (sync_event::sync::Arc::as_ptr(&running.launch), running.rank)
+    };
+    // SAFETY: the core holds a count of the launch until the thread is over.
+    let launch = unsafe { &*launch };
+    let Some(gang) = launch.gang() else {
+        return alone(what);
+    };
+    match gang.meeting.arrive_running(meeting::own(rank, what)) {
+        Arrival::Last(_, others, value) => {
+            core.switch()
+                .on_parent_stack(|| release(core, others, value));
+            value
+        }
+        Arrival::Mismatch(_) => raise(core, FaultKind::CollectiveMismatch, None),
+        _ => wait_for_the_others(core, what),
+    }
+}
+
+fn release(core: &Core, others: Vec<crate::unit::Suspended>, value: u64) {
+    for other in others {
+        core.worker().opened_midway();
+        core.process().wake_unit(other, Wake::Value(value));
+    }
+}
+
+fn wait_for_the_others(core: &Core, what: Collective) -> u64 {
+    core.calls.set(0);
+    let wake = core.suspend(Request::Meet(what));
+    match wake {
+        Wake::Value(value) if !core.process().is_stopped() => value,
+        _ => stop(core),
+    }
+}
+
+fn alone(what: Collective) -> u64 {
+    match what {
+        Collective::Barrier => 0,
+        Collective::Broadcast { value, .. } | Collective::Reduce { value, .. } => value,
+    }
+}
+
+unsafe fn log(unit: NonNull<()>, level: LogLevel, message: &str, at: &'static Location<'static>) {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    core.switch()
+        .on_parent_stack(|| emit(core, level, message, at));
+    end(core);
+}
+
+fn emit(core: &Core, level: LogLevel, message: &str, at: &'static Location<'static>) {
+    let running = core.running.borrow();
+    let running = running.as_ref().expect("a running thread");
+    let (kernel, launch, rank) = (running.launch.body.name(), running.launch.seq, running.rank);
+    let (file, line) = (at.file(), at.line());
+    macro_rules! at_level {
+        ($level:ident) => {
+            tracing::$level!(target: "doca_dpa::kernel", kernel, launch, rank, file, line, "{message}")
+        };
+    }
+    match level {
+        LogLevel::Error => at_level!(error),
+        LogLevel::Warn => at_level!(warn),
+        LogLevel::Info => at_level!(info),
+        LogLevel::Debug => at_level!(debug),
+    }
+}
+
+/// The model's memory is coherent: a fence of whatever space orders all accesses, as strongly as asked.
+unsafe fn fence(unit: NonNull<()>, _: Space, pred: Ops, succ: Ops) {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    match (pred, succ) {
+        (Ops::R, _) => native_fence(Ordering::Acquire),
+        (Ops::W, Ops::W) => native_fence(Ordering::Release),
+        _ => native_fence(Ordering::SeqCst),
+    }
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+}
+
+/// Nanoseconds of a cycle at 1.8 GHz, as a fraction.
+const CYCLES_PER_FIVE_NANOS: u64 = 9;
+
+unsafe fn counter(unit: NonNull<()>, which: Counter) -> u64 {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    core.leave_kernel();
+    let nanos = core.worker().device().clock.now();
+    core.enter_kernel();
+    let cycles = nanos / 5 * CYCLES_PER_FIVE_NANOS + nanos % 5 * CYCLES_PER_FIVE_NANOS / 5;
+    match which {
+        Counter::Time => nanos,
+        // The model has no instruction counter: it takes one instruction a cycle.
+        Counter::Cycles | Counter::Retired => cycles,
+    }
+}

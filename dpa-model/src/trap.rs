@@ -1,0 +1,299 @@
+//! What happens to a worker while a kernel runs on it and something goes wrong below the language: a stack overflow,
+//! a stray access, a run-time limit.
+//!
+//! A signal handler on an alternate stack acts only when the stack pointer lies in the kernel stack that this worker
+//! has entered, else it hands the signal to the handler that was there before. It resets the kernel stack and lets it
+//! return to its worker with what happened; the frames on it are abandoned, their destructors do not run. So nothing
+//! of ours (lock, guard, count) may be live under a kernel's frame.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::unit::Core;
+
+/// Why a stack was reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trapped {
+    /// It overflowed.
+    Overflow,
+    /// A stray access: the signal's number.
+    Native(i32),
+    /// The run-time limit.
+    RunTime,
+}
+
+/// What the handlers know of the kernel stack a worker has entered.
+#[derive(Clone, Copy)]
+pub(crate) struct Entered {
+    pub(crate) core: *const Core,
+    pub(crate) low: usize,
+    pub(crate) limit: usize,
+    pub(crate) high: usize,
+    #[cfg(not(dpa_sanitize))]
+    pub(crate) trap: corosensei::trap::CoroutineTrapHandler<crate::fiber::Exit>,
+}
+
+thread_local! {
+    static ENTERED: Cell<*const Entered> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Says that this thread enters a kernel stack, until the guard is dropped.
+pub(crate) fn enter(entered: &Entered) -> EnterGuard<'_> {
+    let before = ENTERED.replace(entered);
+    EnterGuard {
+        before,
+        of: std::marker::PhantomData,
+    }
+}
+
+pub(crate) struct EnterGuard<'a> {
+    before: *const Entered,
+    of: std::marker::PhantomData<&'a Entered>,
+}
+
+impl Drop for EnterGuard<'_> {
+    fn drop(&mut self) {
+        ENTERED.set(self.before);
+    }
+}
+
+/// The core of the kernel on whose stack the caller runs, if it runs on one.
+#[inline(never)]
+pub(crate) fn core_here() -> Option<*const Core> {
+    let here = 0u8;
+    let at = std::ptr::from_ref(&here) as usize;
+    let entered = ENTERED.get();
+    // SAFETY: the pointer is set only while its target lives on this worker's stack (see `enter`).
+    let entered = unsafe { entered.as_ref() }?;
+    (cfg!(dpa_sanitize) || (entered.low..entered.high).contains(&at)).then_some(entered.core)
+}
+
+/// Installs the panic hook and the signal handlers, once for the program.
+pub(crate) fn install() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    install_panic_hook();
+    #[cfg(not(dpa_sanitize))]
+    signals::install();
+}
+
+/// A panic on a kernel stack is recorded for the fault report and not printed; any other goes to the hook before.
+fn install_panic_hook() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| match core_here() {
+        // SAFETY: a core is valid while its stack is entered.
+        Some(core) => unsafe { &*core }.note_panic(info),
+        None => before(info),
+    }));
+}
+
+#[cfg(not(dpa_sanitize))]
+pub(crate) use signals::{ensure_alternate_stack, interrupt};
+
+#[cfg(dpa_sanitize)]
+pub(crate) fn ensure_alternate_stack() {}
+
+#[cfg(not(dpa_sanitize))]
+mod signals {
+    use super::{ENTERED, Entered, Trapped};
+    use crate::fiber::Exit;
+    use std::mem::MaybeUninit;
+    use std::sync::OnceLock;
+
+    /// Sent to a worker whose kernel exceeds the run-time limit.
+    fn run_time_signal() -> libc::c_int {
+        libc::SIGRTMIN() + 7
+    }
+
+    type Before = [(libc::c_int, libc::sigaction); 3];
+
+    struct Handlers(Before);
+    // SAFETY: plain data, written once before any handler can read it.
+    unsafe impl Send for Handlers {}
+    // SAFETY: as above.
+    unsafe impl Sync for Handlers {}
+
+    static BEFORE: OnceLock<Handlers> = OnceLock::new();
+
+    pub(super) fn install() {
+        let read = |signal| {
+            let mut before = MaybeUninit::<libc::sigaction>::zeroed();
+            // SAFETY: only asks what is installed.
+            unsafe { libc::sigaction(signal, std::ptr::null(), before.as_mut_ptr()) };
+            // SAFETY: filled in, or all zero, which is a valid value too.
+            (signal, unsafe { before.assume_init() })
+        };
+        let signals = [libc::SIGSEGV, libc::SIGBUS, run_time_signal()];
+        let _ = BEFORE.set(Handlers(signals.map(read)));
+        for signal in signals {
+            // SAFETY: all zero is a valid value; the fields are set below.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            action.sa_sigaction = handler as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+            // SAFETY: the handler is async-signal-safe: it reads a thread-local, memory of this worker and the
+            // context, and writes the context and an abandoned stack.
+            unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+        }
+    }
+
+    extern "C" fn handler(
+        signal: libc::c_int,
+        info: *mut libc::siginfo_t,
+        context: *mut libc::c_void,
+    ) {
+        // SAFETY: the kernel passes valid pointers.
+        if !unsafe { try_reset(signal, &*info, &mut *context.cast()) }
+            && signal != run_time_signal()
+        {
+            chain(signal, info, context);
+        }
+    }
+
+    /// Resets the kernel stack if the signal belongs to it.
+    unsafe fn try_reset(
+        signal: libc::c_int,
+        info: &libc::siginfo_t,
+        context: &mut libc::ucontext_t,
+    ) -> bool {
+        // SAFETY: set only while its target lives on this worker's stack.
+        let Some(entered) = (unsafe { ENTERED.get().as_ref() }) else {
+            return false;
+        };
+        if !entered.trap.stack_ptr_in_bounds(stack_pointer(context)) {
+            return false;
+        }
+        let Some(why) = cause(signal, info, entered) else {
+            return false;
+        };
+        // SAFETY: the stack pointer lies in the coroutine this worker has entered, nothing of ours is live on it
+        // (rules of this file), and the registers are set as demanded.
+        let registers = unsafe {
+            entered
+                .trap
+                .setup_trap_handler(move || Exit::Abandoned(why))
+        };
+        set_registers(context, registers);
+        true
+    }
+
+    fn cause(signal: libc::c_int, info: &libc::siginfo_t, entered: &Entered) -> Option<Trapped> {
+        if signal == run_time_signal() {
+            // SAFETY: the core is valid while its stack is entered.
+            return unsafe { &*entered.core }
+                .may_be_stopped_here()
+                .then_some(Trapped::RunTime);
+        }
+        // SAFETY: SIGSEGV and SIGBUS carry an address.
+        let address = unsafe { info.si_addr() } as usize;
+        let overflow = (entered.low..entered.limit).contains(&address);
+        Some(if overflow {
+            Trapped::Overflow
+        } else {
+            Trapped::Native(signal)
+        })
+    }
+
+    /// Hands the signal to whoever handled it before us.
+    fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+        let before = BEFORE
+            .get()
+            .and_then(|b| b.0.iter().find(|(s, _)| *s == signal));
+        let Some((_, before)) = before else {
+            return;
+        };
+        match before.sa_sigaction {
+            libc::SIG_IGN => {}
+            // SAFETY: puts the default back; the instruction faults again and ends the program as it would have.
+            libc::SIG_DFL => unsafe {
+                libc::sigaction(signal, before, std::ptr::null_mut());
+            },
+            f if before.sa_flags & libc::SA_SIGINFO != 0 => {
+                // SAFETY: a handler with SA_SIGINFO has this signature.
+                let f: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
+                    unsafe { std::mem::transmute(f) };
+                f(signal, info, context);
+            }
+            f => {
+                // SAFETY: a handler without SA_SIGINFO has this signature.
+                let f: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(f) };
+                f(signal);
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn stack_pointer(context: &libc::ucontext_t) -> usize {
+        context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn set_registers(context: &mut libc::ucontext_t, registers: corosensei::trap::TrapHandlerRegs) {
+        let corosensei::trap::TrapHandlerRegs {
+            rip,
+            rsp,
+            rbp,
+            rdi,
+            rsi,
+        } = registers;
+        let pairs = [
+            (libc::REG_RIP, rip),
+            (libc::REG_RSP, rsp),
+            (libc::REG_RBP, rbp),
+            (libc::REG_RDI, rdi),
+            (libc::REG_RSI, rsi),
+        ];
+        for (register, value) in pairs {
+            context.uc_mcontext.gregs[register as usize] = value as i64;
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn stack_pointer(context: &libc::ucontext_t) -> usize {
+        context.uc_mcontext.sp as usize
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn set_registers(context: &mut libc::ucontext_t, registers: corosensei::trap::TrapHandlerRegs) {
+        let corosensei::trap::TrapHandlerRegs {
+            pc,
+            sp,
+            x0,
+            x1,
+            x29,
+            lr,
+        } = registers;
+        context.uc_mcontext.pc = pc;
+        context.uc_mcontext.sp = sp;
+        context.uc_mcontext.regs[0] = x0;
+        context.uc_mcontext.regs[1] = x1;
+        context.uc_mcontext.regs[29] = x29;
+        context.uc_mcontext.regs[30] = lr;
+    }
+
+    /// Interrupts a worker whose kernel exceeds the run-time limit.
+    pub(crate) fn interrupt(thread: libc::pthread_t) {
+        // SAFETY: the worker's thread lives as long as its device, which the caller holds.
+        unsafe { libc::pthread_kill(thread, run_time_signal()) };
+    }
+
+    /// Gives this thread an alternate signal stack if it has none, as threads not made by std may have none.
+    pub(crate) fn ensure_alternate_stack() {
+        // SAFETY: all zero is a valid value; only asks.
+        let mut now: libc::stack_t = unsafe { std::mem::zeroed() };
+        // SAFETY: only asks what is set.
+        let asked = unsafe { libc::sigaltstack(std::ptr::null(), &mut now) };
+        if asked != 0 || now.ss_flags & libc::SS_DISABLE == 0 {
+            return;
+        }
+        let memory: &'static mut [u8] = Box::leak(vec![0u8; 64 * 1024].into_boxed_slice());
+        let stack = libc::stack_t {
+            ss_sp: memory.as_mut_ptr().cast(),
+            ss_flags: 0,
+            ss_size: memory.len(),
+        };
+        // SAFETY: the memory is leaked, so it is the thread's for good.
+        unsafe { libc::sigaltstack(&stack, std::ptr::null_mut()) };
+    }
+}

@@ -1,0 +1,306 @@
+//! A unit: a kernel stack, what runs on it, and how it leaves and comes back.
+//!
+//! Rules:
+//! 1. A unit has one owner at a time: the worker that runs it; or, suspended, the event, meeting, queue or timer it
+//!    waits in. Whoever takes it out of there owns it. So it is resumed exactly once for each time it is suspended.
+//! 2. Its core is touched only by its owner, and by code on its stack while it runs.
+//! 3. Nothing of ours is live on the stack under a kernel's frame, for the stack may be reset under it. What belongs
+//!    to the running thread stands in the core.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc as StdArc;
+use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
+
+use sync_event::WaiterId;
+use sync_event::sync::Arc;
+
+use crate::clock::TimerKey;
+use crate::fault::Place;
+use crate::fiber::{Fiber, Request, Resumed, Switch};
+use crate::launch::Launch;
+use crate::process::Process;
+use crate::stack::PooledStack;
+use crate::trap::{self, Entered};
+use crate::worker::Worker;
+
+/// How a wait of a thread ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// With a value: of the event, or the result of a meeting.
+    Value(u64),
+    /// The event (or the meeting) was closed at this value.
+    Closed(u64),
+    /// Its time was up.
+    TimedOut,
+}
+
+/// The thread that a unit runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Its launch.
+    pub launch: Arc<Launch>,
+    /// Its rank.
+    pub rank: u32,
+    /// The epoch it entered when it started.
+    pub epoch: crate::epoch::Entered,
+}
+
+/// What a panic hook noted.
+#[derive(Debug, Clone)]
+pub struct PanicNote {
+    /// The message.
+    pub message: String,
+    /// Where.
+    pub place: Option<Place>,
+    /// The stack.
+    pub backtrace: Option<StdArc<std::backtrace::Backtrace>>,
+}
+
+/// What belongs to a unit beside its stack. Its address is what the device port gets.
+pub struct Core {
+    worker: Cell<*const Worker>,
+    switch: Cell<*const Switch>,
+    stack_limit: Cell<usize>,
+    in_kernel: AtomicBool,
+    unwinding: Cell<bool>,
+    /// The thread that runs.
+    pub running: RefCell<Option<Running>>,
+    /// The process whose kernels ran here last.
+    pub process: RefCell<Option<StdArc<Process>>>,
+    /// How the last wait ended.
+    pub wake: Cell<Wake>,
+    /// Where it stands in the list of blocked threads, while it waits.
+    pub blocked_key: Cell<usize>,
+    /// The worker that ran it last.
+    pub worker_index: Cell<usize>,
+    /// The timer of its wait.
+    pub timer: Cell<Option<TimerKey>>,
+    /// Its place among the waiters of its event.
+    pub waiter: Cell<Option<WaiterId>>,
+    /// Device calls since the last switch.
+    pub calls: Cell<u32>,
+    note: RefCell<Option<PanicNote>>,
+}
+
+impl Core {
+    /// A core that runs nothing.
+    pub fn new() -> Box<Self> {
+        Box::new(Self {
+            worker: Cell::new(std::ptr::null()),
+            switch: Cell::new(std::ptr::null()),
+            stack_limit: Cell::new(0),
+            in_kernel: AtomicBool::new(false),
+            unwinding: Cell::new(false),
+            running: RefCell::new(None),
+            process: RefCell::new(None),
+            wake: Cell::new(Wake::Value(0)),
+            blocked_key: Cell::new(usize::MAX),
+            worker_index: Cell::new(0),
+            timer: Cell::new(None),
+            waiter: Cell::new(None),
+            calls: Cell::new(0),
+            note: RefCell::new(None),
+        })
+    }
+
+    /// The worker that runs this unit now. It may be another after a suspension.
+    #[inline]
+    pub fn worker(&self) -> &Worker {
+        // SAFETY: set by the worker before it enters the stack, and valid until it leaves it; callers do not keep the
+        // reference over a suspension.
+        unsafe { &*self.worker.get() }
+    }
+
+    /// The way off the stack.
+    #[inline]
+    pub fn switch(&self) -> &Switch {
+        // SAFETY: set by the code on the stack before anything else; it lives at the bottom of the stack.
+        unsafe { &*self.switch.get() }
+    }
+
+    pub(crate) fn set_switch(&self, switch: &Switch) {
+        self.switch.set(switch);
+    }
+
+    /// Leaves the stack until the wait is over.
+    pub fn suspend(&self, request: Request) -> Wake {
+        self.switch().suspend(request);
+        self.wake.get()
+    }
+
+    /// The process of the running thread.
+    #[inline]
+    pub fn process(&self) -> &Process {
+        let process: *const Process = StdArc::as_ptr(
+            self.process
+                .borrow()
+                .as_ref()
+                .expect("a running thread has one"),
+        );
+        // SAFETY: the core's own count keeps the process alive; it changes only between threads (rule 2), and callers
+        // use the reference only while their thread runs.
+        unsafe { &*process }
+    }
+
+    /// Begins kernel code: from here on the stack may be reset.
+    #[inline]
+    pub fn enter_kernel(&self) {
+        compiler_fence(Ordering::SeqCst);
+        self.in_kernel.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends kernel code.
+    #[inline]
+    pub fn leave_kernel(&self) {
+        self.in_kernel.store(false, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// For the signal handler: whether kernel code runs, and it is the one that exceeded its time.
+    pub(crate) fn may_be_stopped_here(&self) -> bool {
+        self.in_kernel.load(Ordering::Relaxed) && self.worker().is_to_be_stopped()
+    }
+
+    /// Whether the thread's stack is being unwound.
+    #[inline]
+    pub fn unwinding(&self) -> bool {
+        self.unwinding.get()
+    }
+
+    /// The stack is being unwound from now on, or no longer.
+    pub fn set_unwinding(&self, on: bool) {
+        self.unwinding.set(on);
+    }
+
+    /// Bytes left on the stack of the caller.
+    #[inline]
+    pub fn stack_left(&self) -> usize {
+        let here = 0u8;
+        (std::ptr::from_ref(&here) as usize).saturating_sub(self.stack_limit.get())
+    }
+
+    /// Called by the panic hook, on the kernel's stack.
+    pub(crate) fn note_panic(&self, info: &std::panic::PanicHookInfo<'_>) {
+        self.leave_kernel();
+        self.unwinding.set(true);
+        let message = info.payload_as_str().unwrap_or("(no message)").to_owned();
+        let place = info.location().map(Place::from);
+        let roomy = cfg!(dpa_sanitize) || self.stack_left() > 64 * 1024;
+        let backtrace = roomy
+            .then(std::backtrace::Backtrace::force_capture)
+            .map(StdArc::new);
+        *self.note.borrow_mut() = Some(PanicNote {
+            message,
+            place,
+            backtrace,
+        });
+    }
+
+    pub(crate) fn take_note(&self) -> Option<PanicNote> {
+        self.note.borrow_mut().take()
+    }
+}
+
+/// A stack with its core.
+pub struct Unit {
+    fiber: Fiber,
+    core: Box<Core>,
+    entered: Entered,
+}
+
+/// A unit that has left its stack: it can be resumed by whoever holds it, unless it is pinned.
+pub struct Suspended(Box<Unit>);
+
+// SAFETY: a suspended unit is touched by its holder only (rule 1). Its stack holds frames of a kernel that may go on on
+// another thread (`KernelEntry::movable`); one that may not is only ever resumed by its own worker, and dropped by it.
+unsafe impl Send for Suspended {}
+
+impl std::fmt::Debug for Suspended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Suspended")
+    }
+}
+
+impl Suspended {
+    /// Its core.
+    pub fn core(&self) -> &Core {
+        &self.0.core
+    }
+
+    /// The worker it must stay on, if it must.
+    pub fn pinned_to(&self) -> Option<usize> {
+        let running = self.0.core.running.borrow();
+        let movable = running.as_ref().is_none_or(|r| r.launch.movable());
+        (!movable).then(|| self.0.core.worker_index.get())
+    }
+
+    /// Back to a unit, to be resumed.
+    pub fn into_unit(self) -> Box<Unit> {
+        self.0
+    }
+}
+
+/// A core and a stack that nobody uses, kept for the next unit.
+pub struct Spare {
+    /// The stack.
+    pub stack: PooledStack,
+    /// The core.
+    pub core: Box<Core>,
+}
+
+impl Unit {
+    /// A unit that will take up work.
+    pub fn new(spare: Spare) -> Box<Self> {
+        let Spare { stack, core } = spare;
+        core.stack_limit.set(stack.limit_of_use());
+        core.unwinding.set(false);
+        let (low, limit, high) = (stack.low(), stack.limit_of_use(), stack.high());
+        // SAFETY: the core lives in the unit beside the fiber, is dropped after it, and its address is stable.
+        let fiber = unsafe { Fiber::new(stack, crate::worker::on_stack, &raw const *core) };
+        let entered = Entered {
+            core: &raw const *core,
+            low,
+            limit,
+            high,
+            #[cfg(not(dpa_sanitize))]
+            trap: fiber.trap_handler(),
+        };
+        Box::new(Self {
+            fiber,
+            core,
+            entered,
+        })
+    }
+
+    /// Its core.
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Enters the stack, on this worker.
+    pub fn resume(&mut self, worker: &Worker) -> Resumed {
+        self.core.worker.set(worker);
+        self.core.worker_index.set(worker.index());
+        let _entered = trap::enter(&self.entered);
+        self.fiber.resume()
+    }
+
+    /// Leaves the stack for good.
+    pub fn abandon(&mut self) {
+        self.fiber.abandon();
+    }
+
+    /// A suspended unit, from a unit that has left its stack.
+    pub fn suspended(self: Box<Self>) -> Suspended {
+        Suspended(self)
+    }
+
+    /// The parts of a unit whose code has ended.
+    pub fn into_spare(self: Box<Self>) -> Spare {
+        let Self { fiber, core, .. } = *self;
+        Spare {
+            stack: fiber.into_stack(),
+            core,
+        }
+    }
+}
