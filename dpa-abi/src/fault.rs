@@ -67,6 +67,13 @@ pub enum FaultKind {
     },
     /// Every started thread waits for events that only the device can update.
     Deadlock,
+    /// The threads of a launch met in different collectives (one in a barrier, one in a reduction).
+    CollectiveMismatch,
+    /// A thread could not be started because all kernel stacks are in use.
+    NoStack {
+        /// How many there may be.
+        limit: u64,
+    },
     /// A memory access the model's own checks did not foresee (signal and address of the native machine).
     Native {
         /// The signal's number.
@@ -107,6 +114,10 @@ impl fmt::Display for FaultKind {
             Self::Deadlock => {
                 f.write_str("deadlock: every started thread waits for the device itself")
             }
+            Self::CollectiveMismatch => {
+                f.write_str("the threads of a launch met in different collectives")
+            }
+            Self::NoStack { limit } => write!(f, "all {limit} kernel stacks are in use"),
             Self::Native { signal } => write!(f, "native memory fault (signal {signal})"),
         }
     }

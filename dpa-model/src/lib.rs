@@ -1,1 +1,75 @@
-//! The software device: units, scheduler, heap, drivers
+//! The software device: execution units, scheduler, heap and events of a data-path accelerator, on the machine at hand.
+//!
+//! The core is a state machine without I/O, in small parts each with its own short lock: the waiters of an event
+//! (`sync-event`), the launch ([`launch`]), the scheduler of a partition ([`sched`]), the meeting of a launch's threads
+//! ([`meeting`]), the list of idle workers ([`idle`]). Two drivers run it: OS threads in real time ([`threads`]), and
+//! one thread with a seed and virtual time ([`seeded`]).
+//!
+//! Lock order: event waiters, then launch, then scheduler; gates and wakers are collected under a lock and run after
+//! it. Under `cfg(dpa_loom)` only the parts that implement a protocol between threads are built, for the models.
+
+pub mod config;
+pub mod epoch;
+pub mod idle;
+pub mod inbox;
+pub mod launch;
+pub mod meeting;
+pub mod ready;
+pub mod sched;
+pub mod stream;
+
+#[cfg(not(dpa_loom))]
+mod clock;
+#[cfg(not(dpa_loom))]
+mod close;
+#[cfg(not(dpa_loom))]
+mod device;
+#[cfg(not(dpa_loom))]
+mod event;
+#[cfg(not(dpa_loom))]
+mod events;
+#[cfg(not(dpa_loom))]
+pub mod fault;
+#[cfg(not(dpa_loom))]
+mod fiber;
+#[cfg(not(dpa_loom))]
+mod gate;
+#[cfg(not(dpa_loom))]
+pub mod heap;
+#[cfg(not(dpa_loom))]
+mod keeper;
+#[cfg(not(dpa_loom))]
+mod port;
+#[cfg(not(dpa_loom))]
+mod process;
+#[cfg(not(dpa_loom))]
+pub mod seeded;
+#[cfg(not(dpa_loom))]
+mod stack;
+#[cfg(not(dpa_loom))]
+mod submit;
+#[cfg(not(dpa_loom))]
+pub mod threads;
+#[cfg(not(dpa_loom))]
+mod trap;
+#[cfg(not(dpa_loom))]
+mod unit;
+#[cfg(not(dpa_loom))]
+mod worker;
+
+#[cfg(dpa_loom)]
+#[path = "unit_model.rs"]
+mod unit;
+
+#[cfg(not(dpa_loom))]
+pub use {
+    clock::{Clock, TimerKey},
+    close::{CloseReport, Snapshot},
+    config::{ConfigError, DeviceConfig},
+    device::{Device, OpenError},
+    event::{EventRef, HostWait},
+    fault::Fault,
+    process::Process,
+    stack::StackError,
+    submit::{Spec, SubmitError},
+};

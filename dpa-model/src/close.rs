@@ -1,0 +1,103 @@
+//! How a process ends, and what can be seen of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use sync_event::CloseReason;
+
+use crate::fault::Waiting;
+use crate::heap::HeapInfo;
+use crate::launch::Outcome;
+use crate::process::Process;
+use crate::sched::Tenant;
+
+/// What was still in use when a process was closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// Launches that had not started and were dropped.
+    pub launches_dropped: usize,
+    /// Threads that still ran and were stopped at their next safe point.
+    pub threads_stopped: u32,
+    /// Sync events that the host still held.
+    pub events: usize,
+    /// Device allocations that were still live.
+    pub allocations: usize,
+}
+
+/// What a process is doing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Launches, calls and steps that are not over.
+    pub unfinished: usize,
+    /// Of them, those that are ready to start.
+    pub ready: usize,
+    /// Threads that have units.
+    pub started: u32,
+    /// Of them, those that wait, and for what.
+    pub waiting: Vec<Waiting>,
+    /// Units of the partition that are free.
+    pub free_units: u32,
+    /// Live sync events.
+    pub events: usize,
+    /// Its memory.
+    pub heap: HeapInfo,
+}
+
+impl Process {
+    /// What it is doing now. The figures are taken one after the other.
+    pub fn snapshot(&self) -> Snapshot {
+        let standing = self.device.sched.standing(self.number);
+        Snapshot {
+            unfinished: self.unfinished.load(Ordering::SeqCst),
+            ready: standing.ready,
+            started: standing.started,
+            waiting: self.waiting(),
+            free_units: self.device.sched.free(),
+            events: self.events.live(),
+            heap: self.heap.info(),
+        }
+    }
+
+    /// Refuses new work from now on.
+    pub fn refuse(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.wake_all_hosts();
+    }
+
+    /// Polls until nothing of it runs or is ready to. What is parked does not count.
+    pub fn poll_at_rest(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_quiet(cx, || {
+            let standing = self.device.sched.standing(self.number);
+            standing.started == 0 && standing.ready == 0
+        })
+    }
+
+    /// Ends it: what has not started is dropped, what runs stops at its next safe point, every wait resolves as
+    /// closed. Waits for nothing. Memory is freed when the last thread has left and the last handle is gone.
+    pub fn shut_down(self: &Arc<Self>) -> CloseReport {
+        self.refuse();
+        let before = self.snapshot();
+        if self.fault().is_none() && !self.is_stopped() {
+            self.stop(CloseReason::ContextClosed, Outcome::ContextClosed);
+        }
+        self.device.sched.dismiss(self.number);
+        self.device.notify();
+        if self.device.is_stopping() {
+            self.device.wake_all();
+        }
+        CloseReport {
+            launches_dropped: before.unfinished.saturating_sub(before.started as usize),
+            threads_stopped: before.started,
+            events: before.events,
+            allocations: before.heap.allocations,
+        }
+    }
+
+    /// Whether none of its threads has a unit any more.
+    pub fn is_vacated(&self) -> bool {
+        self.device.sched.standing(self.number).started == 0 && self.blocked() == 0
+    }
+}

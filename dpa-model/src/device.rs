@@ -1,0 +1,269 @@
+//! A device: its figures, its scheduler, its workers, its clock.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::clock::{Action, Clock};
+use crate::config::{ConfigError, DeviceConfig};
+use crate::heap::Heap;
+use crate::idle::Idle;
+use crate::process::Process;
+use crate::sched::Sched;
+use crate::seeded::Choices;
+use crate::stack::{StackError, StackPool};
+use crate::unit::Suspended;
+use crate::worker::Shared;
+
+/// Why a device or a process could not be made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A figure is out of its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Kernel stacks could not be reserved.
+    #[error("kernel stacks: {0}")]
+    Stacks(#[from] StackError),
+    /// A heap could not be reserved.
+    #[error("the heap of {bytes} bytes could not be reserved: {source}")]
+    Heap {
+        /// Its size.
+        bytes: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A worker's thread could not be started.
+    #[error("a worker thread could not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The shared part of a device.
+#[derive(Debug)]
+pub struct Device {
+    /// Its figures.
+    pub config: DeviceConfig,
+    /// Its scheduler.
+    pub sched: Sched<Process>,
+    pub(crate) idle: Idle,
+    pub(crate) workers: Vec<CachePadded<Shared>>,
+    pub(crate) stacks: Arc<StackPool>,
+    /// Its clock.
+    pub clock: Clock,
+    pub(crate) choices: Option<Choices>,
+    injector: Mutex<VecDeque<Suspended>>,
+    injected: AtomicUsize,
+    stopping: AtomicBool,
+    seq: CachePadded<AtomicU64>,
+}
+
+thread_local! {
+    /// Which worker of which device this OS thread is.
+    static HERE: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+impl Device {
+    pub(crate) fn new(
+        config: DeviceConfig,
+        choices: Option<Choices>,
+    ) -> Result<Arc<Self>, OpenError> {
+        config.validate()?;
+        crate::trap::install();
+        let workers = match (&choices, config.workers) {
+            (Some(_), _) => 1,
+            (None, 0) => std::thread::available_parallelism().map_or(1, usize::from),
+            (None, n) => n,
+        };
+        // A stack for each unit, and one more for each worker's scheduling loop.
+        let stacks = StackPool::new(
+            config.stack_bytes,
+            config.partition_eus as usize + workers * 32,
+        )?;
+        let clock = if choices.is_some() {
+            Clock::simulated()
+        } else {
+            Clock::real()
+        };
+        Ok(Arc::new(Self {
+            sched: Sched::new(config.partition_eus),
+            idle: Idle::new((workers as u32 / 2).max(1)),
+            workers: (0..workers)
+                .map(|_| CachePadded::new(Shared::new()))
+                .collect(),
+            config,
+            stacks,
+            clock,
+            choices,
+            injector: Mutex::default(),
+            injected: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            seq: CachePadded::new(AtomicU64::new(0)),
+        }))
+    }
+
+    /// A new process on this device.
+    ///
+    /// # Errors
+    /// No address space for its heap.
+    pub fn process(self: &Arc<Self>) -> Result<Arc<Process>, OpenError> {
+        let bytes = self.config.heap_bytes;
+        let heap = Heap::new(bytes, self.choices.is_some())
+            .map_err(|source| OpenError::Heap { bytes, source })?;
+        Ok(self
+            .sched
+            .admit(|number| Arc::new(Process::new(self.clone(), number, heap))))
+    }
+
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How many workers it has.
+    pub fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Kernel stacks in use, those of idle workers included.
+    pub fn stacks_in_use(&self) -> usize {
+        self.stacks.in_use()
+    }
+
+    /// Says that the calling thread is this worker.
+    pub(crate) fn i_am(&self, index: usize) {
+        HERE.set((std::ptr::from_ref(self) as usize, index));
+    }
+
+    pub(crate) fn i_am_nobody() {
+        HERE.set((0, 0));
+    }
+
+    /// Which worker of this device the calling thread is. Not inlined, so that no thread-bound address is kept over a
+    /// switch of stacks.
+    #[inline(never)]
+    pub(crate) fn here(&self) -> Option<usize> {
+        let (device, index) = HERE.get();
+        (device == std::ptr::from_ref(self) as usize).then_some(index)
+    }
+
+    /// Puts a thread that can go on where a worker will find it: its own worker's queue if it is pinned, the calling
+    /// worker's, else everyone's. The caller notifies.
+    pub(crate) fn make_runnable(&self, unit: Suspended) {
+        let here = self.here();
+        match unit.pinned_to() {
+            Some(home) => {
+                self.workers[home].push(unit);
+                if here != Some(home) && self.idle.take(home) {
+                    self.wake(home);
+                }
+            }
+            None => match here {
+                Some(index) => self.workers[index].push(unit),
+                None if self.choices.is_some() => self.workers[0].push(unit),
+                None => {
+                    let mut injector = self.injector.lock();
+                    injector.push_back(unit);
+                    dpa_abi::sync::publish(|| self.injected.swap(injector.len(), Ordering::SeqCst));
+                }
+            },
+        }
+    }
+
+    pub(crate) fn take_injected(&self) -> Option<Suspended> {
+        if self.injected.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let mut injector = self.injector.lock();
+        let unit = injector.pop_front();
+        self.injected.store(injector.len(), Ordering::SeqCst);
+        unit
+    }
+
+    /// Takes a thread that may move from another worker's queue.
+    pub(crate) fn steal(&self, thief: usize) -> Option<Suspended> {
+        let others = self
+            .workers
+            .iter()
+            .enumerate()
+            .filter(|&(index, _)| index != thief);
+        others
+            .map(|(_, worker)| worker)
+            .find_map(|worker| worker.take_movable())
+    }
+
+    /// Whether there may be something to do for this worker, as far as can be seen without a lock.
+    #[inline]
+    pub(crate) fn sees_work(&self) -> bool {
+        !self.sched.looks_empty()
+            || self.injected.load(Ordering::SeqCst) > 0
+            || self
+                .workers
+                .iter()
+                .any(|worker| worker.waiting.load(Ordering::SeqCst) > 0)
+    }
+
+    /// Whether a launch may be handed over directly: nothing that is ready would be passed by.
+    #[inline]
+    pub(crate) fn allows_hand_over(&self) -> bool {
+        self.choices.is_none()
+            && self.sched.looks_empty()
+            && self.injected.load(Ordering::Relaxed) == 0
+    }
+
+    /// After work was published: wakes a parked worker if nobody looks.
+    #[inline]
+    pub(crate) fn notify(&self) {
+        if let Some(worker) = self.idle.notify() {
+            self.wake(worker);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, worker: usize) {
+        let shared = &self.workers[worker];
+        shared.woken.store(true, Ordering::Release);
+        if let Some(thread) = shared.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    pub(crate) fn wake_all(&self) {
+        for worker in self.idle.take_all() {
+            self.wake(worker);
+        }
+    }
+
+    /// Whether the device is to end once its last process has.
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The device ends when its last process has: nothing is waited for here.
+    pub(crate) fn stop_when_empty(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_stopping() && self.sched.processes().is_empty()
+    }
+
+    /// Does what is due by the clock.
+    pub(crate) fn run_timers(&self) {
+        for action in self.clock.due() {
+            match action {
+                Action::Wake(waker) => waker.wake(),
+                Action::Unit(timeout) => {
+                    if let Some(process) = timeout.process.upgrade() {
+                        process.timed_out(&timeout);
+                    }
+                }
+            }
+        }
+    }
+}

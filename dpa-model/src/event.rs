@@ -1,0 +1,267 @@
+//! A sync event of a process, as the host holds it.
+
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use dpa_abi::{Condition, EventHandle, Update};
+use sync_event::{CloseReason, Closed, Event, Location, Locations, WaitOwned};
+use thiserror::Error;
+
+use crate::gate::Gate;
+use crate::process::Process;
+
+/// Why an event could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EventLimit {
+    /// There are as many as there may be.
+    #[error("the process has {limit} sync events, as many as it may have")]
+    Full {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The process is fatal or closed.
+    #[error("the process is stopped")]
+    Stopped,
+}
+
+/// Why the host could not use an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EventUseError {
+    /// The host is not among its publishers.
+    #[error(transparent)]
+    NotPublisher(#[from] sync_event::location::NotPublisher),
+    /// The host is not among its subscribers.
+    #[error(transparent)]
+    NotSubscriber(#[from] sync_event::location::NotSubscriber),
+    /// It is closed.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// The wait's time was up.
+    #[error("timed out at value {value}")]
+    TimedOut {
+        /// The value then.
+        value: u64,
+    },
+    /// Under the seeded driver: nothing can happen any more that would end the wait.
+    #[error("the wait can never end: nothing is left to run")]
+    Stuck,
+}
+
+/// A host handle of an event. While one exists the event has a publisher.
+#[derive(Debug)]
+pub struct EventRef {
+    process: Arc<Process>,
+    handle: EventHandle,
+    locations: Locations,
+}
+
+/// What keeps an event's slot from being used again without being a publisher: a wait.
+#[derive(Debug)]
+pub struct EventUse {
+    process: Arc<Process>,
+    index: u32,
+}
+
+impl Process {
+    /// A new event.
+    ///
+    /// # Errors
+    /// There are as many as there may be, or the process is stopped.
+    pub fn event(
+        self: &Arc<Self>,
+        initial: u64,
+        locations: Locations,
+    ) -> Result<EventRef, EventLimit> {
+        let limit = self.device.config.max_events;
+        let handle = self
+            .events
+            .create(&self.epochs, initial, locations)
+            .ok_or(EventLimit::Full { limit })?;
+        let event = EventRef {
+            process: self.clone(),
+            handle,
+            locations,
+        };
+        // A stop that came before the event was entered has not closed it.
+        if self.is_stopped() {
+            event.close(CloseReason::ContextClosed);
+            return Err(EventLimit::Stopped);
+        }
+        Ok(event)
+    }
+}
+
+impl EventRef {
+    /// The process it belongs to.
+    pub fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// The handle by which kernels know it.
+    pub fn handle(&self) -> EventHandle {
+        self.handle
+    }
+
+    /// Who may publish and who may wait.
+    pub fn locations(&self) -> Locations {
+        self.locations
+    }
+
+    fn slot(&self) -> &crate::events::Slot {
+        self.process.events.slot(self.handle.0.index)
+    }
+
+    /// The value now; after a close, the last.
+    pub fn get(&self) -> u64 {
+        self.slot().event.get()
+    }
+
+    /// How it was closed, if it was.
+    pub fn closed(&self) -> Option<Closed> {
+        self.slot().event.closed()
+    }
+
+    /// Updates it from the host.
+    ///
+    /// # Errors
+    /// The host is no publisher; it is closed.
+    #[inline]
+    pub fn update(&self, update: Update) -> Result<u64, EventUseError> {
+        self.locations.check_publish(Location::Host)?;
+        Ok(self.process.update(self.slot(), update)?)
+    }
+
+    /// A wait of the host, as a future.
+    ///
+    /// # Errors
+    /// The host is no subscriber.
+    pub fn wait(&self, condition: Condition) -> Result<HostWait, EventUseError> {
+        self.locations.check_subscribe(Location::Host)?;
+        Ok(HostWait {
+            wait: WaitOwned::new(self.use_(), condition),
+        })
+    }
+
+    fn use_(&self) -> EventUse {
+        self.slot().use_();
+        EventUse {
+            process: self.process.clone(),
+            index: self.handle.0.index,
+        }
+    }
+
+    /// A wait of the host that blocks its thread, for at most `timeout`.
+    ///
+    /// Under the seeded driver it steps the model instead.
+    ///
+    /// # Errors
+    /// The host is no subscriber; closed; timed out; stuck.
+    pub fn wait_blocking(
+        &self,
+        condition: Condition,
+        timeout: Option<Duration>,
+    ) -> Result<u64, EventUseError> {
+        self.locations.check_subscribe(Location::Host)?;
+        if self.process.device.choices.is_some() {
+            return self.wait_stepping(condition, timeout);
+        }
+        let event = &self.slot().event;
+        let outcome = match timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
+            None => event.wait_blocking(condition),
+            Some(until) => event.wait_deadline(condition, until).map_err(|timed_out| {
+                EventUseError::TimedOut {
+                    value: timed_out.value,
+                }
+            })?,
+        };
+        Ok(outcome?)
+    }
+
+    fn wait_stepping(
+        &self,
+        condition: Condition,
+        timeout: Option<Duration>,
+    ) -> Result<u64, EventUseError> {
+        let device = self.process.device.clone();
+        let mut wait = self.wait(condition)?;
+        let until = timeout.map(|timeout| device.clock.after(timeout));
+        // A timer, so that virtual time can pass to the deadline.
+        let timer = until.map(|at| device.clock.set_wake(at, std::task::Waker::noop().clone()));
+        let ended = device.step_until(|| match Pin::new(&mut wait).poll_once() {
+            Poll::Ready(outcome) => Some(outcome.map_err(EventUseError::from)),
+            Poll::Pending if until.is_some_and(|at| device.clock.now() >= at) => {
+                Some(Err(EventUseError::TimedOut { value: self.get() }))
+            }
+            Poll::Pending => None,
+        });
+        timer.into_iter().for_each(|key| device.clock.clear(key));
+        ended.unwrap_or(Err(EventUseError::Stuck))
+    }
+
+    /// Closes it; false if it was closed already.
+    pub fn close(&self, reason: CloseReason) -> bool {
+        let slot = self.slot();
+        let first = slot.event.closed().is_none();
+        self.process.close_event(slot, reason);
+        first
+    }
+}
+
+impl Clone for EventRef {
+    fn clone(&self) -> Self {
+        self.slot().hold();
+        Self {
+            process: self.process.clone(),
+            ..*self
+        }
+    }
+}
+
+impl Drop for EventRef {
+    fn drop(&mut self) {
+        self.process.let_go_of_event(self.handle.0.index);
+    }
+}
+
+impl Deref for EventUse {
+    type Target = Event<Gate>;
+    fn deref(&self) -> &Event<Gate> {
+        &self.process.events.slot(self.index).event
+    }
+}
+
+impl Drop for EventUse {
+    fn drop(&mut self) {
+        self.process.unuse_event(self.index);
+    }
+}
+
+/// A wait of the host. Cancel safe: dropping it leaves nothing behind.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct HostWait {
+    wait: WaitOwned<EventUse>,
+}
+
+impl HostWait {
+    /// Ends the wait; the outcome, if an update came before.
+    pub fn cancel(&mut self) -> Option<Result<u64, Closed>> {
+        self.wait.cancel()
+    }
+
+    fn poll_once(mut self: Pin<&mut Self>) -> Poll<Result<u64, Closed>> {
+        Pin::new(&mut self.wait).poll(&mut Context::from_waker(std::task::Waker::noop()))
+    }
+}
+
+impl Future for HostWait {
+    type Output = Result<u64, Closed>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.wait).poll(cx)
+    }
+}

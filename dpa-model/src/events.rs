@@ -1,0 +1,232 @@
+//! The sync events of one process, by handle.
+//!
+//! Slots are never freed while the process lives, so a handle can be looked up without a lock; a slot is used again,
+//! under a new generation, once all launches that started before its event was closed are over.
+
+use std::sync::OnceLock;
+
+use dpa_abi::EventHandle;
+use dpa_abi::handle::Handle;
+use sync_event::sync::Mutex;
+use sync_event::sync::atomic::{AtomicU32, Ordering};
+use sync_event::{Event, Location, Locations};
+
+use crate::epoch::{Epochs, Quarantine};
+use crate::gate::Gate;
+
+const PUBLISHES: u32 = 1;
+const SUBSCRIBES: u32 = 2;
+const OTHERS_PUBLISH: u32 = 4;
+
+/// One event of a process.
+#[derive(Debug)]
+pub struct Slot {
+    generation: AtomicU32,
+    publishers: AtomicU32,
+    users: AtomicU32,
+    sides: AtomicU32,
+    /// The event.
+    pub event: Event<Gate>,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            generation: AtomicU32::new(0),
+            publishers: AtomicU32::new(0),
+            users: AtomicU32::new(0),
+            sides: AtomicU32::new(0),
+            event: Event::new(0),
+        }
+    }
+
+    fn configure(&self, locations: Locations) {
+        let publishers = locations.publishers();
+        let side = |bit, on| if on { bit } else { 0 };
+        let sides = side(PUBLISHES, publishers.contains(Location::Device))
+            | side(
+                SUBSCRIBES,
+                locations.subscribers().contains(Location::Device),
+            )
+            | side(
+                OTHERS_PUBLISH,
+                publishers.contains(Location::Host) || publishers.contains(Location::Remote),
+            );
+        self.sides.store(sides, Ordering::Relaxed);
+    }
+
+    fn side(&self, bit: u32) -> bool {
+        self.sides.load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// Whether the device may update it.
+    #[inline]
+    pub fn device_publishes(&self) -> bool {
+        self.side(PUBLISHES)
+    }
+
+    /// Whether the device may wait for it.
+    #[inline]
+    pub fn device_subscribes(&self) -> bool {
+        self.side(SUBSCRIBES)
+    }
+
+    /// Whether the host or a remote node may update it.
+    pub fn others_publish(&self) -> bool {
+        self.side(OTHERS_PUBLISH)
+    }
+
+    /// One more that may update it: a host handle, an unfinished launch, an export. A publisher is a user too.
+    pub fn hold(&self) {
+        self.users.fetch_add(1, Ordering::Relaxed);
+        self.publishers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One more that looks at it, as a wait of the host does.
+    pub fn use_(&self) {
+        self.users.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One publisher less; true for the last, who then closes the event. [`Slot::unuse`] follows.
+    #[must_use]
+    pub fn let_go(&self) -> bool {
+        self.publishers.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// One user less; true for the last, who then retires the slot.
+    #[must_use]
+    pub fn unuse(&self) -> bool {
+        self.users.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
+const FIRST_CHUNK: usize = 64;
+const CHUNKS: usize = 20;
+
+/// The events of a process.
+#[derive(Debug)]
+pub struct Events {
+    chunks: [OnceLock<Box<[Slot]>>; CHUNKS],
+    free: Mutex<Free>,
+    limit: u32,
+}
+
+#[derive(Debug)]
+struct Free {
+    fresh: u32,
+    live: u32,
+    quarantine: Quarantine<u32>,
+    reusable: Vec<u32>,
+}
+
+fn place(index: u32) -> (usize, usize) {
+    let n = index as usize / FIRST_CHUNK + 1;
+    let chunk = n.ilog2() as usize;
+    (chunk, index as usize - FIRST_CHUNK * ((1 << chunk) - 1))
+}
+
+impl Events {
+    /// At most `limit` events at a time.
+    pub fn new(limit: usize) -> Self {
+        let free = Free {
+            fresh: 0,
+            live: 0,
+            quarantine: Quarantine::default(),
+            reusable: Vec::new(),
+        };
+        let most = FIRST_CHUNK * ((1 << CHUNKS) - 1);
+        Self {
+            chunks: [const { OnceLock::new() }; CHUNKS],
+            free: Mutex::new(free),
+            limit: limit.min(most) as u32,
+        }
+    }
+
+    /// A new event, held once. `None` if there are as many as there may be.
+    pub fn create(
+        &self,
+        epochs: &Epochs,
+        initial: u64,
+        locations: Locations,
+    ) -> Option<EventHandle> {
+        let index = self.free.lock().take(epochs, self.limit)?;
+        let slot = self.slot_or_make(index);
+        slot.event.reopen(initial);
+        slot.configure(locations);
+        slot.publishers.store(1, Ordering::Relaxed);
+        slot.users.store(1, Ordering::Relaxed);
+        let generation = slot.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        Some(EventHandle(Handle { index, generation }))
+    }
+
+    /// Gives the slot of a closed event back.
+    pub fn retire(&self, epochs: &Epochs, index: u32) {
+        let slot = self.slot(index);
+        // Odd generations are live, even ones are not.
+        slot.generation.fetch_add(1, Ordering::AcqRel);
+        let mut free = self.free.lock();
+        free.live -= 1;
+        free.quarantine.put(epochs, index);
+    }
+
+    /// The slot of this index, which must have been created.
+    #[inline]
+    pub fn slot(&self, index: u32) -> &Slot {
+        let (chunk, at) = place(index);
+        &self.chunks[chunk]
+            .get()
+            .expect("an index of a slot that was created")[at]
+    }
+
+    fn slot_or_make(&self, index: u32) -> &Slot {
+        let (chunk, at) = place(index);
+        &self.chunks[chunk].get_or_init(|| (0..FIRST_CHUNK << chunk).map(|_| Slot::new()).collect())
+            [at]
+    }
+
+    /// The event of a handle that may lie.
+    #[inline]
+    pub fn find(&self, handle: EventHandle) -> Option<&Slot> {
+        let (chunk, at) = place(handle.0.index);
+        let slot = self.chunks.get(chunk)?.get()?.get(at)?;
+        let generation = slot.generation.load(Ordering::Acquire);
+        (generation == handle.0.generation && generation & 1 == 1).then_some(slot)
+    }
+
+    /// All live events.
+    pub fn each(&self, mut f: impl FnMut(u32, &Slot)) {
+        let fresh = self.free.lock().fresh;
+        for index in 0..fresh {
+            let slot = self.slot_or_make(index);
+            if slot.generation.load(Ordering::Acquire) & 1 == 1 {
+                f(index, slot);
+            }
+        }
+    }
+
+    /// Live events.
+    pub fn live(&self) -> usize {
+        self.free.lock().live as usize
+    }
+}
+
+impl Free {
+    fn take(&mut self, epochs: &Epochs, limit: u32) -> Option<u32> {
+        let Self {
+            reusable,
+            quarantine,
+            ..
+        } = self;
+        quarantine.take(epochs, |index| reusable.push(index));
+        let index = match self.reusable.pop() {
+            Some(index) => index,
+            None if self.fresh < limit => {
+                self.fresh += 1;
+                self.fresh - 1
+            }
+            None => return None,
+        };
+        self.live += 1;
+        Some(index)
+    }
+}

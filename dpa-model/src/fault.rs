@@ -1,0 +1,158 @@
+//! What made a process fatal, recorded once.
+
+use std::backtrace::Backtrace;
+use std::fmt;
+use std::sync::Arc;
+
+use dpa_abi::FaultKind;
+use dpa_abi::handle::EventHandle;
+
+/// Where in the source something happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+}
+
+impl From<&std::panic::Location<'_>> for Place {
+    fn from(at: &std::panic::Location<'_>) -> Self {
+        Self {
+            file: at.file().into(),
+            line: at.line(),
+            column: at.column(),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// One thread of a deadlock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its kernel.
+    pub kernel: String,
+    /// Its launch's number, in order of submission.
+    pub launch: u64,
+    /// Its rank.
+    pub rank: u32,
+    /// What it waits for.
+    pub on: WaitingOn,
+}
+
+/// What a thread waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitingOn {
+    /// A condition of an event.
+    Event {
+        /// Which.
+        event: EventHandle,
+        /// The condition.
+        condition: dpa_abi::Condition,
+        /// The event's value when this was recorded.
+        value: u64,
+        /// Whether the wait ends by itself.
+        timeout: bool,
+    },
+    /// The other threads of its launch.
+    Meeting,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} (launch {}, rank {}) waits for ",
+            self.kernel, self.launch, self.rank
+        )?;
+        match &self.on {
+            WaitingOn::Event {
+                event,
+                condition,
+                value,
+                ..
+            } => {
+                write!(f, "event {}: {condition}, value is {value}", event.0.index)
+            }
+            WaitingOn::Meeting => f.write_str("the other threads of its launch"),
+        }
+    }
+}
+
+/// Why a process became fatal. The first cause is kept; later ones are consequences.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Fault {
+    /// What went wrong.
+    pub kind: FaultKind,
+    /// The kernel or call that did it; empty for a deadlock.
+    pub kernel: String,
+    /// The number of its launch, in order of submission.
+    pub launch: u64,
+    /// The rank of the thread.
+    pub rank: u32,
+    /// Where in the source, if known.
+    pub place: Option<Place>,
+    /// A panic's message.
+    pub message: Option<String>,
+    /// The stack of the kernel, where there is one. Resolved when it is shown.
+    pub backtrace: Option<Arc<Backtrace>>,
+    /// The threads of a deadlock.
+    pub waiting: Vec<Waiting>,
+}
+
+impl Fault {
+    pub(crate) fn of(kind: FaultKind, kernel: &str, launch: u64, rank: u32) -> Self {
+        let (place, message, backtrace) = (None, None, None);
+        Self {
+            kind,
+            kernel: kernel.into(),
+            launch,
+            rank,
+            place,
+            message,
+            backtrace,
+            waiting: Vec::new(),
+        }
+    }
+
+    pub(crate) fn deadlock(waiting: Vec<Waiting>) -> Self {
+        Self {
+            waiting,
+            ..Self::of(FaultKind::Deadlock, "", 0, 0)
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kernel.is_empty() {
+            write!(f, "{}", self.kind)?;
+        } else {
+            write!(
+                f,
+                "kernel {} (launch {}, rank {}): {}",
+                self.kernel, self.launch, self.rank, self.kind
+            )?;
+        }
+        if let Some(message) = &self.message {
+            write!(f, ": {message}")?;
+        }
+        if let Some(place) = &self.place {
+            write!(f, " at {place}")?;
+        }
+        for waiting in &self.waiting {
+            write!(f, "; {waiting}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,358 @@
+//! The heap of one process: one reserved range of native memory, and which parts of it are allocated.
+//!
+//! A device address is an offset from [`HEAP_BASE`]. The range stays mapped as long as the heap lives, so a checked
+//! address can be accessed without a lock; what is checked is that it lies in one live allocation. Freed ranges cannot
+//! be bound again at once, and are handed out again only after all launches that started before are over.
+
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+
+use dpa_abi::access::Cell;
+use dpa_abi::{FaultKind, HEAP_BASE};
+use parking_lot::{Mutex, RwLock};
+use range_alloc::RangeAllocator;
+use thiserror::Error;
+
+use crate::epoch::{Epochs, Quarantine};
+
+/// Every allocation begins at a multiple of this many bytes, so it is aligned for any type and for DMA.
+pub const GRANULE: u64 = 64;
+
+/// A byte that fills freed memory under the seeded driver.
+pub const POISON: u8 = 0xde;
+
+/// Memory could not be allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("out of device memory: {asked} bytes asked, {free} free, the largest block has {largest}")]
+pub struct OutOfMemory {
+    /// Bytes asked for.
+    pub asked: u64,
+    /// Bytes free in all.
+    pub free: u64,
+    /// Bytes of the largest free block.
+    pub largest: u64,
+}
+
+/// A figure of a heap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeapInfo {
+    /// Device address of its first byte.
+    pub base: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Bytes asked for by live allocations.
+    pub requested: u64,
+    /// Bytes taken by them.
+    pub allocated: u64,
+    /// Live allocations.
+    pub allocations: usize,
+}
+
+/// The heap of one process.
+#[derive(Debug)]
+pub struct Heap {
+    map: Map,
+    live: RwLock<BTreeMap<u64, u64>>,
+    ranges: Mutex<Ranges>,
+    poison: bool,
+}
+
+#[derive(Debug)]
+struct Ranges {
+    free: RangeAllocator<u64>,
+    quarantine: Quarantine<std::ops::Range<u64>>,
+    allocated: u64,
+}
+
+/// The mapping under a heap.
+#[derive(Debug)]
+struct Map {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the mapping is accessed only through `dpa_abi::access`, from any thread.
+unsafe impl Send for Map {}
+// SAFETY: as above.
+unsafe impl Sync for Map {}
+
+impl Map {
+    fn new(bytes: usize) -> std::io::Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a fresh anonymous mapping at an address of the system's choice touches nothing that exists.
+        let base = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                flags,
+            )
+        }?;
+        let base = NonNull::new(base.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, bytes })
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and nothing accesses it any more.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
+
+fn round_up(bytes: u64) -> u64 {
+    bytes.max(1).div_ceil(GRANULE) * GRANULE
+}
+
+impl Heap {
+    /// Reserves a heap of so many bytes. With `poison`, freed memory is filled with [`POISON`].
+    ///
+    /// # Errors
+    /// The system has no address space left.
+    pub fn new(bytes: usize, poison: bool) -> std::io::Result<Self> {
+        let bytes = bytes.next_multiple_of(4096);
+        let free = RangeAllocator::new(HEAP_BASE..HEAP_BASE + bytes as u64);
+        let ranges = Ranges {
+            free,
+            quarantine: Quarantine::default(),
+            allocated: 0,
+        };
+        Ok(Self {
+            map: Map::new(bytes)?,
+            live: RwLock::default(),
+            ranges: Mutex::new(ranges),
+            poison,
+        })
+    }
+
+    /// Allocates `bytes`, aligned for any type.
+    ///
+    /// # Errors
+    /// Out of memory: what was asked, what is free, the largest block.
+    pub fn alloc(&self, epochs: &Epochs, bytes: u64, zeroed: bool) -> Result<u64, OutOfMemory> {
+        let size = self.checked_size(bytes)?;
+        let mut ranges = self.ranges.lock();
+        ranges.collect(epochs);
+        let range = ranges
+            .free
+            .allocate_range(size)
+            .map_err(|_| ranges.out_of_memory(bytes, self.map.bytes))?;
+        ranges.allocated += size;
+        drop(ranges);
+        if zeroed {
+            self.cell(range.start, size).fill(0);
+        }
+        self.live.write().insert(range.start, bytes);
+        Ok(range.start)
+    }
+
+    fn checked_size(&self, bytes: u64) -> Result<u64, OutOfMemory> {
+        if bytes > self.map.bytes as u64 {
+            return Err(self.ranges.lock().out_of_memory(bytes, self.map.bytes));
+        }
+        Ok(round_up(bytes))
+    }
+
+    /// Frees the allocation at `addr`. False if there is none.
+    pub fn free(&self, epochs: &Epochs, addr: u64) -> bool {
+        let Some(bytes) = self.live.write().remove(&addr) else {
+            return false;
+        };
+        let size = round_up(bytes);
+        if self.poison {
+            self.cell(addr, size).fill(POISON);
+        }
+        let mut ranges = self.ranges.lock();
+        ranges.allocated -= size;
+        ranges.quarantine.put(epochs, addr..addr + size);
+        ranges.collect(epochs);
+        true
+    }
+
+    /// Whether the bytes lie in one live allocation.
+    pub fn is_live(&self, addr: u64, len: u64) -> bool {
+        let live = self.live.read();
+        let Some((&start, &bytes)) = live.range(..=addr).next_back() else {
+            return false;
+        };
+        let into = addr - start;
+        into <= bytes && len <= bytes - into
+    }
+
+    /// Checks a range and gives where it is.
+    ///
+    /// # Errors
+    /// Unaligned, or not in one live allocation.
+    pub fn bind(&self, addr: u64, len: u64, align: u32) -> Result<NonNull<u8>, FaultKind> {
+        if !addr.is_multiple_of(u64::from(align.max(1))) {
+            return Err(FaultKind::Unaligned { addr, align });
+        }
+        if len == 0 {
+            return Ok(self.map.base);
+        }
+        if !self.is_live(addr, len) {
+            return Err(FaultKind::OutOfRange { addr, len });
+        }
+        Ok(self.native(addr))
+    }
+
+    /// A checked range as a cell, for the host's copies.
+    ///
+    /// # Errors
+    /// Not in one live allocation.
+    pub fn checked(&self, addr: u64, len: u64) -> Result<Cell, FaultKind> {
+        let base = self.bind(addr, len, 1)?;
+        // SAFETY: the range is in the mapping, which lives as long as the heap; callers hold the heap while they copy.
+        Ok(unsafe { Cell::new(base.as_ptr(), len as usize) })
+    }
+
+    fn native(&self, addr: u64) -> NonNull<u8> {
+        let offset = (addr - HEAP_BASE) as usize;
+        debug_assert!(offset < self.map.bytes, "an address in the heap");
+        // SAFETY: a live allocation lies within the mapping.
+        unsafe { self.map.base.add(offset) }
+    }
+
+    fn cell(&self, addr: u64, len: u64) -> Cell {
+        // SAFETY: only called for ranges that the allocator has given out, which lie within the mapping.
+        unsafe { Cell::new(self.native(addr).as_ptr(), len as usize) }
+    }
+
+    /// Its figures.
+    pub fn info(&self) -> HeapInfo {
+        let live = self.live.read();
+        HeapInfo {
+            base: HEAP_BASE,
+            size: self.map.bytes as u64,
+            requested: live.values().sum(),
+            allocated: self.ranges.lock().allocated,
+            allocations: live.len(),
+        }
+    }
+}
+
+impl Ranges {
+    fn collect(&mut self, epochs: &Epochs) {
+        let Self {
+            free, quarantine, ..
+        } = self;
+        quarantine.take(epochs, |range| free.free_range(range));
+    }
+
+    fn out_of_memory(&self, asked: u64, total: usize) -> OutOfMemory {
+        let mut at = HEAP_BASE;
+        let mut largest = 0;
+        for taken in self.free.allocated_ranges() {
+            largest = largest.max(taken.start.saturating_sub(at));
+            at = taken.end;
+        }
+        largest = largest.max(HEAP_BASE + total as u64 - at);
+        let quarantined: u64 = self.quarantine.iter().map(|r| r.end - r.start).sum();
+        OutOfMemory {
+            asked,
+            free: total as u64 - self.allocated - quarantined,
+            largest,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dpa_abi::pod::{Load, Store};
+
+    fn heap() -> (Heap, Epochs) {
+        (
+            Heap::new(8192, true).expect("address space"),
+            Epochs::default(),
+        )
+    }
+
+    #[test]
+    fn rule_4_1_allocations_are_aligned_zeroed_on_request_and_freed() {
+        let (heap, epochs) = heap();
+        let a = heap.alloc(&epochs, 100, true).expect("room");
+        assert_eq!(a % GRANULE, 0);
+        let mut cell = heap.checked(a, 100).expect("live");
+        assert_eq!(cell.u64(88), 0);
+        cell.put_u64(88, 7);
+        assert!(heap.free(&epochs, a));
+        assert!(!heap.free(&epochs, a), "freed once");
+        let b = heap.alloc(&epochs, 100, true).expect("room");
+        assert_eq!(heap.checked(b, 100).expect("live").u64(88), 0);
+    }
+
+    #[test]
+    fn rule_4_1_a_freed_range_cannot_be_bound_again() {
+        let (heap, epochs) = heap();
+        let a = heap.alloc(&epochs, 64, false).expect("room");
+        assert!(heap.bind(a, 64, 8).is_ok());
+        heap.free(&epochs, a);
+        assert_eq!(
+            heap.bind(a, 64, 8),
+            Err(FaultKind::OutOfRange { addr: a, len: 64 })
+        );
+    }
+
+    #[test]
+    fn rule_4_1_a_freed_range_is_reused_only_after_older_launches_are_over() {
+        let (heap, epochs) = heap();
+        let a = heap.alloc(&epochs, 8192, false).expect("room");
+        let running = epochs.enter();
+        heap.free(&epochs, a);
+        assert!(heap.alloc(&epochs, 8192, false).is_err());
+        epochs.leave(running);
+        assert_eq!(heap.alloc(&epochs, 8192, false), Ok(a));
+    }
+
+    #[test]
+    fn rule_4_1_out_of_memory_says_asked_free_and_largest() {
+        let (heap, epochs) = heap();
+        let a = heap.alloc(&epochs, 2048, false).expect("room");
+        let _b = heap.alloc(&epochs, 2048, false).expect("room");
+        heap.free(&epochs, a);
+        let error = heap.alloc(&epochs, 5000, false).expect_err("too much");
+        assert_eq!(
+            error,
+            OutOfMemory {
+                asked: 5000,
+                free: 6144,
+                largest: 4096
+            }
+        );
+        assert_eq!(
+            heap.alloc(&epochs, u64::MAX, false)
+                .expect_err("too much")
+                .asked,
+            u64::MAX
+        );
+    }
+
+    #[test]
+    fn rule_4_2_addresses_are_checked_for_range_and_alignment() {
+        let (heap, epochs) = heap();
+        let a = heap.alloc(&epochs, 100, false).expect("room");
+        assert!(heap.bind(a + 96, 4, 4).is_ok());
+        assert_eq!(
+            heap.bind(a + 1, 4, 4),
+            Err(FaultKind::Unaligned {
+                addr: a + 1,
+                align: 4
+            })
+        );
+        for (addr, len) in [
+            (a, 101),
+            (a + 100, 1),
+            (a - 8, 8),
+            (a, u64::MAX),
+            (0, 1),
+            (u64::MAX, 8),
+        ] {
+            assert_eq!(
+                heap.bind(addr, len, 1),
+                Err(FaultKind::OutOfRange { addr, len })
+            );
+        }
+    }
+}

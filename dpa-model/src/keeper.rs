@@ -1,0 +1,151 @@
+//! The thread that keeps the time of a device: timers, the run-time limit, deadlocks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::device::{Device, OpenError};
+use crate::fault::Fault;
+use crate::worker::Shared;
+
+/// Starts the thread. It ends with the device.
+pub(crate) fn start(device: Arc<Device>) -> Result<(), OpenError> {
+    std::thread::Builder::new()
+        .name("dpa-keeper".into())
+        .spawn(move || keep(&device))
+        .map(drop)
+        .map_err(OpenError::Thread)
+}
+
+fn keep(device: &Device) {
+    let limit = device.config.run_time_limit.filter(|_| !traced());
+    let tick = tick(device, limit);
+    let mut watch = RunTimeWatch::new(device.worker_count(), limit);
+    let mut deadlocks = DeadlockWatch::default();
+    let mut last_look = Instant::now();
+    while device.clock.wait_due(tick) {
+        device.run_timers();
+        if last_look.elapsed() >= tick {
+            last_look = Instant::now();
+            watch.look(device);
+            deadlocks.look(device);
+        }
+    }
+}
+
+/// Often enough for the limit and the grace, and no oftener.
+fn tick(device: &Device, limit: Option<Duration>) -> Duration {
+    let grace = device.config.deadlock_grace / 4;
+    let limit = limit.map_or(grace, |limit| limit / 8);
+    grace
+        .min(limit)
+        .clamp(Duration::from_millis(1), Duration::from_millis(500))
+}
+
+/// Whether a debugger watches this program: then kernels may take their time.
+fn traced() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|pid| pid.trim() != "0")
+}
+
+/// Looks for kernels that pass no safe point for too long.
+struct RunTimeWatch {
+    limit: Option<Duration>,
+    seen: Vec<Option<(u64, Duration)>>,
+}
+
+impl RunTimeWatch {
+    fn new(workers: usize, limit: Option<Duration>) -> Self {
+        Self {
+            limit,
+            seen: vec![None; workers],
+        }
+    }
+
+    fn look(&mut self, device: &Device) {
+        let Some(limit) = self.limit else {
+            return;
+        };
+        for (worker, seen) in device.workers.iter().zip(&mut self.seen) {
+            *seen = look_at(worker, *seen, limit);
+        }
+    }
+}
+
+/// The count of safe points and the CPU time when this count was first seen.
+fn look_at(
+    worker: &Shared,
+    seen: Option<(u64, Duration)>,
+    limit: Duration,
+) -> Option<(u64, Duration)> {
+    if !worker.busy.load(Ordering::Relaxed) {
+        return None;
+    }
+    let count = worker.safe_points.load(Ordering::Relaxed);
+    let pthread = worker.pthread.load(Ordering::Acquire);
+    let used = cpu_time(pthread)?;
+    match seen {
+        Some((at, since)) if at == count => {
+            if used.saturating_sub(since) > limit {
+                worker.stop_at.store(count, Ordering::Relaxed);
+                #[cfg(not(dpa_sanitize))]
+                crate::trap::interrupt(pthread as libc::pthread_t);
+            }
+            seen
+        }
+        _ => Some((count, used)),
+    }
+}
+
+/// CPU time that a thread has used.
+fn cpu_time(pthread: u64) -> Option<Duration> {
+    if pthread == 0 {
+        return None;
+    }
+    let mut clock = 0;
+    // SAFETY: a worker's thread lives as long as its device, which the keeper holds; it writes 0 before it ends.
+    if unsafe { libc::pthread_getcpuclockid(pthread as libc::pthread_t, &mut clock) } != 0 {
+        return None;
+    }
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: only writes the time.
+    if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
+        return None;
+    }
+    Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
+/// Looks for processes of which every thread waits for its own device, and nothing moves for the whole grace.
+#[derive(Default)]
+struct DeadlockWatch {
+    suspects: HashMap<u32, (u64, Instant)>,
+}
+
+impl DeadlockWatch {
+    fn look(&mut self, device: &Device) {
+        let mut suspects = HashMap::new();
+        for process in device.sched.processes() {
+            let progress = process.progress.load(Ordering::Relaxed);
+            let Some(waiting) = process.deadlocked() else {
+                continue;
+            };
+            let since = match self.suspects.get(&process.number()) {
+                Some(&(before, since)) if before == progress => since,
+                _ => Instant::now(),
+            };
+            if since.elapsed() >= device.config.deadlock_grace {
+                process.fail(Fault::deadlock(waiting));
+            } else {
+                suspects.insert(process.number(), (progress, since));
+            }
+        }
+        self.suspects = suspects;
+    }
+}

@@ -1,0 +1,350 @@
+//! A process: an application on the device with its own heap, events, launches and faults.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::Waker;
+
+use dpa_abi::{Condition, EventHandle, Update};
+use parking_lot::Mutex;
+use slab::Slab;
+use sync_event::{CloseReason, Closed, WaiterId};
+
+use crate::device::Device;
+use crate::epoch::Epochs;
+use crate::events::{Events, Slot};
+use crate::fault::{Fault, Waiting, WaitingOn};
+use crate::gate::Gate;
+use crate::heap::Heap;
+use crate::launch::{Launch, Outcome};
+use crate::sched::Tenant;
+use crate::stream::Stream;
+use crate::unit::{Core, Suspended, Wake};
+
+/// A process of a device.
+pub struct Process {
+    pub(crate) device: Arc<Device>,
+    pub(crate) number: u32,
+    /// Its memory.
+    pub heap: Heap,
+    /// When what it freed may be used again.
+    pub epochs: Epochs,
+    pub(crate) events: Events,
+    pub(crate) unfinished: AtomicUsize,
+    pub(crate) closing: AtomicBool,
+    pub(crate) progress: AtomicU64,
+    stop: AtomicBool,
+    fault: OnceLock<Arc<Fault>>,
+    blocked: AtomicU32,
+    waits: Mutex<Slab<BlockedThread>>,
+    pub(crate) wakers: Mutex<Wakers>,
+    pub(crate) streams: Mutex<Vec<Weak<Stream>>>,
+}
+
+/// Tasks of the host that wait for something of the process as a whole.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    /// For everything to be finished, or for nothing to run any more.
+    pub(crate) quiet: Vec<Waker>,
+    /// For room in the queue, in order.
+    pub(crate) room: VecDeque<(u64, Waker)>,
+}
+
+/// A thread that waits.
+#[derive(Debug)]
+struct BlockedThread {
+    launch: Arc<Launch>,
+    rank: u32,
+    on: BlockedOn,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum BlockedOn {
+    Event(EventHandle, Condition, bool),
+    Meeting,
+}
+
+/// A timer's reference to a thread that waits for an event.
+#[derive(Debug)]
+pub(crate) struct UnitTimeout {
+    pub(crate) process: Weak<Process>,
+    pub(crate) event: u32,
+    pub(crate) waiter: WaiterId,
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tenant for Process {
+    fn blocked(&self) -> u32 {
+        self.blocked.load(Ordering::SeqCst)
+    }
+}
+
+impl Process {
+    pub(crate) fn new(device: Arc<Device>, number: u32, heap: Heap) -> Self {
+        let events = Events::new(device.config.max_events);
+        Self {
+            device,
+            number,
+            heap,
+            epochs: Epochs::default(),
+            events,
+            unfinished: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            progress: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            fault: OnceLock::new(),
+            blocked: AtomicU32::new(0),
+            waits: Mutex::default(),
+            wakers: Mutex::default(),
+            streams: Mutex::default(),
+        }
+    }
+
+    /// The device it runs on.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// Its number among the processes of the device.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Why it is fatal, if it is.
+    pub fn fault(&self) -> Option<&Arc<Fault>> {
+        self.fault.get()
+    }
+
+    /// Whether its threads are to stop at their next safe point: it is fatal, or closed.
+    #[inline]
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Makes the process fatal (SEMANTICS 5.1, 5.2). Only the first cause counts. Called on a worker's or the host's
+    /// own stack, never on a kernel's.
+    pub(crate) fn fail(self: &Arc<Self>, fault: Fault) {
+        tracing::debug!(target: "doca_dpa::fault", %fault, "a process became fatal");
+        if self.fault.set(Arc::new(fault)).is_ok() {
+            self.stop(CloseReason::Faulted, Outcome::Faulted);
+        }
+    }
+
+    /// Stops everything: what has not started is settled with `outcome`, events are closed, threads are told.
+    pub(crate) fn stop(self: &Arc<Self>, reason: CloseReason, outcome: Outcome) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.break_streams(outcome);
+        self.events.each(|_, slot| self.close_event(slot, reason));
+        self.device
+            .sched
+            .take_ready(self.number, |launch| self.take_back(&launch, outcome));
+        self.close_meetings();
+        self.wake_all_hosts();
+        self.device.notify();
+    }
+
+    fn break_streams(self: &Arc<Self>, outcome: Outcome) {
+        let streams = std::mem::take(&mut *self.streams.lock());
+        for stream in streams.iter().filter_map(Weak::upgrade) {
+            for launch in stream.break_off() {
+                self.take_back(&launch, outcome);
+            }
+        }
+    }
+
+    fn close_meetings(self: &Arc<Self>) {
+        let launches: Vec<Arc<Launch>> = {
+            let waits = self.waits.lock();
+            let meet = |(_, t): (usize, &BlockedThread)| {
+                matches!(t.on, BlockedOn::Meeting).then(|| t.launch.clone())
+            };
+            waits.iter().filter_map(meet).collect()
+        };
+        for unit in launches
+            .iter()
+            .filter_map(|l| l.gang())
+            .flat_map(|gang| gang.meeting.close())
+        {
+            self.wake_unit(unit, Wake::Closed(0));
+        }
+    }
+
+    pub(crate) fn wake_all_hosts(&self) {
+        let mut wakers = self.wakers.lock();
+        let quiet = std::mem::take(&mut wakers.quiet);
+        let room = std::mem::take(&mut wakers.room);
+        drop(wakers);
+        quiet
+            .into_iter()
+            .chain(room.into_iter().map(|(_, w)| w))
+            .for_each(Waker::wake);
+    }
+
+    /// Closes an event and settles what waited for it.
+    pub(crate) fn close_event(self: &Arc<Self>, slot: &Slot, reason: CloseReason) {
+        slot.event
+            .close_with(reason, |gate, closed| self.closed(gate, closed));
+        self.device.notify();
+    }
+
+    fn closed(self: &Arc<Self>, gate: Gate, closed: Closed) {
+        match gate {
+            Gate::Launch(launch) => self.wait_event_closed(&launch, closed),
+            Gate::Unit(unit) => self.wake_unit(unit, Wake::Closed(closed.last)),
+        }
+    }
+
+    pub(crate) fn wait_event_closed(self: &Arc<Self>, launch: &Arc<Launch>, closed: Closed) {
+        let outcome = match closed.reason {
+            CloseReason::Faulted => Outcome::Faulted,
+            CloseReason::ContextClosed => Outcome::ContextClosed,
+            _ => Outcome::WaitEventClosed,
+        };
+        if launch.wait_closed(outcome, closed) {
+            self.settled(launch, outcome);
+        }
+    }
+
+    /// Updates an event from outside of any kernel, and sends what it opened on its way.
+    ///
+    /// # Errors
+    /// The event is closed.
+    pub(crate) fn update(self: &Arc<Self>, slot: &Slot, update: Update) -> Result<u64, Closed> {
+        let mut opened = false;
+        let result = slot.event.update_with(update, |gate, value| {
+            opened = true;
+            self.opened(gate, value);
+        });
+        if opened {
+            self.device.notify();
+        }
+        result
+    }
+
+    /// Sends an opened gate on its way. The caller notifies the workers.
+    pub(crate) fn opened(self: &Arc<Self>, gate: Gate, value: u64) {
+        match gate {
+            Gate::Launch(launch) => self.make_ready(launch),
+            Gate::Unit(unit) => self.wake_unit(unit, Wake::Value(value)),
+        }
+    }
+
+    pub(crate) fn make_ready(&self, launch: Arc<Launch>) {
+        if launch.open() {
+            self.device.sched.push(launch);
+        }
+    }
+
+    /// Ends the wait of a thread that this caller has taken out of where it waited.
+    pub(crate) fn wake_unit(&self, unit: Suspended, wake: Wake) {
+        self.no_longer_blocked(unit.core(), wake);
+        self.device.make_runnable(unit);
+    }
+
+    /// Books the end of a wait.
+    pub(crate) fn no_longer_blocked(&self, core: &Core, wake: Wake) {
+        core.wake.set(wake);
+        if let Some(timer) = core.timer.take() {
+            self.device.clock.clear(timer);
+        }
+        self.waits.lock().remove(core.blocked_key.get());
+        self.blocked.fetch_sub(1, Ordering::SeqCst);
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Books that a thread waits, before it is handed to where it waits.
+    pub(crate) fn now_blocked(&self, core: &Core, on: BlockedOn) {
+        let running = core.running.borrow();
+        let Some(running) = running.as_ref() else {
+            return;
+        };
+        let thread = BlockedThread {
+            launch: running.launch.clone(),
+            rank: running.rank,
+            on,
+        };
+        core.blocked_key.set(self.waits.lock().insert(thread));
+        self.blocked.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The time of a waiting thread is up.
+    pub(crate) fn timed_out(&self, timeout: &UnitTimeout) {
+        let slot = self.events.slot(timeout.event);
+        if let Some(Gate::Unit(unit)) = slot.event.cancel(timeout.waiter) {
+            // Its timer has just been taken; nothing to clear.
+            unit.core().timer.set(None);
+            self.wake_unit(unit, Wake::TimedOut);
+            self.device.notify();
+        }
+    }
+
+    /// The threads that wait, and for what.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        let waits = self.waits.lock();
+        waits
+            .iter()
+            .map(|(_, thread)| self.describe(thread))
+            .collect()
+    }
+
+    fn describe(&self, thread: &BlockedThread) -> Waiting {
+        let on = match thread.on {
+            BlockedOn::Meeting => WaitingOn::Meeting,
+            BlockedOn::Event(event, condition, timeout) => {
+                let value = self.events.slot(event.0.index).event.get();
+                WaitingOn::Event {
+                    event,
+                    condition,
+                    value,
+                    timeout,
+                }
+            }
+        };
+        Waiting {
+            kernel: thread.launch.body.name().into(),
+            launch: thread.launch.seq,
+            rank: thread.rank,
+            on,
+        }
+    }
+
+    /// Whether every started thread waits for something that only they could bring about (SEMANTICS 2.10).
+    pub(crate) fn deadlocked(&self) -> Option<Vec<Waiting>> {
+        let standing = self.device.sched.standing(self.number);
+        if standing.started == 0
+            || self.blocked() < standing.started
+            || standing.startable
+            || self.is_stopped()
+        {
+            return None;
+        }
+        if self.could_be_helped() {
+            return None;
+        }
+        let waiting = self.waiting();
+        let stuck = |w: &Waiting| match &w.on {
+            WaitingOn::Meeting => true,
+            WaitingOn::Event { event, timeout, .. } => {
+                let slot = self.events.slot(event.0.index);
+                !timeout && !slot.others_publish() && slot.event.closed().is_none()
+            }
+        };
+        (waiting.len() == standing.started as usize && waiting.iter().all(stuck)).then_some(waiting)
+    }
+
+    /// Whether a launch is parked at an event that the host or a remote node may update: once opened it could do
+    /// anything, so nothing is proven.
+    fn could_be_helped(&self) -> bool {
+        let mut helped = false;
+        self.events
+            .each(|_, slot| helped |= slot.others_publish() && slot.event.waiters() > 0);
+        helped
+    }
+}

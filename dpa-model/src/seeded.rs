@@ -1,0 +1,275 @@
+//! The seeded driver: one thread, virtual time, and every choice drawn from a seed.
+//!
+//! The host program's future and the model take turns on the calling thread. Which of them goes on, which suspended
+//! thread is resumed, whether a new launch starts first, whether a thread is switched at a safe point, how much time
+//! passes: all of it comes from the seed, so the same seed gives the same run.
+
+use std::cell::RefCell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use thiserror::Error;
+
+use crate::config::DeviceConfig;
+use crate::device::{Device, OpenError};
+use crate::fault::{Fault, Waiting};
+use crate::trap;
+use crate::worker::{Pick, Worker};
+
+/// At a safe point a thread is switched one time in so many.
+const SWITCH_ONE_IN: u64 = 4;
+/// Virtual nanoseconds that a step takes, at most.
+const STEP_NANOS: u64 = 400;
+
+/// Where choices come from: a generator (SplitMix64) and a digest of what it gave.
+#[derive(Debug)]
+pub struct Choices {
+    state: AtomicU64,
+    made: AtomicU64,
+    digest: AtomicU64,
+}
+
+impl Choices {
+    fn new(seed: u64) -> Self {
+        Self {
+            state: AtomicU64::new(seed),
+            made: AtomicU64::new(0),
+            digest: AtomicU64::new(0xcbf2_9ce4_8422_2325),
+        }
+    }
+
+    fn next(&self) -> u64 {
+        let state = self
+            .state
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`, which is at least 1.
+    pub fn below(&self, n: u64) -> u64 {
+        let choice = self.next() % n;
+        self.made.fetch_add(1, Ordering::Relaxed);
+        let digest = self.digest.load(Ordering::Relaxed);
+        self.digest.store(
+            (digest ^ choice).wrapping_mul(0x0000_0100_0000_01b3),
+            Ordering::Relaxed,
+        );
+        choice
+    }
+
+    /// Whether a thread is switched at this safe point.
+    pub(crate) fn switch_here(&self) -> bool {
+        self.below(SWITCH_ONE_IN) == 0
+    }
+
+    /// How many choices were made.
+    pub fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    /// A digest of all choices: two runs with equal digests took the same way.
+    pub fn digest(&self) -> u64 {
+        self.digest.load(Ordering::Relaxed)
+    }
+}
+
+/// A run that can never end: the host program waits, and nothing is left that could wake it.
+#[derive(Clone, Debug, Error)]
+#[error("seed {seed}: the host program waits for something that can never happen{}", describe(.waiting))]
+pub struct Stuck {
+    /// The seed that replays it.
+    pub seed: u64,
+    /// Threads of kernels that wait.
+    pub waiting: Vec<Waiting>,
+}
+
+fn describe(waiting: &[Waiting]) -> String {
+    waiting.iter().map(|w| format!("; {w}")).collect()
+}
+
+/// Why a simulation did not give the program's result.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SimError {
+    /// The device could not be made.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The program can never end.
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+}
+
+thread_local! {
+    static STEPPER: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Makes a device, runs the host program that `program` makes with it to its end, and then the device to its own.
+///
+/// # Errors
+/// The device could not be made; the program can never end.
+pub fn run<T, F>(
+    seed: u64,
+    config: DeviceConfig,
+    program: impl FnOnce(Arc<Device>) -> F,
+) -> Result<T, SimError>
+where
+    F: Future<Output = T>,
+{
+    let device = Device::new(config, Some(Choices::new(seed)))?;
+    let before = STEPPER.replace(Some(Rc::new(Worker::new(device.clone(), 0))));
+    trap::ensure_alternate_stack();
+    device.i_am(0);
+    let result = drive(seed, &device, program);
+    device.stop_when_empty();
+    wind_down(&device);
+    Device::i_am_nobody();
+    if let Some(worker) = STEPPER.replace(before) {
+        worker.let_go();
+    }
+    Ok(result?)
+}
+
+fn drive<T, F: Future<Output = T>>(
+    seed: u64,
+    device: &Arc<Device>,
+    program: impl FnOnce(Arc<Device>) -> F,
+) -> Result<T, Stuck> {
+    let woken = Arc::new(Woken(AtomicBool::new(true)));
+    let waker = Waker::from(woken.clone());
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(program(device.clone()));
+    loop {
+        let host_waits = !woken.0.load(Ordering::SeqCst);
+        let steps_first = host_waits || device.choose(2) == 0;
+        if steps_first && device.step() {
+            continue;
+        }
+        if !woken.0.swap(false, Ordering::SeqCst) {
+            return Err(Stuck {
+                seed,
+                waiting: device.all_waiting(),
+            });
+        }
+        if let Poll::Ready(value) = future.as_mut().poll(&mut cx) {
+            return Ok(value);
+        }
+    }
+}
+
+/// Stops what the program has left behind, and lets it run out.
+fn wind_down(device: &Arc<Device>) {
+    for process in device.sched.processes() {
+        process.shut_down();
+    }
+    while !device.is_over() && device.step() {}
+}
+
+impl Device {
+    /// Whether the seeded driver runs it.
+    pub fn is_seeded(&self) -> bool {
+        self.choices.is_some()
+    }
+
+    /// The choices of the seeded driver.
+    pub fn choices(&self) -> Option<&Choices> {
+        self.choices.as_ref()
+    }
+
+    fn choose(&self, n: u64) -> u64 {
+        self.choices.as_ref().map_or(0, |choices| choices.below(n))
+    }
+
+    fn all_waiting(&self) -> Vec<Waiting> {
+        self.sched
+            .processes()
+            .iter()
+            .flat_map(|process| process.waiting())
+            .collect()
+    }
+
+    /// One step of the seeded driver: runs one thread to its next switch, or moves time on. False if nothing is left
+    /// to do. Has no effect on a device of the threads driver.
+    pub fn step(&self) -> bool {
+        let Some(worker) = STEPPER
+            .with_borrow(Clone::clone)
+            .filter(|w| std::ptr::eq(Arc::as_ptr(w.device()), self))
+        else {
+            return false;
+        };
+        if let Some(pick) = self.pick_any(&worker) {
+            worker.run(pick);
+            self.clock
+                .advance_to(self.clock.now() + self.choose(STEP_NANOS));
+            self.run_timers();
+            return true;
+        }
+        self.pass_time() || self.report_deadlocks()
+    }
+
+    fn pick_any(&self, worker: &Worker) -> Option<Pick> {
+        let shared = worker.shared();
+        let resumable = shared.waiting.load(Ordering::Relaxed) as u64;
+        let startable = u64::from(!self.sched.looks_empty());
+        if resumable + startable == 0 {
+            return None;
+        }
+        let choice = self.choose(resumable + startable);
+        let start = || self.sched.next(None, None).map(Pick::Start);
+        let resume = |at: u64| {
+            shared
+                .take_by(|units| units.len().checked_sub(1).map(|last| last.min(at as usize)))
+                .map(Pick::Resume)
+        };
+        if choice < resumable {
+            resume(choice)
+        } else {
+            start().or_else(|| resume(choice.saturating_sub(1)))
+        }
+    }
+
+    fn pass_time(&self) -> bool {
+        let Some(next) = self.clock.next() else {
+            return false;
+        };
+        self.clock.advance_to(next);
+        self.run_timers();
+        true
+    }
+
+    fn report_deadlocks(&self) -> bool {
+        let mut found = false;
+        for process in self.sched.processes() {
+            if let Some(waiting) = process.deadlocked() {
+                process.fail(Fault::deadlock(waiting));
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// Steps until `ready` gives something; `None` if nothing is left to do before it does.
+    pub fn step_until<R>(&self, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
+        loop {
+            if let Some(result) = ready() {
+                return Some(result);
+            }
+            if !self.step() {
+                return ready();
+            }
+        }
+    }
+}

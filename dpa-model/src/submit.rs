@@ -1,0 +1,411 @@
+//! How launches enter a process and how they leave it.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use dpa_abi::{Condition, EventHandle, Update};
+use sync_event::Registered;
+use thiserror::Error;
+
+use crate::gate::Gate;
+use crate::launch::{ArgBytes, Body, Extra, Gang, Launch, Outcome, Parts};
+use crate::process::Process;
+use crate::stream::{Joined, Stream};
+
+/// A launch as the host asks for it.
+#[derive(Debug)]
+pub struct Spec {
+    /// What it does.
+    pub body: Body,
+    /// Its packed arguments.
+    pub args: ArgBytes,
+    /// Its threads.
+    pub threads: u32,
+    /// The condition it waits for.
+    pub wait: Option<(EventHandle, Condition)>,
+    /// The update it makes when it has completed.
+    pub then: Option<(EventHandle, Update)>,
+    /// What must stay alive until it is over.
+    pub keep: Option<Box<dyn Any + Send>>,
+    /// The stream it belongs to.
+    pub stream: Option<Arc<Stream>>,
+    /// Its place in the order of submission, if it was given one before.
+    pub seq: Option<u64>,
+}
+
+impl Spec {
+    /// A launch of one thread that waits for nothing.
+    pub fn new(body: Body, args: ArgBytes) -> Self {
+        Self {
+            body,
+            args,
+            threads: 1,
+            wait: None,
+            then: None,
+            keep: None,
+            stream: None,
+            seq: None,
+        }
+    }
+}
+
+/// Why a launch was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The queue of the process is full.
+    #[error("the queue is full: {limit} launches are unfinished")]
+    QueueFull {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The number of threads is out of range.
+    #[error("{asked} threads asked, allowed are 1 to {max}")]
+    Threads {
+        /// What was asked for.
+        asked: u32,
+        /// The most there may be.
+        max: u32,
+    },
+    /// The event to wait for is not one of this process (any more).
+    #[error("the event to wait for is not one of this context, or is gone")]
+    NoWaitEvent,
+    /// The event to update is not one of this process (any more).
+    #[error("the event to update is not one of this context, or is gone")]
+    NoThenEvent,
+    /// The device is not a subscriber of the event to wait for.
+    #[error("a launch waits on the device, which is not among the subscribers of the event")]
+    NotSubscriber,
+    /// The device is not a publisher of the event to update.
+    #[error(
+        "a completion update is made by the device, which is not among the publishers of the event"
+    )]
+    NotPublisher,
+    /// The stream's earlier launches did not complete.
+    #[error("the stream is broken: a launch before this one did not complete")]
+    StreamBroken,
+    /// The process is fatal.
+    #[error("the process is fatal")]
+    Faulted,
+    /// The process is closed, or closing.
+    #[error("the context is closed")]
+    Closed,
+}
+
+impl Process {
+    /// Accepts a launch, or hands it back.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; nothing has happened then.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the refused launch goes back to the caller, whole"
+    )]
+    pub fn submit(self: &Arc<Self>, mut spec: Spec) -> Result<Arc<Launch>, (SubmitError, Spec)> {
+        if let Err(error) = self.check(&spec) {
+            return Err((error, spec));
+        }
+        if let Err(error) = self.take_room() {
+            return Err((error, spec));
+        }
+        let seq = spec.seq.take().unwrap_or_else(|| self.device.next_seq());
+        if let Some((event, _)) = spec.then {
+            self.events.slot(event.0.index).hold();
+        }
+        let wait = spec
+            .wait
+            .map(|(event, condition)| (event.0.index, condition));
+        let stream = spec.stream.clone();
+        let launch = Arc::new(self.make(spec, seq, wait));
+        match stream
+            .as_ref()
+            .map_or(Joined::Go, |stream| stream.join(&launch))
+        {
+            Joined::Go => self.begin(launch.clone(), wait),
+            Joined::Waits if self.is_stopped() => self.take_back(&launch, self.stop_outcome()),
+            Joined::Waits => {}
+            Joined::Broken => self.take_back(&launch, Outcome::Cancelled),
+        }
+        Ok(launch)
+    }
+
+    /// A place in the order of submission.
+    pub fn reserve_seq(&self) -> u64 {
+        self.device.next_seq()
+    }
+
+    /// How launches end that a stop prevents from starting.
+    pub(crate) fn stop_outcome(&self) -> Outcome {
+        if self.fault().is_some() {
+            Outcome::Faulted
+        } else {
+            Outcome::ContextClosed
+        }
+    }
+
+    fn check(&self, spec: &Spec) -> Result<(), SubmitError> {
+        if self.fault().is_some() {
+            return Err(SubmitError::Faulted);
+        }
+        if self.closing.load(Ordering::Acquire) || self.is_stopped() {
+            return Err(SubmitError::Closed);
+        }
+        let max = self.device.config.partition_eus;
+        if spec.threads == 0 || spec.threads > max {
+            return Err(SubmitError::Threads {
+                asked: spec.threads,
+                max,
+            });
+        }
+        if let Some((event, _)) = spec.wait {
+            let slot = self.events.find(event).ok_or(SubmitError::NoWaitEvent)?;
+            slot.device_subscribes()
+                .then_some(())
+                .ok_or(SubmitError::NotSubscriber)?;
+        }
+        if let Some((event, _)) = spec.then {
+            let slot = self.events.find(event).ok_or(SubmitError::NoThenEvent)?;
+            slot.device_publishes()
+                .then_some(())
+                .ok_or(SubmitError::NotPublisher)?;
+        }
+        match &spec.stream {
+            Some(stream) if stream.is_broken() => Err(SubmitError::StreamBroken),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_room(&self) -> Result<(), SubmitError> {
+        let limit = self.device.config.max_unfinished;
+        if self.unfinished.fetch_add(1, Ordering::SeqCst) < limit {
+            return Ok(());
+        }
+        self.unfinished.fetch_sub(1, Ordering::SeqCst);
+        Err(SubmitError::QueueFull { limit })
+    }
+
+    /// Polls for room in the queue; those who wait are woken in the order of their places.
+    pub fn poll_room(&self, seq: u64, cx: &Context<'_>) -> Poll<()> {
+        let limit = self.device.config.max_unfinished;
+        let mut wakers = self.wakers.lock();
+        let first = wakers.room.front().is_none_or(|&(s, _)| seq <= s);
+        let full = self.unfinished.load(Ordering::SeqCst) >= limit;
+        if self.is_stopped() || self.closing.load(Ordering::Acquire) || (first && !full) {
+            wakers.leave_room(seq);
+            return Poll::Ready(());
+        }
+        wakers.leave_room(seq);
+        let at = wakers.room.partition_point(|&(s, _)| s < seq);
+        wakers.room.insert(at, (seq, cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// Nobody waits for room under this place any more.
+    pub fn leave_room(&self, seq: u64) {
+        let mut wakers = self.wakers.lock();
+        wakers.leave_room(seq);
+        // The place given up may be the one that was woken: the next gets its chance.
+        let next = wakers.room.front().map(|(_, w)| w.clone());
+        drop(wakers);
+        next.into_iter().for_each(Waker::wake);
+    }
+
+    fn make(&self, spec: Spec, seq: u64, wait: Option<(u32, Condition)>) -> Launch {
+        let gang = (spec.threads > 1).then(|| Gang::new(spec.threads));
+        let plain = gang.is_none() && spec.keep.is_none() && spec.stream.is_none();
+        let wait = if spec.stream.is_some() { wait } else { None };
+        let extra = (!plain).then(|| {
+            Box::new(Extra {
+                keep: sync_event::sync::Mutex::new(spec.keep),
+                stream: spec.stream,
+                wait,
+                gang,
+            })
+        });
+        let then = spec.then.map(|(event, update)| (event.0.index, update));
+        let parts = Parts {
+            body: spec.body,
+            args: spec.args,
+            threads: spec.threads,
+            proc: self.number,
+            seq,
+            then,
+        };
+        Launch::new(parts, extra)
+    }
+
+    /// Parks the launch at its event, or makes it ready.
+    fn begin(self: &Arc<Self>, launch: Arc<Launch>, wait: Option<(u32, Condition)>) {
+        let Some((index, condition)) = wait else {
+            self.make_ready(launch);
+            return self.device.notify();
+        };
+        let registered = self.events.slot(index).event.register(condition, |id| {
+            launch.parked(index, id);
+            Gate::Launch(launch.clone())
+        });
+        match registered {
+            // Cancelled while it was being parked: the canceller may have come too early to find it here.
+            Registered::Waiting(waiter) if launch.outcome().is_some() => {
+                drop(self.events.slot(index).event.cancel(waiter));
+            }
+            Registered::Waiting(_) => {}
+            Registered::Holds(gate, value) => {
+                self.opened(gate, value);
+                self.device.notify();
+            }
+            Registered::Closed(_, closed) => self.wait_event_closed(&launch, closed),
+        }
+    }
+
+    /// Takes a launch back that has not started. True if this call did it.
+    pub fn cancel(self: &Arc<Self>, launch: &Arc<Launch>) -> bool {
+        if !launch.take_back(Outcome::Cancelled) {
+            return false;
+        }
+        if let Some((index, waiter)) = launch.parked_at() {
+            drop(self.events.slot(index).event.cancel(waiter));
+        }
+        self.settled(launch, Outcome::Cancelled);
+        true
+    }
+
+    /// Cancels what is parked at an event, and what is parked at the events those would have updated, and so on.
+    /// How many launches were cancelled.
+    pub fn cancel_chain(self: &Arc<Self>, event: EventHandle) -> usize {
+        let mut todo = vec![event.0.index];
+        let mut seen = todo.clone();
+        let mut cancelled = 0;
+        while let Some(index) = todo.pop() {
+            for launch in self.parked_launches(index) {
+                let then = launch.then;
+                cancelled += usize::from(self.cancel(&launch));
+                if let Some((next, _)) = then.filter(|(next, _)| !seen.contains(next)) {
+                    seen.push(next);
+                    todo.push(next);
+                }
+            }
+        }
+        cancelled
+    }
+
+    fn parked_launches(&self, index: u32) -> Vec<Arc<Launch>> {
+        let mut launches = Vec::new();
+        self.events.slot(index).event.each_gate(|gate| {
+            if let Gate::Launch(launch) = gate {
+                launches.push(launch.clone());
+            }
+        });
+        launches
+    }
+
+    pub(crate) fn take_back(self: &Arc<Self>, launch: &Arc<Launch>, outcome: Outcome) {
+        if launch.take_back(outcome) {
+            self.settled(launch, outcome);
+        }
+    }
+
+    /// What follows the end of a launch, however it ended: its stream goes on or breaks, what it kept is let go of,
+    /// its place in the queue is free.
+    pub(crate) fn settled(self: &Arc<Self>, launch: &Arc<Launch>, outcome: Outcome) {
+        let completed = matches!(
+            outcome,
+            Outcome::Completed | Outcome::CompletedButEventClosed
+        );
+        if let Some(extra) = &launch.extra {
+            launch.release_kept();
+            if let Some(stream) = &extra.stream {
+                self.stream_moves(stream, launch, completed);
+            }
+        }
+        if let Some((index, _)) = launch.then {
+            self.let_go_of_event(index);
+        }
+        self.finished_one();
+    }
+
+    fn stream_moves(self: &Arc<Self>, stream: &Arc<Stream>, launch: &Arc<Launch>, completed: bool) {
+        if completed {
+            if let Some(next) = stream.advance() {
+                let wait = next.extra.as_ref().and_then(|extra| extra.wait);
+                self.begin(next, wait);
+            }
+            return;
+        }
+        let outcome = if self.is_stopped() {
+            self.stop_outcome()
+        } else {
+            Outcome::Cancelled
+        };
+        let behind = stream.remove(launch).unwrap_or_else(|| stream.break_off());
+        for launch in behind {
+            self.take_back(&launch, outcome);
+        }
+    }
+
+    /// One that may update the event less; the last closes it.
+    pub(crate) fn let_go_of_event(self: &Arc<Self>, index: u32) {
+        let slot = self.events.slot(index);
+        if slot.let_go() {
+            self.close_event(slot, sync_event::CloseReason::PublisherGone);
+        }
+        self.unuse_event(index);
+    }
+
+    /// One that looks at the event less; the last frees its slot.
+    pub(crate) fn unuse_event(&self, index: u32) {
+        if self.events.slot(index).unuse() {
+            self.events.retire(&self.epochs, index);
+        }
+    }
+
+    fn finished_one(&self) {
+        let limit = self.device.config.max_unfinished;
+        let before = self.unfinished.fetch_sub(1, Ordering::SeqCst);
+        if before == 1 || before >= limit || self.closing.load(Ordering::Relaxed) {
+            self.tell_hosts(before == 1);
+        }
+    }
+
+    #[cold]
+    fn tell_hosts(&self, idle: bool) {
+        let mut wakers = self.wakers.lock();
+        let quiet = if idle || self.closing.load(Ordering::Relaxed) {
+            std::mem::take(&mut wakers.quiet)
+        } else {
+            Vec::new()
+        };
+        let room = wakers.room.front().map(|(_, waker)| waker.clone());
+        drop(wakers);
+        quiet.into_iter().chain(room).for_each(Waker::wake);
+    }
+
+    /// Polls until nothing is unfinished.
+    pub fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_quiet(cx, || self.unfinished.load(Ordering::SeqCst) == 0)
+    }
+
+    /// Polls until `quiet` holds; it is asked again whenever something ends.
+    pub(crate) fn poll_quiet(&self, cx: &Context<'_>, quiet: impl Fn() -> bool) -> Poll<()> {
+        if quiet() {
+            return Poll::Ready(());
+        }
+        let mut wakers = self.wakers.lock();
+        if !wakers.quiet.iter().any(|w| w.will_wake(cx.waker())) {
+            wakers.quiet.push(cx.waker().clone());
+        }
+        if quiet() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl crate::process::Wakers {
+    fn leave_room(&mut self, seq: u64) {
+        self.room.retain(|&(s, _)| s != seq);
+    }
+}

@@ -1,0 +1,155 @@
+//! The driver for real time: OS threads that run units, and one that keeps the time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::config::DeviceConfig;
+use crate::device::{Device, OpenError};
+use crate::keeper;
+use crate::trap;
+use crate::unit::Suspended;
+use crate::worker::{Pick, Worker};
+
+/// Owns a device under the threads driver. When it is dropped, the device ends as soon as its last process has.
+#[derive(Debug)]
+pub struct Threads {
+    device: Arc<Device>,
+}
+
+impl Threads {
+    /// Opens a device and starts its workers.
+    ///
+    /// # Errors
+    /// A figure out of its range; no memory or threads to be had.
+    pub fn open(config: DeviceConfig) -> Result<Self, OpenError> {
+        let device = Device::new(config, None)?;
+        let owner = Self {
+            device: device.clone(),
+        };
+        for index in 0..device.worker_count() {
+            let device = device.clone();
+            let name = format!("dpa-worker-{index}");
+            std::thread::Builder::new()
+                .name(name)
+                .spawn(move || work(&Worker::new(device, index)))
+                .map_err(OpenError::Thread)?;
+        }
+        keeper::start(device)?;
+        Ok(owner)
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.device.stop_when_empty();
+    }
+}
+
+fn work(worker: &Worker) {
+    let device = worker.device();
+    trap::ensure_alternate_stack();
+    device.i_am(worker.index());
+    let shared = worker.shared();
+    let _ = shared.thread.set(std::thread::current());
+    // SAFETY: asks for this thread's own identity.
+    shared
+        .pthread
+        .store(unsafe { libc::pthread_self() } as u64, Ordering::Release);
+    let mut turn = 0u32;
+    while let Some(pick) = next(worker, &mut turn) {
+        worker.run(pick);
+    }
+    shared.pthread.store(0, Ordering::Release);
+    worker.let_go();
+}
+
+/// What to do next; `None` when the device is over.
+fn next(worker: &Worker, turn: &mut u32) -> Option<Pick> {
+    *turn = turn.wrapping_add(1);
+    pick(worker, *turn).or_else(|| idle(worker))
+}
+
+/// Suspended threads and new launches take turns.
+fn pick(worker: &Worker, turn: u32) -> Option<Pick> {
+    let suspended = |worker: &Worker| resume(worker).map(Pick::Resume);
+    let start = |worker: &Worker| worker.device().sched.next(None, None).map(Pick::Start);
+    if turn.is_multiple_of(2) {
+        suspended(worker).or_else(|| start(worker))
+    } else {
+        start(worker).or_else(|| suspended(worker))
+    }
+}
+
+fn resume(worker: &Worker) -> Option<Suspended> {
+    let device = worker.device();
+    worker
+        .shared()
+        .pop()
+        .or_else(|| device.take_injected())
+        .or_else(|| device.steal(worker.index()))
+}
+
+/// Looks for work for a while, then parks, until there is some.
+fn idle(worker: &Worker) -> Option<Pick> {
+    let device = worker.device();
+    let mut looking = device.idle.start_looking();
+    loop {
+        if let Some(pick) = looking.then(|| look(worker)).flatten() {
+            // Who was the last to look sees to it that someone looks while there is work.
+            if device.idle.stop_looking() && device.sees_work() {
+                device.notify();
+            }
+            return Some(pick);
+        }
+        device.idle.prepare_park(worker.index(), looking);
+        if let Some(pick) = pick(worker, 1) {
+            if !device.idle.cancel_park(worker.index()) {
+                worker.shared().woken.store(false, Ordering::Relaxed);
+                if device.idle.stop_looking() && device.sees_work() {
+                    device.notify();
+                }
+            }
+            return Some(pick);
+        }
+        if device.is_over() {
+            if !device.idle.cancel_park(worker.index()) {
+                device.idle.stop_looking();
+            }
+            device.wake_all();
+            device.clock.stop();
+            return None;
+        }
+        park(worker);
+        looking = true;
+    }
+}
+
+fn park(worker: &Worker) {
+    while !worker.shared().woken.swap(false, Ordering::Acquire) {
+        std::thread::park();
+    }
+}
+
+fn look(worker: &Worker) -> Option<Pick> {
+    let device = worker.device();
+    let until = Instant::now() + device.config.spin;
+    loop {
+        for _ in 0..64 {
+            if device.sees_work() {
+                if let Some(pick) = pick(worker, 0) {
+                    return Some(pick);
+                }
+            }
+            std::hint::spin_loop();
+        }
+        if device.config.spin == Duration::ZERO || Instant::now() >= until {
+            return None;
+        }
+    }
+}
