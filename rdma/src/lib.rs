@@ -1,7 +1,47 @@
-//! A software RDMA NIC: regions, queue pairs and RoCE v2 as state machines, and the sockets under them
+//! A software RDMA NIC: regions, queue pairs and RoCE v2 as state machines, and the sockets under them.
+//!
+//! The core does no I/O and has no clock. [`nic::Nic`] owns queue pairs and is told what happens: packets, time,
+//! work requests. It says what to do: packets to send, completions, when it wants to be called again. It
+//! touches bytes only through [`memory::Memory`], at places that [`region::RegionTable`] has checked.
+//!
+//! ```text
+//!  datagram --> Nic::receive --> QueuePair --> Responder --> Memory, receives      --> completions
+//!                                         \--> Requester <-- Nic::post
+//!  datagrams <-- Nic::poll_transmit <-----------'
+//! ```
 
 #![forbid(unsafe_code)]
 
+#[cfg(not(dpa_loom))]
+pub mod codec;
+#[cfg(not(dpa_loom))]
+pub mod config;
+#[cfg(not(dpa_loom))]
+pub mod connection;
+#[cfg(not(dpa_loom))]
+pub mod counters;
+#[cfg(not(dpa_loom))]
+pub mod flow;
+pub mod memory;
+#[cfg(not(dpa_loom))]
 pub mod mtu;
+#[cfg(not(dpa_loom))]
+pub mod nic;
+#[cfg(not(dpa_loom))]
 pub mod psn;
+#[cfg(not(dpa_loom))]
+pub mod queue_pair;
+pub mod region;
+#[cfg(not(dpa_loom))]
+mod requester;
+#[cfg(not(dpa_loom))]
+mod responder;
+#[cfg(not(dpa_loom))]
+mod transmit;
+#[cfg(not(dpa_loom))]
 pub mod wire;
+#[cfg(not(dpa_loom))]
+pub mod work;
+
+#[cfg(not(dpa_loom))]
+pub use transmit::{MAX_SEGMENTS, Transmit};

@@ -97,7 +97,7 @@ impl Path {
         hasher.update(&[0xff; 8]);
         match self.addresses {
             Addresses::V4(from, to) => {
-                hasher.update(&ipv4_header(from, to, identification, udp_len))
+                hasher.update(&ipv4_header(from, to, identification, udp_len));
             }
             Addresses::V6(from, to) => hasher.update(&ipv6_header(from, to, udp_len)),
         }

@@ -1,0 +1,362 @@
+//! The NIC without its socket: demultiplexing, the checks before a queue pair, whose turn it is to send, timers.
+//!
+//! Order of checks for a packet (the first that fails drops it, with a counter): length; transport version and
+//! partition; queue pair and its state; addresses; ICRC; opcode. What comes behind (number, key, bounds,
+//! rights, receive) is the queue pair's.
+//!
+//! Sending goes round among the queue pairs with something to send: first requests of all, then replies of
+//! all, so that acknowledgements leave behind the data of the same round.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::config::{Config, Peer};
+use crate::counters::Counters;
+use crate::psn::Qpn;
+use crate::queue_pair::{Cause, Io, QueuePair, StateError};
+use crate::transmit::Transmit;
+use crate::wire::{IcrcVerifier, Packet, PacketView, Path};
+use crate::work::{Completion, PostError, WorkRequest};
+
+/// A NIC at one address, without I/O: it owns its queue pairs.
+#[derive(Debug)]
+pub struct Nic {
+    local: SocketAddr,
+    queue_pairs: BTreeMap<Qpn, Slot>,
+    /// Who may have requests, and who may have replies to send. Each at most once.
+    requests: VecDeque<Qpn>,
+    replies: VecDeque<Qpn>,
+    timers: BTreeSet<(Duration, Qpn)>,
+    completions: VecDeque<(Qpn, Completion)>,
+    verifier: IcrcVerifier,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct Slot {
+    queue_pair: QueuePair,
+    in_requests: bool,
+    in_replies: bool,
+    /// The time under which it stands in `timers`: not later than it wants to be called.
+    timer: Option<Duration>,
+}
+
+/// There is no queue pair with this number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("there is no queue pair {}", .0.value())]
+pub struct UnknownQueuePair(pub Qpn);
+
+/// A queue pair has this number already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("queue pair {} exists already", .0.value())]
+pub struct NumberTaken(pub Qpn);
+
+/// Why a queue pair could not be led to the next state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TransitionError {
+    /// There is no such queue pair.
+    #[error(transparent)]
+    Unknown(#[from] UnknownQueuePair),
+    /// Its state does not allow it.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Why work was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NicPostError {
+    /// There is no such queue pair.
+    #[error(transparent)]
+    Unknown(#[from] UnknownQueuePair),
+    /// The queue pair did not take it.
+    #[error(transparent)]
+    Post(#[from] PostError),
+}
+
+impl Nic {
+    /// A NIC at `local`: the address and port its socket is bound to.
+    pub const fn new(local: SocketAddr) -> Self {
+        Self {
+            local,
+            queue_pairs: BTreeMap::new(),
+            requests: VecDeque::new(),
+            replies: VecDeque::new(),
+            timers: BTreeSet::new(),
+            completions: VecDeque::new(),
+            verifier: IcrcVerifier::new(),
+            counters: Counters::NONE,
+        }
+    }
+
+    /// The address it was made for.
+    pub const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Makes a queue pair, in INIT. Its number must not have been in use for the last 2 minutes: the caller draws
+    /// it at random or counts up.
+    ///
+    /// # Errors
+    ///
+    /// [`NumberTaken`] if one with this number exists.
+    #[doc(alias = "ibv_create_qp")]
+    pub fn create(&mut self, config: Config) -> Result<Qpn, NumberTaken> {
+        let number = config.number;
+        if self.queue_pairs.contains_key(&number) {
+            return Err(NumberTaken(number));
+        }
+        let mut queue_pair = QueuePair::new(config);
+        // A new queue pair is in RESET, from where this cannot fail.
+        let _ = queue_pair.init();
+        let slot = Slot {
+            queue_pair,
+            in_requests: false,
+            in_replies: false,
+            timer: None,
+        };
+        self.queue_pairs.insert(number, slot);
+        Ok(number)
+    }
+
+    /// INIT to RTR.
+    ///
+    /// # Errors
+    ///
+    /// [`TransitionError`] if there is no such queue pair or it is in another state.
+    pub fn connect(&mut self, number: Qpn, peer: Peer) -> Result<(), TransitionError> {
+        Ok(self.slot(number)?.queue_pair.connect(peer)?)
+    }
+
+    /// RTR to RTS.
+    ///
+    /// # Errors
+    ///
+    /// [`TransitionError`] if there is no such queue pair or it is in another state.
+    pub fn activate(&mut self, now: Duration, number: Qpn) -> Result<(), TransitionError> {
+        self.slot(number)?.queue_pair.activate(now)?;
+        self.touched(number);
+        Ok(())
+    }
+
+    /// Moves a queue pair to ERR: its work is flushed.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownQueuePair`] if there is none with this number.
+    pub fn fail(&mut self, number: Qpn, cause: Cause) -> Result<(), UnknownQueuePair> {
+        self.slot(number)?.queue_pair.fail(cause);
+        self.touched(number);
+        Ok(())
+    }
+
+    /// Removes a queue pair. Its completions that have not been polled stay.
+    pub fn destroy(&mut self, number: Qpn) -> Option<QueuePair> {
+        self.requests.retain(|waiting| *waiting != number);
+        self.replies.retain(|waiting| *waiting != number);
+        let slot = self.queue_pairs.remove(&number)?;
+        if let Some(at) = slot.timer {
+            self.timers.remove(&(at, number));
+        }
+        Some(slot.queue_pair)
+    }
+
+    /// The queue pair with this number.
+    pub fn queue_pair(&self, number: Qpn) -> Option<&QueuePair> {
+        self.queue_pairs.get(&number).map(|slot| &slot.queue_pair)
+    }
+
+    /// The numbers of all queue pairs, in order.
+    pub fn numbers(&self) -> impl Iterator<Item = Qpn> + '_ {
+        self.queue_pairs.keys().copied()
+    }
+
+    /// What was dropped before a queue pair was found. Each queue pair has counters of its own.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Posts work to a queue pair.
+    ///
+    /// # Errors
+    ///
+    /// [`NicPostError`], with the request if the queue pair refused it.
+    pub fn post(
+        &mut self,
+        now: Duration,
+        number: Qpn,
+        request: WorkRequest,
+    ) -> Result<(), NicPostError> {
+        self.slot(number)?.queue_pair.post(now, request)?;
+        self.touched(number);
+        Ok(())
+    }
+
+    /// For which queue pair a datagram is meant, before anything has been checked: which receives to lend.
+    pub fn destination(datagram: &[u8]) -> Option<Qpn> {
+        PacketView::new(datagram).and_then(|view| Qpn::new(view.bth().destination()))
+    }
+
+    /// Takes one datagram from `from`. Whatever it is, nothing panics; see the order of checks above.
+    pub fn receive(&mut self, now: Duration, from: SocketAddr, datagram: &[u8], io: &mut Io<'_>) {
+        let Some(view) = PacketView::new(datagram) else {
+            self.counters.bad_length += 1;
+            return;
+        };
+        if let Some((number, packet)) = self.check(from, view)
+            && let Some(slot) = self.queue_pairs.get_mut(&number)
+        {
+            slot.queue_pair.receive(now, &packet, io);
+            self.touched(number);
+        }
+    }
+
+    /// Fills `out` with the next send, `None` when there is nothing to send now.
+    ///
+    /// `max_segments` bounds how many packets one send may carry; 1 without segmentation offload. `out` holds at
+    /// least one packet ([`crate::wire::MAX_PACKET`]) and at most what UDP can send (65,507 bytes).
+    pub fn poll_transmit(
+        &mut self,
+        now: Duration,
+        io: &mut Io<'_>,
+        out: &mut [u8],
+        max_segments: usize,
+    ) -> Option<Transmit> {
+        while let Some(number) = self.requests.pop_front() {
+            let sent = self.turn(number, |slot| {
+                slot.in_requests = false;
+                slot.queue_pair.poll_requests(now, io, out, max_segments)
+            });
+            if sent.is_some() {
+                self.touched(number);
+                return sent;
+            }
+        }
+        while let Some(number) = self.replies.pop_front() {
+            let sent = self.turn(number, |slot| {
+                slot.in_replies = false;
+                slot.queue_pair.poll_replies(now, io, out, max_segments)
+            });
+            if sent.is_some() {
+                self.touched(number);
+                return sent;
+            }
+        }
+        None
+    }
+
+    /// When [`Nic::handle_timeout`] wants to be called, if nothing else happens before. It may be early.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Time has passed. Afterwards there may be something to send.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        while let Some(&(at, number)) = self.timers.first().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, number));
+            let Some(slot) = self.queue_pairs.get_mut(&number) else {
+                continue;
+            };
+            slot.timer = None;
+            slot.queue_pair.handle_timeout(now);
+            self.touched(number);
+        }
+    }
+
+    /// The next completion and whose it is.
+    pub fn poll_completion(&mut self) -> Option<(Qpn, Completion)> {
+        self.completions.pop_front()
+    }
+
+    /// All checks before the packet's number.
+    fn check<'a>(&mut self, from: SocketAddr, view: PacketView<'a>) -> Option<(Qpn, Packet<'a>)> {
+        let bth = view.bth();
+        if bth.transport_version() != 0 {
+            self.counters.bad_version += 1;
+            return None;
+        }
+        if !bth.is_default_partition() {
+            self.counters.bad_partition += 1;
+            return None;
+        }
+        let number = Qpn::new(bth.destination());
+        let slot = number.and_then(|number| self.queue_pairs.get_mut(&number));
+        let Some(slot) = slot else {
+            self.counters.unknown_queue_pair += 1;
+            return None;
+        };
+        let queue_pair = &mut slot.queue_pair;
+        let path = Path::new(from, self.local).filter(|path| queue_pair.admits(path))?;
+        let max_identification = queue_pair.peer().map_or(0, |peer| peer.max_identification);
+        if !self.verifier.verify(&path, view, max_identification) {
+            self.counters.bad_icrc += 1;
+            return None;
+        }
+        match Packet::try_from(view) {
+            Ok(packet) => Some((queue_pair.number(), packet)),
+            Err(_) => {
+                self.counters.bad_opcode += 1;
+                None
+            }
+        }
+    }
+
+    fn slot(&mut self, number: Qpn) -> Result<&mut Slot, UnknownQueuePair> {
+        self.queue_pairs
+            .get_mut(&number)
+            .ok_or(UnknownQueuePair(number))
+    }
+
+    fn turn(
+        &mut self,
+        number: Qpn,
+        send: impl FnOnce(&mut Slot) -> Option<Transmit>,
+    ) -> Option<Transmit> {
+        let slot = self.queue_pairs.get_mut(&number)?;
+        let sent = send(slot);
+        if sent.is_none() {
+            // It may have failed while it tried.
+            self.settle(number);
+        }
+        sent
+    }
+
+    /// Something happened to a queue pair: it may want to send, and to be called at another time.
+    fn touched(&mut self, number: Qpn) {
+        let Some(slot) = self.queue_pairs.get_mut(&number) else {
+            return;
+        };
+        if !slot.in_requests {
+            slot.in_requests = true;
+            self.requests.push_back(number);
+        }
+        if !slot.in_replies {
+            slot.in_replies = true;
+            self.replies.push_back(number);
+        }
+        self.settle(number);
+    }
+
+    /// Takes the completions and the time at which the queue pair wants to be called.
+    fn settle(&mut self, number: Qpn) {
+        let Some(slot) = self.queue_pairs.get_mut(&number) else {
+            return;
+        };
+        while let Some(completion) = slot.queue_pair.poll_completion() {
+            self.completions.push_back((number, completion));
+        }
+        let Some(wanted) = slot.queue_pair.poll_timeout() else {
+            return;
+        };
+        if slot.timer.is_none_or(|timer| wanted < timer) {
+            if let Some(timer) = slot.timer.replace(wanted) {
+                self.timers.remove(&(timer, number));
+            }
+            self.timers.insert((wanted, number));
+        }
+    }
+}
