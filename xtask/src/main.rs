@@ -1,2 +1,93 @@
-//! The project commands.
-fn main() {}
+//! The project's own commands; `cargo xtask --help` lists them.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod ci;
+mod deep;
+mod loom;
+mod mutants;
+mod replay;
+mod riscv;
+mod run;
+mod source;
+mod tidy;
+mod tsan;
+
+/// What a command ends with: nothing, or a sentence that says what is wrong.
+type Outcome = Result<(), String>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Every check that gates a change; stops at the first failing lane
+    Ci {
+        /// Only fmt, clippy, tests and tidy
+        #[arg(long)]
+        quick: bool,
+    },
+    /// The same without `cargo test --workspace`, which `.ci/run` calls itself
+    Lanes,
+    /// Rules about the sources that the compiler does not know
+    Tidy,
+    /// Explore the interleavings of every crate that has `tests/loom.rs`
+    Loom {
+        /// Three preemptions per execution instead of two
+        #[arg(long)]
+        full: bool,
+        /// Check that each known mistake is caught by the model named for it
+        #[arg(long, conflicts_with = "full")]
+        mutants: bool,
+    },
+    /// Compile the device crates for the device's instruction set
+    Riscv,
+    /// The tests of the concurrent crates under ThreadSanitizer
+    Tsan,
+    /// Run one seeded test again with the seed that failed
+    Replay {
+        /// The test's name, or a part of it
+        test: String,
+        /// The seed the failing test printed
+        #[arg(long)]
+        seed: u64,
+    },
+    /// Seeded and property tests with many seeds, then `loom --full`
+    Deep {
+        /// Stop after this many minutes; what has not failed by then counts as passed
+        #[arg(long)]
+        minutes: Option<u64>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Ci { quick } => ci::run(if quick { ci::QUICK } else { ci::ALL }),
+        Command::Lanes => ci::run(ci::LANES),
+        Command::Tidy => tidy::run(),
+        Command::Loom { mutants: true, .. } => mutants::run(),
+        Command::Loom { full, .. } => loom::run(full),
+        Command::Riscv => riscv::run(),
+        Command::Tsan => tsan::run(),
+        Command::Replay { test, seed } => replay::run(&test, seed),
+        Command::Deep { minutes } => deep::run(minutes),
+    }
+}
