@@ -2,7 +2,7 @@
 //!
 //! Rules:
 //!
-//! 1. `word.low` is written under the lock and is never above [`Table::low`]; once the event is closed it is
+//! 1. `word.low` is written under the lock and is never above `Table::low`; once the event is closed it is
 //!    [`EventWord::ALWAYS`] for good. Whoever leaves the table does not raise it: the first update that reaches it
 //!    and finds nobody does. So an event that is waited for again and again writes `low` rarely.
 //! 2. **Register**: under the lock, insert, lower `low` if it is above the new threshold, then read the value. If

@@ -7,8 +7,8 @@
 use core::task::Waker;
 
 use crate::mutant;
-use crate::waiters::Waiters;
-use crate::{Condition, Outcome, WaiterId};
+use crate::waiters::{Waiters, low_of};
+use crate::{Condition, EventWord, Outcome, WaiterId};
 
 /// Names a task of one event. Owned by one future, which gives it back by [`Tasks::remove`] or
 /// [`Tasks::take_outcome`].
@@ -21,39 +21,73 @@ enum Task {
     Done(Outcome),
 }
 
+/// The one task most events have, in no slab and no index. Its identity is [`WaiterId::NOBODY`].
 #[derive(Debug)]
-pub(crate) struct Tasks(Waiters<Task>);
+struct Single {
+    condition: Condition,
+    seq: u64,
+    task: Task,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    single: Option<Single>,
+    others: Waiters<Task>,
+}
 
 impl Tasks {
     pub(crate) const fn new() -> Self {
-        Self(Waiters::new())
+        Self {
+            single: None,
+            others: Waiters::new(),
+        }
     }
 
     /// How many still wait.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        usize::from(self.waiting_single().is_some()) + self.others.len()
     }
 
+    #[inline]
     pub(crate) fn low(&self) -> u64 {
-        self.0.low()
+        let single = self
+            .waiting_single()
+            .map_or(EventWord::NOBODY, |s| low_of(s.condition));
+        if self.others.is_empty() {
+            single
+        } else {
+            single.min(self.others.low())
+        }
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, condition: Condition, seq: u64, waker: Waker) -> TaskId {
-        TaskId(self.0.insert(condition, seq, |_| Task::Waiting(waker)))
+        let task = Task::Waiting(waker);
+        if self.single.is_some() {
+            return TaskId(self.others.insert(condition, seq, |_| task));
+        }
+        self.single = Some(Single {
+            condition,
+            seq,
+            task,
+        });
+        TaskId(WaiterId::NOBODY)
     }
 
     /// Ends the task if it has its outcome.
+    #[inline]
     pub(crate) fn take_outcome(&mut self, id: TaskId) -> Result<Outcome, TaskId> {
-        let Some(&mut Task::Done(outcome)) = self.0.get_mut(id.0) else {
+        let Some(&mut Task::Done(outcome)) = self.get_mut(&id) else {
             return Err(id);
         };
-        self.0.remove(id.0);
+        self.take(id);
         Ok(outcome)
     }
 
     /// Whether waking this task wakes `waker`.
     pub(crate) fn wakes(&mut self, id: &TaskId, waker: &Waker) -> bool {
-        match self.0.get_mut(id.0) {
+        match self.get_mut(id) {
             Some(Task::Waiting(kept)) => mutant::WAKER_KEPT || kept.will_wake(waker),
             _ => false,
         }
@@ -61,7 +95,7 @@ impl Tasks {
 
     /// Replaces the waker of a task that waits; gives back the one to drop.
     pub(crate) fn set_waker(&mut self, id: &TaskId, new: Waker) -> Waker {
-        match self.0.get_mut(id.0) {
+        match self.get_mut(id) {
             Some(Task::Waiting(waker)) => core::mem::replace(waker, new),
             _ => new,
         }
@@ -69,7 +103,7 @@ impl Tasks {
 
     /// Ends the task: its outcome, or else its waker to drop.
     pub(crate) fn remove(&mut self, id: TaskId) -> Result<Outcome, Option<Waker>> {
-        match self.0.remove(id.0) {
+        match self.take(id) {
             Some(Task::Done(outcome)) => Ok(outcome),
             Some(Task::Waiting(waker)) => Err(Some(waker)),
             None => Err(None),
@@ -79,21 +113,57 @@ impl Tasks {
     /// Ends the waits that `value` satisfies.
     #[inline]
     pub(crate) fn take_met(&mut self, value: u64, mut woken: impl FnMut(u64, Waker)) {
-        self.0.settle_met(value, |seq, task| {
-            finish(task, Ok(value), |waker| woken(seq, waker));
-        });
+        if let Some(single) = self.single.as_mut().filter(|s| s.condition.holds(value)) {
+            finish(&mut single.task, Ok(value), |waker| {
+                woken(single.seq, waker);
+            });
+        }
+        if !self.others.is_empty() {
+            self.others.settle_met(value, |seq, task| {
+                finish(task, Ok(value), |waker| woken(seq, waker));
+            });
+        }
     }
 
     /// Ends all waits.
     pub(crate) fn take_all(&mut self, outcome: Outcome, mut woken: impl FnMut(u64, Waker)) {
-        self.0
+        if let Some(single) = &mut self.single {
+            finish(&mut single.task, outcome, |waker| woken(single.seq, waker));
+        }
+        self.others
             .settle_all(|seq, task| finish(task, outcome, |waker| woken(seq, waker)));
+    }
+
+    #[inline]
+    fn waiting_single(&self) -> Option<&Single> {
+        self.single
+            .as_ref()
+            .filter(|s| matches!(s.task, Task::Waiting(_)))
+    }
+
+    #[inline]
+    fn get_mut(&mut self, id: &TaskId) -> Option<&mut Task> {
+        match id.0 {
+            WaiterId::NOBODY => self.single.as_mut().map(|s| &mut s.task),
+            other => self.others.get_mut(other),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, id: TaskId) -> Option<Task> {
+        match id.0 {
+            WaiterId::NOBODY => self.single.take().map(|s| s.task),
+            other => self.others.remove(other),
+        }
     }
 }
 
+/// Gives the task its outcome, unless it has one.
 #[inline]
 fn finish(task: &mut Task, outcome: Outcome, woken: impl FnOnce(Waker)) {
-    if let Task::Waiting(waker) = core::mem::replace(task, Task::Done(outcome)) {
+    if let Task::Waiting(_) = task
+        && let Task::Waiting(waker) = core::mem::replace(task, Task::Done(outcome))
+    {
         woken(waker);
     }
 }

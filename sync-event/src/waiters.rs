@@ -2,7 +2,7 @@
 //!
 //! Rules:
 //!
-//! 1. Every waiter stands in one slot of the slab and in at most one index, which its [`Place`] names. (A
+//! 1. Every waiter stands in one slot of the slab and in at most one index, which its `Place` names. (A
 //!    condition that nothing satisfies is in no index.)
 //! 2. Thresholds (`gt`, `ge`) of the whole value stand in the queue if they continue it at either end, else in an
 //!    ordered set. The queue never allocates per waiter; the set takes the rest.
@@ -150,6 +150,9 @@ impl<T> Waiters<T> {
 
     /// The least value that an update must produce to be looked at: see rule 4.
     pub fn low(&self) -> u64 {
+        if self.is_empty() {
+            return EventWord::NOBODY;
+        }
         if self.groups.has_unordered() {
             return EventWord::ALWAYS;
         }
@@ -205,5 +208,17 @@ impl<T> Waiters<T> {
             Home::Eq(group) => self.groups.remove_eq(group, operand, slot),
             Home::Ne(group) => self.groups.remove_ne(group, operand, slot),
         }
+    }
+}
+
+/// The `low` of one who waits for this condition alone.
+#[cfg(feature = "std")]
+#[inline]
+pub(crate) fn low_of(condition: Condition) -> u64 {
+    match (condition.op(), condition.threshold()) {
+        (Op::Eq | Op::Ne, _) => EventWord::ALWAYS,
+        (_, None) => EventWord::NOBODY,
+        (_, Some(least)) if condition.mask() == u64::MAX => least,
+        _ => EventWord::ALWAYS,
     }
 }

@@ -207,6 +207,24 @@ fn close_vs_wait() {
 }
 
 #[test]
+fn close_vs_future() {
+    model(|| {
+        let (event, _) = event(0);
+        let (count, waker) = Count::new();
+        let mut wait = WaitOwned::new(event.clone(), Condition::ge(1));
+        let closer = thread::spawn(move || event.close(CloseReason::Explicit));
+        let ready = poll(&mut wait, &waker).is_some();
+        assert!(closer.join().unwrap());
+        assert_eq!(
+            count.wakes(),
+            usize::from(!ready),
+            "the close forgot a task"
+        );
+        assert!(ready || poll(&mut wait, &waker).is_some_and(|outcome| outcome.is_err()));
+    });
+}
+
+#[test]
 fn close_vs_blocking_wait() {
     model(|| {
         let (event, _) = event(0);
