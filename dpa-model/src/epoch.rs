@@ -43,7 +43,9 @@ impl Epochs {
         loop {
             let epoch = self.current.load(Ordering::SeqCst);
             dpa_abi::sync::publish(|| self.of(epoch).fetch_add(1, Ordering::SeqCst));
-            if self.current.load(Ordering::SeqCst) == epoch {
+            if cfg!(dpa_mutant = "epoch_enter_no_recheck")
+                || self.current.load(Ordering::SeqCst) == epoch
+            {
                 return Entered(epoch);
             }
             self.of(epoch).fetch_sub(1, Ordering::SeqCst);

@@ -1,9 +1,17 @@
-//! What waits at an event inside the device: launches that have not started, and kernels' threads.
+//! What waits at an event inside the device, launches that have not started and kernels' threads, and how a launch is
+//! parked there and taken back.
+//!
+//! A launch may be cancelled while it is being parked. Rules:
+//! 1. Whoever parks records the place in the launch, under the launch's lock, before the gate is published; then looks
+//!    whether the launch is over already, and if so takes its gate out itself.
+//! 2. Whoever takes back first ends the launch, then reads the place under the launch's lock and takes the gate out.
+//! 3. So at least one of the two sees the other, and no gate of a launch that is over stays behind.
 
-use sync_event::Closed;
+use dpa_abi::Condition;
 use sync_event::sync::Arc;
+use sync_event::{Closed, Event, Registered};
 
-use crate::launch::Launch;
+use crate::launch::{Launch, Outcome};
 use crate::unit::Suspended;
 
 /// What is opened when a condition is met.
@@ -21,4 +29,53 @@ impl sync_event::Gate for Gate {
     fn open(self, outcome: Result<u64, Closed>) {
         unreachable!("gates of a device are opened by their process, not with {outcome:?}");
     }
+}
+
+/// What became of parking a launch.
+#[derive(Debug)]
+pub enum Parking {
+    /// It waits, or was cancelled meanwhile.
+    Done,
+    /// Its condition holds already, with this value.
+    Holds(Gate, u64),
+    /// The event is closed.
+    Closed(Closed),
+}
+
+/// Parks a launch at the event of this index until the condition holds.
+pub fn park(
+    event: &Event<Gate>,
+    index: u32,
+    launch: &Arc<Launch>,
+    condition: Condition,
+) -> Parking {
+    let registered = event.register(condition, |id| {
+        launch.parked(index, id);
+        Gate::Launch(launch.clone())
+    });
+    match registered {
+        Registered::Waiting(waiter) => {
+            if cfg!(not(dpa_mutant = "park_no_cancel_check")) && launch.outcome().is_some() {
+                drop(event.cancel(waiter));
+            }
+            Parking::Done
+        }
+        Registered::Holds(gate, value) => Parking::Holds(gate, value),
+        Registered::Closed(_, closed) => Parking::Closed(closed),
+    }
+}
+
+/// Takes back a launch that has not started, with its gate. True if this call ended it.
+pub fn take_back<'e>(
+    launch: &Launch,
+    outcome: Outcome,
+    event: impl FnOnce(u32) -> &'e Event<Gate>,
+) -> bool {
+    if !launch.take_back(outcome) {
+        return false;
+    }
+    if let Some((index, waiter)) = launch.parked_at() {
+        drop(event(index).cancel(waiter));
+    }
+    true
 }

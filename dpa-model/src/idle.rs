@@ -28,6 +28,15 @@ fn parked(word: u32) -> u32 {
     word >> 16
 }
 
+/// What a worker found when it was about to park.
+#[derive(Debug)]
+pub struct Found<W> {
+    /// The work.
+    pub work: W,
+    /// A notifier took this worker off the list meanwhile: its wake-up is under way, and it counts as looking.
+    pub was_woken: bool,
+}
+
 /// The idle workers of a device.
 #[derive(Debug)]
 pub struct Idle {
@@ -67,8 +76,24 @@ impl Idle {
         looking(self.word.fetch_sub(LOOKING, Ordering::SeqCst)) == 1
     }
 
-    /// Enters the list of parked workers. The caller then checks for work once more before it parks (rule 2).
-    pub fn prepare_park(&self, worker: usize, was_looking: bool) {
+    /// Parks a worker, unless `work` finds something (rule 2). What it found, and whether this worker looks now; if
+    /// nothing, the caller parks until it is woken.
+    pub fn park_unless<W>(
+        &self,
+        worker: usize,
+        was_looking: bool,
+        work: impl FnOnce() -> Option<W>,
+    ) -> Option<Found<W>> {
+        self.enter(worker, was_looking);
+        #[cfg(not(dpa_mutant = "idle_no_recheck"))]
+        let work = work()?;
+        #[cfg(dpa_mutant = "idle_no_recheck")]
+        let work = None.or_else(|| false.then(work).flatten())?;
+        let was_woken = !self.leave(worker);
+        Some(Found { work, was_woken })
+    }
+
+    fn enter(&self, worker: usize, was_looking: bool) {
         self.sleepers.lock().push(worker);
         let change = if was_looking {
             PARKED - LOOKING
@@ -81,9 +106,8 @@ impl Idle {
         self.word.fetch_add(change, Ordering::Relaxed);
     }
 
-    /// Leaves the list because work was found behind [`Idle::prepare_park`]. False if a notifier has taken this
-    /// worker off already: then its wake-up is under way and must be taken as one.
-    pub fn cancel_park(&self, worker: usize) -> bool {
+    /// Leaves the list. False if a notifier has taken this worker off already.
+    fn leave(&self, worker: usize) -> bool {
         let mut sleepers = self.sleepers.lock();
         let Some(at) = sleepers.iter().position(|&w| w == worker) else {
             return false;

@@ -174,7 +174,8 @@ pub struct Launch {
     state: AtomicU32,
     pub(crate) threads: u32,
     pub(crate) proc: u32,
-    pub(crate) seq: u64,
+    /// Its number, in order of submission.
+    pub seq: u64,
     pub(crate) body: Body,
     pub(crate) args: ArgBytes,
     pub(crate) then: Option<(u32, Update)>,
@@ -236,7 +237,8 @@ impl Launch {
         }
     }
 
-    pub(crate) fn gang(&self) -> Option<&Gang> {
+    /// What its threads share, if it has more than one.
+    pub fn gang(&self) -> Option<&Gang> {
         self.extra.as_ref()?.gang.as_ref()
     }
 

@@ -10,6 +10,8 @@
 
 pub mod config;
 pub mod epoch;
+pub mod gate;
+pub mod handover;
 pub mod idle;
 pub mod inbox;
 pub mod launch;
@@ -32,8 +34,6 @@ mod events;
 pub mod fault;
 #[cfg(not(dpa_loom))]
 mod fiber;
-#[cfg(not(dpa_loom))]
-mod gate;
 #[cfg(not(dpa_loom))]
 pub mod heap;
 #[cfg(not(dpa_loom))]
@@ -59,7 +59,7 @@ mod worker;
 
 #[cfg(dpa_loom)]
 #[path = "unit_model.rs"]
-mod unit;
+pub mod unit;
 
 #[cfg(not(dpa_loom))]
 pub use {

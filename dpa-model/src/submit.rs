@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use dpa_abi::{Condition, EventHandle, Update};
-use sync_event::Registered;
 use thiserror::Error;
 
-use crate::gate::Gate;
+use crate::gate::{self, Gate, Parking};
 use crate::launch::{ArgBytes, Body, Extra, Gang, Launch, Outcome, Parts};
 use crate::process::Process;
 use crate::stream::{Joined, Stream};
@@ -242,34 +241,25 @@ impl Process {
             self.make_ready(launch);
             return self.device.notify();
         };
-        let registered = self.events.slot(index).event.register(condition, |id| {
-            launch.parked(index, id);
-            Gate::Launch(launch.clone())
-        });
-        match registered {
-            // Cancelled while it was being parked: the canceller may have come too early to find it here.
-            Registered::Waiting(waiter) if launch.outcome().is_some() => {
-                drop(self.events.slot(index).event.cancel(waiter));
-            }
-            Registered::Waiting(_) => {}
-            Registered::Holds(gate, value) => {
+        match gate::park(&self.events.slot(index).event, index, &launch, condition) {
+            Parking::Done => {}
+            Parking::Holds(gate, value) => {
                 self.opened(gate, value);
                 self.device.notify();
             }
-            Registered::Closed(_, closed) => self.wait_event_closed(&launch, closed),
+            Parking::Closed(closed) => self.wait_event_closed(&launch, closed),
         }
     }
 
     /// Takes a launch back that has not started. True if this call did it.
     pub fn cancel(self: &Arc<Self>, launch: &Arc<Launch>) -> bool {
-        if !launch.take_back(Outcome::Cancelled) {
-            return false;
+        let ended = gate::take_back(launch, Outcome::Cancelled, |index| {
+            &self.events.slot(index).event
+        });
+        if ended {
+            self.settled(launch, Outcome::Cancelled);
         }
-        if let Some((index, waiter)) = launch.parked_at() {
-            drop(self.events.slot(index).event.cancel(waiter));
-        }
-        self.settled(launch, Outcome::Cancelled);
-        true
+        ended
     }
 
     /// Cancels what is parked at an event, and what is parked at the events those would have updated, and so on.

@@ -101,33 +101,42 @@ fn idle(worker: &Worker) -> Option<Pick> {
     let mut looking = device.idle.start_looking();
     loop {
         if let Some(pick) = looking.then(|| look(worker)).flatten() {
-            // Who was the last to look sees to it that someone looks while there is work.
-            if device.idle.stop_looking() && device.sees_work() {
-                device.notify();
-            }
+            found_while_looking(device);
             return Some(pick);
         }
-        device.idle.prepare_park(worker.index(), looking);
-        if let Some(pick) = pick(worker, 1) {
-            if !device.idle.cancel_park(worker.index()) {
+        if let Some(found) = device
+            .idle
+            .park_unless(worker.index(), looking, || last_look(worker))
+        {
+            if found.was_woken {
                 worker.shared().woken.store(false, Ordering::Relaxed);
-                if device.idle.stop_looking() && device.sees_work() {
-                    device.notify();
-                }
+                found_while_looking(device);
             }
-            return Some(pick);
-        }
-        if device.is_over() {
-            if !device.idle.cancel_park(worker.index()) {
-                device.idle.stop_looking();
-            }
-            device.wake_all();
-            device.clock.stop();
-            return None;
+            return found.work;
         }
         park(worker);
         looking = true;
     }
+}
+
+/// Whoever was the last to look sees to it that someone looks while there is work.
+fn found_while_looking(device: &Device) {
+    if device.idle.stop_looking() && device.sees_work() {
+        device.notify();
+    }
+}
+
+/// The look behind the publication that this worker parks: work, or `Some(None)` if the device is over.
+fn last_look(worker: &Worker) -> Option<Option<Pick>> {
+    let device = worker.device();
+    if let Some(pick) = pick(worker, 1) {
+        return Some(Some(pick));
+    }
+    device.is_over().then(|| {
+        device.wake_all();
+        device.clock.stop();
+        None
+    })
 }
 
 fn park(worker: &Worker) {

@@ -5,8 +5,8 @@
 //!
 //! Rules:
 //! 1. An update made at the end of a launch may hand over directly to the one launch it opened: that runs next, on
-//!    this worker, with the units of the one that ended, if nothing else is ready anywhere (it is then the head of its
-//!    queue) and no suspended thread waits for this worker. At most [`STREAK`] times in a row.
+//!    this worker, with the unit of the one that ended, if nothing else is ready anywhere (it is then the head of its
+//!    queue) and no suspended thread waits for this worker; see `handover.rs`.
 //! 2. A thread that waits is registered where it waits only after it has left its stack.
 //! 3. What an update opens in the middle of a kernel goes to this worker's queue; no parked worker is woken for it
 //!    until the kernel's next safe point that does not block (`owed`).
@@ -26,6 +26,7 @@ use crate::device::Device;
 use crate::fault::Fault;
 use crate::fiber::{Exit, Request, Resumed, Switch};
 use crate::gate::Gate;
+use crate::handover::Handover;
 use crate::launch::{Body, Launch, Outcome};
 use crate::meeting::{self, Arrival};
 use crate::process::{BlockedOn, Process, UnitTimeout};
@@ -33,8 +34,6 @@ use crate::sched::{Release, Work};
 use crate::trap::Trapped;
 use crate::unit::{Core, Running, Spare, Suspended, Unit, Wake};
 
-/// Direct hand-overs in a row.
-pub const STREAK: u32 = 64;
 /// Spare stacks that a worker keeps to itself.
 const SPARES: usize = 16;
 
@@ -67,8 +66,7 @@ pub struct Worker {
     device: Arc<Device>,
     index: usize,
     pending: Cell<Option<Work<Process>>>,
-    next: Cell<Option<ModelArc<Launch>>>,
-    streak: Cell<u32>,
+    next: Handover,
     release: Cell<Option<Release>>,
     spares: Cell<Vec<Spare>>,
     opened: Cell<bool>,
@@ -133,8 +131,7 @@ impl Worker {
             device,
             index,
             pending: Cell::new(None),
-            next: Cell::new(None),
-            streak: Cell::new(0),
+            next: Handover::default(),
             release: Cell::new(None),
             spares: Cell::new(Vec::new()),
             opened: Cell::new(false),
@@ -468,7 +465,7 @@ impl Worker {
                 return Some((next, 0));
             }
         }
-        self.streak.set(0);
+        self.next.end_streak();
         loop {
             let work = self
                 .device
@@ -653,25 +650,12 @@ impl Worker {
         if !launch.open() {
             return false;
         }
-        let next = self.next.take();
-        let direct = next.is_none()
-            && launch.units() == 1
-            && self.streak.get() < STREAK
+        let direct = launch.units() == 1
             && self.release_is_of(launch.proc)
             && self.device.allows_hand_over()
             && self.shared().waiting.load(Ordering::Relaxed) == 0;
-        if direct {
-            self.streak.set(self.streak.get() + 1);
-            self.next.set(Some(launch));
-            return false;
-        }
-        self.streak.set(0);
-        // Order: what was to be handed over goes to the queue too, ahead of this one by its number.
-        if let Some(next) = next {
-            self.device.sched.push(next);
-        }
-        self.device.sched.push(launch);
-        true
+        self.next
+            .offer(launch, direct, |launch| self.device.sched.push(launch))
     }
 
     fn release_is_of(&self, proc: u32) -> bool {

@@ -18,7 +18,11 @@ kernel!(COUNT, |_unit, args| {
 });
 
 kernel!(PANIC, |_unit, args| {
-    assert!(args.is_empty(), "the kernel has {} bytes of arguments", args.len());
+    assert!(
+        args.is_empty(),
+        "the kernel has {} bytes of arguments",
+        args.len()
+    );
 });
 
 kernel!(OUT_OF_RANGE, |unit, _args| {
@@ -70,7 +74,11 @@ impl Drop for WaitsOnDrop<'_> {
 #[inline(never)]
 fn recurse(n: u64) -> u64 {
     let big = std::hint::black_box([n; 64]);
-    if n == u64::MAX { 0 } else { recurse(n + 1) + big[(n % 64) as usize] }
+    if n == u64::MAX {
+        0
+    } else {
+        recurse(n + 1) + big[(n % 64) as usize]
+    }
 }
 
 fn spin() {
@@ -90,8 +98,14 @@ fn fault_of(process: &Arc<Process>, spec: dpa_model::Spec) -> Arc<Fault> {
 fn rule_5_1_a_panic_is_recorded_with_kernel_rank_message_and_line() {
     let (_device, process) = open(config(2));
     let fault = fault_of(&process, spec(&PANIC, &[7]));
-    assert_eq!((fault.kind, fault.kernel.as_str(), fault.rank), (FaultKind::Panic, "PANIC", 0));
-    assert_eq!(fault.message.as_deref(), Some("the kernel has 8 bytes of arguments"));
+    assert_eq!(
+        (fault.kind, fault.kernel.as_str(), fault.rank),
+        (FaultKind::Panic, "PANIC", 0)
+    );
+    assert_eq!(
+        fault.message.as_deref(),
+        Some("the kernel has 8 bytes of arguments")
+    );
     let place = fault.place.as_ref().expect("a place");
     assert!(place.file.ends_with("faults.rs"), "{place}");
     assert!(fault.backtrace.is_some());
@@ -102,7 +116,13 @@ fn rule_5_1_a_panic_is_recorded_with_kernel_rank_message_and_line() {
 fn rule_5_1_an_access_out_of_range_names_address_and_place() {
     let (_device, process) = open(config(1));
     let fault = fault_of(&process, spec(&OUT_OF_RANGE, &[]));
-    assert_eq!(fault.kind, FaultKind::OutOfRange { addr: 0x1230, len: 8 });
+    assert_eq!(
+        fault.kind,
+        FaultKind::OutOfRange {
+            addr: 0x1230,
+            len: 8
+        }
+    );
     assert!(fault.place.is_some());
     process.shut_down();
 }
@@ -133,14 +153,26 @@ fn rule_5_1_a_stack_overflow_is_a_fault_again_and_again() {
 #[test]
 fn rule_2_9_a_kernel_that_spins_without_device_calls_is_stopped() {
     let limit = Duration::from_millis(200);
-    let (device, process) = open(DeviceConfig { run_time_limit: Some(limit), ..config(2) });
+    let (device, process) = open(DeviceConfig {
+        run_time_limit: Some(limit),
+        ..config(2)
+    });
     let other = device.device().process().expect("a process");
     let spinning = submit(&process, spec(&SPIN, &[]));
     let (number, address) = leaked();
-    assert_eq!(outcome(&submit(&other, spec(&COUNT, &[address]))), Outcome::Completed);
+    assert_eq!(
+        outcome(&submit(&other, spec(&COUNT, &[address]))),
+        Outcome::Completed
+    );
     assert_eq!(outcome(&spinning), Outcome::Faulted);
-    assert_eq!(process.fault().expect("recorded").kind, FaultKind::RunTimeExceeded { limit_ms: 200 });
-    assert_eq!(outcome(&submit(&other, spec(&COUNT, &[address]))), Outcome::Completed);
+    assert_eq!(
+        process.fault().expect("recorded").kind,
+        FaultKind::RunTimeExceeded { limit_ms: 200 }
+    );
+    assert_eq!(
+        outcome(&submit(&other, spec(&COUNT, &[address]))),
+        Outcome::Completed
+    );
     assert_eq!(number.load(Ordering::SeqCst), 2);
     until("its unit is back", || other.snapshot().free_units == 190);
     process.shut_down();
@@ -153,7 +185,9 @@ fn rule_5_2_everything_that_waits_resolves_with_the_cause() {
     let other = device.device().process().expect("a process");
     let gate = event(&process);
     let (number, address) = leaked();
-    let blocked: Vec<_> = (0..5).map(|_| submit(&process, spec(&WAIT, &[address, bits(&gate)]))).collect();
+    let blocked: Vec<_> = (0..5)
+        .map(|_| submit(&process, spec(&WAIT, &[address, bits(&gate)])))
+        .collect();
     let parked: Vec<_> = (0..5)
         .map(|_| {
             let mut spec = spec(&COUNT, &[address]);
@@ -172,10 +206,23 @@ fn rule_5_2_everything_that_waits_resolves_with_the_cause() {
     }
     assert!(waiting.join().expect("no panic").is_err());
     assert!(gate.update(Update::Add(1)).is_err());
-    assert_eq!(process.submit(spec(&COUNT, &[address])).expect_err("refused").0, SubmitError::Faulted);
+    assert_eq!(
+        process
+            .submit(spec(&COUNT, &[address]))
+            .expect_err("refused")
+            .0,
+        SubmitError::Faulted
+    );
     until("all units are back", || other.snapshot().free_units == 190);
-    assert_eq!(number.load(Ordering::SeqCst), 0, "no stopped thread went on");
-    assert_eq!(outcome(&submit(&other, spec(&COUNT, &[address]))), Outcome::Completed);
+    assert_eq!(
+        number.load(Ordering::SeqCst),
+        0,
+        "no stopped thread went on"
+    );
+    assert_eq!(
+        outcome(&submit(&other, spec(&COUNT, &[address]))),
+        Outcome::Completed
+    );
     process.shut_down();
     other.shut_down();
 }
@@ -200,7 +247,9 @@ fn rule_5_2_a_polling_thread_stops_at_its_next_safe_point() {
     until("it has started", || polling.started());
     fault_of(&process, spec(&PANIC, &[0]));
     assert_eq!(outcome(&polling), Outcome::Faulted);
-    until("all units are back", || process.snapshot().free_units == 190);
+    until("all units are back", || {
+        process.snapshot().free_units == 190
+    });
     process.shut_down();
     drop(device);
 }
@@ -221,34 +270,64 @@ fn rule_5_4_a_stale_handle_is_an_error_never_another_object() {
     let fresh: Vec<_> = (0..10).map(|_| event(&process)).collect();
     let mut spec = spec(&COUNT, &[leaked().1]);
     spec.wait = Some((stale, Condition::ge(0)));
-    assert_eq!(process.submit(spec).expect_err("stale").0, SubmitError::NoWaitEvent);
-    assert!(fresh.iter().all(|event| event.handle() != stale && event.get() == 0));
+    assert_eq!(
+        process.submit(spec).expect_err("stale").0,
+        SubmitError::NoWaitEvent
+    );
+    assert!(
+        fresh
+            .iter()
+            .all(|event| event.handle() != stale && event.get() == 0)
+    );
     process.shut_down();
 }
 
 #[test]
 fn rule_2_10_a_deadlock_is_reported_with_who_waits_for_what() {
-    let (_device, process) = open(DeviceConfig { deadlock_grace: Duration::from_millis(50), ..config(2) });
+    let (_device, process) = open(DeviceConfig {
+        deadlock_grace: Duration::from_millis(50),
+        ..config(2)
+    });
     let own = process.event(5, device_only()).expect("an event");
     let launch = submit(&process, spec(&WAIT, &[leaked().1, bits(&own)]));
-    own.update(Update::Set(0)).expect_err("the host is no publisher");
+    own.update(Update::Set(0))
+        .expect_err("the host is no publisher");
     assert_eq!(outcome(&launch), Outcome::Completed, "5 >= 1 holds");
     let zero = process.event(0, device_only()).expect("an event");
     let launch = submit(&process, spec(&WAIT, &[leaked().1, bits(&zero)]));
     assert_eq!(outcome(&launch), Outcome::Faulted);
     let fault = process.fault().expect("recorded");
     assert_eq!(fault.kind, FaultKind::Deadlock);
-    let [waiting] = &fault.waiting[..] else { panic!("one waits: {fault}") };
+    let [waiting] = &fault.waiting[..] else {
+        panic!("one waits: {fault}")
+    };
     assert_eq!((waiting.kernel.as_str(), waiting.rank), ("WAIT", 0));
-    let WaitingOn::Event { event, condition, value, .. } = waiting.on else { panic!("for an event") };
-    assert_eq!((event, condition, value), (zero.handle(), Condition::ge(1), 0));
+    let WaitingOn::Event {
+        event,
+        condition,
+        value,
+        ..
+    } = waiting.on
+    else {
+        panic!("for an event")
+    };
+    assert_eq!(
+        (event, condition, value),
+        (zero.handle(), Condition::ge(1), 0)
+    );
     process.shut_down();
 }
 
 #[test]
 fn rule_2_10_a_wait_that_the_host_could_end_is_no_deadlock() {
-    let (_device, process) = open(DeviceConfig { deadlock_grace: Duration::from_millis(20), ..config(2) });
-    let (host, own) = (event(&process), process.event(0, device_only()).expect("an event"));
+    let (_device, process) = open(DeviceConfig {
+        deadlock_grace: Duration::from_millis(20),
+        ..config(2)
+    });
+    let (host, own) = (
+        event(&process),
+        process.event(0, device_only()).expect("an event"),
+    );
     let (number, address) = leaked();
     let waits = submit(&process, spec(&WAIT, &[address, bits(&own)]));
     let mut helper = spec(&COUNT, &[address]);
@@ -258,7 +337,10 @@ fn rule_2_10_a_wait_that_the_host_could_end_is_no_deadlock() {
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(waits.outcome(), None, "{:?}", process.fault());
     host.update(Update::Add(1)).expect("open");
-    assert_eq!((outcome(&waits), outcome(&helper)), (Outcome::Completed, Outcome::Completed));
+    assert_eq!(
+        (outcome(&waits), outcome(&helper)),
+        (Outcome::Completed, Outcome::Completed)
+    );
     assert_eq!(number.load(Ordering::SeqCst), 2);
     process.shut_down();
 }

@@ -19,8 +19,15 @@ kernel!(HOP, |unit, args| {
 });
 
 kernel!(WAIT_WITH_TIMEOUT, |unit, args| {
-    let answer = unit.event_wait(handle(word(args, 1)), Condition::ge(1), Some(3_600_000_000_000));
-    assert!(matches!(answer, Err(dpa_abi::EventError::TimedOut { value: 0 })));
+    let answer = unit.event_wait(
+        handle(word(args, 1)),
+        Condition::ge(1),
+        Some(3_600_000_000_000),
+    );
+    assert!(matches!(
+        answer,
+        Err(dpa_abi::EventError::TimedOut { value: 0 })
+    ));
     counter(args, 0).store(unit.counter(dpa_abi::port::Counter::Time), Ordering::SeqCst);
 });
 
@@ -33,7 +40,11 @@ fn seeds() -> Vec<u64> {
 }
 
 async fn awaited(event: &EventRef, at_least: u64) -> u64 {
-    event.wait(Condition::ge(at_least)).expect("a subscriber").await.expect("open")
+    event
+        .wait(Condition::ge(at_least))
+        .expect("a subscriber")
+        .await
+        .expect("open")
 }
 
 /// Threads hop over two events; the digest of the choices and the virtual time of the end.
@@ -44,12 +55,19 @@ fn hops(seed: u64) -> (u64, u64, u64) {
         let (number, address) = leaked();
         for i in 0..20 {
             let (from, to) = if i % 2 == 0 { (&a, &b) } else { (&b, &a) };
-            submit(&process, spec(&HOP, &[address, bits(from), i / 2, bits(to)]));
+            submit(
+                &process,
+                spec(&HOP, &[address, bits(from), i / 2, bits(to)]),
+            );
         }
         awaited(&a, 10).await;
         awaited(&b, 10).await;
         let choices = device.choices().expect("seeded");
-        (number.load(Ordering::SeqCst), choices.digest(), device.clock.now())
+        (
+            number.load(Ordering::SeqCst),
+            choices.digest(),
+            device.clock.now(),
+        )
     });
     run.unwrap_or_else(|error| panic!("{error}; replay: cargo xtask replay hops --seed {seed}"))
 }
@@ -59,11 +77,18 @@ fn the_same_seed_replays_the_same_run() {
     let mut different = std::collections::HashSet::new();
     for seed in seeds() {
         let first = hops(seed);
-        assert_eq!(first, hops(seed), "replay: cargo xtask replay the_same_seed_replays_the_same_run --seed {seed}");
+        assert_eq!(
+            first,
+            hops(seed),
+            "replay: cargo xtask replay the_same_seed_replays_the_same_run --seed {seed}"
+        );
         assert_eq!(first.0, 20);
         different.insert(first.1);
     }
-    assert!(different.len() > 1 || seeds().len() == 1, "all seeds took the same way");
+    assert!(
+        different.len() > 1 || seeds().len() == 1,
+        "all seeds took the same way"
+    );
 }
 
 #[test]
@@ -86,7 +111,10 @@ fn rule_1_7_a_blocking_wait_steps_the_model() {
     seeded::run(3, config(1), |device| async move {
         let process = device.process().expect("a process");
         let (go, done) = (event(&process), event(&process));
-        submit(&process, spec(&HOP, &[leaked().1, bits(&go), 1, bits(&done)]));
+        submit(
+            &process,
+            spec(&HOP, &[leaked().1, bits(&go), 1, bits(&done)]),
+        );
         let late = done.wait_blocking(Condition::ge(1), Some(Duration::from_secs(5)));
         assert!(late.is_err(), "virtual seconds pass at once");
         go.update(Update::Add(1)).expect("open");
@@ -102,7 +130,9 @@ fn a_program_that_can_never_end_is_reported_with_its_seed() {
         awaited(&event(&process), 1).await
     })
     .expect_err("nothing updates it");
-    let SimError::Stuck(stuck) = error else { panic!("{error}") };
+    let SimError::Stuck(stuck) = error else {
+        panic!("{error}")
+    };
     assert_eq!(stuck.seed, 77);
 }
 
@@ -111,8 +141,14 @@ fn rule_2_10_a_deadlock_is_reported_at_once_when_nothing_else_can_happen() {
     seeded::run(5, config(1), |device| async move {
         let process = device.process().expect("a process");
         let own = process.event(0, device_only()).expect("an event");
-        let launch = submit(&process, spec(&HOP, &[leaked().1, bits(&own), 1, bits(&own)]));
-        assert_eq!(device.step_until(|| launch.outcome()), Some(Outcome::Faulted));
+        let launch = submit(
+            &process,
+            spec(&HOP, &[leaked().1, bits(&own), 1, bits(&own)]),
+        );
+        assert_eq!(
+            device.step_until(|| launch.outcome()),
+            Some(Outcome::Faulted)
+        );
         assert_eq!(process.fault().expect("recorded").kind, FaultKind::Deadlock);
     })
     .expect("ends");
@@ -121,15 +157,25 @@ fn rule_2_10_a_deadlock_is_reported_at_once_when_nothing_else_can_happen() {
 #[test]
 fn nothing_is_left_when_a_run_ends() {
     for seed in 0..20 {
-        let device = seeded::run(seed, DeviceConfig { partition_eus: 8, ..config(1) }, |device| async move {
-            let process = device.process().expect("a process");
-            let never = event(&process);
-            for _ in 0..10 {
-                submit(&process, spec(&HOP, &[leaked().1, bits(&never), 1, bits(&never)]));
-            }
-            device.step();
-            device
-        })
+        let device = seeded::run(
+            seed,
+            DeviceConfig {
+                partition_eus: 8,
+                ..config(1)
+            },
+            |device| async move {
+                let process = device.process().expect("a process");
+                let never = event(&process);
+                for _ in 0..10 {
+                    submit(
+                        &process,
+                        spec(&HOP, &[leaked().1, bits(&never), 1, bits(&never)]),
+                    );
+                }
+                device.step();
+                device
+            },
+        )
         .expect("ends");
         assert_eq!(device.stacks_in_use(), 0, "seed {seed}");
         assert!(device.sched.processes().is_empty(), "seed {seed}");

@@ -1,0 +1,480 @@
+//! Models of the device's races, checked by loom: one race each, named by it.
+//!
+//! `cargo xtask loom` runs them; `cargo xtask loom --mutants` shows that they bite (`mutants.txt`). What they do not
+//! cover stands in `dpa_abi::sync`.
+#![cfg(dpa_loom)]
+
+use std::task::{Context, Poll};
+
+use dpa_abi::port::{Collective, ReduceOp};
+use dpa_abi::sync::loom;
+use dpa_abi::{Condition, KernelEntry, Update};
+use dpa_model::epoch::{Epochs, Quarantine};
+use dpa_model::gate::{self, Gate, Parking};
+use dpa_model::handover::Handover;
+use dpa_model::idle::Idle;
+use dpa_model::launch::{ArgBytes, Body, Extra, Gang, Launch, Outcome, Parts};
+use dpa_model::meeting::{Arrival, Meeting};
+use dpa_model::sched::{Sched, Tenant};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use loom::thread;
+use sync_event::sync::{Condvar, Mutex};
+use sync_event::{CloseReason, Event};
+
+static ENTRY: KernelEntry = KernelEntry {
+    name: "k",
+    file: "",
+    line: 0,
+    arg_bytes: 0,
+    movable: || true,
+    run: |_, _| (),
+};
+
+struct Process;
+
+impl Tenant for Process {
+    fn blocked(&self) -> u32 {
+        0
+    }
+}
+
+fn check(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    if builder.preemption_bound.is_none() {
+        builder.preemption_bound = Some(2);
+    }
+    builder.check(model);
+}
+
+fn launch(seq: u64, threads: u32) -> Arc<Launch> {
+    let parts = Parts {
+        body: Body::Kernel(&ENTRY),
+        args: ArgBytes::new(),
+        threads,
+        proc: 0,
+        seq,
+        then: None,
+    };
+    let extra = (threads > 1).then(|| {
+        Box::new(Extra {
+            gang: Some(Gang::new(threads)),
+            ..Extra::default()
+        })
+    });
+    Arc::new(Launch::new(parts, extra))
+}
+
+/// The parts of a device that a launch passes through, put together as the drivers do.
+struct Device {
+    sched: Sched<Process>,
+    idle: Idle,
+    event: Event<Gate>,
+    /// Stands for `thread::park`, of which loom loses tokens.
+    woken: Parker,
+}
+
+#[derive(Default)]
+struct Parker {
+    token: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Parker {
+    fn unpark(&self) {
+        *self.token.lock() = true;
+        self.changed.notify_one();
+    }
+
+    fn park(&self) {
+        let mut token = self.token.lock();
+        while !*token {
+            self.changed.wait(&mut token);
+        }
+        *token = false;
+    }
+}
+
+impl Device {
+    fn new() -> Arc<Self> {
+        let sched = Sched::new(4);
+        sched.admit(|_| Arc::new(Process));
+        Arc::new(Self {
+            sched,
+            idle: Idle::new(1),
+            event: Event::new(0),
+            woken: Parker::default(),
+        })
+    }
+
+    fn opened(&self, gate: Gate) {
+        if let Gate::Launch(launch) = gate
+            && launch.open()
+        {
+            self.sched.push(launch);
+        }
+    }
+
+    fn submit(&self, launch: &Arc<Launch>, condition: Condition) {
+        match gate::park(&self.event, 0, launch, condition) {
+            Parking::Done => {}
+            Parking::Holds(gate, _) => self.opened(gate),
+            Parking::Closed(_) => assert!(launch.take_back(Outcome::Faulted)),
+        }
+    }
+
+    fn update(&self, update: Update) {
+        let _ = self.event.update_with(update, |gate, _| self.opened(gate));
+    }
+
+    fn started(&self) -> Option<u64> {
+        self.sched.next(None, None).map(|work| work.launch.seq)
+    }
+}
+
+#[test]
+fn gate_opening_vs_submit() {
+    check(|| {
+        let device = Device::new();
+        let updater = thread::spawn({
+            let device = device.clone();
+            move || device.update(Update::Add(1))
+        });
+        let launch = launch(0, 1);
+        device.submit(&launch, Condition::ge(1));
+        updater.join().expect("no panic");
+        assert_eq!(
+            device.started(),
+            Some(0),
+            "whichever came first, it is opened once"
+        );
+        assert_eq!(device.started(), None);
+    });
+}
+
+#[test]
+fn cancel_vs_park() {
+    check(|| {
+        let device = Device::new();
+        let launch = launch(0, 1);
+        let canceller = thread::spawn({
+            let (device, launch) = (device.clone(), launch.clone());
+            move || gate::take_back(&launch, Outcome::Cancelled, |_| &device.event)
+        });
+        device.submit(&launch, Condition::ge(1));
+        assert!(canceller.join().expect("no panic"), "it had not started");
+        assert_eq!(
+            device.event.waiters(),
+            0,
+            "no gate of a launch that is over stays behind"
+        );
+        assert_eq!(launch.outcome(), Some(Outcome::Cancelled));
+    });
+}
+
+#[test]
+fn cancel_vs_gate_opening() {
+    check(|| {
+        let device = Device::new();
+        let launch = launch(0, 1);
+        device.submit(&launch, Condition::ge(1));
+        let canceller = thread::spawn({
+            let (device, launch) = (device.clone(), launch.clone());
+            move || gate::take_back(&launch, Outcome::Cancelled, |_| &device.event)
+        });
+        device.update(Update::Add(1));
+        let started = device.started().is_some();
+        let cancelled = canceller.join().expect("no panic");
+        let started = started || device.started().is_some();
+        assert_ne!(started, cancelled, "either it starts or it is taken back");
+    });
+}
+
+#[test]
+fn completion_exactly_once() {
+    check(|| {
+        let launch = launch(0, 2);
+        let device = Device::new();
+        device.opened(Gate::Launch(launch.clone()));
+        assert_eq!(device.started(), Some(0));
+        let written = Arc::new((UnsafeCell::new(0u32), UnsafeCell::new(0u32)));
+        let completions = Arc::new(AtomicU32::new(0));
+        let thread_of = |rank: u32| {
+            let (launch, written, completions) =
+                (launch.clone(), written.clone(), completions.clone());
+            move || {
+                let own = if rank == 0 { &written.0 } else { &written.1 };
+                // SAFETY: each thread writes its own cell; loom sees it if the last one's reads race with a write.
+                own.with_mut(|cell| unsafe { *cell = rank + 1 });
+                if launch.gang().expect("two threads").returned(1) {
+                    // SAFETY: the last one happens after everything all threads did.
+                    let sum = written.0.with(|a| written.1.with(|b| unsafe { *a + *b }));
+                    assert_eq!(sum, 3);
+                    completions.fetch_add(1, SeqCst);
+                    assert!(launch.finish(Outcome::Completed));
+                }
+            }
+        };
+        let other = thread::spawn(thread_of(1));
+        thread_of(0)();
+        other.join().expect("no panic");
+        assert_eq!(completions.load(SeqCst), 1);
+        assert!(
+            !launch.take_back(Outcome::Cancelled),
+            "what is over is not taken back"
+        );
+    });
+}
+
+#[test]
+fn end_vs_poll_of_the_handle() {
+    check(|| {
+        let launch = launch(0, 1);
+        assert!(launch.open() && launch.start());
+        let finisher = thread::spawn({
+            let launch = launch.clone();
+            move || assert!(launch.finish(Outcome::Completed))
+        });
+        let outcome = loom::future::block_on(std::future::poll_fn(|cx: &mut Context<'_>| {
+            match launch.poll(cx) {
+                Poll::Ready(outcome) => Poll::Ready(outcome),
+                Poll::Pending => Poll::Pending,
+            }
+        }));
+        assert_eq!(outcome, Outcome::Completed);
+        finisher.join().expect("no panic");
+    });
+}
+
+#[test]
+fn taking_back_vs_start() {
+    check(|| {
+        let launch = launch(0, 1);
+        assert!(launch.open());
+        let canceller = thread::spawn({
+            let launch = launch.clone();
+            move || launch.take_back(Outcome::Cancelled)
+        });
+        let started = launch.start();
+        let finished = started && launch.finish(Outcome::Completed);
+        let cancelled = canceller.join().expect("no panic");
+        assert_eq!(started, finished, "what has started ends as completed");
+        assert_ne!(started, cancelled);
+    });
+}
+
+/// A worker that found nothing parks; someone makes work available and notifies.
+fn park_until_work(device: &Device) -> u64 {
+    let mut looking = device.idle.start_looking();
+    loop {
+        if let Some(found) = device.idle.park_unless(0, looking, || device.started()) {
+            return found.work;
+        }
+        device.woken.park();
+        looking = true;
+    }
+}
+
+#[test]
+fn park_vs_wake_of_a_worker() {
+    check(|| {
+        let device = Device::new();
+        let worker = thread::spawn({
+            let device = device.clone();
+            move || park_until_work(&device)
+        });
+        let launch = launch(7, 1);
+        assert!(launch.open());
+        device.sched.push(launch);
+        if device.idle.notify().is_some() {
+            device.woken.unpark();
+        }
+        assert_eq!(worker.join().expect("no panic"), 7);
+    });
+}
+
+#[test]
+fn two_pushers_vs_the_inbox() {
+    check(|| {
+        let device = Device::new();
+        let push = |seq| {
+            let device = device.clone();
+            move || {
+                let launch = launch(seq, 1);
+                assert!(launch.open());
+                device.sched.push(launch);
+            }
+        };
+        let other = thread::spawn(push(0));
+        let mut started: Vec<u64> = Vec::new();
+        push(1)();
+        started.extend(device.started());
+        other.join().expect("no panic");
+        started.extend(std::iter::from_fn(|| device.started()));
+        started.sort_unstable();
+        assert_eq!(started, [0, 1]);
+    });
+}
+
+#[test]
+fn hand_over_vs_an_idle_worker() {
+    check(|| {
+        let device = Device::new();
+        let next = Handover::default();
+        for seq in 0..2 {
+            device.submit(&launch(seq, 1), Condition::ge(1));
+        }
+        let idle = thread::spawn({
+            let device = device.clone();
+            move || park_until_work(&device)
+        });
+        let mut queued = false;
+        let _ = device.event.update_with(Update::Add(1), |gate, _| {
+            if let Gate::Launch(launch) = gate
+                && launch.open()
+            {
+                queued |= next.offer(launch, device.sched.looks_empty(), |launch| {
+                    device.sched.push(launch)
+                });
+            }
+        });
+        if queued && device.idle.notify().is_some() {
+            device.woken.unpark();
+        }
+        // Two were opened by one update, so both went to the queue: the idle worker gets one, this one the other.
+        assert!(queued && next.take().is_none());
+        let other = idle.join().expect("no panic");
+        assert_eq!(device.started(), Some(1 - other));
+    });
+}
+
+#[test]
+fn fatal_process_vs_late_update() {
+    check(|| {
+        let device = Device::new();
+        let launch = launch(0, 1);
+        device.submit(&launch, Condition::ge(1));
+        let stopped = Arc::new(AtomicBool::new(false));
+        let failing = thread::spawn({
+            let (device, stopped) = (device.clone(), stopped.clone());
+            move || {
+                stopped.store(true, SeqCst);
+                device
+                    .event
+                    .close_with(CloseReason::Faulted, |gate, closed| {
+                        if let Gate::Launch(launch) = gate {
+                            launch.wait_closed(Outcome::Faulted, closed);
+                        }
+                    });
+                device.sched.take_ready(0, |launch| {
+                    launch.take_back(Outcome::Faulted);
+                });
+            }
+        });
+        device.update(Update::Add(1));
+        let early = device.sched.next(None, None);
+        failing.join().expect("no panic");
+        // What was opened too late to be taken back is started by a worker, which sees the stop and ends it.
+        if let Some(work) = early.or_else(|| device.sched.next(None, None)) {
+            assert!(work.launch.finish(Outcome::Faulted));
+        }
+        assert_eq!(
+            launch.outcome(),
+            Some(Outcome::Faulted),
+            "never lost, never twice"
+        );
+        assert!(stopped.load(SeqCst));
+    });
+}
+
+#[test]
+fn barrier() {
+    check(|| {
+        let meeting = Arc::new(Meeting::new(2));
+        let sum = |value| Collective::Reduce {
+            op: ReduceOp::Sum,
+            value,
+        };
+        let arrive = |rank: u32| {
+            let meeting = meeting.clone();
+            move || {
+                let mut released = 0;
+                let what = sum(u64::from(rank) + 1);
+                let arrival = match meeting.arrive_running(what) {
+                    Arrival::MustWait => meeting.arrive(dpa_model::unit::Suspended(rank), what),
+                    other => other,
+                };
+                if let Arrival::Last(own, others, value) = arrival {
+                    assert_eq!(value, 3);
+                    released = others.len() + usize::from(own.is_some());
+                    assert_eq!(others.len(), 1);
+                }
+                released
+            }
+        };
+        let other = thread::spawn(arrive(1));
+        let here = arrive(0)();
+        let there = other.join().expect("no panic");
+        assert!(
+            (here == 0) != (there == 0),
+            "exactly one is the last and releases the other"
+        );
+        assert!(
+            matches!(meeting.arrive_running(sum(1)), Arrival::MustWait),
+            "the next meeting begins empty"
+        );
+    });
+}
+
+#[test]
+fn event_and_gate_across_crates() {
+    check(|| {
+        let device = Device::new();
+        let (first, second) = (launch(0, 1), launch(1, 1));
+        device.submit(&second, Condition::ge(2));
+        let updater = thread::spawn({
+            let device = device.clone();
+            move || device.update(Update::Add(1))
+        });
+        device.submit(&first, Condition::ge(1));
+        device.update(Update::Add(1));
+        updater.join().expect("no panic");
+        let mut started: Vec<u64> = std::iter::from_fn(|| device.started()).collect();
+        started.sort_unstable();
+        assert_eq!(started, [0, 1], "both updates together open both");
+    });
+}
+
+#[test]
+fn reuse_vs_a_launch_that_starts() {
+    check(|| {
+        let epochs = Arc::new(Epochs::default());
+        // What is looked up in a table, and freed: unlinked first, reused only when nobody can hold it any more.
+        let (linked, reused) = (
+            Arc::new(AtomicBool::new(true)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let starter = thread::spawn({
+            let (epochs, linked, reused) = (epochs.clone(), linked.clone(), reused.clone());
+            move || {
+                let entered = epochs.enter();
+                if linked.load(SeqCst) {
+                    assert!(
+                        !reused.load(SeqCst),
+                        "reused while a launch that had found it was running"
+                    );
+                }
+                epochs.leave(entered);
+            }
+        });
+        let mut quarantine = Quarantine::default();
+        linked.store(false, SeqCst);
+        loom::sync::atomic::fence(SeqCst);
+        quarantine.put(&epochs, ());
+        for _ in 0..2 {
+            quarantine.take(&epochs, |()| reused.store(true, SeqCst));
+        }
+        starter.join().expect("no panic");
+    });
+}
