@@ -1,0 +1,138 @@
+//! When acknowledgements are asked for and sent, and how much may be on its way.
+
+mod rig;
+
+use std::time::Duration;
+
+use rdma::mtu::PathMtu;
+use rdma::wire::Opcode;
+use rig::*;
+
+fn short_queue() -> Setup {
+    let mut setup = Setup::default();
+    setup.config.send_queue = 4;
+    setup
+}
+
+#[test]
+fn acknowledgements_are_asked_for_at_the_end_and_every_sixteenth() {
+    let mut pair = Pair::new();
+    pair.post(signaled(
+        1,
+        write(pair.a.segment(0, 40 * 1024), pair.b.remote(0)),
+    ));
+    pair.transmit();
+    let asked: Vec<_> = pair
+        .trace
+        .iter()
+        .enumerate()
+        .filter(|(_, sent)| sent.ack_request)
+        .map(|(i, _)| i)
+        .collect();
+    assert_eq!(asked, [15, 31, 39]);
+    pair.run();
+    assert_eq!(
+        pair.count(Side::B, Opcode::Acknowledge),
+        1,
+        "one answer for what came together"
+    );
+}
+
+#[test]
+fn an_unacknowledged_tail_is_solicited_and_its_answer_releases_the_queue() {
+    let mut pair = Pair::new();
+    for id in 0..3 {
+        pair.post(silent(id, write_inline(b"x", pair.b.remote(0))));
+    }
+    pair.transmit();
+    assert!(pair.trace.iter().all(|sent| !sent.ack_request));
+    pair.run();
+    assert_eq!(pair.a.queue_pair().outstanding(), 0);
+    assert_eq!(pair.a.counters().solicited_tails, 1);
+    assert_eq!(pair.a.counters().timeouts, 0);
+    let last = pair
+        .trace
+        .iter()
+        .rfind(|sent| sent.from == Side::A)
+        .unwrap();
+    assert!(last.ack_request);
+    assert_eq!(last.psn, pair.trace[2].psn, "the last packet, once more");
+}
+
+#[test]
+fn an_acknowledgement_leaves_behind_the_data_of_the_same_round() {
+    let mut pair = Pair::new();
+    pair.post(signaled(1, write_inline(b"ping", pair.b.remote(0))));
+    pair.transmit();
+    pair.now += pair.link.latency;
+    pair.deliver();
+    let back = signaled(2, write_inline(b"pong", pair.a.remote(0)));
+    let now = pair.now;
+    pair.b.post(now, back);
+    pair.transmit();
+    assert_eq!(
+        pair.opcodes(Side::B),
+        [Opcode::WriteOnly, Opcode::Acknowledge]
+    );
+}
+
+#[test]
+fn a_short_queue_is_acknowledged_before_it_is_full() {
+    let mut pair = Pair::with(short_queue());
+    let start = pair.now;
+    for id in 0..40 {
+        while pair.a.queue_pair().outstanding() == 4 {
+            assert!(pair.step());
+        }
+        pair.post(silent(id, write_inline(b"x", pair.b.remote(0))));
+    }
+    assert!(
+        pair.now - start < Duration::from_millis(5),
+        "no timer was waited for"
+    );
+}
+
+#[test]
+fn rule_flow_no_more_than_the_budget_is_on_its_way() {
+    for budget in [1, 3, 17] {
+        let mut pair = Pair::with(Setup {
+            budget,
+            mtu: PathMtu::B256,
+            ..Setup::default()
+        });
+        pair.post(signaled(
+            1,
+            write(pair.a.segment(0, 20_000), pair.b.remote(0)),
+        ));
+        pair.transmit();
+        assert_eq!(pair.trace.len(), budget as usize);
+        assert!(
+            pair.trace.last().unwrap().ack_request,
+            "else nobody would open the window"
+        );
+        pair.run();
+        assert_eq!(succeeded(&pair.a), [1]);
+        assert_eq!(pair.a.counters().timeouts, 0);
+    }
+}
+
+#[test]
+fn rule_flow_loss_halves_the_window_and_success_opens_it_again() {
+    let mut pair = Pair::new();
+    assert_eq!(pair.a.queue_pair().window(), 64);
+    pair.filter = Some(drop_first(Side::A, Opcode::WriteFirst, 1));
+    pair.post(signaled(
+        1,
+        write(pair.a.segment(0, 30_000), pair.b.remote(0)),
+    ));
+    pair.run();
+    assert_eq!(pair.a.queue_pair().window(), 32);
+    for id in 0..40 {
+        pair.post(signaled(
+            id,
+            write(pair.a.segment(0, 200_000), pair.b.remote(0)),
+        ));
+        pair.run();
+    }
+    assert_eq!(pair.a.queue_pair().window(), 64);
+}
