@@ -91,7 +91,8 @@ impl<'t> ThreadContext<'t> {
         self.fault_at(kind, Location::caller())
     }
 
-    pub(crate) fn fault_at(&self, kind: FaultKind, at: &'static Location<'static>) -> ! {
+    /// As [`ThreadContext::fault`], with the place to blame.
+    pub fn fault_at(&self, kind: FaultKind, at: &'static Location<'static>) -> ! {
         self.unit.fault(kind, at)
     }
 
