@@ -1,0 +1,9 @@
+//! Everything a kernel needs: `use doca_dpa_dev::prelude::*;`.
+
+pub use core::time::Duration;
+
+pub use crate::{
+    Arg, AtomicSlice, Condition, DevAddr, DevEvent, DevSlice, DevSliceMut, EventError, EventHandle,
+    FaultKind, LogLevel, Ops, Pod, RankSlice, ReduceOp, Space, Thread, ThreadContext,
+};
+pub use crate::{debug, dpa_kernel, dpa_rpc, error, info, warn};

@@ -1,0 +1,151 @@
+//! `#[dpa_kernel]`.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::Result;
+use syn::spanned::Spanned;
+
+use crate::signature::Function;
+use crate::{args, refuse};
+
+pub fn expand(attr: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let function = Function::parse(attr, item, "kernel")?;
+    if let Some(output) = function.output() {
+        return refuse::at(
+            output,
+            "a kernel returns nothing: many threads run it; write results to a view, \
+             or use #[dpa_rpc] for a function with a result",
+        );
+    }
+    Ok(whole(&function, &kernel_impl(&function)))
+}
+
+/// The value, the arguments, and a nameless constant with everything that needs no name outside.
+pub fn whole(function: &Function, implementation: &TokenStream) -> TokenStream {
+    let (outer, conditions) = (function.outer_attributes(), function.conditions());
+    let (vis, name) = (&function.item.vis, &function.item.sig.ident);
+    let mirror = mirror(function);
+    let hidden = hidden(function);
+    quote! {
+        #(#outer)*
+        #[allow(non_camel_case_types)]
+        #[derive(Clone, Copy, Debug)]
+        #vis struct #name;
+
+        #mirror
+
+        #(#conditions)*
+        const _: () = {
+            #hidden
+            #implementation
+        };
+    }
+}
+
+fn mirror(function: &Function) -> TokenStream {
+    if function.arguments.is_empty() {
+        return TokenStream::new();
+    }
+    let doc = format!(
+        "The arguments of the {} [`{}`].",
+        function.what,
+        function.plain_name()
+    );
+    let conditions = function.conditions();
+    let (name, vis) = (function.args_name(), &function.item.vis);
+    let mirror = args::mirror(&name, vis, &doc, &function.arguments);
+    quote!(#(#conditions)* #mirror)
+}
+
+/// The function itself, the wire form, and the check of its size.
+fn hidden(function: &Function) -> TokenStream {
+    let (attributes, sig, block) = (
+        function.inner_attributes(),
+        &function.item.sig,
+        &function.item.block,
+    );
+    let impls = (!function.arguments.is_empty()).then(|| args::impls(function));
+    let wire = args::wire(&function.arguments);
+    let size = size_check(function);
+    quote! {
+        #(#attributes)*
+        #sig #block
+        #wire
+        #size
+        #impls
+    }
+}
+
+fn size_check(function: &Function) -> TokenStream {
+    let message = format!(
+        "the arguments of the {} `{}` take more than 256 bytes; put them into a buffer and pass its address",
+        function.what,
+        function.plain_name(),
+    );
+    let span = function.item.sig.ident.span();
+    quote_spanned! {span=>
+        const _: () = ::core::assert!(
+            <__Wire as ::doca_dpa_dev::__private::Pod>::SIZE <= ::doca_dpa_dev::__private::MAX_ARG_BYTES,
+            #message
+        );
+    }
+}
+
+/// The fields that the entries of kernels and calls have in common.
+pub fn entry_fields(function: &Function) -> TokenStream {
+    let name = function.plain_name();
+    quote! {
+        name: #name,
+        file: ::core::file!(),
+        line: ::core::line!(),
+        arg_bytes: <__Wire as ::doca_dpa_dev::__private::Pod>::SIZE,
+        movable: || {
+            use ::doca_dpa_dev::__private::Probe as _;
+            ::doca_dpa_dev::__private::movable((|__x: f64| __x.sin())(0.0))
+        },
+        run: __run,
+    }
+}
+
+/// The call of the function with its arguments bound.
+pub fn bound_call(function: &Function) -> TokenStream {
+    let name = &function.item.sig.ident;
+    let binds = function.arguments.iter().map(|argument| {
+        let field = &argument.name;
+        quote_spanned! {argument.written.span()=>
+            ::doca_dpa_dev::__private::bind(__wire.#field, &__context, ::core::panic::Location::caller())
+        }
+    });
+    quote! {
+        let __context = ::doca_dpa_dev::__private::ThreadContext::new(__unit);
+        let __wire: __Wire = ::doca_dpa_dev::__private::unpack(__bytes);
+        let __thread = ::doca_dpa_dev::__private::Thread::new(&__context);
+        let _ = __wire;
+        #name(&__thread, #(#binds),*)
+    }
+}
+
+fn kernel_impl(function: &Function) -> TokenStream {
+    let (name, marker) = (&function.item.sig.ident, args::marker(function));
+    let given = match function.arguments.is_empty() {
+        true => quote!(HasArgs),
+        false => quote!(NeedsArgs),
+    };
+    let (fields, call) = (entry_fields(function), bound_call(function));
+    quote! {
+        fn __run(__unit: ::doca_dpa_dev::__private::UnitRef<'_>, __bytes: &[u8]) {
+            #call
+        }
+        static __ENTRY: ::doca_dpa_dev::__private::KernelEntry =
+            ::doca_dpa_dev::__private::KernelEntry { #fields };
+        // SAFETY: `movable` is true only where the standard library, and with it every value that is bound to an OS
+        // thread, is out of the crate's reach.
+        unsafe impl ::doca_dpa_dev::__private::Kernel for #name {
+            type Args = #marker;
+            type Given = ::doca_dpa_dev::__private::#given;
+            fn entry(self) -> &'static ::doca_dpa_dev::__private::KernelEntry {
+                &__ENTRY
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `#[derive(Pod)]`.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Data, DeriveInput, Fields, GenericParam, Generics, Index, Member, Result, parse_quote};
+
+use crate::fields::{Field, pod_impl};
+use crate::refuse;
+
+pub fn expand(item: TokenStream) -> Result<TokenStream> {
+    let input: DeriveInput = syn::parse2(item)?;
+    let fields = members(fields_of(&input)?);
+    let generics = with_bounds(input.generics)?;
+    Ok(pod_impl(&input.ident, &generics, &fields))
+}
+
+fn fields_of(input: &DeriveInput) -> Result<&Fields> {
+    match &input.data {
+        Data::Struct(data) => Ok(&data.fields),
+        Data::Enum(_) => refuse::at(
+            &input.ident,
+            "an enum is not a plain value: not every bit pattern would be one of its variants; \
+             keep its number in an integer field and convert where it is used",
+        ),
+        Data::Union(_) => refuse::at(
+            &input.ident,
+            "a union is not a plain value: it does not say which of its fields is there; use a struct",
+        ),
+    }
+}
+
+fn members(fields: &Fields) -> Vec<Field> {
+    let member = |(i, field): (usize, &syn::Field)| Field {
+        member: match &field.ident {
+            Some(name) => Member::Named(name.clone()),
+            None => Member::Unnamed(Index::from(i)),
+        },
+        ty: field.ty.clone(),
+    };
+    fields.iter().enumerate().map(member).collect()
+}
+
+/// Type parameters must be plain, too.
+fn with_bounds(mut generics: Generics) -> Result<Generics> {
+    for param in &mut generics.params {
+        match param {
+            GenericParam::Lifetime(lifetime) => {
+                return refuse::at(
+                    lifetime,
+                    "a plain value has no lifetime: it is bytes that may stay in device memory; \
+                     keep a DevAddr in it, or use #[derive(Arg)] for a struct of arguments",
+                );
+            }
+            GenericParam::Type(ty) => ty.bounds.push(parse_quote!(::doca_dpa_dev::__private::Pod)),
+            GenericParam::Const(_) => {}
+        }
+    }
+    Ok(generics)
+}
+
+/// A hidden plain struct with these fields.
+pub fn wire_struct(name: &syn::Ident, fields: &[Field]) -> TokenStream {
+    let (members, types): (Vec<_>, Vec<_>) = fields.iter().map(|f| (&f.member, &f.ty)).unzip();
+    let pod = pod_impl(name, &Generics::default(), fields);
+    quote! {
+        #[doc(hidden)]
+        #[derive(Clone, Copy)]
+        pub struct #name {
+            #(#members: #types,)*
+        }
+        #pod
+    }
+}
