@@ -16,9 +16,9 @@ use crate::idle::Idle;
 use crate::process::Process;
 use crate::sched::Sched;
 use crate::seeded::Choices;
+use crate::shared::Shared;
 use crate::stack::{StackError, StackPool};
 use crate::unit::Suspended;
-use crate::worker::Shared;
 
 /// Why a device or a process could not be made.
 #[derive(Debug, Error)]

@@ -5,8 +5,9 @@
 //! in epoch e is out of everyone's sight in epoch e + 2.
 //!
 //! Rules:
-//! 1. [`Epochs::enter`] counts itself in and then reads the epoch again; if it has moved, it counts itself out and
-//!    tries again. So a launch is never counted in an epoch that is no longer open.
+//! 1. [`Epochs::enter`] publishes its count before the launch looks at anything; who frees unlinks first, and then
+//!    looks at the counts. Whichever of the two epochs a launch is counted in, one of the two advances that lie between
+//!    freeing and reuse finds it there. So it does not matter if the epoch moves while the launch enters.
 //! 2. [`Epochs::advance`] is called under the lock of what is quarantined.
 
 use std::collections::VecDeque;
@@ -40,16 +41,12 @@ impl Epochs {
 
     /// A launch starts.
     pub fn enter(&self) -> Entered {
-        loop {
-            let epoch = self.current.load(Ordering::SeqCst);
-            dpa_abi::sync::publish(|| self.of(epoch).fetch_add(1, Ordering::SeqCst));
-            if cfg!(dpa_mutant = "epoch_enter_no_recheck")
-                || self.current.load(Ordering::SeqCst) == epoch
-            {
-                return Entered(epoch);
-            }
-            self.of(epoch).fetch_sub(1, Ordering::SeqCst);
-        }
+        let epoch = self.current.load(Ordering::SeqCst);
+        #[cfg(not(dpa_mutant = "epoch_enter_unpublished"))]
+        dpa_abi::sync::publish(|| self.of(epoch).fetch_add(1, Ordering::SeqCst));
+        #[cfg(dpa_mutant = "epoch_enter_unpublished")]
+        self.of(epoch).fetch_add(1, Ordering::Relaxed);
+        Entered(epoch)
     }
 
     /// The launch is over.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::device::{Device, OpenError};
 use crate::fault::Fault;
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// Starts the thread. It ends with the device.
 pub(crate) fn start(device: Arc<Device>) -> Result<(), OpenError> {

@@ -8,6 +8,8 @@
 //! Lock order: event waiters, then launch, then scheduler; gates and wakers are collected under a lock and run after
 //! it. Under `cfg(dpa_loom)` only the parts that implement a protocol between threads are built, for the models.
 
+#![cfg_attr(dpa_loom, allow(dead_code, reason = "only the protocols are built for the models"))]
+
 pub mod config;
 pub mod epoch;
 pub mod gate;
@@ -27,6 +29,8 @@ mod close;
 #[cfg(not(dpa_loom))]
 mod device;
 #[cfg(not(dpa_loom))]
+mod ending;
+#[cfg(not(dpa_loom))]
 mod event;
 #[cfg(not(dpa_loom))]
 mod events;
@@ -39,15 +43,21 @@ pub mod heap;
 #[cfg(not(dpa_loom))]
 mod keeper;
 #[cfg(not(dpa_loom))]
+mod parking;
+#[cfg(not(dpa_loom))]
 mod port;
 #[cfg(not(dpa_loom))]
 mod process;
 #[cfg(not(dpa_loom))]
 pub mod seeded;
 #[cfg(not(dpa_loom))]
+mod shared;
+#[cfg(not(dpa_loom))]
 mod stack;
 #[cfg(not(dpa_loom))]
 mod submit;
+#[cfg(not(dpa_loom))]
+mod taking;
 #[cfg(not(dpa_loom))]
 pub mod threads;
 #[cfg(not(dpa_loom))]

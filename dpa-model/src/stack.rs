@@ -285,10 +285,8 @@ mod tests {
         }
         for stack in &stacks {
             // SAFETY: as above.
-            assert_eq!(
-                unsafe { ((stack.high() - 8) as *const u64).read_volatile() },
-                stack.low() as u64
-            );
+            let read = unsafe { ((stack.high() - 8) as *const u64).read_volatile() };
+            assert_eq!(read, stack.low() as u64);
         }
         drop(stacks);
         assert_eq!(pool.in_use(), 0);

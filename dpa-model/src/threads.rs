@@ -150,10 +150,13 @@ fn look(worker: &Worker) -> Option<Pick> {
     let until = Instant::now() + device.config.spin;
     loop {
         for _ in 0..64 {
-            if device.sees_work() {
-                if let Some(pick) = pick(worker, 0) {
-                    return Some(pick);
-                }
+            let picked = if device.sees_work() {
+                pick(worker, 0)
+            } else {
+                None
+            };
+            if picked.is_some() {
+                return picked;
             }
             std::hint::spin_loop();
         }

@@ -256,7 +256,7 @@ impl Unit {
         core.unwinding.set(false);
         let (low, limit, high) = (stack.low(), stack.limit_of_use(), stack.high());
         // SAFETY: the core lives in the unit beside the fiber, is dropped after it, and its address is stable.
-        let fiber = unsafe { Fiber::new(stack, crate::worker::on_stack, &raw const *core) };
+        let fiber = unsafe { Fiber::new(stack, crate::taking::on_stack, &raw const *core) };
         let entered = Entered {
             core: &raw const *core,
             low,
@@ -296,8 +296,8 @@ impl Unit {
     }
 
     /// The parts of a unit whose code has ended.
-    pub fn into_spare(self: Box<Self>) -> Spare {
-        let Self { fiber, core, .. } = *self;
+    pub fn into_spare(self) -> Spare {
+        let Self { fiber, core, .. } = self;
         Spare {
             stack: fiber.into_stack(),
             core,

@@ -1,0 +1,224 @@
+//! How a thread ends, and with its last thread a launch.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dpa_abi::FaultKind;
+use sync_event::sync::Arc as ModelArc;
+
+use crate::fault::Fault;
+use crate::fiber::Switch;
+use crate::gate::Gate;
+use crate::launch::{Body, Launch, Outcome};
+use crate::process::Process;
+use crate::sched::Release;
+use crate::taking::KernelResult;
+use crate::trap::Trapped;
+use crate::unit::{Core, Running, Wake};
+use crate::worker::{Stop, Worker};
+
+impl Worker {
+    /// The stack was reset under a kernel: its process becomes fatal, its thread is over.
+    pub(crate) fn abandoned(&self, core: &Core, why: Trapped) {
+        core.leave_kernel();
+        let config = &self.device.config;
+        let kind = match why {
+            Trapped::Overflow => FaultKind::StackOverflow {
+                size: config.stack_bytes as u64,
+            },
+            Trapped::Native(signal) => FaultKind::Native { signal },
+            Trapped::RunTime => FaultKind::RunTimeExceeded {
+                limit_ms: config
+                    .run_time_limit
+                    .map_or(0, |limit| limit.as_millis() as u64),
+            },
+        };
+        self.fail_running(core, kind, None);
+        self.end_thread(core, None, None);
+    }
+
+    /// A thread has returned or was unwound. Still on its stack, which is empty but for the loop.
+    pub(crate) fn thread_over(&self, core: &Core, result: KernelResult) {
+        match result {
+            Ok(value) => self.end_thread(core, Some(value), Some(core.switch())),
+            Err(payload) => core
+                .switch()
+                .on_parent_stack(|| self.unwound(core, payload)),
+        }
+    }
+
+    #[cold]
+    pub(crate) fn unwound(&self, core: &Core, payload: Box<dyn std::any::Any + Send>) {
+        core.set_unwinding(false);
+        if !payload.is::<Stop>() {
+            self.fail_running(core, FaultKind::Panic, core.take_note());
+        }
+        // A payload's own destructor may panic; it is the kernel's.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        self.end_thread(core, None, None);
+    }
+
+    pub(crate) fn fail_running(
+        &self,
+        core: &Core,
+        kind: FaultKind,
+        note: Option<crate::unit::PanicNote>,
+    ) {
+        let process = core
+            .process
+            .borrow()
+            .clone()
+            .expect("a running thread has one");
+        let mut fault = {
+            let running = core.running.borrow();
+            let running = running.as_ref().expect("a running thread");
+            Fault::of(
+                kind,
+                running.launch.body.name(),
+                running.launch.seq,
+                running.rank,
+            )
+        };
+        if let Some(note) = note {
+            fault.message = Some(note.message);
+            fault.place = note.place;
+            fault.backtrace = note.backtrace;
+        }
+        process.fail(fault);
+    }
+
+    /// Books the end of a thread; the last one of a launch completes it.
+    pub(crate) fn end_thread(&self, core: &Core, value: Option<u64>, off: Option<&Switch>) {
+        let Some(Running { launch, epoch, .. }) = core.running.borrow_mut().take() else {
+            return;
+        };
+        core.process().epochs.leave(epoch);
+        self.give_back(launch.proc, 1);
+        if launch.gang().is_none_or(|gang| gang.returned(1)) {
+            let process = core.process.borrow();
+            let process = process.as_ref().expect("a running thread has one");
+            self.complete(process, &launch, value, off);
+        }
+    }
+
+    pub(crate) fn give_back(&self, proc: u32, units: u32) {
+        let release = match self.release.take() {
+            Some(mut release) if release.proc == proc => {
+                release.units += units;
+                release
+            }
+            other => {
+                other
+                    .into_iter()
+                    .for_each(|release| self.device.sched.release(release));
+                Release { proc, units }
+            }
+        };
+        self.release.set(Some(release));
+    }
+
+    /// All threads have returned: the completion update, then the launch's own end (SEMANTICS 2.5).
+    ///
+    /// Wakers and destructors are foreign code and run on the worker's own stack: by `off`, where the caller is at the
+    /// bottom of a kernel's. A launch that nobody watches and that keeps nothing has none.
+    pub(crate) fn complete(
+        &self,
+        process: &Arc<Process>,
+        launch: &ModelArc<Launch>,
+        value: Option<u64>,
+        off: Option<&Switch>,
+    ) {
+        process.progress.fetch_add(1, Ordering::Relaxed);
+        if process.is_stopped() {
+            return Self::settle(process, launch, process.stop_outcome(), off);
+        }
+        if let (Body::Rpc(_), Some(value)) = (&launch.body, value) {
+            launch.set_start_time(value);
+        }
+        if launch.watched() {
+            launch.set_end_time(self.device.clock.now());
+        }
+        let outcome = self.completion_update(process, launch);
+        Self::settle(process, launch, outcome, off);
+    }
+
+    pub(crate) fn settle(
+        process: &Arc<Process>,
+        launch: &ModelArc<Launch>,
+        outcome: Outcome,
+        off: Option<&Switch>,
+    ) {
+        let settle = || {
+            if launch.finish(outcome) {
+                process.settled(launch, outcome);
+            }
+        };
+        match off {
+            Some(switch) if launch.watched() || launch.extra.is_some() => {
+                switch.on_parent_stack(settle);
+            }
+            _ => settle(),
+        }
+    }
+
+    pub(crate) fn completion_update(&self, process: &Arc<Process>, launch: &Launch) -> Outcome {
+        let Some((index, update)) = launch.then else {
+            return Outcome::Completed;
+        };
+        let slot = process.events.slot(index);
+        let mut pushed = false;
+        let result = match slot.event.try_update_fast(update) {
+            Ok(previous) => Ok(previous),
+            Err(reached) => slot.event.finish_update(reached, |gate, value| match gate {
+                Gate::Launch(next) => pushed |= self.hand_over(next),
+                Gate::Unit(unit) => {
+                    process.wake_unit(unit, Wake::Value(value));
+                    pushed = true;
+                }
+            }),
+        };
+        if pushed {
+            self.device.notify();
+        }
+        if result.is_ok() {
+            Outcome::Completed
+        } else {
+            Outcome::CompletedButEventClosed
+        }
+    }
+
+    /// A launch that the end of another has opened (rule 1). True if it went to the queue.
+    pub(crate) fn hand_over(&self, launch: ModelArc<Launch>) -> bool {
+        if !launch.open() {
+            return false;
+        }
+        let direct = launch.units() == 1
+            && self.release_is_of(launch.proc)
+            && self.device.allows_hand_over()
+            && self.shared().waiting.load(Ordering::Relaxed) == 0;
+        self.next
+            .offer(launch, direct, |launch| self.device.sched.push(launch))
+    }
+
+    pub(crate) fn release_is_of(&self, proc: u32) -> bool {
+        let release = self.release.take();
+        self.release.set(release);
+        release.is_some_and(|release| release.proc == proc && release.units > 0)
+    }
+
+    pub(crate) fn run_step(&self, core: &Core, launch: &ModelArc<Launch>) {
+        if launch.watched() {
+            launch.set_start_time(self.device.clock.now());
+        }
+        let process = core.process.borrow();
+        let process = process.as_ref().expect("set with the work");
+        if let Body::Step(step) = &launch.body {
+            let work = step.work.lock().take();
+            if let Some(work) = work.filter(|_| !process.is_stopped()) {
+                work();
+            }
+        }
+        self.complete(process, launch, None, None);
+    }
+}

@@ -1,0 +1,70 @@
+//! What others see of a worker: its queue of threads that can go on, and what the keeper watches.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::unit::Suspended;
+
+/// What others see of a worker.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Suspended threads that can go on, in order.
+    pub runnable: Mutex<VecDeque<Suspended>>,
+    /// How many they are.
+    pub waiting: AtomicUsize,
+    /// Set by whoever takes this worker off the list of parked ones.
+    pub woken: AtomicBool,
+    /// Counts safe points.
+    pub safe_points: AtomicU64,
+    /// The count at which the kernel is to be stopped by the run-time limit; `u64::MAX`: none.
+    pub stop_at: AtomicU64,
+    /// Whether it runs a kernel.
+    pub busy: AtomicBool,
+    /// Its OS thread, to unpark.
+    pub thread: std::sync::OnceLock<std::thread::Thread>,
+    /// Its OS thread, to interrupt and to ask for CPU time.
+    pub pthread: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Self {
+            stop_at: AtomicU64::new(u64::MAX),
+            ..Self::default()
+        }
+    }
+
+    /// Puts a thread at the end of the queue.
+    pub(crate) fn push(&self, unit: Suspended) {
+        let mut runnable = self.runnable.lock();
+        runnable.push_back(unit);
+        dpa_abi::sync::publish(|| self.waiting.swap(runnable.len(), Ordering::SeqCst));
+    }
+
+    /// Takes the first thread.
+    pub(crate) fn pop(&self) -> Option<Suspended> {
+        self.take_by(|runnable| if runnable.is_empty() { None } else { Some(0) })
+    }
+
+    /// Takes the first thread that another worker may run.
+    pub(crate) fn take_movable(&self) -> Option<Suspended> {
+        self.take_by(|runnable| runnable.iter().position(|unit| unit.pinned_to().is_none()))
+    }
+
+    /// Takes the thread that `choose` names.
+    pub(crate) fn take_by(
+        &self,
+        choose: impl FnOnce(&VecDeque<Suspended>) -> Option<usize>,
+    ) -> Option<Suspended> {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let mut runnable = self.runnable.lock();
+        let at = choose(&runnable)?;
+        let unit = runnable.remove(at);
+        self.waiting.store(runnable.len(), Ordering::SeqCst);
+        unit
+    }
+}

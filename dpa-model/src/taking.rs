@@ -1,0 +1,146 @@
+//! At the bottom of a kernel stack: the scheduling loop, which takes up threads and runs them as plain calls.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use dpa_abi::UnitRef;
+use sync_event::sync::Arc as ModelArc;
+
+use crate::fiber::Switch;
+use crate::launch::{Body, Launch};
+use crate::process::Process;
+use crate::sched::{Release, Work};
+use crate::unit::{Core, Running};
+use crate::worker::Worker;
+
+/// The code at the bottom of every kernel stack.
+pub(crate) fn on_stack(core: &Core, switch: &Switch) {
+    core.set_switch(switch);
+    while core.worker().take_up(core) {
+        let result = run_kernel(core);
+        core.worker().thread_over(core, result);
+        if core.worker().must_leave_stack() {
+            break;
+        }
+    }
+}
+
+pub(crate) type KernelResult = Result<u64, Box<dyn std::any::Any + Send>>;
+
+/// Runs the thread that the core holds. Nothing of ours is live on the stack meanwhile but plain copies.
+#[inline(never)]
+fn run_kernel(core: &Core) -> KernelResult {
+    let (launch, rank) = {
+        let running = core.running.borrow();
+        let running = running.as_ref().expect("taken up");
+        (ModelArc::as_ptr(&running.launch), running.rank)
+    };
+    // SAFETY: the core holds a count of the launch until the thread is over.
+    let launch: &Launch = unsafe { &*launch };
+    // SAFETY: the core is what the functions of the port expect, and outlives the thread.
+    let unit = unsafe {
+        UnitRef::new(
+            &crate::port::PORT,
+            std::ptr::NonNull::from(core).cast(),
+            rank,
+            launch.threads,
+        )
+    };
+    core.enter_kernel();
+    let result = catch_unwind(AssertUnwindSafe(|| match &launch.body {
+        Body::Kernel(entry) => {
+            (entry.run)(unit, &launch.args);
+            0
+        }
+        Body::Rpc(entry) => (entry.run)(unit, &launch.args),
+        Body::Step(_) => 0,
+    }));
+    core.leave_kernel();
+    result
+}
+
+impl Worker {
+    /// Takes up the next thread to run on this stack; false if there is none.
+    pub(crate) fn take_up(&self, core: &Core) -> bool {
+        loop {
+            let Some((launch, rank)) = self.claim(core) else {
+                return false;
+            };
+            if matches!(launch.body, Body::Step(_)) {
+                core.switch()
+                    .on_parent_stack(|| self.run_step(core, &launch));
+                continue;
+            }
+            self.begin_thread(core, launch, rank);
+            let stopped = core.process().is_stopped();
+            if !stopped {
+                return true;
+            }
+            self.end_thread(core, None, Some(core.switch()));
+        }
+    }
+
+    pub(crate) fn begin_thread(&self, core: &Core, launch: ModelArc<Launch>, rank: u32) {
+        if rank == 0 && launch.watched() {
+            launch.set_start_time(self.device.clock.now());
+        }
+        let epoch = core.process().epochs.enter();
+        core.calls.set(0);
+        *core.running.borrow_mut() = Some(Running {
+            launch,
+            rank,
+            epoch,
+        });
+        self.safe_point();
+    }
+
+    /// The next launch and rank: of the pending work, of the launch this stack just ran a thread of, of the direct
+    /// hand-over, or from the scheduler.
+    pub(crate) fn claim(&self, core: &Core) -> Option<(ModelArc<Launch>, u32)> {
+        let pending = self.pending.take();
+        if let Some(claimed) = pending.and_then(|work| self.accept(core, work)) {
+            return Some(claimed);
+        }
+        if let Some(next) = self.next.take().filter(|next| next.start()) {
+            // Its unit is the one that the launch before it had: it is not given back.
+            self.keep_unit(next.proc);
+            return Some((next, 0));
+        }
+        self.next.end_streak();
+        loop {
+            let work = self
+                .device
+                .sched
+                .next(self.release.take(), core.process.borrow().as_ref())?;
+            if let Some(claimed) = self.accept(core, work) {
+                return Some(claimed);
+            }
+        }
+    }
+
+    pub(crate) fn keep_unit(&self, proc: u32) {
+        match self.release.take() {
+            Some(Release { units: 1, .. }) => {}
+            Some(release) => self.release.set(Some(Release {
+                units: release.units - 1,
+                ..release
+            })),
+            None => debug_assert!(false, "a hand-over from process {proc} without a unit"),
+        }
+    }
+
+    /// Claims a rank of the work's launch.
+    pub(crate) fn accept(
+        &self,
+        core: &Core,
+        work: Work<Process>,
+    ) -> Option<(ModelArc<Launch>, u32)> {
+        let rank = match work.launch.gang() {
+            Some(gang) => gang.claim(work.launch.threads)?,
+            None => 0,
+        };
+        if let Some(process) = work.process {
+            *core.process.borrow_mut() = Some(process);
+        }
+        Some((work.launch, rank))
+    }
+}
