@@ -17,6 +17,11 @@ pub fn unpack<W: Pod>(bytes: &[u8]) -> W {
     W::load(&dpa_abi::pod::Bytes(bytes), 0)
 }
 
+/// Whether a value takes at most so many bytes.
+pub const fn fits<T: Pod>(limit: usize) -> bool {
+    T::SIZE <= limit
+}
+
 /// Binds an argument; one that cannot be bound is a fault at the kernel's place.
 #[inline]
 pub fn bind<'t, A: BindArg<'t>>(

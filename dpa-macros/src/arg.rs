@@ -2,7 +2,6 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
-use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Fields, GenericParam, Ident, Lifetime, Result};
 
 use crate::lifetimes::to_static;
@@ -106,7 +105,7 @@ fn impls(input: &DeriveInput, mirror: &Ident, fields: &[Argument]) -> Result<Tok
 
 fn bind(field: &Argument) -> TokenStream {
     let name = &field.name;
-    quote_spanned! {field.written.span()=>
+    quote_spanned! {refuse::place(&field.written)=>
         ::doca_dpa_dev::__private::BindArg::bind_arg(__wire.#name, __thread)?
     }
 }

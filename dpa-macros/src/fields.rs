@@ -1,8 +1,8 @@
 //! The layout of plain structs, shared by `#[derive(Pod)]` and the wire forms of arguments.
 
+use crate::refuse;
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::spanned::Spanned;
 use syn::{Generics, Ident, Member, Type};
 
 /// One field of a plain struct.
@@ -91,5 +91,5 @@ fn align(ty: &&Type) -> TokenStream {
 
 /// The field's `Pod`, with the field's place in errors.
 fn as_pod(ty: &Type) -> TokenStream {
-    quote_spanned!(ty.span()=> <#ty as ::doca_dpa_dev::__private::Pod>)
+    quote_spanned!(refuse::place(ty)=> <#ty as ::doca_dpa_dev::__private::Pod>)
 }

@@ -3,7 +3,6 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::Result;
-use syn::spanned::Spanned;
 
 use crate::signature::Function;
 use crate::{args, refuse};
@@ -82,10 +81,9 @@ fn size_check(function: &Function) -> TokenStream {
         function.what,
         function.plain_name(),
     );
-    let span = function.item.sig.ident.span();
-    quote_spanned! {span=>
+    quote_spanned! {refuse::place(&function.item.sig.ident)=>
         const _: () = ::core::assert!(
-            <__Wire as ::doca_dpa_dev::__private::Pod>::SIZE <= ::doca_dpa_dev::__private::MAX_ARG_BYTES,
+            ::doca_dpa_dev::__private::fits::<__Wire>(::doca_dpa_dev::__private::MAX_ARG_BYTES),
             #message
         );
     }
@@ -112,7 +110,7 @@ pub fn bound_call(function: &Function) -> TokenStream {
     let name = &function.item.sig.ident;
     let binds = function.arguments.iter().map(|argument| {
         let field = &argument.name;
-        quote_spanned! {argument.written.span()=>
+        quote_spanned! {refuse::place(&argument.written)=>
             ::doca_dpa_dev::__private::bind(__wire.#field, &__context, ::core::panic::Location::caller())
         }
     });

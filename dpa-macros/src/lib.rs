@@ -32,7 +32,8 @@ mod signature;
 ///
 /// Doc comments, `#[deprecated]` and `#[cfg]` go to the value; all other attributes stay on the function.
 ///
-/// Like a `static`, a kernel's name cannot be the name of a local variable in the module it stands in.
+/// Like a unit struct, which it is, a kernel's name cannot be the name of a local variable where it is in scope, nor of
+/// a module beside it.
 #[proc_macro_attribute]
 pub fn dpa_kernel(attr: TokenStream, item: TokenStream) -> TokenStream {
     refuse::answer(kernel::expand(attr.into(), item.into()))

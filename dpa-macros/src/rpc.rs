@@ -2,7 +2,6 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::spanned::Spanned;
 use syn::{Result, Type};
 
 use crate::kernel::{bound_call, entry_fields, whole};
@@ -45,9 +44,9 @@ fn rpc_impl(function: &Function, output: &Type) -> TokenStream {
 }
 
 fn size_check(output: &Type) -> TokenStream {
-    quote_spanned! {output.span()=>
+    quote_spanned! {refuse::place(output)=>
         const _: () = ::core::assert!(
-            <#output as ::doca_dpa_dev::__private::Pod>::SIZE <= 8,
+            ::doca_dpa_dev::__private::fits::<#output>(8),
             "a call returns at most 8 bytes; write a larger result to a view"
         );
     }

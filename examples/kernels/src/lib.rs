@@ -1,1 +1,15 @@
-//! The kernels of the examples, no_std
+//! The kernels of the examples.
+//!
+//! A library of its own, `no_std` and without `unsafe`, that names no type of the host: the same source runs on the
+//! device model and is compiled for the device's RISC-V cores.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod crc;
+pub mod pipeline;
+pub mod small;
+
+pub use pipeline::{
+    CumulateArgs, DigestBlocksArgs, JoinCrcsArgs, Piece, cumulate, digest_blocks, join_crcs,
+};
+pub use small::{FanOutArgs, fan_out, hello};
