@@ -14,12 +14,13 @@ pub fn expand(item: TokenStream) -> Result<TokenStream> {
     let mirror_name = format_ident!("{}Arg", input.ident);
     let doc = format!("What the host passes for [`{}`].", input.ident);
     let mirror = args::mirror(&mirror_name, &input.vis, &doc, &fields);
-    let wire = args::wire(&fields);
+    let (wire, packed) = (args::wire(&fields), args::wire_type(&fields));
     let impls = impls(&input, &mirror_name, &fields)?;
     Ok(quote! {
         #mirror
         const _: () = {
             #wire
+            type __Packed = #packed;
             #impls
         };
     })
@@ -77,17 +78,17 @@ fn impls(input: &DeriveInput, mirror: &Ident, fields: &[Argument]) -> Result<Tok
         None => (quote!(#name), quote!(#name)),
     };
     let params = args::parameters(fields.len());
-    let types = fields.iter().map(|f| &f.marker);
+    let bounds = args::bounds(fields);
     let (names, binds) = (fields.iter().map(|f| &f.name), fields.iter().map(bind));
     let body = args::into_body(fields);
     let any = lifetime(input)?.map(|_| quote!(<'t>));
     Ok(quote! {
         impl #any ::doca_dpa_dev::__private::KernelArg for #written {
-            type Wire = __Wire;
+            type Wire = __Packed;
         }
         impl<'t> ::doca_dpa_dev::__private::BindArg<'t> for #written {
             fn bind_arg(
-                __wire: __Wire,
+                __wire: __Packed,
                 __thread: &'t ::doca_dpa_dev::__private::ThreadContext<'t>,
             ) -> ::core::result::Result<Self, ::doca_dpa_dev::__private::FaultKind> {
                 ::core::result::Result::Ok(Self { #(#names: #binds,)* })
@@ -95,10 +96,10 @@ fn impls(input: &DeriveInput, mirror: &Ident, fields: &[Argument]) -> Result<Tok
         }
         impl<#(#params),*> ::doca_dpa_dev::__private::IntoArg<#marker> for #mirror<#(#params),*>
         where
-            #(#params: ::doca_dpa_dev::__private::IntoArg<#types>,)*
+            #bounds
         {
             type Kept = (#(#params::Kept,)*);
-            fn into_arg(self) -> (__Wire, Self::Kept) #body
+            fn into_arg(self) -> (__Packed, Self::Kept) #body
         }
     })
 }

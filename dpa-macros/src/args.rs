@@ -1,11 +1,11 @@
 //! The struct of a kernel's arguments: generic over what the host hands over, plain on the way.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Ident, Member, Type, Visibility};
 
-use crate::fields::Field;
-use crate::pod::wire_struct;
+use crate::fields::{Field, pod_impl};
+use crate::refuse;
 use crate::signature::{Argument, Function};
 
 /// Type parameters `A0, A1, ..`.
@@ -47,22 +47,54 @@ fn spelled(ty: &Type) -> String {
     .fold(text, |text, (from, to)| text.replace(from, to))
 }
 
-/// The hidden plain struct `__Wire`.
+/// The hidden plain struct `__Wire`, generic over its fields like the mirror, so that a type which cannot be an argument
+/// is named in few places and refused in few words.
 pub fn wire(args: &[Argument]) -> TokenStream {
-    let fields: Vec<_> = args.iter().map(wire_field).collect();
-    wire_struct(&wire_name(), &fields)
+    let fields: Vec<_> = args
+        .iter()
+        .zip(parameters(args.len()))
+        .map(wire_field)
+        .collect();
+    let params = parameters(args.len());
+    let (names, types) = (
+        fields.iter().map(|f| &f.member),
+        fields.iter().map(|f| &f.ty),
+    );
+    let generics = syn::parse_quote!(<#(#params: ::doca_dpa_dev::__private::Pod),*>);
+    let pod = pod_impl(&Ident::new("__Wire", Span::call_site()), &generics, &fields);
+    quote! {
+        #[doc(hidden)]
+        #[derive(Clone, Copy)]
+        pub struct __Wire<#(#params),*> {
+            #(#names: #types,)*
+        }
+        #pod
+    }
 }
 
-pub fn wire_name() -> Ident {
-    Ident::new("__Wire", Span::mixed_site())
-}
-
-fn wire_field(arg: &Argument) -> Field {
-    let marker = &arg.marker;
+fn wire_field((arg, param): (&Argument, Ident)) -> Field {
     Field {
         member: Member::Named(arg.name.clone()),
-        ty: syn::parse_quote!(<#marker as ::doca_dpa_dev::__private::KernelArg>::Wire),
+        ty: syn::parse_quote!(#param),
     }
+}
+
+/// The wire form with the types of these arguments.
+pub fn wire_type(args: &[Argument]) -> TokenStream {
+    let wires = args.iter().map(|arg| {
+        let marker = &arg.marker;
+        quote_spanned!(refuse::place(&arg.written)=> <#marker as ::doca_dpa_dev::__private::KernelArg>::Wire)
+    });
+    quote!(__Wire<#(#wires),*>)
+}
+
+/// What the host's types must be.
+pub fn bounds(args: &[Argument]) -> TokenStream {
+    let bounds = args.iter().zip(parameters(args.len())).map(|(arg, param)| {
+        let marker = &arg.marker;
+        quote_spanned!(refuse::place(&arg.written)=> #param: ::doca_dpa_dev::__private::IntoArg<#marker>)
+    });
+    quote!(#(#bounds,)*)
 }
 
 /// The type that names the arguments in `Kernel::Args`.
@@ -75,22 +107,26 @@ pub fn marker(function: &Function) -> TokenStream {
     quote!(#name<#(#types),*>)
 }
 
-/// `KernelArgs` and `IntoArgs` for the struct the host fills in.
+/// The wire form, and `KernelArgs` and `IntoArgs` for the struct the host fills in.
 pub fn impls(function: &Function) -> TokenStream {
     let (name, marker) = (function.args_name(), marker(function));
     let params = parameters(function.arguments.len());
-    let types = function.arguments.iter().map(|a| &a.marker);
-    let body = into_body(&function.arguments);
+    let (wire, bounds) = (wire_type(&function.arguments), bounds(&function.arguments));
+    let (definition, body) = (
+        self::wire(&function.arguments),
+        into_body(&function.arguments),
+    );
     quote! {
+        #definition
         impl ::doca_dpa_dev::__private::KernelArgs for #marker {
-            type Wire = __Wire;
+            type Wire = #wire;
         }
         impl<#(#params),*> ::doca_dpa_dev::__private::IntoArgs<#marker> for #name<#(#params),*>
         where
-            #(#params: ::doca_dpa_dev::__private::IntoArg<#types>,)*
+            #bounds
         {
             type Kept = (#(#params::Kept,)*);
-            fn into_args(self) -> (__Wire, Self::Kept) #body
+            fn into_args(self) -> (__Packed, Self::Kept) #body
         }
     }
 }
@@ -98,12 +134,10 @@ pub fn impls(function: &Function) -> TokenStream {
 /// Takes every field apart into its wire form and what it keeps.
 pub fn into_body(args: &[Argument]) -> TokenStream {
     let names: Vec<_> = args.iter().map(|a| &a.name).collect();
-    let params = parameters(args.len());
-    let markers: Vec<_> = args.iter().map(|a| &a.marker).collect();
     let pairs: Vec<_> = pairs(args.len());
     quote! {{
         #(
-            let #pairs = <#params as ::doca_dpa_dev::__private::IntoArg<#markers>>::into_arg(self.#names);
+            let #pairs = ::doca_dpa_dev::__private::IntoArg::into_arg(self.#names);
         )*
         (__Wire { #(#names: #pairs.0,)* }, (#(#pairs.1,)*))
     }}

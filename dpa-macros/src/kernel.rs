@@ -64,14 +64,15 @@ fn hidden(function: &Function) -> TokenStream {
         &function.item.block,
     );
     let impls = (!function.arguments.is_empty()).then(|| args::impls(function));
-    let wire = args::wire(&function.arguments);
-    let size = size_check(function);
+    let marker = args::marker(function);
+    let (size, probe) = (size_check(function), probe());
     quote! {
         #(#attributes)*
         #sig #block
-        #wire
+        type __Packed = <#marker as ::doca_dpa_dev::__private::KernelArgs>::Wire;
         #size
         #impls
+        #probe
     }
 }
 
@@ -83,9 +84,22 @@ fn size_check(function: &Function) -> TokenStream {
     );
     quote_spanned! {refuse::place(&function.item.sig.ident)=>
         const _: () = ::core::assert!(
-            ::doca_dpa_dev::__private::fits::<__Wire>(::doca_dpa_dev::__private::MAX_ARG_BYTES),
+            ::doca_dpa_dev::__private::fits::<__Packed>(::doca_dpa_dev::__private::MAX_ARG_BYTES),
             #message
         );
+    }
+}
+
+/// Asks whether the standard library is in reach; in a module of its own, where no trait of the user's can answer.
+fn probe() -> TokenStream {
+    quote! {
+        mod __probe {
+            use ::doca_dpa_dev::__private::Probe as _;
+            pub(super) fn movable() -> bool {
+                let __number = |__x: f64| __x.sin();
+                ::doca_dpa_dev::__private::movable(__number(0.0))
+            }
+        }
     }
 }
 
@@ -96,11 +110,8 @@ pub fn entry_fields(function: &Function) -> TokenStream {
         name: #name,
         file: ::core::file!(),
         line: ::core::line!(),
-        arg_bytes: <__Wire as ::doca_dpa_dev::__private::Pod>::SIZE,
-        movable: || {
-            use ::doca_dpa_dev::__private::Probe as _;
-            ::doca_dpa_dev::__private::movable((|__x: f64| __x.sin())(0.0))
-        },
+        arg_bytes: <__Packed as ::doca_dpa_dev::__private::Pod>::SIZE,
+        movable: __probe::movable,
         run: __run,
     }
 }
@@ -116,7 +127,7 @@ pub fn bound_call(function: &Function) -> TokenStream {
     });
     quote! {
         let __context = ::doca_dpa_dev::__private::ThreadContext::new(__unit);
-        let __wire: __Wire = ::doca_dpa_dev::__private::unpack(__bytes);
+        let __wire = ::doca_dpa_dev::__private::unpack::<__Packed>(__bytes);
         let __thread = ::doca_dpa_dev::__private::Thread::new(&__context);
         let _ = __wire;
         #name(&__thread, #(#binds),*)

@@ -1,7 +1,6 @@
 //! `#[derive(Pod)]`.
 
 use proc_macro2::TokenStream;
-use quote::quote;
 use syn::{Data, DeriveInput, Fields, GenericParam, Generics, Index, Member, Result, parse_quote};
 
 use crate::fields::{Field, pod_impl};
@@ -56,18 +55,4 @@ fn with_bounds(mut generics: Generics) -> Result<Generics> {
         }
     }
     Ok(generics)
-}
-
-/// A hidden plain struct with these fields.
-pub fn wire_struct(name: &syn::Ident, fields: &[Field]) -> TokenStream {
-    let (members, types): (Vec<_>, Vec<_>) = fields.iter().map(|f| (&f.member, &f.ty)).unzip();
-    let pod = pod_impl(name, &Generics::default(), fields);
-    quote! {
-        #[doc(hidden)]
-        #[derive(Clone, Copy)]
-        pub struct #name {
-            #(#members: #types,)*
-        }
-        #pod
-    }
 }
