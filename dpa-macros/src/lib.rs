@@ -18,7 +18,7 @@ mod signature;
 
 /// Makes a kernel of a function.
 ///
-/// ```ignore
+/// ```text
 /// #[dpa_kernel]
 /// pub fn count(thread: &Thread, samples: DevSlice<u32>, bins: AtomicSlice<u64>) { .. }
 /// ```

@@ -6,13 +6,7 @@ use syn::{
 };
 
 /// Views that may be written without their lifetime.
-const VIEWS: [&str; 5] = [
-    "DevSlice",
-    "DevSliceMut",
-    "AtomicSlice",
-    "RankSlice",
-    "DevEvent",
-];
+const VIEWS: [&str; 4] = ["DevSlice", "DevSliceMut", "AtomicSlice", "DevEvent"];
 
 /// The type with every lifetime `'static`, and with the lifetime that a known view lacks.
 pub fn to_static(ty: &Type) -> Type {
