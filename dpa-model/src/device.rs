@@ -13,6 +13,7 @@ use crate::clock::{Action, Clock};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::heap::Heap;
 use crate::idle::Idle;
+use crate::pool::Pool;
 use crate::process::Process;
 use crate::sched::Sched;
 use crate::seeded::Choices;
@@ -53,6 +54,7 @@ pub struct Device {
     pub(crate) idle: Idle,
     pub(crate) workers: Vec<CachePadded<Shared>>,
     pub(crate) stacks: Arc<StackPool>,
+    pub(crate) pool: Pool,
     /// Its clock.
     pub clock: Clock,
     pub(crate) choices: Option<Choices>,
@@ -97,6 +99,7 @@ impl Device {
                 .collect(),
             config,
             stacks,
+            pool: Pool::default(),
             clock,
             choices,
             injector: Mutex::default(),
@@ -199,6 +202,16 @@ impl Device {
     #[inline]
     pub(crate) fn sees_work(&self) -> bool {
         !self.sched.looks_empty()
+            || self.injected.load(Ordering::SeqCst) > 0
+            || self
+                .workers
+                .iter()
+                .any(|worker| worker.waiting.load(Ordering::SeqCst) > 0)
+    }
+
+    /// As [`Device::sees_work`], but for ranks of launches that are started already.
+    pub(crate) fn sees_more_than_ranks(&self) -> bool {
+        !self.sched.has_no_launches()
             || self.injected.load(Ordering::SeqCst) > 0
             || self
                 .workers

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dpa_abi::FaultKind;
+use sync_event::Reached;
 use sync_event::sync::Arc as ModelArc;
 
+use crate::chunk::Chunk;
 use crate::fault::Fault;
 use crate::fiber::Switch;
 use crate::gate::Gate;
@@ -17,6 +19,14 @@ use crate::taking::KernelResult;
 use crate::trap::Trapped;
 use crate::unit::{Core, Running, Wake};
 use crate::worker::{Stop, Worker};
+
+/// How far a completion update has come.
+enum Updated {
+    /// It is made, or there is none to make.
+    Done(Outcome),
+    /// It is made, and may have opened something.
+    Reached(u32, Reached),
+}
 
 impl Worker {
     /// The stack was reset under a kernel: its process becomes fatal, its thread is over.
@@ -95,10 +105,31 @@ impl Worker {
         };
         core.process().epochs.leave(epoch);
         self.give_back(launch.proc, 1);
+        if self.counted_in_chunk(&launch) {
+            return;
+        }
         if launch.gang().is_none_or(|gang| gang.returned(1)) {
             let process = core.process.borrow();
             let process = process.as_ref().expect("a running thread has one");
             self.complete(process, &launch, value, off);
+        }
+        if self.device.choices.is_none() && off.is_some() && launch.extra.is_none() {
+            self.tally.borrow_mut().keep(launch);
+        }
+    }
+
+    /// Whether the end of a thread is counted with the chunk its launch's ranks are run in.
+    fn counted_in_chunk(&self, launch: &ModelArc<Launch>) -> bool {
+        let mut chunk = self.chunk.take();
+        let counted = chunk.as_mut().is_some_and(|chunk| chunk.count_end(launch));
+        self.chunk.set(chunk);
+        counted
+    }
+
+    /// Reports what a chunk has counted; the last threads of a launch complete it.
+    pub(crate) fn end_chunk(&self, mut chunk: Chunk, off: Option<&Switch>) {
+        if chunk.report() {
+            self.complete(&chunk.process, &chunk.launch, None, off);
         }
     }
 
@@ -121,7 +152,7 @@ impl Worker {
     /// All threads have returned: the completion update, then the launch's own end (SEMANTICS 2.5).
     ///
     /// Wakers and destructors are foreign code and run on the worker's own stack: by `off`, where the caller is at the
-    /// bottom of a kernel's. A launch that nobody watches and that keeps nothing has none.
+    /// bottom of a kernel's. A plain launch has none.
     pub(crate) fn complete(
         &self,
         process: &Arc<Process>,
@@ -129,55 +160,53 @@ impl Worker {
         value: Option<u64>,
         off: Option<&Switch>,
     ) {
-        process.progress.fetch_add(1, Ordering::Relaxed);
-        if process.is_stopped() {
-            return Self::settle(process, launch, process.stop_outcome(), off);
-        }
+        self.look_soon();
         if let (Body::Rpc(_), Some(value)) = (&launch.body, value) {
             launch.set_start_time(value);
         }
         if launch.watched() {
             launch.set_end_time(self.device.clock.now());
         }
-        let outcome = self.completion_update(process, launch);
-        Self::settle(process, launch, outcome, off);
-    }
-
-    pub(crate) fn settle(
-        process: &Arc<Process>,
-        launch: &ModelArc<Launch>,
-        outcome: Outcome,
-        off: Option<&Switch>,
-    ) {
-        let settle = || {
-            if launch.finish(outcome) {
-                process.settled(launch, outcome);
-            }
+        let update = if process.is_stopped() {
+            Updated::Done(process.stop_outcome())
+        } else {
+            Self::begin_update(process, launch)
         };
-        match off {
-            Some(switch) if launch.watched() || launch.extra.is_some() => {
-                switch.on_parent_stack(settle);
+        match (off, update) {
+            (Some(_), Updated::Done(outcome)) if !launch.watched() && launch.extra.is_none() => {
+                self.settle_plain(process, launch, outcome);
             }
-            _ => settle(),
+            (Some(switch), update) => {
+                switch.on_parent_stack(|| self.settle(process, launch, update))
+            }
+            (None, update) => self.settle(process, launch, update),
         }
     }
 
-    pub(crate) fn completion_update(&self, process: &Arc<Process>, launch: &Launch) -> Outcome {
+    /// The part of the completion update that runs nobody else's code.
+    fn begin_update(process: &Process, launch: &Launch) -> Updated {
         let Some((index, update)) = launch.then else {
-            return Outcome::Completed;
+            return Updated::Done(Outcome::Completed);
         };
-        let slot = process.events.slot(index);
+        match process.events.slot(index).event.try_update_fast(update) {
+            Ok(_) => Updated::Done(Outcome::Completed),
+            Err(reached) => Updated::Reached(index, reached),
+        }
+    }
+
+    fn finish_update(&self, process: &Arc<Process>, index: u32, reached: Reached) -> Outcome {
         let mut pushed = false;
-        let result = match slot.event.try_update_fast(update) {
-            Ok(previous) => Ok(previous),
-            Err(reached) => slot.event.finish_update(reached, |gate, value| match gate {
+        let result = process
+            .events
+            .slot(index)
+            .event
+            .finish_update(reached, |gate, value| match gate {
                 Gate::Launch(next) => pushed |= self.hand_over(next),
                 Gate::Unit(unit) => {
                     process.wake_unit(unit, Wake::Value(value));
                     pushed = true;
                 }
-            }),
-        };
+            });
         if pushed {
             self.device.notify();
         }
@@ -185,6 +214,25 @@ impl Worker {
             Outcome::Completed
         } else {
             Outcome::CompletedButEventClosed
+        }
+    }
+
+    fn settle(&self, process: &Arc<Process>, launch: &ModelArc<Launch>, update: Updated) {
+        let outcome = match update {
+            Updated::Done(outcome) => outcome,
+            Updated::Reached(index, reached) => self.finish_update(process, index, reached),
+        };
+        if launch.extra.is_none() && !launch.watched() {
+            self.settle_plain(process, launch, outcome);
+        } else if launch.finish(outcome) {
+            process.settled(launch, outcome);
+        }
+    }
+
+    /// The end of a launch that nobody watches and that keeps nothing alive: booked later, with others.
+    fn settle_plain(&self, process: &Arc<Process>, launch: &ModelArc<Launch>, outcome: Outcome) {
+        if launch.finish(outcome) {
+            self.tally.borrow_mut().add(process, launch);
         }
     }
 

@@ -224,7 +224,7 @@ impl Clone for EventRef {
 
 impl Drop for EventRef {
     fn drop(&mut self) {
-        self.process.let_go_of_event(self.handle.0.index);
+        self.process.let_go_of_event(self.handle.0.index, 1);
     }
 }
 
@@ -237,7 +237,7 @@ impl Deref for EventUse {
 
 impl Drop for EventUse {
     fn drop(&mut self) {
-        self.process.unuse_event(self.index);
+        self.process.unuse_event(self.index, 1);
     }
 }
 

@@ -8,11 +8,24 @@ use std::sync::OnceLock;
 use dpa_abi::EventHandle;
 use dpa_abi::handle::Handle;
 use sync_event::sync::Mutex;
-use sync_event::sync::atomic::{AtomicU32, Ordering};
+use sync_event::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sync_event::{Event, Location, Locations};
 
 use crate::epoch::{Epochs, Quarantine};
 use crate::gate::Gate;
+
+/// In `holds`: one user in the low half, one publisher in the high half.
+const USER: u64 = 1;
+const PUBLISHER: u64 = 1 << 32;
+
+/// What is left when publishers let go of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LetGo {
+    /// Other publishers.
+    Others,
+    /// Nobody who could update it.
+    LastPublisher,
+}
 
 const PUBLISHES: u32 = 1;
 const SUBSCRIBES: u32 = 2;
@@ -22,8 +35,7 @@ const OTHERS_PUBLISH: u32 = 4;
 #[derive(Debug)]
 pub struct Slot {
     generation: AtomicU32,
-    publishers: AtomicU32,
-    users: AtomicU32,
+    holds: AtomicU64,
     sides: AtomicU32,
     /// The event.
     pub event: Event<Gate>,
@@ -33,8 +45,7 @@ impl Slot {
     fn new() -> Self {
         Self {
             generation: AtomicU32::new(0),
-            publishers: AtomicU32::new(0),
-            users: AtomicU32::new(0),
+            holds: AtomicU64::new(0),
             sides: AtomicU32::new(0),
             event: Event::new(0),
         }
@@ -78,25 +89,45 @@ impl Slot {
 
     /// One more that may update it: a host handle, an unfinished launch, an export. A publisher is a user too.
     pub fn hold(&self) {
-        self.users.fetch_add(1, Ordering::Relaxed);
-        self.publishers.fetch_add(1, Ordering::Relaxed);
+        self.holds.fetch_add(PUBLISHER | USER, Ordering::Relaxed);
     }
 
     /// One more that looks at it, as a wait of the host does.
     pub fn use_(&self) {
-        self.users.fetch_add(1, Ordering::Relaxed);
+        self.holds.fetch_add(USER, Ordering::Relaxed);
     }
 
-    /// One publisher less; true for the last, who then closes the event. [`Slot::unuse`] follows.
+    /// So many publishers less. `LastPublisher`: they were the last; the caller closes the event and then calls
+    /// [`Slot::unuse`] for them, so that the slot is not used again before it is closed.
     #[must_use]
-    pub fn let_go(&self) -> bool {
-        self.publishers.fetch_sub(1, Ordering::AcqRel) == 1
+    pub fn let_go(&self, count: u32) -> LetGo {
+        let count = u64::from(count);
+        let mut holds = self.holds.load(Ordering::Relaxed);
+        loop {
+            let last = holds / PUBLISHER == count;
+            let less = if last {
+                count * PUBLISHER
+            } else {
+                count * (PUBLISHER | USER)
+            };
+            match self.holds.compare_exchange_weak(
+                holds,
+                holds - less,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) if last => return LetGo::LastPublisher,
+                Ok(_) => return LetGo::Others,
+                Err(now) => holds = now,
+            }
+        }
     }
 
-    /// One user less; true for the last, who then retires the slot.
+    /// So many users less; true for the last, who then retires the slot.
     #[must_use]
-    pub fn unuse(&self) -> bool {
-        self.users.fetch_sub(1, Ordering::AcqRel) == 1
+    pub fn unuse(&self, count: u32) -> bool {
+        let count = u64::from(count);
+        self.holds.fetch_sub(count * USER, Ordering::AcqRel) % PUBLISHER == count
     }
 }
 
@@ -153,8 +184,7 @@ impl Events {
         let slot = self.slot_or_make(index);
         slot.event.reopen(initial);
         slot.configure(locations);
-        slot.publishers.store(1, Ordering::Relaxed);
-        slot.users.store(1, Ordering::Relaxed);
+        slot.holds.store(PUBLISHER | USER, Ordering::Relaxed);
         let generation = slot.generation.fetch_add(1, Ordering::AcqRel) + 1;
         Some(EventHandle(Handle { index, generation }))
     }

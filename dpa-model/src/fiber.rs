@@ -204,6 +204,7 @@ mod imp {
                 let baton = self.baton.clone();
                 self.thread = Some(std::thread::spawn(move || {
                     let core = core;
+                    crate::trap::this_thread_is_a_fiber(core.0);
                     baton.wait_for_fiber_turn();
                     // SAFETY: the worker waits, and keeps the core valid, until this thread passes the baton back.
                     main(unsafe { &*core.0 }, &Switch(baton.clone()));

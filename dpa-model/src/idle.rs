@@ -71,6 +71,11 @@ impl Idle {
         false
     }
 
+    /// Counts one more worker as looking, whatever the limit: one that is about to look.
+    pub fn mark_looking(&self) {
+        self.word.fetch_add(LOOKING, Ordering::SeqCst);
+    }
+
     /// Stops looking because work was found; true if nobody looks any more.
     pub fn stop_looking(&self) -> bool {
         looking(self.word.fetch_sub(LOOKING, Ordering::SeqCst)) == 1

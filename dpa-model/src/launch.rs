@@ -135,13 +135,18 @@ impl Gang {
         }
     }
 
-    /// The next rank that nobody runs yet.
-    pub fn claim(&self, threads: u32) -> Option<u32> {
-        if self.next_rank.load(Ordering::Relaxed) >= threads {
+    /// The next ranks that nobody runs yet, at most `count`: from the first up to, not including, the second.
+    pub fn claim(&self, count: u32, threads: u32) -> Option<(u32, u32)> {
+        if self.all_claimed(threads) {
             return None;
         }
-        let rank = self.next_rank.fetch_add(1, Ordering::Relaxed);
-        (rank < threads).then_some(rank)
+        let first = self.next_rank.fetch_add(count, Ordering::Relaxed);
+        (first < threads).then(|| (first, first.saturating_add(count).min(threads)))
+    }
+
+    /// Ranks that nobody has claimed.
+    pub fn unclaimed(&self, threads: u32) -> u32 {
+        threads.saturating_sub(self.next_rank.load(Ordering::Relaxed))
     }
 
     /// Whether every rank has been claimed.

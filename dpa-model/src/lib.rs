@@ -8,7 +8,10 @@
 //! Lock order: event waiters, then launch, then scheduler; gates and wakers are collected under a lock and run after
 //! it. Under `cfg(dpa_loom)` only the parts that implement a protocol between threads are built, for the models.
 
-#![cfg_attr(dpa_loom, allow(dead_code, reason = "only the protocols are built for the models"))]
+#![cfg_attr(
+    dpa_loom,
+    allow(dead_code, reason = "only the protocols are built for the models")
+)]
 
 pub mod config;
 pub mod epoch;
@@ -22,6 +25,8 @@ pub mod ready;
 pub mod sched;
 pub mod stream;
 
+#[cfg(not(dpa_loom))]
+mod chunk;
 #[cfg(not(dpa_loom))]
 mod clock;
 #[cfg(not(dpa_loom))]
@@ -45,6 +50,8 @@ mod keeper;
 #[cfg(not(dpa_loom))]
 mod parking;
 #[cfg(not(dpa_loom))]
+mod pool;
+#[cfg(not(dpa_loom))]
 mod port;
 #[cfg(not(dpa_loom))]
 mod process;
@@ -58,6 +65,8 @@ mod stack;
 mod submit;
 #[cfg(not(dpa_loom))]
 mod taking;
+#[cfg(not(dpa_loom))]
+mod tally;
 #[cfg(not(dpa_loom))]
 pub mod threads;
 #[cfg(not(dpa_loom))]

@@ -22,6 +22,9 @@ impl Worker {
             .borrow()
             .clone()
             .expect("a running thread has one");
+        if !matches!(request, Request::Yield) {
+            self.look_soon();
+        }
         match request {
             Request::Yield => {
                 self.device.make_runnable(unit.suspended());

@@ -272,6 +272,7 @@ impl Process {
         };
         core.blocked_key.set(self.waits.lock().insert(thread));
         self.blocked.fetch_add(1, Ordering::SeqCst);
+        self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The time of a waiting thread is up.

@@ -47,6 +47,7 @@ pub struct Release {
 pub struct Sched<P> {
     inbox: Inbox,
     queued: AtomicUsize,
+    claimable: AtomicUsize,
     state: Mutex<State<P>>,
 }
 
@@ -76,6 +77,7 @@ impl<P: Tenant> Sched<P> {
         Self {
             inbox: Inbox::new(),
             queued: AtomicUsize::new(0),
+            claimable: AtomicUsize::new(0),
             state: Mutex::new(state),
         }
     }
@@ -114,9 +116,14 @@ impl<P: Tenant> Sched<P> {
         self.recount();
     }
 
+    fn count(&self, state: &State<P>) {
+        self.queued.store(state.ready(), Ordering::SeqCst);
+        self.claimable.store(state.claims.len(), Ordering::SeqCst);
+    }
+
     fn recount(&self) {
         let state = self.state.lock();
-        self.queued.store(state.queued(), Ordering::SeqCst);
+        self.count(&state);
     }
 
     /// Puts in a launch that has become ready. The caller notifies the idle workers.
@@ -127,6 +134,12 @@ impl<P: Tenant> Sched<P> {
     /// Whether nothing waits to be started or claimed, as far as can be seen without the lock.
     #[inline]
     pub fn looks_empty(&self) -> bool {
+        self.claimable.load(Ordering::Relaxed) == 0 && self.has_no_launches()
+    }
+
+    /// Whether no launch waits to be started, as far as can be seen without the lock.
+    #[inline]
+    pub fn has_no_launches(&self) -> bool {
         self.queued.load(Ordering::Relaxed) == 0 && self.inbox.is_empty()
     }
 
@@ -144,7 +157,7 @@ impl<P: Tenant> Sched<P> {
             .and_then(|launch| state.tenants.get(launch.proc as usize))
             .filter(|seat| !held.is_some_and(|held| Arc::ptr_eq(held, &seat.process)))
             .map(|seat| seat.process.clone());
-        self.queued.store(state.queued(), Ordering::SeqCst);
+        self.count(&state);
         drop(state);
         drop(gone);
         launch.map(|launch| Work { process, launch })
@@ -164,7 +177,7 @@ impl<P: Tenant> Sched<P> {
             .tenants
             .get_mut(proc as usize)
             .map(|seat| std::mem::take(&mut seat.ready));
-        self.queued.store(state.queued(), Ordering::SeqCst);
+        self.count(&state);
         drop(state);
         if let Some(mut taken) = taken {
             while let Some((_, launch)) = taken.pop() {
@@ -177,7 +190,7 @@ impl<P: Tenant> Sched<P> {
     pub fn standing(&self, proc: u32) -> Standing {
         let mut state = self.state.lock();
         state.drain(&self.inbox);
-        self.queued.store(state.queued(), Ordering::SeqCst);
+        self.count(&state);
         let free = state.free;
         state
             .tenants
@@ -218,13 +231,8 @@ pub struct Standing {
 }
 
 impl<P: Tenant> State<P> {
-    fn queued(&self) -> usize {
-        self.claims.len()
-            + self
-                .tenants
-                .iter()
-                .map(|(_, seat)| seat.ready.len())
-                .sum::<usize>()
+    fn ready(&self) -> usize {
+        self.tenants.iter().map(|(_, seat)| seat.ready.len()).sum()
     }
 
     fn drain(&mut self, inbox: &Inbox) {
@@ -383,7 +391,7 @@ mod tests {
     fn next_seq(sched: &Sched<Process>) -> Option<u64> {
         sched.next(None, None).map(|work| {
             if let Some(gang) = work.launch.gang() {
-                while gang.claim(work.launch.threads).is_some() {}
+                while gang.claim(1, work.launch.threads).is_some() {}
             }
             work.launch.seq
         })

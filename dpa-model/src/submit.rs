@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use dpa_abi::{Condition, EventHandle, Update};
 use thiserror::Error;
 
+use crate::events::LetGo;
 use crate::gate::{self, Gate, Parking};
 use crate::launch::{ArgBytes, Body, Extra, Gang, Launch, Outcome, Parts};
 use crate::process::Process;
@@ -117,7 +118,7 @@ impl Process {
             .wait
             .map(|(event, condition)| (event.0.index, condition));
         let stream = spec.stream.clone();
-        let launch = Arc::new(self.make(spec, seq, wait));
+        let launch = self.device.pool.fill(self.make(spec, seq, wait));
         match stream
             .as_ref()
             .map_or(Joined::Go, |stream| stream.join(&launch))
@@ -311,9 +312,9 @@ impl Process {
             }
         }
         if let Some((index, _)) = launch.then {
-            self.let_go_of_event(index);
+            self.let_go_of_event(index, 1);
         }
-        self.finished_one();
+        self.finished(1);
     }
 
     fn stream_moves(self: &Arc<Self>, stream: &Arc<Stream>, launch: &Arc<Launch>, completed: bool) {
@@ -335,27 +336,27 @@ impl Process {
         }
     }
 
-    /// One that may update the event less; the last closes it.
-    pub(crate) fn let_go_of_event(self: &Arc<Self>, index: u32) {
+    /// So many that may update the event less; the last closes it.
+    pub(crate) fn let_go_of_event(self: &Arc<Self>, index: u32, count: u32) {
         let slot = self.events.slot(index);
-        if slot.let_go() {
+        if slot.let_go(count) == LetGo::LastPublisher {
             self.close_event(slot, sync_event::CloseReason::PublisherGone);
+            self.unuse_event(index, count);
         }
-        self.unuse_event(index);
     }
 
-    /// One that looks at the event less; the last frees its slot.
-    pub(crate) fn unuse_event(&self, index: u32) {
-        if self.events.slot(index).unuse() {
+    /// So many that look at the event less; the last frees its slot.
+    pub(crate) fn unuse_event(&self, index: u32, count: u32) {
+        if self.events.slot(index).unuse(count) {
             self.events.retire(&self.epochs, index);
         }
     }
 
-    fn finished_one(&self) {
+    pub(crate) fn finished(&self, count: usize) {
         let limit = self.device.config.max_unfinished;
-        let before = self.unfinished.fetch_sub(1, Ordering::SeqCst);
-        if before == 1 || before >= limit || self.closing.load(Ordering::Relaxed) {
-            self.tell_hosts(before == 1);
+        let before = self.unfinished.fetch_sub(count, Ordering::SeqCst);
+        if before == count || before >= limit || self.closing.load(Ordering::Relaxed) {
+            self.tell_hosts(before == count);
         }
     }
 

@@ -1,10 +1,12 @@
 //! At the bottom of a kernel stack: the scheduling loop, which takes up threads and runs them as plain calls.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use dpa_abi::UnitRef;
 use sync_event::sync::Arc as ModelArc;
 
+use crate::chunk::Chunk;
 use crate::fiber::Switch;
 use crate::launch::{Body, Launch};
 use crate::process::Process;
@@ -80,6 +82,7 @@ impl Worker {
     }
 
     pub(crate) fn begin_thread(&self, core: &Core, launch: ModelArc<Launch>, rank: u32) {
+        self.has_work();
         if rank == 0 && launch.watched() {
             launch.set_start_time(self.device.clock.now());
         }
@@ -93,11 +96,14 @@ impl Worker {
         self.safe_point();
     }
 
-    /// The next launch and rank: of the pending work, of the launch this stack just ran a thread of, of the direct
+    /// The next launch and rank: of the pending work, of the chunk of ranks this worker has claimed, of the direct
     /// hand-over, or from the scheduler.
     pub(crate) fn claim(&self, core: &Core) -> Option<(ModelArc<Launch>, u32)> {
         let pending = self.pending.take();
         if let Some(claimed) = pending.and_then(|work| self.accept(core, work)) {
+            return Some(claimed);
+        }
+        if let Some(claimed) = self.claim_from_chunk(core) {
             return Some(claimed);
         }
         if let Some(next) = self.next.take().filter(|next| next.start()) {
@@ -117,6 +123,39 @@ impl Worker {
         }
     }
 
+    /// The next rank of the launch this worker has claimed ranks of; more of them, if those are used up.
+    fn claim_from_chunk(&self, core: &Core) -> Option<(ModelArc<Launch>, u32)> {
+        let mut chunk = self.chunk.take()?;
+        if !chunk.has_next() && !self.more_ranks(&mut chunk) {
+            self.end_chunk(chunk, Some(core.switch()));
+            return None;
+        }
+        let claimed = (chunk.launch.clone(), chunk.next()?);
+        let held = core
+            .process
+            .borrow()
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(held, &chunk.process));
+        if !held {
+            *core.process.borrow_mut() = Some(chunk.process.clone());
+        }
+        self.chunk.set(Some(chunk));
+        Some(claimed)
+    }
+
+    /// Claims more ranks of the same launch. Under the seeded driver who runs them is the driver's choice.
+    fn more_ranks(&self, chunk: &mut Chunk) -> bool {
+        if self.device.choices.is_some() {
+            return false;
+        }
+        let workers = self.device.worker_count() as u32;
+        let (more, worth_waking) = chunk.claim_more(self.device.clock.now(), workers);
+        if worth_waking {
+            self.device.notify();
+        }
+        more
+    }
+
     pub(crate) fn keep_unit(&self, proc: u32) {
         match self.release.take() {
             Some(Release { units: 1, .. }) => {}
@@ -128,19 +167,32 @@ impl Worker {
         }
     }
 
-    /// Claims a rank of the work's launch.
+    /// Claims ranks of the work's launch.
     pub(crate) fn accept(
         &self,
         core: &Core,
         work: Work<Process>,
     ) -> Option<(ModelArc<Launch>, u32)> {
-        let rank = match work.launch.gang() {
-            Some(gang) => gang.claim(work.launch.threads)?,
-            None => 0,
-        };
         if let Some(process) = work.process {
             *core.process.borrow_mut() = Some(process);
         }
+        if work.launch.gang().is_none() {
+            return Some((work.launch, 0));
+        }
+        let process = core.process.borrow();
+        let now = self.device.clock.now();
+        let mut chunk = Chunk::first(
+            &work.launch,
+            process.as_ref().expect("set with the work"),
+            now,
+        )?;
+        let rank = chunk.next()?;
+        if let Some(other) = self.chunk.replace(Some(chunk)) {
+            drop(process);
+            self.end_chunk(other, Some(core.switch()));
+        }
+        // Others may run its other threads: a parked worker is woken for them at the first safe point, if it gets there.
+        self.owed.set(true);
         Some((work.launch, rank))
     }
 }

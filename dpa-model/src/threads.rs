@@ -78,7 +78,10 @@ fn next(worker: &Worker, turn: &mut u32) -> Option<Pick> {
 /// Suspended threads and new launches take turns.
 fn pick(worker: &Worker, turn: u32) -> Option<Pick> {
     let suspended = |worker: &Worker| resume(worker).map(Pick::Resume);
-    let start = |worker: &Worker| worker.device().sched.next(None, None).map(Pick::Start);
+    let start = |worker: &Worker| match worker.has_ranks() {
+        true => Some(Pick::Ranks),
+        false => worker.device().sched.next(None, None).map(Pick::Start),
+    };
     if turn.is_multiple_of(2) {
         suspended(worker).or_else(|| start(worker))
     } else {
@@ -98,12 +101,13 @@ fn resume(worker: &Worker) -> Option<Suspended> {
 /// Looks for work for a while, then parks, until there is some.
 fn idle(worker: &Worker) -> Option<Pick> {
     let device = worker.device();
-    let mut looking = device.idle.start_looking();
+    let mut looking = worker.takes_over_look() || device.idle.start_looking();
     loop {
         if let Some(pick) = looking.then(|| look(worker)).flatten() {
             found_while_looking(device);
             return Some(pick);
         }
+        worker.book();
         if let Some(found) = device
             .idle
             .park_unless(worker.index(), looking, || last_look(worker))
@@ -147,9 +151,9 @@ fn park(worker: &Worker) {
 
 fn look(worker: &Worker) -> Option<Pick> {
     let device = worker.device();
-    let until = Instant::now() + device.config.spin;
+    let mut until = None;
     loop {
-        for _ in 0..64 {
+        for _ in 0..32 {
             let picked = if device.sees_work() {
                 pick(worker, 0)
             } else {
@@ -160,7 +164,10 @@ fn look(worker: &Worker) -> Option<Pick> {
             }
             std::hint::spin_loop();
         }
-        if device.config.spin == Duration::ZERO || Instant::now() >= until {
+        // What has ended is booked once nothing comes at once, so that it delays nobody.
+        worker.book();
+        let now = Instant::now();
+        if now >= *until.get_or_insert(now + device.config.spin) {
             return None;
         }
     }

@@ -57,7 +57,25 @@ impl Drop for EnterGuard<'_> {
     }
 }
 
+#[cfg(dpa_sanitize)]
+thread_local! {
+    static FIBER: Cell<*const Core> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Says that this OS thread is a kernel's, for good.
+#[cfg(dpa_sanitize)]
+pub(crate) fn this_thread_is_a_fiber(core: *const Core) {
+    FIBER.set(core);
+}
+
+/// The core of the kernel whose OS thread the caller is, if it is one.
+#[cfg(dpa_sanitize)]
+pub(crate) fn core_here() -> Option<*const Core> {
+    Some(FIBER.get()).filter(|core| !core.is_null())
+}
+
 /// The core of the kernel on whose stack the caller runs, if it runs on one.
+#[cfg(not(dpa_sanitize))]
 #[inline(never)]
 pub(crate) fn core_here() -> Option<*const Core> {
     let here = 0u8;
@@ -65,7 +83,9 @@ pub(crate) fn core_here() -> Option<*const Core> {
     let entered = ENTERED.get();
     // SAFETY: the pointer is set only while its target lives on this worker's stack (see `enter`).
     let entered = unsafe { entered.as_ref() }?;
-    (cfg!(dpa_sanitize) || (entered.low..entered.high).contains(&at)).then_some(entered.core)
+    (entered.low..entered.high)
+        .contains(&at)
+        .then_some(entered.core)
 }
 
 /// Installs the panic hook and the signal handlers, once for the program.

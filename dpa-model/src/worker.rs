@@ -11,12 +11,13 @@
 //! 3. What an update opens in the middle of a kernel goes to this worker's queue; no parked worker is woken for it
 //!    until the kernel's next safe point that does not block (`owed`).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dpa_abi::FaultKind;
 
+use crate::chunk::Chunk;
 use crate::device::Device;
 use crate::fault::Fault;
 use crate::fiber::{Exit, Resumed};
@@ -25,6 +26,7 @@ use crate::launch::Outcome;
 use crate::process::Process;
 use crate::sched::{Release, Work};
 use crate::shared::Shared;
+use crate::tally::Tally;
 use crate::unit::{Core, Spare, Suspended, Unit};
 
 /// Spare stacks that a worker keeps to itself.
@@ -43,12 +45,17 @@ pub struct Worker {
     spares: Cell<Vec<Spare>>,
     pub(crate) opened: Cell<bool>,
     pub(crate) owed: Cell<bool>,
+    pub(crate) tally: RefCell<Tally>,
+    pub(crate) chunk: Cell<Option<Chunk>>,
+    looks_soon: Cell<bool>,
 }
 
 /// What a worker does next.
 pub(crate) enum Pick {
     Resume(Suspended),
     Start(Work<Process>),
+    /// Ranks that this worker has claimed already.
+    Ranks,
 }
 
 impl Worker {
@@ -62,6 +69,9 @@ impl Worker {
             spares: Cell::new(Vec::new()),
             opened: Cell::new(false),
             owed: Cell::new(false),
+            tally: RefCell::default(),
+            chunk: Cell::new(None),
+            looks_soon: Cell::new(false),
         }
     }
 
@@ -104,6 +114,7 @@ impl Worker {
                 self.pending.set(Some(work));
                 self.fresh_unit()
             }
+            Pick::Ranks => self.fresh_unit(),
         };
         self.shared().busy.store(true, Ordering::Relaxed);
         while let Some(running) = unit.take() {
@@ -159,7 +170,9 @@ impl Worker {
         };
         process.fail(Fault::of(kind, work.launch.body.name(), work.launch.seq, 0));
         let lost = match work.launch.gang() {
-            Some(gang) => std::iter::from_fn(|| gang.claim(work.launch.threads)).count() as u32,
+            Some(gang) => gang
+                .claim(u32::MAX / 2, work.launch.threads)
+                .map_or(0, |(first, end)| end - first),
             None => 1,
         };
         let last = work
@@ -174,6 +187,9 @@ impl Worker {
 
     /// Enters a unit's stack; what to enter next at once, if the unit could not wait.
     pub(crate) fn enter(&self, mut unit: Box<Unit>) -> Option<Box<Unit>> {
+        if unit.core().running.borrow().is_some() {
+            self.has_work();
+        }
         let resumed = unit.resume(self);
         self.safe_point();
         match resumed {
@@ -200,6 +216,10 @@ impl Worker {
 
     /// Gives back what this worker holds for a moment.
     pub(crate) fn flush(&self) {
+        if self.device.choices.is_some() {
+            self.book();
+        }
+        self.rest_chunk();
         if let Some(next) = self.next.take() {
             self.device.sched.push(next);
         }
@@ -227,10 +247,57 @@ impl Worker {
     /// A device call ends: what it opened is in this worker's queue or the scheduler's. A worker that looks will find
     /// it; a parked one is woken only at the next call (rule 3).
     pub(crate) fn call_over(&self) {
+        if !self.tally.borrow().is_empty() {
+            self.book();
+        }
         if self.opened.replace(false) {
             self.owed.set(true);
         } else {
             self.pay_owed();
+        }
+    }
+
+    /// Books what has ended.
+    pub(crate) fn book(&self) {
+        self.tally.borrow_mut().book();
+    }
+
+    /// Reports the chunk if its ranks are used up; keeps it if there are more to run.
+    fn rest_chunk(&self) {
+        match self.chunk.take() {
+            Some(chunk) if !chunk.has_next() => self.end_chunk(chunk, None),
+            other => self.chunk.set(other),
+        }
+    }
+
+    /// Whether ranks that this worker has claimed wait to be run.
+    pub(crate) fn has_ranks(&self) -> bool {
+        let chunk = self.chunk.take();
+        let has = chunk.as_ref().is_some_and(Chunk::has_next);
+        self.chunk.set(chunk);
+        has
+    }
+
+    /// This worker ends something and will look for work right after it: it counts as looking from now on, so that what
+    /// follows at once (the host's next launch, say) wakes nobody else.
+    pub(crate) fn look_soon(&self) {
+        if !self.looks_soon.replace(true) {
+            self.device.idle.mark_looking();
+        }
+    }
+
+    /// Whether this worker counts as looking already.
+    pub(crate) fn takes_over_look(&self) -> bool {
+        self.looks_soon.replace(false)
+    }
+
+    /// It has found something to run.
+    pub(crate) fn has_work(&self) {
+        if self.looks_soon.replace(false)
+            && self.device.idle.stop_looking()
+            && self.device.sees_work()
+        {
+            self.device.notify();
         }
     }
 

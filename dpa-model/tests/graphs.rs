@@ -25,7 +25,10 @@ kernel!(STEP, |unit, args| {
     }
     if doing & 2 != 0 {
         let threads = u64::from(unit.threads());
-        let sum = unit.collective(Collective::Reduce { op: ReduceOp::Sum, value: 1 });
+        let sum = unit.collective(Collective::Reduce {
+            op: ReduceOp::Sum,
+            value: 1,
+        });
         assert_eq!(sum, threads);
     }
     if doing & 4 != 0 {
@@ -35,7 +38,8 @@ kernel!(STEP, |unit, args| {
         // All threads of this step have made their updates in the middle before any goes on.
         let all = u64::from(unit.threads()) << 32;
         let condition = Condition::ge(all).masked(!0xffff_ffff);
-        unit.event_wait(handle(event), condition, None).expect("open");
+        unit.event_wait(handle(event), condition, None)
+            .expect("open");
     }
     journal.fetch_add(1, Ordering::SeqCst);
 });
@@ -53,7 +57,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
 }
@@ -67,7 +74,12 @@ fn graph(seed: u64) -> Vec<Step> {
             // Waiting for the updates in the middle needs them.
             doing |= if doing & 8 != 0 { 4 } else { 0 };
             let after = (i > 0 && dice.below(4) != 0).then(|| dice.below(i as u64) as usize);
-            Step { after, threads: 1 + dice.below(4) as u32, doing, cancel: dice.below(8) == 0 }
+            Step {
+                after,
+                threads: 1 + dice.below(4) as u32,
+                doing,
+                cancel: dice.below(8) == 0,
+            }
         })
         .collect()
 }
@@ -78,16 +90,27 @@ struct Running {
     journal: &'static AtomicU64,
 }
 
-fn submit_step(process: &Arc<Process>, start: &EventRef, running: &[Running], step: &Step) -> Running {
+fn submit_step(
+    process: &Arc<Process>,
+    start: &EventRef,
+    running: &[Running],
+    step: &Step,
+) -> Running {
     let event = event(process);
     let (journal, address) = leaked();
     let mut spec = spec(&STEP, &[address, bits(&event), step.doing]);
     spec.threads = step.threads;
     // The low half of an event counts ends of its step, the high half updates in the middle.
-    let (before, mask) = step.after.map_or((start, u64::MAX), |i| (&running[i].event, 0xffff_ffff));
+    let (before, mask) = step
+        .after
+        .map_or((start, u64::MAX), |i| (&running[i].event, 0xffff_ffff));
     spec.wait = Some((before.handle(), Condition::ge(1).masked(mask)));
     spec.then = Some((event.handle(), Update::Add(1)));
-    Running { launch: submit(process, spec), event, journal }
+    Running {
+        launch: submit(process, spec),
+        event,
+        journal,
+    }
 }
 
 /// What the reference says: which steps run.
@@ -113,7 +136,12 @@ async fn run(steps: &[Step], process: &Arc<Process>) {
     start.update(Update::Add(1)).expect("open");
     for ((step, running), runs) in steps.iter().zip(&running).zip(expected(steps)) {
         if runs {
-            running.event.wait(Condition::ge(1).masked(0xffff_ffff)).expect("a subscriber").await.expect("open");
+            running
+                .event
+                .wait(Condition::ge(1).masked(0xffff_ffff))
+                .expect("a subscriber")
+                .await
+                .expect("open");
         }
         check(step, running, runs);
     }
@@ -131,7 +159,11 @@ fn check(step: &Step, running: &Running, runs: bool) {
     }
     assert_eq!(running.launch.outcome(), outcome, "{step:?}");
     let threads = u64::from(step.threads);
-    let middle = if step.doing & 4 != 0 { threads << 32 } else { 0 };
+    let middle = if step.doing & 4 != 0 {
+        threads << 32
+    } else {
+        0
+    };
     let (ran, value) = if runs { (threads, middle + 1) } else { (0, 0) };
     assert_eq!(running.journal.load(Ordering::SeqCst), ran, "{step:?}");
     assert_eq!(running.event.get(), value, "{step:?}");
@@ -139,7 +171,11 @@ fn check(step: &Step, running: &Running, runs: bool) {
 
 fn run_seed(seed: u64) -> (u64, u64) {
     let steps = graph(seed);
-    let config = DeviceConfig { partition_eus: 4, heap_bytes: 4096, ..config(1) };
+    let config = DeviceConfig {
+        partition_eus: 4,
+        heap_bytes: 4096,
+        ..config(1)
+    };
     let name = "random_graphs_run_as_the_reference_says";
     let result = seeded::run(seed, config, |device| async move {
         let process = device.process().expect("a process");
@@ -148,7 +184,8 @@ fn run_seed(seed: u64) -> (u64, u64) {
         assert!(process.fault().is_none(), "{:?}", process.fault());
         (choices.made(), choices.digest())
     });
-    result.unwrap_or_else(|error| panic!("{error}; replay: cargo xtask replay {name} --seed {seed}"))
+    result
+        .unwrap_or_else(|error| panic!("{error}; replay: cargo xtask replay {name} --seed {seed}"))
 }
 
 #[test]
@@ -161,7 +198,9 @@ fn random_graphs_run_as_the_reference_says() {
     for seed in seeds {
         let caught = std::panic::catch_unwind(|| run_seed(seed));
         if let Err(payload) = caught {
-            eprintln!("replay: cargo xtask replay random_graphs_run_as_the_reference_says --seed {seed}");
+            eprintln!(
+                "replay: cargo xtask replay random_graphs_run_as_the_reference_says --seed {seed}"
+            );
             std::panic::resume_unwind(payload);
         }
     }

@@ -1,0 +1,78 @@
+//! What a worker has finished and not booked yet.
+//!
+//! Booking the end of a plain launch (nobody watches it, it keeps nothing alive) touches words that the host writes for
+//! each submission. So a worker collects ends of one process and books them together: when it has [`MOST`], when it
+//! goes on with another process, when it leaves its stack, and at the first safe point of the kernel it runs next.
+
+use std::sync::Arc;
+
+use sync_event::sync::Arc as ModelArc;
+
+use crate::launch::Launch;
+use crate::process::Process;
+
+/// Ends that are booked together, at most.
+const MOST: usize = 32;
+
+/// From so many ends on a worker is in a burst, and launches' memory is worth keeping.
+const BURST: usize = 4;
+
+/// The ends that a worker has not booked yet.
+#[derive(Debug, Default)]
+pub struct Tally {
+    process: Option<Arc<Process>>,
+    finished: usize,
+    event: Option<(u32, u32)>,
+    empty: Vec<ModelArc<Launch>>,
+}
+
+impl Tally {
+    /// Whether nothing is to be booked.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.finished == 0 && self.empty.is_empty()
+    }
+
+    /// One more end, of a launch that has been settled.
+    pub fn add(&mut self, process: &Arc<Process>, launch: &Launch) {
+        if self.finished >= MOST
+            || !self
+                .process
+                .as_ref()
+                .is_some_and(|held| Arc::ptr_eq(held, process))
+        {
+            self.book();
+            self.process = Some(process.clone());
+        }
+        self.finished += 1;
+        if let Some((index, _)) = launch.then {
+            match &mut self.event {
+                Some((held, count)) if *held == index => *count += 1,
+                other => {
+                    if let Some((held, count)) = other.replace((index, 1)) {
+                        process.let_go_of_event(held, count);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps the memory of a launch that is over, if nobody else holds it.
+    pub fn keep(&mut self, mut launch: ModelArc<Launch>) {
+        if self.finished >= BURST && ModelArc::get_mut(&mut launch).is_some() {
+            self.empty.push(launch);
+        }
+    }
+
+    /// Books everything.
+    pub fn book(&mut self) {
+        let Some(process) = self.process.take() else {
+            return;
+        };
+        if let Some((index, count)) = self.event.take() {
+            process.let_go_of_event(index, count);
+        }
+        process.device().pool.take_in(&mut self.empty);
+        process.finished(std::mem::take(&mut self.finished));
+    }
+}
