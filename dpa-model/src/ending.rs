@@ -177,7 +177,7 @@ impl Worker {
                 self.settle_plain(process, launch, outcome);
             }
             (Some(switch), update) => {
-                switch.on_parent_stack(|| self.settle(process, launch, update))
+                switch.on_parent_stack(|| self.settle(process, launch, update));
             }
             (None, update) => self.settle(process, launch, update),
         }

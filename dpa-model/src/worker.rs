@@ -295,7 +295,7 @@ impl Worker {
     pub(crate) fn has_work(&self) {
         if self.looks_soon.replace(false)
             && self.device.idle.stop_looking()
-            && self.device.sees_work()
+            && self.device.sees_more_than_ranks()
         {
             self.device.notify();
         }
