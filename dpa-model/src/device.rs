@@ -266,6 +266,11 @@ impl Device {
         self.is_stopping() && self.sched.processes().is_empty()
     }
 
+    /// Wakes a task of the host at a time of the device.
+    pub fn wake_at(&self, at: u64, waker: std::task::Waker) -> crate::clock::TimerKey {
+        self.clock.set_wake(at, waker)
+    }
+
     /// Does what is due by the clock.
     pub(crate) fn run_timers(&self) {
         for action in self.clock.due() {

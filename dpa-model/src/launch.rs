@@ -83,6 +83,22 @@ pub struct Step {
     pub work: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
+impl Step {
+    /// This work, under this name.
+    pub fn new(name: &'static str, work: impl FnOnce() + Send + 'static) -> Self {
+        Self {
+            name,
+            work: Mutex::new(Some(Box::new(work))),
+        }
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -86,7 +86,7 @@ pub use {
     close::{CloseReport, Snapshot},
     config::{ConfigError, DeviceConfig},
     device::{Device, OpenError},
-    event::{EventRef, HostWait},
+    event::{EventLimit, EventRef, EventUseError, HostWait},
     fault::Fault,
     process::Process,
     stack::StackError,

@@ -131,6 +131,15 @@ impl Process {
         Ok(launch)
     }
 
+    /// A new stream. It is broken off with the process.
+    pub fn stream(&self) -> Arc<Stream> {
+        let stream = Arc::new(Stream::default());
+        let mut streams = self.streams.lock();
+        streams.retain(|stream| stream.strong_count() > 0);
+        streams.push(Arc::downgrade(&stream));
+        stream
+    }
+
     /// A place in the order of submission.
     pub fn reserve_seq(&self) -> u64 {
         self.device.next_seq()

@@ -1,1 +1,34 @@
-//! The low layer on the host: device, process, memory, calls, launches, over one backend seam
+//! The low layer on the host: devices, processes, device memory, commands, calls, events and errors.
+//!
+//! `doca-dpa` is built on this crate and reaches a device only through it. What stands behind it is chosen in
+//! [`backend`], the one seam: today the software device of `dpa-model`, later hardware.
+//!
+//! ```
+//! use flexio::{Device, DeviceConfig};
+//! let device = Device::open(DeviceConfig { heap_bytes: 1 << 20, ..DeviceConfig::default() })?;
+//! let process = device.process()?;
+//! let addr = process.alloc(64, true)?;
+//! process.write(addr, b"hello")?;
+//! let mut back = [0; 5];
+//! process.read(addr, &mut back)?;
+//! assert_eq!(&back, b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod backend;
+mod command;
+mod device;
+mod memory;
+mod process;
+
+pub use backend::{
+    CloseReport, ConfigError, DeviceConfig, Event, EventLimit, EventUseError, Fault, HeapInfo,
+    HostWait, OpenError, OutOfMemory, Outcome, Place, SimError, Snapshot, Stream, Stuck,
+    SubmitError, Waiting, WaitingOn,
+};
+pub use command::{Command, Submitted};
+pub use device::{Device, DeviceInfo, DeviceKind, Simulated, simulate};
+pub use memory::{AccessError, Direction};
+pub use process::{ErrorStatus, Process, ProcessRef};

@@ -1,0 +1,156 @@
+//! Devices.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::backend::{self, DeviceConfig, OpenError, SimError, TimerKey};
+use crate::process::Process;
+
+/// What kind of device it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeviceKind {
+    /// The software device, in this program.
+    Model,
+}
+
+/// A device that can be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceInfo {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: DeviceKind,
+    /// Its figures.
+    pub config: DeviceConfig,
+}
+
+/// An open device. Clones are the same device; it ends when the last clone and the last process are gone.
+#[derive(Clone, Debug)]
+pub struct Device {
+    engine: Arc<backend::Device>,
+    _driver: Option<Arc<backend::Threads>>,
+}
+
+impl Device {
+    /// The devices that can be opened on this machine.
+    pub fn list() -> Vec<DeviceInfo> {
+        let config = DeviceConfig::default();
+        vec![DeviceInfo {
+            name: config.name.clone(),
+            kind: DeviceKind::Model,
+            config,
+        }]
+    }
+
+    /// Opens a device of these figures, driven by threads in real time.
+    ///
+    /// # Errors
+    /// A figure is out of its range, or the system gives no memory or threads.
+    pub fn open(config: DeviceConfig) -> Result<Self, OpenError> {
+        let driver = backend::Threads::open(config)?;
+        Ok(Self {
+            engine: driver.device().clone(),
+            _driver: Some(Arc::new(driver)),
+        })
+    }
+
+    /// A new process: an application with its own heap, events, launches and faults.
+    ///
+    /// # Errors
+    /// No address space for its heap.
+    #[doc(alias = "flexio_process_create")]
+    pub fn process(&self) -> Result<Process, OpenError> {
+        Ok(Process::new(self.clone(), self.engine.process()?))
+    }
+
+    /// Its figures.
+    pub fn config(&self) -> &DeviceConfig {
+        &self.engine.config
+    }
+
+    /// Whether the seeded driver runs it: then time is virtual, and blocking calls step the device.
+    pub fn is_simulated(&self) -> bool {
+        self.engine.is_seeded()
+    }
+
+    /// Device time: nanoseconds since it was opened.
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.engine.clock.now())
+    }
+
+    /// Wakes `waker` when device time has come to `at`; the key takes that back.
+    pub fn wake_at(&self, at: Duration, waker: Waker) -> TimerKey {
+        self.engine.wake_at(nanos(at), waker)
+    }
+
+    /// Takes a timer back.
+    pub fn forget_timer(&self, key: TimerKey) {
+        self.engine.clock.clear(key);
+    }
+
+    /// Under the seeded driver: steps the device until `ready` gives something; `None` if nothing is left to do. With
+    /// a driver of its own the device needs no steps, and this asks `ready` once.
+    pub fn step_until<R>(&self, ready: impl FnMut() -> Option<R>) -> Option<R> {
+        self.engine.step_until(ready)
+    }
+
+    /// How many choices the seeded driver has made, and a digest of them: two runs with equal digests took the same
+    /// way. `None` with another driver.
+    pub fn choices(&self) -> Option<(u64, u64)> {
+        self.engine
+            .choices()
+            .map(|choices| (choices.made(), choices.digest()))
+    }
+
+    /// Kernel stacks in use, those that idle workers keep included.
+    pub fn stacks_in_use(&self) -> usize {
+        self.engine.stacks_in_use()
+    }
+}
+
+fn nanos(at: Duration) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What a simulation gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Simulated<T> {
+    /// The program's result.
+    pub value: T,
+    /// How many choices were drawn from the seed.
+    pub choices: u64,
+    /// A digest of them.
+    pub digest: u64,
+}
+
+/// Runs a host program and a device of these figures together on this thread, with virtual time and every choice drawn
+/// from `seed`.
+///
+/// # Errors
+/// The device could not be made, or the program waits for something that can never happen.
+pub fn simulate<T, F: Future<Output = T>>(
+    seed: u64,
+    config: DeviceConfig,
+    program: impl FnOnce(Device) -> F,
+) -> Result<Simulated<T>, SimError> {
+    backend::seeded::run(seed, config, |engine| {
+        let device = Device {
+            engine,
+            _driver: None,
+        };
+        let running = program(device.clone());
+        async move {
+            let value = running.await;
+            let (choices, digest) = device.choices().unwrap_or_default();
+            Simulated {
+                value,
+                choices,
+                digest,
+            }
+        }
+    })
+}
