@@ -89,7 +89,8 @@ impl Clock {
         key
     }
 
-    pub(crate) fn set_wake(&self, at: u64, waker: Waker) -> TimerKey {
+    /// Wakes a task of the host once that time has come.
+    pub fn set_wake(&self, at: u64, waker: Waker) -> TimerKey {
         self.set(at, Action::Wake(waker))
     }
 
