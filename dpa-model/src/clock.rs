@@ -89,8 +89,7 @@ impl Clock {
         key
     }
 
-    /// Wakes a task of the host once that time has come.
-    pub fn set_wake(&self, at: u64, waker: Waker) -> TimerKey {
+    pub(crate) fn set_wake(&self, at: u64, waker: Waker) -> TimerKey {
         self.set(at, Action::Wake(waker))
     }
 
