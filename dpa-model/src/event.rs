@@ -254,6 +254,11 @@ impl HostWait {
         self.wait.cancel()
     }
 
+    /// The event's value now.
+    pub fn value(&self) -> u64 {
+        self.wait.event().get()
+    }
+
     fn poll_once(mut self: Pin<&mut Self>) -> Poll<Result<u64, Closed>> {
         Pin::new(&mut self.wait).poll(&mut Context::from_waker(std::task::Waker::noop()))
     }

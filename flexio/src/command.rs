@@ -50,6 +50,12 @@ impl Command {
         }
     }
 
+    /// With these arguments in place of those before.
+    pub fn with_args<A: Pod>(mut self, args: A) -> Self {
+        self.spec.args = packed(args);
+        self
+    }
+
     /// With so many threads.
     pub fn threads(mut self, threads: u32) -> Self {
         self.spec.threads = threads;

@@ -54,6 +54,11 @@ impl<A: Deref<Target: sealed::Waits>> WaitOwned<A> {
         }
     }
 
+    /// The event it waits at.
+    pub fn event(&self) -> &A::Target {
+        &self.event
+    }
+
     /// What it waits for.
     pub fn condition(&self) -> Condition {
         self.condition

@@ -1,0 +1,69 @@
+//! Opening a device with other figures than the default's.
+
+use std::time::Duration;
+
+use flexio::{Device, DeviceConfig};
+
+use crate::dpa::Dpa;
+use crate::error::{DpaOpenError, Error};
+
+/// The figures of a device to be opened. Each has the default of a BlueField-3.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "a builder opens nothing until `open`"]
+pub struct Builder {
+    config: DeviceConfig,
+}
+
+macro_rules! figures {
+    ($($(#[$doc:meta])* $name:ident: $t:ty;)*) => {
+        impl Builder {$(
+            $(#[$doc])*
+            pub fn $name(mut self, $name: $t) -> Self {
+                self.config.$name = $name;
+                self
+            }
+        )*}
+    };
+}
+
+figures! {
+    /// Cores. Default 16.
+    cores: u32;
+    /// Execution units of each core. Default 16.
+    eus_per_core: u32;
+    /// Execution units that the device's own system keeps. Default 2.
+    reserved_eus: u32;
+    /// Execution units that launches can use. Default 190.
+    partition_eus: u32;
+    /// OS threads that run the units. Default 0: as many as the machine has cores.
+    workers: usize;
+    /// Bytes of a kernel's stack, at least 32 KiB. Default 128 KiB.
+    stack_bytes: usize;
+    /// Bytes of each context's heap. Default 256 MiB of address space; memory is taken when it is touched.
+    heap_bytes: usize;
+    /// Launches, calls and steps that may be unfinished at a time. Default 2^20.
+    max_unfinished: usize;
+    /// Sync events that may exist at a time. Default 2^20.
+    max_events: usize;
+    /// CPU time that a kernel may take between two safe points; `None`: no limit. Default 12 s.
+    run_time_limit: Option<Duration>;
+    /// How long an idle worker looks for work before it parks. Default 50 us.
+    spin: Duration;
+    /// How long a deadlock must stand before it is reported. Default 1 s.
+    deadlock_grace: Duration;
+}
+
+impl Builder {
+    /// Opens the device, and a context on it.
+    ///
+    /// # Errors
+    /// A figure is out of its range, or the system gives no memory or threads.
+    pub fn open(self) -> Result<Dpa, Error> {
+        let device = Device::open(self.config).map_err(DpaOpenError)?;
+        Dpa::on(&device)
+    }
+
+    pub(crate) fn into_config(self) -> DeviceConfig {
+        self.config
+    }
+}

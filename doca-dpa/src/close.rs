@@ -1,0 +1,56 @@
+//! Closing a context.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use flexio::CloseReport;
+
+use crate::dpa::Dpa;
+use crate::error::CloseTimedOut;
+use crate::time::Deadline;
+
+/// How long [`Dpa::close`] waits for what runs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Dpa {
+    /// Closes the context for all clones: refuses new work, waits (at most 30 s) for what runs, drops what is parked,
+    /// and says what was still in use.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, new work is refused already; dropping the last clone then does the rest.
+    ///
+    /// # Errors
+    /// Kernels still ran when the time was up. The context is closed all the same: they stop at their next safe point.
+    #[doc(alias = "doca_dpa_stop")]
+    #[doc(alias = "doca_dpa_destroy")]
+    pub async fn close(self) -> Result<CloseReport, CloseTimedOut> {
+        self.close_within(PATIENCE).await
+    }
+
+    /// As [`Dpa::close`], waiting for at most `patience` of device time.
+    ///
+    /// # Errors
+    /// As [`Dpa::close`].
+    pub async fn close_within(self, patience: Duration) -> Result<CloseReport, CloseTimedOut> {
+        let process = self.process().clone();
+        process.refuse();
+        let mut deadline = std::pin::pin!(Deadline::after(&process, patience));
+        let at_rest = poll_fn(|cx| {
+            if process.poll_at_rest(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            deadline.as_mut().poll(cx).map(|()| false)
+        })
+        .await;
+        let report = process.shut_down();
+        if at_rest {
+            Ok(report)
+        } else {
+            Err(CloseTimedOut {
+                waited: patience,
+                report,
+            })
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The context: an application on a device.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dpa_abi::Kernel;
+use flexio::{Device, DeviceInfo, Fault, Process, ProcessRef, Snapshot};
+
+use crate::builder::Builder;
+use crate::error::{DpaOpenError, Error};
+use crate::event::SyncEvent;
+use crate::launch::LaunchBuilder;
+use crate::stream::Stream;
+
+/// An application on a device: its kernels, events and memory. One process of the device.
+///
+/// Clones are the same context, and only they keep it open: when the last is dropped the context is shut down without
+/// waiting, parked launches are dropped, running kernels stop at their next safe point, and every wait resolves as
+/// closed. Events, buffers and launches hold memory, not the context.
+#[doc(alias = "doca_dpa")]
+#[derive(Clone, Debug)]
+pub struct Dpa {
+    process: Process,
+}
+
+impl Dpa {
+    /// Opens the default device.
+    ///
+    /// # Errors
+    /// The system gives no memory or threads.
+    #[doc(alias = "doca_dpa_create")]
+    #[doc(alias = "doca_dpa_start")]
+    pub fn open() -> Result<Self, Error> {
+        Self::builder().open()
+    }
+
+    /// To open a device with other figures.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The devices that can be opened.
+    #[doc(alias = "doca_dpa_cap_is_supported")]
+    pub fn devices() -> Vec<DeviceInfo> {
+        Device::list()
+    }
+
+    /// Another context on the same device: another process, with memory, events and faults of its own.
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    pub fn open_beside(&self) -> Result<Self, Error> {
+        Self::on(self.device())
+    }
+
+    pub(crate) fn on(device: &Device) -> Result<Self, Error> {
+        let process = device.process().map_err(DpaOpenError)?;
+        Ok(Self { process })
+    }
+
+    pub(crate) fn process(&self) -> &ProcessRef {
+        &self.process
+    }
+
+    /// The low layer's device.
+    pub fn device(&self) -> &Device {
+        self.process.device()
+    }
+
+    /// Begins a launch.
+    #[doc(alias = "doca_dpa_kernel_launch_update_add")]
+    #[doc(alias = "doca_dpa_kernel_launch_update_set")]
+    pub fn launch<K: Kernel>(&self, kernel: K) -> LaunchBuilder<K, K::Given> {
+        LaunchBuilder::new(self.process().clone(), kernel)
+    }
+
+    /// A stream: launches, copies and fills that run one after the other, without hand-numbered events.
+    pub fn stream(&self) -> Stream {
+        Stream::new(self.process().clone())
+    }
+
+    /// Cancels what is parked at an event, and what is parked at the events those would have updated, and so on. How
+    /// many launches were cancelled.
+    pub fn cancel_chain(&self, event: &SyncEvent) -> usize {
+        if event.belongs_to(self.process()) {
+            self.process.cancel_chain(event.handle())
+        } else {
+            0
+        }
+    }
+
+    /// Waits until everything submitted is over, however it ended.
+    ///
+    /// Cancel safety: nothing is lost; ask again.
+    pub async fn wait_idle(&self) {
+        poll_fn(|cx| self.process.poll_idle(cx)).await;
+    }
+
+    /// As [`Dpa::wait_idle`], blocking this thread. False under a simulation in which nothing is left to run.
+    pub fn wait_idle_blocking(&self) -> bool {
+        crate::time::block(self.device(), |cx| self.process.poll_idle(cx)).is_some()
+    }
+
+    /// Why the context is fatal, if it is. Looking does not clear it.
+    #[doc(alias = "doca_dpa_peek_at_last_error")]
+    pub fn last_error(&self) -> Option<Arc<Fault>> {
+        self.process.fault()
+    }
+
+    /// What the context is doing now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.process.snapshot()
+    }
+
+    /// Device time since the device was opened; virtual under a simulation.
+    pub fn now(&self) -> Duration {
+        self.device().now()
+    }
+
+    /// Threads that one launch may have.
+    #[doc(alias = "doca_dpa_get_max_threads_per_kernel")]
+    pub fn max_threads_per_kernel(&self) -> u32 {
+        self.device().config().partition_eus
+    }
+
+    /// CPU time that a kernel may take between two safe points; `None`: no limit.
+    #[doc(alias = "doca_dpa_get_kernel_max_run_time")]
+    pub fn kernel_max_run_time(&self) -> Option<Duration> {
+        self.device().config().run_time_limit
+    }
+
+    /// Cores of the device.
+    #[doc(alias = "doca_dpa_get_core_num")]
+    pub fn cores(&self) -> u32 {
+        self.device().config().cores
+    }
+
+    /// Execution units of each core.
+    #[doc(alias = "doca_dpa_get_num_eus_per_core")]
+    pub fn eus_per_core(&self) -> u32 {
+        self.device().config().eus_per_core
+    }
+
+    /// Execution units that launches can use.
+    #[doc(alias = "doca_dpa_get_total_num_eus_available")]
+    pub fn eus_available(&self) -> u32 {
+        self.device().config().partition_eus
+    }
+}

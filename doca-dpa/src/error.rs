@@ -1,0 +1,254 @@
+//! Errors: one enum for each kind of operation, and one for all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flexio::{
+    AccessError, EventLimit, EventUseError, Fault, OpenError, OutOfMemory, Outcome, SubmitError,
+};
+use sync_event::location::{LocationsError, NotPublisher, NotSubscriber};
+use sync_event::{CloseReason, Closed};
+use thiserror::Error;
+
+/// A context could not be opened.
+#[derive(Debug, Error)]
+#[error("the device could not be opened: {0}")]
+pub struct DpaOpenError(#[from] pub OpenError);
+
+/// An event could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EventCreateError {
+    /// Its publishers and subscribers make no event.
+    #[error(transparent)]
+    Locations(#[from] LocationsError),
+    /// There are as many as there may be.
+    #[error("the context has {limit} sync events, as many as it may have")]
+    Full {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The context is closed or faulted.
+    #[error("the context is closed or faulted")]
+    Stopped,
+}
+
+impl From<EventLimit> for EventCreateError {
+    fn from(error: EventLimit) -> Self {
+        match error {
+            EventLimit::Full { limit } => Self::Full { limit },
+            _ => Self::Stopped,
+        }
+    }
+}
+
+/// The host could not use an event.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// The host is not among its publishers.
+    #[error(transparent)]
+    NotPublisher(NotPublisher),
+    /// The host is not among its subscribers.
+    #[error(transparent)]
+    NotSubscriber(NotSubscriber),
+    /// It was closed, or nobody is left who could update it.
+    #[error(transparent)]
+    Closed(Closed),
+    /// Its context was closed.
+    #[error("the context is closed; the event's last value is {last}")]
+    ContextClosed {
+        /// Its last value.
+        last: u64,
+    },
+    /// Its process became fatal.
+    #[error("the process faulted: {0}")]
+    Faulted(Arc<Fault>),
+    /// The wait's time was up.
+    #[error("timed out at value {value}")]
+    TimedOut {
+        /// The value then.
+        value: u64,
+    },
+    /// Under a simulation: nothing can happen any more that would end the wait.
+    #[error("the wait can never end: nothing is left to run")]
+    Stuck,
+}
+
+impl EventError {
+    pub(crate) fn closed(closed: Closed, fault: Option<Arc<Fault>>) -> Self {
+        match (closed.reason, fault) {
+            (CloseReason::Faulted, Some(fault)) => Self::Faulted(fault),
+            (CloseReason::ContextClosed, _) => Self::ContextClosed { last: closed.last },
+            _ => Self::Closed(closed),
+        }
+    }
+
+    pub(crate) fn of(error: EventUseError, fault: Option<Arc<Fault>>) -> Self {
+        match error {
+            EventUseError::NotPublisher(error) => Self::NotPublisher(error),
+            EventUseError::NotSubscriber(error) => Self::NotSubscriber(error),
+            EventUseError::Closed(closed) => Self::closed(closed, fault),
+            EventUseError::TimedOut { value } => Self::TimedOut { value },
+            _ => Self::Stuck,
+        }
+    }
+}
+
+/// Device memory could not be allocated or accessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// Out of memory.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// More elements than there are.
+    #[error("elements {first}..{end} asked, the buffer has {len}")]
+    Range {
+        /// The first element asked for.
+        first: usize,
+        /// The one behind the last.
+        end: usize,
+        /// How many there are.
+        len: usize,
+    },
+    /// The device refused the access.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The context is closed.
+    #[error("the context is closed")]
+    ContextClosed,
+}
+
+/// A launch, a call or a step was not accepted.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum LaunchRefused {
+    /// The process is fatal.
+    #[error("the process faulted: {0}")]
+    Faulted(Arc<Fault>),
+    /// Any other reason.
+    #[error(transparent)]
+    Refused(SubmitError),
+    /// The event belongs to another context.
+    #[error("the event to {what} belongs to another context")]
+    ForeignEvent {
+        /// What it was to be used for.
+        what: &'static str,
+    },
+    /// A buffer or an event among the arguments belongs to another context.
+    #[error("an argument of {kernel} refers to a buffer or an event of another context")]
+    ForeignArgument {
+        /// The kernel or call.
+        kernel: &'static str,
+    },
+    /// The range of a copy or fill is not within the buffer.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+impl LaunchRefused {
+    pub(crate) fn of(error: SubmitError, fault: Option<Arc<Fault>>) -> Self {
+        match (error, fault) {
+            (SubmitError::Faulted, Some(fault)) => Self::Faulted(fault),
+            (error, _) => Self::Refused(error),
+        }
+    }
+}
+
+/// A launch did not complete.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// It was taken back before it started.
+    #[error("the launch was cancelled before it started")]
+    Cancelled,
+    /// Its process became fatal.
+    #[error("the process faulted: {0}")]
+    Faulted(Arc<Fault>),
+    /// All threads returned, but the event to update was closed.
+    #[error("the launch completed, but the event it was to update is closed")]
+    CompletedButEventClosed,
+    /// The event it waited for was closed.
+    #[error("the event that the launch waited for was closed at value {last}")]
+    WaitEventClosed {
+        /// The event's last value.
+        last: u64,
+    },
+    /// Its context was closed.
+    #[error("the context was closed before the launch completed")]
+    ContextClosed,
+    /// Under a simulation: nothing can happen any more that would end it.
+    #[error("the launch can never end: nothing is left to run")]
+    Stuck,
+}
+
+impl LaunchError {
+    pub(crate) fn of(outcome: Outcome, launch: &flexio::Submitted) -> Option<Self> {
+        Some(match outcome {
+            Outcome::Completed => return None,
+            Outcome::CompletedButEventClosed => Self::CompletedButEventClosed,
+            Outcome::Cancelled => Self::Cancelled,
+            Outcome::WaitEventClosed => Self::WaitEventClosed {
+                last: launch.wait_closed().last,
+            },
+            Outcome::Faulted => match launch.process().fault() {
+                Some(fault) => Self::Faulted(fault),
+                None => Self::ContextClosed,
+            },
+            Outcome::ContextClosed => Self::ContextClosed,
+        })
+    }
+}
+
+/// A call gave no result.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// It was not accepted.
+    #[error(transparent)]
+    Refused(#[from] LaunchRefused),
+    /// It did not complete.
+    #[error(transparent)]
+    Failed(#[from] LaunchError),
+}
+
+/// A context could not be closed in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("kernels still ran {waited:?} after the context was closed; {} threads were stopped, {} launches dropped", .report.threads_stopped, .report.launches_dropped)]
+pub struct CloseTimedOut {
+    /// How long was waited.
+    pub waited: Duration,
+    /// What was still in use.
+    pub report: flexio::CloseReport,
+}
+
+/// Any error of this crate.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Opening a context.
+    #[error(transparent)]
+    Open(#[from] DpaOpenError),
+    /// Making an event.
+    #[error(transparent)]
+    EventCreate(#[from] EventCreateError),
+    /// Using an event.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// Device memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// Submitting.
+    #[error(transparent)]
+    Refused(#[from] LaunchRefused),
+    /// A launch's end.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// A call.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// Closing.
+    #[error(transparent)]
+    Close(#[from] CloseTimedOut),
+}

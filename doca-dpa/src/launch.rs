@@ -1,0 +1,384 @@
+//! Launches.
+
+use std::any::Any;
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use dpa_abi::kernel::{ArgsState, HasArgs, NeedsArgs};
+use dpa_abi::{IntoArgs, Kernel, Update};
+use flexio::{Command, ProcessRef, SubmitError, Submitted};
+
+use crate::args;
+use crate::error::{Error, LaunchError, LaunchRefused};
+use crate::event::{EventCondition, SyncEvent};
+
+/// What a launch waits for and updates; shared by launches, calls and steps.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) process: ProcessRef,
+    pub(crate) command: Command,
+    pub(crate) refused: Option<LaunchRefused>,
+}
+
+impl Order {
+    pub(crate) fn wait_for(mut self, condition: &EventCondition) -> Self {
+        let event = condition.event();
+        self.check(event, "wait for");
+        self.command = self.command.wait_for(event.handle(), condition.condition());
+        self
+    }
+
+    pub(crate) fn then(mut self, event: &SyncEvent, update: Update) -> Self {
+        self.check(event, "update");
+        self.command = self.command.then(event.handle(), update);
+        self
+    }
+
+    fn check(&mut self, event: &SyncEvent, what: &'static str) {
+        if !event.belongs_to(&self.process) {
+            self.refused
+                .get_or_insert(LaunchRefused::ForeignEvent { what });
+        }
+    }
+
+    #[expect(
+        clippy::result_large_err,
+        reason = "the refused order goes back to the caller, whole"
+    )]
+    pub(crate) fn submit(self) -> Result<Submitted, (LaunchRefused, Self)> {
+        if let Some(refused) = self.refused.clone() {
+            return Err((refused, self));
+        }
+        let Self {
+            process, command, ..
+        } = self;
+        match command.submit(&process) {
+            Ok(submitted) => Ok(submitted),
+            Err((error, command)) => {
+                let refused = LaunchRefused::of(error, process.fault());
+                Err((
+                    refused,
+                    Self {
+                        process,
+                        command,
+                        refused: None,
+                    },
+                ))
+            }
+        }
+    }
+
+    /// Submits, and waits for room in the queue if there is none.
+    pub(crate) async fn submit_async(self) -> Result<Submitted, (LaunchRefused, Self)> {
+        let place = Place::reserve(&self.process);
+        let mut order = Self {
+            command: self.command.at_place(place.number),
+            ..self
+        };
+        loop {
+            match order.submit() {
+                Err((LaunchRefused::Refused(SubmitError::QueueFull { .. }), back)) => order = back,
+                result => return result,
+            }
+            poll_fn(|cx| place.process.poll_room(place.number, cx)).await;
+            order.command = order.command.at_place(place.number);
+        }
+    }
+}
+
+/// A place in the order of submission, given up when dropped.
+struct Place {
+    process: ProcessRef,
+    number: u64,
+}
+
+impl Place {
+    fn reserve(process: &ProcessRef) -> Self {
+        Self {
+            process: process.clone(),
+            number: process.reserve_place(),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.process.leave_queue(self.number);
+    }
+}
+
+/// A launch to be submitted. `S` says whether it has its arguments.
+#[must_use = "a launch does nothing until it is submitted"]
+pub struct LaunchBuilder<K: Kernel, S: ArgsState> {
+    order: Order,
+    kernel: K,
+    state: PhantomData<fn() -> S>,
+}
+
+impl<K: Kernel, S: ArgsState> fmt::Debug for LaunchBuilder<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaunchBuilder")
+            .field("kernel", &self.kernel.entry().name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Kernel> LaunchBuilder<K, K::Given> {
+    pub(crate) fn new(process: ProcessRef, kernel: K) -> Self {
+        let command = Command::kernel(kernel.entry(), ());
+        Self {
+            order: Order {
+                process,
+                command,
+                refused: None,
+            },
+            kernel,
+            state: PhantomData,
+        }
+    }
+}
+
+impl<K: Kernel> LaunchBuilder<K, NeedsArgs> {
+    /// The kernel's arguments: the struct of its name. What they refer to is kept alive until the launch is over.
+    pub fn args<A: IntoArgs<K::Args>>(self, args: A) -> LaunchBuilder<K, HasArgs> {
+        let Self {
+            order:
+                Order {
+                    process,
+                    command,
+                    mut refused,
+                },
+            kernel,
+            ..
+        } = self;
+        let ((wire, kept), foreign) = args::pack(&process, || args.into_args());
+        if foreign {
+            refused.get_or_insert(LaunchRefused::ForeignArgument {
+                kernel: kernel.entry().name,
+            });
+        }
+        let command = command.with_args(wire).keep(boxed(kept));
+        LaunchBuilder {
+            order: Order {
+                process,
+                command,
+                refused,
+            },
+            kernel,
+            state: PhantomData,
+        }
+    }
+}
+
+/// Nothing is allocated for plain arguments, which keep nothing.
+pub(crate) fn boxed<T: Send + 'static>(kept: T) -> Option<Box<dyn Any + Send>> {
+    if size_of::<T>() == 0 {
+        None
+    } else {
+        Some(Box::new(kept))
+    }
+}
+
+impl<K: Kernel, S: ArgsState> LaunchBuilder<K, S> {
+    fn with(self, change: impl FnOnce(Order) -> Order) -> Self {
+        Self {
+            order: change(self.order),
+            ..self
+        }
+    }
+
+    /// How many threads run the kernel. They start together. Default 1.
+    pub fn threads(self, threads: u32) -> Self {
+        self.with(|order| Order {
+            command: order.command.threads(threads),
+            ..order
+        })
+    }
+
+    /// Starts when the condition holds. Until then it takes no execution unit.
+    pub fn wait_for(self, condition: EventCondition) -> Self {
+        self.with(|order| order.wait_for(&condition))
+    }
+
+    /// Adds to an event, once, when all threads have returned.
+    pub fn then_add(self, event: &SyncEvent, n: u64) -> Self {
+        self.with(|order| order.then(event, Update::Add(n)))
+    }
+
+    /// Sets an event, once, when all threads have returned.
+    pub fn then_set(self, event: &SyncEvent, value: u64) -> Self {
+        self.with(|order| order.then(event, Update::Set(value)))
+    }
+
+    pub(crate) fn in_stream(self, stream: std::sync::Arc<flexio::Stream>) -> Self {
+        self.with(|order| Order {
+            command: order.command.in_stream(Some(stream)),
+            ..order
+        })
+    }
+}
+
+impl<K: Kernel> LaunchBuilder<K, HasArgs> {
+    fn back(order: Order, kernel: K) -> Self {
+        Self {
+            order,
+            kernel,
+            state: PhantomData,
+        }
+    }
+
+    /// Submits the launch. Dropping what it returns detaches: it neither cancels nor waits.
+    ///
+    /// # Errors
+    /// Why it was refused, and the launch back: the queue is full, the number of threads is out of range, the device is
+    /// not on the right side of an event, an event or a buffer of another context, the context is faulted or closed.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the refused launch goes back to the caller, whole"
+    )]
+    pub fn submit(self) -> Result<Launch, TrySubmitError<Self>> {
+        let Self { order, kernel, .. } = self;
+        match order.submit() {
+            Ok(submitted) => Ok(Launch { submitted }),
+            Err((kind, order)) => Err(TrySubmitError {
+                kind,
+                launch: Self::back(order, kernel),
+            }),
+        }
+    }
+
+    /// Submits the launch, and waits for room if the queue is full. It takes its place in the order at its first poll.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the launch was not submitted and its place is given up.
+    ///
+    /// # Errors
+    /// As [`LaunchBuilder::submit`], but for the full queue.
+    pub async fn submit_async(self) -> Result<Launch, TrySubmitError<Self>> {
+        let Self { order, kernel, .. } = self;
+        match order.submit_async().await {
+            Ok(submitted) => Ok(Launch { submitted }),
+            Err((kind, order)) => Err(TrySubmitError {
+                kind,
+                launch: Self::back(order, kernel),
+            }),
+        }
+    }
+}
+
+/// A launch that was refused, and why.
+pub struct TrySubmitError<L> {
+    kind: LaunchRefused,
+    launch: L,
+}
+
+impl<L> TrySubmitError<L> {
+    pub(crate) fn new(kind: LaunchRefused, launch: L) -> Self {
+        Self { kind, launch }
+    }
+
+    /// Why.
+    pub fn kind(&self) -> &LaunchRefused {
+        &self.kind
+    }
+
+    /// The launch, to be changed or submitted again.
+    pub fn into_inner(self) -> L {
+        self.launch
+    }
+}
+
+impl<L> fmt::Debug for TrySubmitError<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrySubmitError")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<L> fmt::Display for TrySubmitError<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the launch was not accepted: {}", self.kind)
+    }
+}
+
+impl<L> std::error::Error for TrySubmitError<L> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.kind)
+    }
+}
+
+impl<L> From<TrySubmitError<L>> for Error {
+    fn from(error: TrySubmitError<L>) -> Self {
+        Self::Refused(error.kind)
+    }
+}
+
+/// When a launch ran, in device time since the device was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// When its first thread began.
+    pub start: Duration,
+    /// When its last thread had returned.
+    pub end: Duration,
+}
+
+/// A launch that was accepted: a future of its end. Dropping it detaches.
+///
+/// # Cancel safety
+/// Awaiting it by reference can be given up and taken up again; dropping it lets the launch go on.
+#[derive(Debug)]
+pub struct Launch {
+    submitted: Submitted,
+}
+
+impl Launch {
+    fn ended(&self, outcome: flexio::Outcome) -> Result<Times, LaunchError> {
+        match LaunchError::of(outcome, &self.submitted) {
+            Some(error) => Err(error),
+            None => {
+                let (start, end) = self.submitted.times();
+                Ok(Times { start, end })
+            }
+        }
+    }
+
+    /// Its number, in order of submission on its device.
+    pub fn number(&self) -> u64 {
+        self.submitted.number()
+    }
+
+    /// Takes it back if it has not started; whether it did. Its completion update is not made then, and what waits for
+    /// that stays parked: see [`Dpa::cancel_chain`](crate::Dpa::cancel_chain).
+    pub fn cancel(&self) -> bool {
+        self.submitted.cancel()
+    }
+
+    /// Whether it is over.
+    pub fn is_over(&self) -> bool {
+        self.submitted.outcome().is_some()
+    }
+
+    /// Waits for its end by blocking this thread: spins a bounded time, then parks. Under a simulation it steps the
+    /// device instead.
+    ///
+    /// # Errors
+    /// As awaiting it.
+    pub fn wait(&self) -> Result<Times, LaunchError> {
+        match self.submitted.wait() {
+            Some(outcome) => self.ended(outcome),
+            None => Err(LaunchError::Stuck),
+        }
+    }
+}
+
+impl Future for Launch {
+    type Output = Result<Times, LaunchError>;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.submitted.poll(cx).map(|outcome| self.ended(outcome))
+    }
+}

@@ -1,0 +1,59 @@
+//! Simulations: the same host program and the same kernels, on one thread, replayed by a seed.
+
+use flexio::SimError;
+
+use crate::builder::Builder;
+use crate::dpa::Dpa;
+
+pub use flexio::Simulated;
+
+/// A simulation to be run.
+///
+/// The host program's future and the device take turns on the calling thread. What goes on when, where threads are
+/// switched and how much virtual time passes are drawn from the seed: the same seed gives the same run.
+///
+/// ```
+/// # use doca_dpa::{Dpa, Sim, SyncEvent};
+/// # use std::time::Duration;
+/// let late = Sim::new(7).run(async |dpa: Dpa| {
+///     let never = SyncEvent::device_to_host(&dpa).expect("an event");
+///     never.ge(1).timeout(Duration::from_secs(3600)).await.is_err() && dpa.now() >= Duration::from_secs(3600)
+/// });
+/// assert!(late.expect("ends").value);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sim {
+    seed: u64,
+    builder: Builder,
+}
+
+impl Sim {
+    /// With this seed, on the default device.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            builder: Builder::default(),
+        }
+    }
+
+    /// On a device of these figures.
+    pub fn on(mut self, builder: Builder) -> Self {
+        self.builder = builder;
+        self
+    }
+
+    /// Runs the program to its end, and then what it has left behind.
+    ///
+    /// # Errors
+    /// The device could not be made, or the program waits for something that can never happen: then the error names the
+    /// seed and the kernels' threads that wait.
+    ///
+    /// # Panics
+    /// As the program does.
+    pub fn run<T>(self, program: impl AsyncFnOnce(Dpa) -> T) -> Result<Simulated<T>, SimError> {
+        flexio::simulate(self.seed, self.builder.into_config(), |device| async move {
+            let dpa = Dpa::on(&device).expect("a simulated device has room for a process");
+            program(dpa).await
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! Copies and fills as steps of their own, in the order of launches.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use dpa_abi::Update;
+use flexio::{Command, ProcessRef, Submitted};
+
+use crate::buffer::BufferSlice;
+use crate::error::{LaunchError, LaunchRefused, MemoryError};
+use crate::event::{EventCondition, SyncEvent};
+use crate::launch::{Order, TrySubmitError};
+
+type Outcome<R> = Arc<Mutex<Option<Result<R, MemoryError>>>>;
+
+/// A copy or a fill to be submitted. It owns its data and keeps its buffer alive.
+#[must_use = "a step does nothing until it is submitted"]
+pub struct StepBuilder<R> {
+    order: Order,
+    outcome: Outcome<R>,
+}
+
+impl<R> fmt::Debug for StepBuilder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StepBuilder")
+            .field("step", &self.order.command.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Send + 'static> StepBuilder<R> {
+    pub(crate) fn new<T: Send + 'static>(
+        process: &ProcessRef,
+        name: &'static str,
+        slice: Result<BufferSlice<T>, MemoryError>,
+        work: impl FnOnce(&BufferSlice<T>) -> Result<R, MemoryError> + Send + 'static,
+    ) -> Self {
+        let outcome: Outcome<R> = Arc::default();
+        let (refused, slice) = match slice {
+            Ok(slice) => (None, Some(slice)),
+            Err(error) => (Some(LaunchRefused::Memory(error)), None),
+        };
+        let result = outcome.clone();
+        let command = Command::step(name, move || {
+            let done = slice.map(|slice| work(&slice));
+            *result.lock().unwrap_or_else(PoisonError::into_inner) = done;
+        });
+        Self {
+            order: Order {
+                process: process.clone(),
+                command,
+                refused,
+            },
+            outcome,
+        }
+    }
+
+    fn with(self, change: impl FnOnce(Order) -> Order) -> Self {
+        Self {
+            order: change(self.order),
+            ..self
+        }
+    }
+
+    /// Is done when the condition holds.
+    pub fn wait_for(self, condition: EventCondition) -> Self {
+        self.with(|order| order.wait_for(&condition))
+    }
+
+    /// Adds to an event, once, when it is done.
+    pub fn then_add(self, event: &SyncEvent, n: u64) -> Self {
+        self.with(|order| order.then(event, Update::Add(n)))
+    }
+
+    /// Sets an event, once, when it is done.
+    pub fn then_set(self, event: &SyncEvent, value: u64) -> Self {
+        self.with(|order| order.then(event, Update::Set(value)))
+    }
+
+    pub(crate) fn in_stream(self, stream: Arc<flexio::Stream>) -> Self {
+        self.with(|order| Order {
+            command: order.command.in_stream(Some(stream)),
+            ..order
+        })
+    }
+
+    /// Submits it. Dropping what it returns detaches.
+    ///
+    /// # Errors
+    /// Why it was refused, and the step back.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the refused step goes back to the caller, whole"
+    )]
+    pub fn submit(self) -> Result<Step<R>, TrySubmitError<Self>> {
+        let Self { order, outcome } = self;
+        match order.submit() {
+            Ok(submitted) => Ok(Step { submitted, outcome }),
+            Err((kind, order)) => Err(TrySubmitError::new(kind, Self { order, outcome })),
+        }
+    }
+}
+
+/// A step that was accepted: a future of its result. Dropping it detaches.
+pub struct Step<R> {
+    submitted: Submitted,
+    outcome: Outcome<R>,
+}
+
+impl<R> fmt::Debug for Step<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step")
+            .field("submitted", &self.submitted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R> Step<R> {
+    fn ended(&self, outcome: flexio::Outcome) -> Result<R, LaunchError> {
+        if let Some(error) = LaunchError::of(outcome, &self.submitted) {
+            return Err(error);
+        }
+        let done = self
+            .outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        done.and_then(Result::ok).ok_or(LaunchError::ContextClosed)
+    }
+
+    /// Takes it back if it was not done yet; whether it did.
+    pub fn cancel(&self) -> bool {
+        self.submitted.cancel()
+    }
+
+    /// Waits for its result by blocking this thread.
+    ///
+    /// # Errors
+    /// As awaiting it. The result is given once.
+    pub fn wait(&self) -> Result<R, LaunchError> {
+        match self.submitted.wait() {
+            Some(outcome) => self.ended(outcome),
+            None => Err(LaunchError::Stuck),
+        }
+    }
+}
+
+impl<R> Future for Step<R> {
+    type Output = Result<R, LaunchError>;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.submitted.poll(cx).map(|outcome| self.ended(outcome))
+    }
+}
