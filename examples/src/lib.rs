@@ -1,1 +1,12 @@
-//! Host programs: hello, pipeline, fan-out
+//! What the host programs of the examples share.
+//!
+//! * [`portions`]: a file, read in portions while the device works on the one before.
+//! * [`analysis`]: the three kernels of `pipeline`, launched for each portion and chained by one event.
+//! * [`reference`]: the same by the host alone, to check against.
+//! * [`table`]: what is printed.
+#![forbid(unsafe_code)]
+
+pub mod analysis;
+pub mod portions;
+pub mod reference;
+pub mod table;

@@ -1,0 +1,117 @@
+//! The example programs, as a user runs them.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(program: &str, args: &[&str]) -> Output {
+    Command::new(program)
+        .args(args)
+        .output()
+        .expect("the program starts")
+}
+
+fn pipeline(args: &[&str]) -> Output {
+    run(env!("CARGO_BIN_EXE_pipeline"), args)
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("plain text")
+}
+
+fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(bytes).expect("written");
+    file
+}
+
+fn name(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().expect("a plain path")
+}
+
+#[test]
+fn hello_says_it_four_times() {
+    let output = run(env!("CARGO_BIN_EXE_hello"), &[]);
+    assert!(output.status.success());
+    for rank in 0..4 {
+        let line = format!("hello from thread {rank} of 4");
+        assert_eq!(text(&output.stdout).matches(&line).count(), 1);
+    }
+}
+
+#[test]
+fn pipeline_prints_what_the_catalogue_says() {
+    let input = file(b"123456789");
+    let output = pipeline(&[name(&input)]);
+    let out = text(&output.stdout);
+    assert!(output.status.success());
+    assert!(out.contains("cbf43926"), "{out}");
+    assert!(out.contains("median value              '5'"), "{out}");
+    assert!(out.ends_with("verified\n"), "{out}");
+}
+
+#[test]
+fn pipeline_checks_files_of_several_portions() {
+    let bytes: Vec<u8> = (0..9_000_001u32).map(|i| (i % 251) as u8).collect();
+    let big = file(&bytes);
+    let exact = file(&bytes[..4 << 20]);
+    let output = pipeline(&[name(&big), name(&exact)]);
+    let out = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(out.contains("9000001") && out.contains("4194304"));
+    assert!(out.contains(&format!("{:08x}", crc32fast::hash(&bytes))));
+    assert_eq!(out.matches("verified").count(), 1);
+}
+
+#[test]
+fn pipeline_says_in_one_sentence_what_is_wrong_with_a_file() {
+    let empty = file(b"");
+    let directory = tempfile::tempdir().expect("a directory");
+    let directory = directory.path().to_str().expect("a plain path");
+    for (path, what) in [
+        (name(&empty), "is empty"),
+        (directory, "is a directory"),
+        ("no/such/file", "cannot be opened"),
+    ] {
+        let output = pipeline(&[path]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.contains(path) && error.contains(what), "{error}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn pipeline_goes_on_with_the_other_files() {
+    let good = file(b"good");
+    let output = pipeline(&["no/such/file", name(&good)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains(name(&good)));
+    assert!(!text(&output.stdout).contains("verified"));
+}
+
+#[test]
+fn pipeline_without_a_file_shows_how_it_is_used() {
+    let output = pipeline(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("Usage"));
+}
+
+#[test]
+fn fan_out_verifies_its_launches() {
+    let program = env!("CARGO_BIN_EXE_fan-out");
+    for launches in ["1", "1000"] {
+        let output = run(program, &["--launches", launches]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).ends_with("verified\n"));
+    }
+    assert_eq!(run(program, &["--launches", "0"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_readme_of_the_repository_is_verified() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let output = pipeline(&[readme.to_str().expect("a plain path")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
