@@ -103,7 +103,7 @@ impl Worker {
         let Some(Running { launch, epoch, .. }) = core.running.borrow_mut().take() else {
             return;
         };
-        core.process().epochs.leave(epoch);
+        core.leave_epoch(epoch);
         self.give_back(launch.proc, 1);
         if self.counted_in_chunk(&launch) {
             return;
@@ -120,10 +120,8 @@ impl Worker {
 
     /// Whether the end of a thread is counted with the chunk its launch's ranks are run in.
     fn counted_in_chunk(&self, launch: &ModelArc<Launch>) -> bool {
-        let mut chunk = self.chunk.take();
-        let counted = chunk.as_mut().is_some_and(|chunk| chunk.count_end(launch));
-        self.chunk.set(chunk);
-        counted
+        let mut chunk = self.chunk.borrow_mut();
+        chunk.as_mut().is_some_and(|chunk| chunk.count_end(launch))
     }
 
     /// Reports what a chunk has counted; the last threads of a launch complete it.
@@ -160,7 +158,6 @@ impl Worker {
         value: Option<u64>,
         off: Option<&Switch>,
     ) {
-        self.look_soon();
         if let (Body::Rpc(_), Some(value)) = (&launch.body, value) {
             launch.set_start_time(value);
         }
@@ -172,6 +169,9 @@ impl Worker {
         } else {
             Self::begin_update(process, launch)
         };
+        if matches!(update, Updated::Done(_)) {
+            self.look_soon();
+        }
         match (off, update) {
             (Some(_), Updated::Done(outcome)) if !launch.watched() && launch.extra.is_none() => {
                 self.settle_plain(process, launch, outcome);
@@ -222,6 +222,9 @@ impl Worker {
             Updated::Done(outcome) => outcome,
             Updated::Reached(index, reached) => self.finish_update(process, index, reached),
         };
+        if self.next.is_free() {
+            self.look_soon();
+        }
         if launch.extra.is_none() && !launch.watched() {
             self.settle_plain(process, launch, outcome);
         } else if launch.finish(outcome) {
@@ -238,9 +241,6 @@ impl Worker {
 
     /// A launch that the end of another has opened (rule 1). True if it went to the queue.
     pub(crate) fn hand_over(&self, launch: ModelArc<Launch>) -> bool {
-        if !launch.open() {
-            return false;
-        }
         let direct = launch.units() == 1
             && self.release_is_of(launch.proc)
             && self.device.allows_hand_over()

@@ -5,6 +5,7 @@
 //!    their numbers order them.
 //! 2. At most [`STREAK`] hand-overs in a row; then the successor goes through the queue, so that others get their turn.
 //! 3. It is offered only while nothing else is ready: then it is the head of its queue (SEMANTICS 2.2).
+//! 4. What is kept is started already, in one step: it can no longer be cancelled.
 
 use std::cell::Cell;
 
@@ -23,8 +24,8 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// Offers an opened launch. `direct`: whether nothing else is ready. What does not stay here is given to `queue`;
-    /// true if something was.
+    /// Offers a launch whose gate was opened. `direct`: whether nothing else is ready. What is kept here is started;
+    /// what is not is given to `queue`, ready, unless it was cancelled; true if something was.
     pub fn offer(
         &self,
         launch: Arc<Launch>,
@@ -33,17 +34,29 @@ impl Handover {
     ) -> bool {
         let before = self.next.take();
         if before.is_none() && direct && self.streak.get() < STREAK {
-            self.streak.set(self.streak.get() + 1);
-            self.next.set(Some(launch));
+            if launch.open_and_start() {
+                self.streak.set(self.streak.get() + 1);
+                self.next.set(Some(launch));
+            }
             return false;
         }
         self.streak.set(0);
-        before.into_iter().for_each(&mut queue);
-        queue(launch);
-        true
+        let before = before.filter(|before| before.unstart());
+        let launch = Some(launch).filter(|launch| launch.open());
+        let queued = before.is_some() || launch.is_some();
+        before.into_iter().chain(launch).for_each(&mut queue);
+        queued
     }
 
-    /// Takes the launch that runs next.
+    /// Whether nothing is kept.
+    pub fn is_free(&self) -> bool {
+        let next = self.next.take();
+        let free = next.is_none();
+        self.next.set(next);
+        free
+    }
+
+    /// Takes the launch that runs next; it is started.
     pub fn take(&self) -> Option<Arc<Launch>> {
         self.next.take()
     }

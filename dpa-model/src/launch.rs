@@ -3,7 +3,8 @@
 //! Its state is one word. Rules:
 //!
 //! 1. Phases go `WAITING -> READY -> STARTED -> DONE`; `WAITING` and `READY` may also go to `DONE` directly (cancelled,
-//!    dropped, faulted before the start). Each step is one read-modify-write, and whoever makes it owns what follows:
+//!    dropped, faulted before the start). A direct hand-over goes `WAITING -> STARTED`, and back to `READY` if it does not
+//!    come about. Each step is one read-modify-write, and whoever makes it owns what follows:
 //!    who makes `WAITING -> READY` puts the launch into the inbox, who makes `READY -> STARTED` runs it, who makes
 //!    `.. -> DONE` settles it, once.
 //! 2. `WATCHED` is set while a handle to it exists: only then are its times taken.
@@ -304,6 +305,16 @@ impl Launch {
     /// `READY -> STARTED`. True for whoever may run it.
     pub fn start(&self) -> bool {
         self.step(&[READY], STARTED).is_some()
+    }
+
+    /// `WAITING -> STARTED`, for a direct hand-over. True for whoever may run it.
+    pub fn open_and_start(&self) -> bool {
+        self.step(&[WAITING], STARTED).is_some()
+    }
+
+    /// `STARTED -> READY`, for a hand-over that did not come about. Nothing of it has run.
+    pub fn unstart(&self) -> bool {
+        self.step(&[STARTED], READY).is_some()
     }
 
     /// `STARTED -> DONE`. True for whoever made the step, once.

@@ -86,7 +86,7 @@ impl Worker {
         if rank == 0 && launch.watched() {
             launch.set_start_time(self.device.clock.now());
         }
-        let epoch = core.process().epochs.enter();
+        let epoch = core.enter_epoch();
         core.calls.set(0);
         *core.running.borrow_mut() = Some(Running {
             launch,
@@ -106,7 +106,7 @@ impl Worker {
         if let Some(claimed) = self.claim_from_chunk(core) {
             return Some(claimed);
         }
-        if let Some(next) = self.next.take().filter(|next| next.start()) {
+        if let Some(next) = self.next.take() {
             // Its unit is the one that the launch before it had: it is not given back.
             self.keep_unit(next.proc);
             return Some((next, 0));
@@ -125,6 +125,9 @@ impl Worker {
 
     /// The next rank of the launch this worker has claimed ranks of; more of them, if those are used up.
     fn claim_from_chunk(&self, core: &Core) -> Option<(ModelArc<Launch>, u32)> {
+        if self.chunk.borrow().is_none() {
+            return None;
+        }
         let mut chunk = self.chunk.take()?;
         if !chunk.has_next() && !self.more_ranks(&mut chunk) {
             self.end_chunk(chunk, Some(core.switch()));
@@ -137,9 +140,9 @@ impl Worker {
             .as_ref()
             .is_some_and(|held| Arc::ptr_eq(held, &chunk.process));
         if !held {
-            *core.process.borrow_mut() = Some(chunk.process.clone());
+            core.set_process(Some(chunk.process.clone()));
         }
-        self.chunk.set(Some(chunk));
+        self.chunk.replace(Some(chunk));
         Some(claimed)
     }
 
@@ -174,7 +177,7 @@ impl Worker {
         work: Work<Process>,
     ) -> Option<(ModelArc<Launch>, u32)> {
         if let Some(process) = work.process {
-            *core.process.borrow_mut() = Some(process);
+            core.set_process(Some(process));
         }
         if work.launch.gang().is_none() {
             return Some((work.launch, 0));

@@ -58,8 +58,8 @@ impl Tally {
     }
 
     /// Keeps the memory of a launch that is over, if nobody else holds it.
-    pub fn keep(&mut self, mut launch: ModelArc<Launch>) {
-        if self.finished >= BURST && ModelArc::get_mut(&mut launch).is_some() {
+    pub fn keep(&mut self, launch: ModelArc<Launch>) {
+        if self.finished >= BURST && ModelArc::strong_count(&launch) == 1 {
             self.empty.push(launch);
         }
     }

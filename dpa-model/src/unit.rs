@@ -15,12 +15,13 @@ use sync_event::WaiterId;
 use sync_event::sync::Arc;
 
 use crate::clock::TimerKey;
+use crate::epoch::Entered;
 use crate::fault::Place;
 use crate::fiber::{Fiber, Request, Resumed, Switch};
 use crate::launch::Launch;
 use crate::process::Process;
 use crate::stack::PooledStack;
-use crate::trap::{self, Entered};
+use crate::trap::{self, Entered as EnteredStack};
 use crate::worker::Worker;
 
 /// How a wait of a thread ended.
@@ -42,7 +43,7 @@ pub struct Running {
     /// Its rank.
     pub rank: u32,
     /// The epoch it entered when it started.
-    pub epoch: crate::epoch::Entered,
+    pub epoch: Entered,
 }
 
 /// What a panic hook noted.
@@ -67,6 +68,8 @@ pub struct Core {
     pub running: RefCell<Option<Running>>,
     /// The process whose kernels ran here last.
     pub process: RefCell<Option<StdArc<Process>>>,
+    /// The epoch of the thread that ended here last, to be taken over by the next of the same process.
+    pub epoch: Cell<Option<Entered>>,
     /// How the last wait ended.
     pub wake: Cell<Wake>,
     /// Where it stands in the list of blocked threads, while it waits.
@@ -93,6 +96,7 @@ impl Core {
             unwinding: Cell::new(false),
             running: RefCell::new(None),
             process: RefCell::new(None),
+            epoch: Cell::new(None),
             wake: Cell::new(Wake::Value(0)),
             blocked_key: Cell::new(usize::MAX),
             worker_index: Cell::new(0),
@@ -140,6 +144,34 @@ impl Core {
         // SAFETY: the core's own count keeps the process alive; it changes only between threads (rule 2), and callers
         // use the reference only while their thread runs.
         unsafe { &*process }
+    }
+
+    /// Goes on with another process, or with none.
+    pub fn set_process(&self, process: Option<StdArc<Process>>) {
+        let before = self.process.replace(process);
+        if let (Some(before), Some(epoch)) = (before, self.epoch.take()) {
+            before.epochs.leave(epoch);
+        }
+    }
+
+    /// The epoch for a thread that starts: the one of the thread before it, if it is still current.
+    pub fn enter_epoch(&self) -> Entered {
+        let epochs = &self.process().epochs;
+        match self.epoch.take() {
+            Some(epoch) if epochs.is_current(epoch) => epoch,
+            Some(old) => {
+                epochs.leave(old);
+                epochs.enter()
+            }
+            None => epochs.enter(),
+        }
+    }
+
+    /// A thread has ended: the next may take over its epoch.
+    pub fn leave_epoch(&self, epoch: Entered) {
+        if let Some(other) = self.epoch.replace(Some(epoch)) {
+            self.process().epochs.leave(other);
+        }
     }
 
     /// Begins kernel code: from here on the stack may be reset.
@@ -205,7 +237,7 @@ impl Core {
 pub struct Unit {
     fiber: Fiber,
     core: Box<Core>,
-    entered: Entered,
+    entered: EnteredStack,
 }
 
 /// A unit that has left its stack: it can be resumed by whoever holds it, unless it is pinned.
@@ -257,7 +289,7 @@ impl Unit {
         let (low, limit, high) = (stack.low(), stack.limit_of_use(), stack.high());
         // SAFETY: the core lives in the unit beside the fiber, is dropped after it, and its address is stable.
         let fiber = unsafe { Fiber::new(stack, crate::taking::on_stack, &raw const *core) };
-        let entered = Entered {
+        let entered = EnteredStack {
             core: &raw const *core,
             low,
             limit,

@@ -46,7 +46,7 @@ pub struct Worker {
     pub(crate) opened: Cell<bool>,
     pub(crate) owed: Cell<bool>,
     pub(crate) tally: RefCell<Tally>,
-    pub(crate) chunk: Cell<Option<Chunk>>,
+    pub(crate) chunk: RefCell<Option<Chunk>>,
     looks_soon: Cell<bool>,
 }
 
@@ -70,7 +70,7 @@ impl Worker {
             opened: Cell::new(false),
             owed: Cell::new(false),
             tally: RefCell::default(),
-            chunk: Cell::new(None),
+            chunk: RefCell::new(None),
             looks_soon: Cell::new(false),
         }
     }
@@ -206,7 +206,7 @@ impl Worker {
 
     pub(crate) fn keep_spare(&self, spare: Spare) {
         // A spare must not keep a process alive.
-        drop(spare.core.process.take());
+        spare.core.set_process(None);
         let mut spares = self.spares.take();
         if spares.len() < SPARES {
             spares.push(spare);
@@ -220,7 +220,7 @@ impl Worker {
             self.book();
         }
         self.rest_chunk();
-        if let Some(next) = self.next.take() {
+        if let Some(next) = self.next.take().filter(|next| next.unstart()) {
             self.device.sched.push(next);
         }
         if let Some(release) = self.release.take() {
@@ -264,18 +264,20 @@ impl Worker {
 
     /// Reports the chunk if its ranks are used up; keeps it if there are more to run.
     fn rest_chunk(&self) {
-        match self.chunk.take() {
-            Some(chunk) if !chunk.has_next() => self.end_chunk(chunk, None),
-            other => self.chunk.set(other),
+        if self
+            .chunk
+            .borrow()
+            .as_ref()
+            .is_some_and(|chunk| !chunk.has_next())
+            && let Some(chunk) = self.chunk.take()
+        {
+            self.end_chunk(chunk, None);
         }
     }
 
     /// Whether ranks that this worker has claimed wait to be run.
     pub(crate) fn has_ranks(&self) -> bool {
-        let chunk = self.chunk.take();
-        let has = chunk.as_ref().is_some_and(Chunk::has_next);
-        self.chunk.set(chunk);
-        has
+        self.chunk.borrow().as_ref().is_some_and(Chunk::has_next)
     }
 
     /// This worker ends something and will look for work right after it: it counts as looking from now on, so that what

@@ -331,9 +331,7 @@ fn hand_over_vs_an_idle_worker() {
         });
         let mut queued = false;
         let _ = device.event.update_with(Update::Add(1), |gate, _| {
-            if let Gate::Launch(launch) = gate
-                && launch.open()
-            {
+            if let Gate::Launch(launch) = gate {
                 queued |= next.offer(launch, device.sched.looks_empty(), |launch| {
                     device.sched.push(launch)
                 });
