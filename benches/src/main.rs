@@ -1,2 +1,111 @@
-//! Speed and memory beside our peers.
-fn main() {}
+//! Speed and memory beside our peers, measured in the same run.
+//!
+//! Ours and the peer take turns in slices of a few milliseconds; a row gives the medians and their ratio. Memory rows
+//! are measured in a process of their own.
+
+#![forbid(unsafe_code)]
+
+mod chain;
+mod events;
+mod memory;
+mod row;
+mod slices;
+mod trips;
+mod wide;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::row::Row;
+use crate::slices::Plan;
+
+/// Which rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// Sync events alone.
+    Events,
+    /// Launches on the device model.
+    Launch,
+}
+
+/// Measures us beside our peers.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Which rows.
+    suite: Suite,
+    /// One JSON object per row.
+    #[arg(long)]
+    json: bool,
+    /// Only the row of this name.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// How long to measure each row, about.
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    seconds: f64,
+    /// Ours alone, once: for counting instructions.
+    #[arg(long)]
+    no_peer: bool,
+    /// Measures one memory row in this process.
+    #[arg(long, hide = true, value_name = "NAME")]
+    child: Option<String>,
+}
+
+type Measure = fn(&Plan) -> Row;
+
+const EVENTS: [(&str, Measure); 3] = [
+    ("event-add", events::add),
+    ("event-add-waiter", events::add_waiter),
+    ("event-wake", events::wake),
+];
+
+const LAUNCH: [(&str, Measure); 8] = [
+    ("chain", chain::one_event),
+    ("chain-events", chain::event_per_link),
+    ("independent", chain::independent),
+    ("round-trip", trips::launch_each),
+    ("round-trip-resident", trips::resident),
+    ("round-trip-await", trips::awaited),
+    ("wide-launch", wide::launch),
+    ("wide-barrier", wide::barrier),
+];
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if let Some(name) = &options.child {
+        return memory::child(name);
+    }
+    let plan = Plan {
+        time: Duration::from_secs_f64(options.seconds.clamp(0.01, 3600.0)),
+        peer: !options.no_peer,
+    };
+    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| name == only);
+    let (rows, memory): (&[_], &[_]) = match options.suite {
+        Suite::Events => (&EVENTS, &[]),
+        Suite::Launch => (&LAUNCH, &memory::ROWS),
+    };
+    let names = rows
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(memory.iter().copied());
+    if !names.clone().any(wanted) {
+        eprintln!(
+            "dpa-bench: no row of that name; there are: {}",
+            names.collect::<Vec<_>>().join(", ")
+        );
+        return ExitCode::from(2);
+    }
+    if !options.json {
+        row::print_head();
+    }
+    for (_, measure) in rows.iter().filter(|(name, _)| wanted(name)) {
+        measure(&plan).print(options.json);
+    }
+    for name in memory.iter().filter(|name| wanted(name)) {
+        memory::in_child(name)
+            .into_iter()
+            .for_each(|row| row.print(options.json));
+    }
+    ExitCode::SUCCESS
+}
