@@ -83,7 +83,10 @@ impl Process {
         if self.fault().is_none() && !self.is_stopped() {
             self.stop(CloseReason::ContextClosed, Outcome::ContextClosed);
         }
-        self.device.sched.dismiss(self.number);
+        // Once: the number may be another process's by the second time.
+        if !self.dismissed.swap(true, Ordering::SeqCst) {
+            self.device.sched.dismiss(self.number);
+        }
         self.device.notify();
         if self.device.is_stopping() {
             self.device.wake_all();
