@@ -224,9 +224,9 @@ fn blocked(name: &str, count: u32, block: fn(&Dpa, u32, &SyncEvent) -> Vec<Launc
     most = most.max(memory());
     let took = start.elapsed().as_nanos() as f64 / f64::from(count);
     go.add(1).expect("open");
-    launches
-        .iter()
-        .for_each(|launch| drop(launch.wait().expect("completes")));
+    launches.iter().for_each(|launch| {
+        launch.wait().expect("completes");
+    });
     Row::new("launch", name, took, "<= 8 KiB")
         .with("bytes_each", (most - before) / f64::from(count))
 }

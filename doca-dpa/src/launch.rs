@@ -243,7 +243,10 @@ impl<K: Kernel> LaunchBuilder<K, HasArgs> {
     pub fn submit(self) -> Result<Launch, TrySubmitError<Self>> {
         let Self { order, kernel, .. } = self;
         match order.submit() {
-            Ok(submitted) => Ok(Launch { submitted }),
+            Ok(submitted) => Ok(Launch {
+                submitted,
+                polled: false,
+            }),
             Err((kind, order)) => Err(TrySubmitError {
                 kind,
                 launch: Self::back(order, kernel),
@@ -261,7 +264,10 @@ impl<K: Kernel> LaunchBuilder<K, HasArgs> {
     pub async fn submit_async(self) -> Result<Launch, TrySubmitError<Self>> {
         let Self { order, kernel, .. } = self;
         match order.submit_async().await {
-            Ok(submitted) => Ok(Launch { submitted }),
+            Ok(submitted) => Ok(Launch {
+                submitted,
+                polled: false,
+            }),
             Err((kind, order)) => Err(TrySubmitError {
                 kind,
                 launch: Self::back(order, kernel),
@@ -334,6 +340,7 @@ pub struct Times {
 #[derive(Debug)]
 pub struct Launch {
     submitted: Submitted,
+    polled: bool,
 }
 
 impl Launch {

@@ -131,6 +131,11 @@ impl Device {
         self.workers.len()
     }
 
+    /// Whether a worker looks for work at the moment, so that what is submitted now starts within a microsecond or so.
+    pub fn is_awake(&self) -> bool {
+        self.idle.someone_looks()
+    }
+
     /// Kernel stacks in use, those of idle workers included.
     pub fn stacks_in_use(&self) -> usize {
         self.stacks.in_use()

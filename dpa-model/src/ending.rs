@@ -185,7 +185,7 @@ impl Worker {
 
     /// The part of the completion update that runs nobody else's code.
     fn begin_update(process: &Process, launch: &Launch) -> Updated {
-        let Some((index, update)) = launch.then else {
+        let Some((index, update)) = launch.then() else {
             return Updated::Done(Outcome::Completed);
         };
         match process.events.slot(index).event.try_update_fast(update) {

@@ -14,7 +14,7 @@ use sync_event::sync::Arc;
 use crate::launch::Launch;
 
 /// Hand-overs in a row.
-pub const STREAK: u32 = 64;
+pub const STREAK: u32 = 4096;
 
 /// The place where a worker keeps the launch it runs next.
 #[derive(Default)]

@@ -200,7 +200,7 @@ pub struct Launch {
     pub seq: u64,
     pub(crate) body: Body,
     pub(crate) args: ArgBytes,
-    pub(crate) then: Option<(u32, Update)>,
+    then: Option<Then>,
     cell: Mutex<CellState>,
     times: [AtomicU64; 2],
     pub(crate) extra: Option<Box<Extra>>,
@@ -232,7 +232,46 @@ pub struct Parts {
     pub then: Option<(u32, Update)>,
 }
 
+/// A completion update, in two words.
+#[derive(Clone, Copy, Debug)]
+struct Then {
+    value: u64,
+    event: u32,
+    add: bool,
+}
+
+impl Then {
+    fn new(event: u32, update: Update) -> Self {
+        match update {
+            Update::Add(value) => Self {
+                value,
+                event,
+                add: true,
+            },
+            Update::Set(value) => Self {
+                value,
+                event,
+                add: false,
+            },
+        }
+    }
+}
+
 impl Launch {
+    /// The event it updates when it has completed, and how.
+    #[inline]
+    pub(crate) fn then(&self) -> Option<(u32, Update)> {
+        let Then { value, event, add } = self.then?;
+        Some((
+            event,
+            if add {
+                Update::Add(value)
+            } else {
+                Update::Set(value)
+            },
+        ))
+    }
+
     /// A launch that waits, watched by a handle.
     pub fn new(parts: Parts, extra: Option<Box<Extra>>) -> Self {
         Self {
@@ -243,7 +282,7 @@ impl Launch {
             seq: parts.seq,
             body: parts.body,
             args: parts.args,
-            then: parts.then,
+            then: parts.then.map(|(event, update)| Then::new(event, update)),
             cell: Mutex::new(CellState::default()),
             times: [AtomicU64::new(0), AtomicU64::new(0)],
             extra,
@@ -421,3 +460,7 @@ impl Launch {
         }
     }
 }
+
+// A million launches may be parked: with what the event keeps of each, a launch stays within 256 bytes.
+#[cfg(all(not(dpa_loom), target_pointer_width = "64"))]
+const _: () = assert!(size_of::<Launch>() <= 152);

@@ -7,7 +7,7 @@ use sync_event::sync::Arc;
 use crate::launch::Launch;
 
 /// Launches kept at most.
-const KEPT: usize = 1 << 14;
+const KEPT: usize = 1 << 17;
 
 /// The pool of a device.
 #[derive(Debug, Default)]

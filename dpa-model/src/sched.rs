@@ -8,9 +8,8 @@
 //!    process of which every started thread is blocked (else they could never go on).
 //! 4. A started launch with more than one thread is handed to every worker that asks until all its ranks are claimed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use slab::Slab;
 use sync_event::sync::atomic::{AtomicUsize, Ordering};
 use sync_event::sync::{Arc, Mutex};
 
@@ -54,7 +53,9 @@ pub struct Sched<P> {
 #[derive(Debug)]
 struct State<P> {
     free: u32,
-    tenants: Slab<Seat<P>>,
+    /// By number. Numbers are never used again.
+    tenants: BTreeMap<u32, Seat<P>>,
+    next_number: u32,
     claims: VecDeque<Arc<Launch>>,
 }
 
@@ -71,7 +72,8 @@ impl<P: Tenant> Sched<P> {
     pub fn new(units: u32) -> Self {
         let state = State {
             free: units,
-            tenants: Slab::new(),
+            tenants: BTreeMap::new(),
+            next_number: 0,
             claims: VecDeque::new(),
         };
         Self {
@@ -85,14 +87,16 @@ impl<P: Tenant> Sched<P> {
     /// Takes a process in. `make` gets its number.
     pub fn admit(&self, make: impl FnOnce(u32) -> Arc<P>) -> Arc<P> {
         let mut state = self.state.lock();
-        let entry = state.tenants.vacant_entry();
-        let process = make(entry.key() as u32);
-        entry.insert(Seat {
+        let number = state.next_number;
+        state.next_number += 1;
+        let process = make(number);
+        let seat = Seat {
             process: process.clone(),
             ready: ReadyQueue::default(),
             started: 0,
             gone: false,
-        });
+        };
+        state.tenants.insert(number, seat);
         process
     }
 
@@ -100,13 +104,13 @@ impl<P: Tenant> Sched<P> {
     pub fn dismiss(&self, proc: u32) {
         let mut state = self.state.lock();
         state.drain(&self.inbox);
-        let Some(seat) = state.tenants.get_mut(proc as usize) else {
+        let Some(seat) = state.tenants.get_mut(&proc) else {
             return;
         };
         seat.gone = true;
         let dropped = std::mem::take(&mut seat.ready);
         if seat.started == 0 {
-            let seat = state.tenants.remove(proc as usize);
+            let seat = state.tenants.remove(&proc);
             drop(state);
             drop(seat);
         } else {
@@ -154,7 +158,7 @@ impl<P: Tenant> Sched<P> {
         let launch = state.next();
         let process = launch
             .as_ref()
-            .and_then(|launch| state.tenants.get(launch.proc as usize))
+            .and_then(|launch| state.tenants.get(&launch.proc))
             .filter(|seat| !held.is_some_and(|held| Arc::ptr_eq(held, &seat.process)))
             .map(|seat| seat.process.clone());
         self.count(&state);
@@ -175,7 +179,7 @@ impl<P: Tenant> Sched<P> {
         state.drain(&self.inbox);
         let taken = state
             .tenants
-            .get_mut(proc as usize)
+            .get_mut(&proc)
             .map(|seat| std::mem::take(&mut seat.ready));
         self.count(&state);
         drop(state);
@@ -194,7 +198,7 @@ impl<P: Tenant> Sched<P> {
         let free = state.free;
         state
             .tenants
-            .get(proc as usize)
+            .get(&proc)
             .map_or(Standing::default(), |seat| Standing {
                 started: seat.started,
                 ready: seat.ready.len(),
@@ -208,8 +212,8 @@ impl<P: Tenant> Sched<P> {
         self.state
             .lock()
             .tenants
-            .iter()
-            .map(|(_, seat)| seat.process.clone())
+            .values()
+            .map(|seat| seat.process.clone())
             .collect()
     }
 
@@ -232,16 +236,12 @@ pub struct Standing {
 
 impl<P: Tenant> State<P> {
     fn ready(&self) -> usize {
-        self.tenants.iter().map(|(_, seat)| seat.ready.len()).sum()
+        self.tenants.values().map(|seat| seat.ready.len()).sum()
     }
 
     fn drain(&mut self, inbox: &Inbox) {
         inbox.take_all(|launch| {
-            if let Some(seat) = self
-                .tenants
-                .get_mut(launch.proc as usize)
-                .filter(|seat| !seat.gone)
-            {
+            if let Some(seat) = self.tenants.get_mut(&launch.proc).filter(|seat| !seat.gone) {
                 seat.ready.push(launch.seq, launch);
             }
         });
@@ -249,9 +249,13 @@ impl<P: Tenant> State<P> {
 
     fn release(&mut self, Release { proc, units }: Release) -> Option<Seat<P>> {
         self.free += units;
-        let seat = self.tenants.get_mut(proc as usize)?;
+        let seat = self.tenants.get_mut(&proc)?;
         seat.started -= units;
-        (seat.gone && seat.started == 0).then(|| self.tenants.remove(proc as usize))
+        if seat.gone && seat.started == 0 {
+            self.tenants.remove(&proc)
+        } else {
+            None
+        }
     }
 
     fn next(&mut self) -> Option<Arc<Launch>> {
@@ -275,62 +279,55 @@ impl<P: Tenant> State<P> {
             // Taken back while it was in the queue: its units are free again.
             let units = launch.units();
             self.free += units;
-            self.tenants[launch.proc as usize].started -= units;
+            self.started(launch.proc, |started| *started -= units);
         }
     }
 
     /// Takes the launch that may start next out of its queue, and its units.
     fn admit_one(&mut self) -> Option<Arc<Launch>> {
-        let oldest = self
-            .tenants
-            .iter()
-            .filter_map(|(key, seat)| {
-                seat.ready
-                    .first()
-                    .map(|(seq, launch)| (seq, key, launch.units()))
-            })
-            .min()?;
-        let (_, key, units) = oldest;
-        if units <= self.free {
-            let (_, launch) = self.tenants[key].ready.pop()?;
-            return Some(self.take_units(key, launch));
+        let heads = self.tenants.iter().filter_map(|(&number, seat)| {
+            let (seq, launch) = seat.ready.first()?;
+            Some((seq, number, launch.units()))
+        });
+        let (_, number, units) = heads.min()?;
+        if units > self.free {
+            return self.admit_for_a_blocked_process();
         }
-        self.admit_for_a_blocked_process()
+        let (_, launch) = self.tenants.get_mut(&number)?.ready.pop()?;
+        Some(self.take_units(launch))
     }
 
     /// Rule 3: the oldest head does not fit. Only processes whose started threads all wait may pass it.
     fn admit_for_a_blocked_process(&mut self) -> Option<Arc<Launch>> {
         let free = self.free;
-        let keys: Vec<usize> = self
-            .tenants
-            .iter()
-            .filter(|(_, seat)| {
-                seat.started > 0 && seat.process.blocked() >= seat.started && !seat.ready.is_empty()
-            })
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
-            let ready = &mut self.tenants[key].ready;
-            let fits = ready
+        let stuck =
+            |seat: &&mut Seat<P>| seat.started > 0 && seat.process.blocked() >= seat.started;
+        let mut taken = self.tenants.values_mut().filter(stuck).filter_map(|seat| {
+            let fits = seat
+                .ready
                 .first()
                 .is_some_and(|(_, launch)| launch.units() <= free);
-            let taken = if fits {
-                ready.pop()
+            if fits {
+                seat.ready.pop()
             } else {
-                ready.pop_behind(|launch| launch.units() <= free)
-            };
-            if let Some((_, launch)) = taken {
-                return Some(self.take_units(key, launch));
+                seat.ready.pop_behind(|launch| launch.units() <= free)
             }
-        }
-        None
+        });
+        let (_, launch) = taken.next()?;
+        Some(self.take_units(launch))
     }
 
-    fn take_units(&mut self, key: usize, launch: Arc<Launch>) -> Arc<Launch> {
+    fn take_units(&mut self, launch: Arc<Launch>) -> Arc<Launch> {
         let units = launch.units();
         self.free -= units;
-        self.tenants[key].started += units;
+        self.started(launch.proc, |started| *started += units);
         launch
+    }
+
+    fn started(&mut self, number: u32, change: impl FnOnce(&mut u32)) {
+        if let Some(seat) = self.tenants.get_mut(&number) {
+            change(&mut seat.started);
+        }
     }
 }
 

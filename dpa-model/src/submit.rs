@@ -124,9 +124,12 @@ impl Process {
             .map_or(Joined::Go, |stream| stream.join(&launch))
         {
             Joined::Go => self.begin(launch.clone(), wait),
-            Joined::Waits if self.is_stopped() => self.take_back(&launch, self.stop_outcome()),
             Joined::Waits => {}
             Joined::Broken => self.take_back(&launch, Outcome::Cancelled),
+        }
+        // A stop that came meanwhile may have looked through streams and queues before this launch was there.
+        if self.is_stopped() {
+            self.take_back(&launch, self.stop_outcome());
         }
         Ok(launch)
     }
@@ -280,7 +283,7 @@ impl Process {
         let mut cancelled = 0;
         while let Some(index) = todo.pop() {
             for launch in self.parked_launches(index) {
-                let then = launch.then;
+                let then = launch.then();
                 cancelled += usize::from(self.cancel(&launch));
                 if let Some((next, _)) = then.filter(|(next, _)| !seen.contains(next)) {
                     seen.push(next);
@@ -320,7 +323,7 @@ impl Process {
                 self.stream_moves(stream, launch, completed);
             }
         }
-        if let Some((index, _)) = launch.then {
+        if let Some((index, _)) = launch.then() {
             self.let_go_of_event(index, 1);
         }
         self.finished(1);

@@ -45,7 +45,7 @@ impl Tally {
             self.process = Some(process.clone());
         }
         self.finished += 1;
-        if let Some((index, _)) = launch.then {
+        if let Some((index, _)) = launch.then() {
             match &mut self.event {
                 Some((held, count)) if *held == index => *count += 1,
                 other => {

@@ -76,6 +76,11 @@ impl Device {
         self.engine.is_seeded()
     }
 
+    /// Whether what is submitted now starts at once, because a worker looks for work.
+    pub fn is_awake(&self) -> bool {
+        self.engine.is_awake()
+    }
+
     /// Device time: nanoseconds since it was opened.
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.engine.clock.now())
