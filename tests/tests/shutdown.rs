@@ -48,9 +48,11 @@ async fn rule_7_close_waits_for_what_runs_and_reports_what_is_left() -> Result<(
     let gate = SyncEvent::host_to_device(&dpa)?;
     let total = dpa.zeroed::<u64>(1).await?;
     dpa.launch(nothing).wait_for(gate.ge(1)).submit()?;
-    let ready: Vec<_> = (0..100)
-        .map(|_| dpa.launch(count).args(CountArgs { total: &total }).submit())
-        .collect::<Result<_, _>>()?;
+    let mut ready = Vec::new();
+    for _ in 0..100 {
+        let launch = dpa.launch(count).args(CountArgs { total: &total });
+        ready.push(launch.submit()?);
+    }
     let report = dpa.close().await?;
     assert_eq!((report.launches_dropped, report.threads_stopped), (1, 0));
     assert_eq!((report.events, report.allocations), (1, 1));
