@@ -91,22 +91,21 @@ pub(crate) fn resident(plan: &Plan) -> Row {
     )
 }
 
+/// The host program's own future awaits each launch, as under `#[tokio::main]`; the peer's awaits a spawned task.
 pub(crate) fn awaited(plan: &Plan) -> Row {
     let (dpa, ours, theirs) = (device(), tokio_two(), tokio_two());
     let launches = |n: u64| {
-        let dpa = dpa.clone();
-        let trips = async move {
+        ours.block_on(async {
             let start = Instant::now();
             for _ in 0..n {
                 let launch = dpa.launch(nothing).submit().expect("room");
                 launch.await.expect("completes");
             }
             start.elapsed()
-        };
-        ours.block_on(async { tokio::spawn(trips).await.expect("no panic") })
+        })
     };
     let oneshots = |n: u64| {
-        let trips = async move {
+        theirs.block_on(async move {
             let start = Instant::now();
             for _ in 0..n {
                 let (answer, answered) = tokio::sync::oneshot::channel();
@@ -114,8 +113,7 @@ pub(crate) fn awaited(plan: &Plan) -> Row {
                 answered.await.expect("answered");
             }
             start.elapsed()
-        };
-        theirs.block_on(async { tokio::spawn(trips).await.expect("no panic") })
+        })
     };
     let peer = "tokio multi-thread, 2 workers, oneshot with a spawned task";
     compare(

@@ -385,7 +385,13 @@ impl Launch {
 
 impl Future for Launch {
     type Output = Result<Times, LaunchError>;
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.submitted.poll(cx).map(|outcome| self.ended(outcome))
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let first = !std::mem::replace(&mut self.polled, true);
+        let polled = if first {
+            self.submitted.poll_eagerly(cx)
+        } else {
+            self.submitted.poll(cx)
+        };
+        polled.map(|outcome| self.ended(outcome))
     }
 }
