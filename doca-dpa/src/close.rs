@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use flexio::{CloseReport, ProcessRef};
+use flexio::CloseReport;
 
 use crate::dpa::Dpa;
 use crate::error::CloseTimedOut;
@@ -12,18 +12,6 @@ use crate::time::Deadline;
 
 /// How long [`Dpa::close`] waits for what runs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A launch's units are given back a moment after its end was told, so a context is looked at again this much later.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
-
-/// Whether nothing runs or is ready to, at some time within so much device time.
-async fn at_rest_within(process: &ProcessRef, time: Duration) -> bool {
-    let mut deadline = std::pin::pin!(Deadline::after(process, time));
-    poll_fn(|cx| match process.poll_at_rest(cx) {
-        Poll::Ready(()) => Poll::Ready(true),
-        Poll::Pending => deadline.as_mut().poll(cx).map(|()| false),
-    })
-    .await
-}
 
 impl Dpa {
     /// Closes the context for all clones: refuses new work, waits (at most 30 s) for what runs, drops what is parked,
@@ -47,15 +35,14 @@ impl Dpa {
     pub async fn close_within(self, patience: Duration) -> Result<CloseReport, CloseTimedOut> {
         let process = self.process().clone();
         process.refuse();
-        let until = process.device().now().saturating_add(patience);
-        let at_rest = loop {
-            if at_rest_within(&process, LOOK_AGAIN).await {
-                break true;
+        let mut deadline = std::pin::pin!(Deadline::after(&process, patience));
+        let at_rest = poll_fn(|cx| {
+            if process.poll_at_rest(cx).is_ready() {
+                return Poll::Ready(true);
             }
-            if process.device().now() >= until {
-                break false;
-            }
-        };
+            deadline.as_mut().poll(cx).map(|()| false)
+        })
+        .await;
         let report = process.shut_down();
         if at_rest {
             Ok(report)

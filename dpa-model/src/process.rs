@@ -85,6 +85,14 @@ impl Tenant for Process {
     fn blocked(&self) -> u32 {
         self.blocked.load(Ordering::SeqCst)
     }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    fn units_back(&self) {
+        self.tell_hosts(false);
+    }
 }
 
 impl Process {

@@ -21,6 +21,30 @@ use crate::ready::ReadyQueue;
 pub trait Tenant {
     /// Started threads that wait.
     fn blocked(&self) -> u32;
+
+    /// Whether it is to be told when units of it are given back.
+    fn is_closing(&self) -> bool {
+        false
+    }
+
+    /// Units of it have been given back.
+    fn units_back(&self) {}
+}
+
+/// What follows when units were given back, once the lock is released.
+struct After<P> {
+    /// The seat of a dismissed process that has no threads any more: it is dropped.
+    _gone: Option<Seat<P>>,
+    /// A closing process, to be told.
+    closing: Option<Arc<P>>,
+}
+
+impl<P: Tenant> After<P> {
+    fn follow(self) {
+        if let Some(process) = &self.closing {
+            process.units_back();
+        }
+    }
 }
 
 /// A piece of work for a worker: a launch whose units are taken.
@@ -149,10 +173,10 @@ impl<P: Tenant> Sched<P> {
 
     /// Gives back units, then takes the next work. `held`: the process that the caller holds already.
     pub fn next(&self, release: Option<Release>, held: Option<&Arc<P>>) -> Option<Work<P>> {
-        let mut gone = None;
+        let mut after = None;
         let mut state = self.state.lock();
         if let Some(release) = release {
-            gone = state.release(release);
+            after = Some(state.release(release));
         }
         state.drain(&self.inbox);
         let launch = state.next();
@@ -163,14 +187,14 @@ impl<P: Tenant> Sched<P> {
             .map(|seat| seat.process.clone());
         self.count(&state);
         drop(state);
-        drop(gone);
+        after.into_iter().for_each(After::follow);
         launch.map(|launch| Work { process, launch })
     }
 
     /// Gives back units without taking work.
     pub fn release(&self, release: Release) {
-        let gone = self.state.lock().release(release);
-        drop(gone);
+        let after = self.state.lock().release(release);
+        after.follow();
     }
 
     /// Takes everything of a process that has not started, in order.
@@ -247,14 +271,22 @@ impl<P: Tenant> State<P> {
         });
     }
 
-    fn release(&mut self, Release { proc, units }: Release) -> Option<Seat<P>> {
+    fn release(&mut self, Release { proc, units }: Release) -> After<P> {
         self.free += units;
-        let seat = self.tenants.get_mut(&proc)?;
-        seat.started -= units;
-        if seat.gone && seat.started == 0 {
-            self.tenants.remove(&proc)
-        } else {
-            None
+        let mut closing = None;
+        let mut empty = false;
+        if let Some(seat) = self.tenants.get_mut(&proc) {
+            seat.started -= units;
+            empty = seat.gone && seat.started == 0;
+            closing = seat.process.is_closing().then(|| seat.process.clone());
+        }
+        After {
+            _gone: if empty {
+                self.tenants.remove(&proc)
+            } else {
+                None
+            },
+            closing,
         }
     }
 

@@ -373,7 +373,7 @@ impl Process {
     }
 
     #[cold]
-    fn tell_hosts(&self, idle: bool) {
+    pub(crate) fn tell_hosts(&self, idle: bool) {
         let mut wakers = self.wakers.lock();
         let quiet = if idle || self.closing.load(Ordering::Relaxed) {
             std::mem::take(&mut wakers.quiet)
