@@ -27,7 +27,7 @@ pub fn whole(function: &Function, implementation: &TokenStream) -> TokenStream {
     let hidden = hidden(function);
     quote! {
         #(#outer)*
-        #[allow(non_camel_case_types)]
+        #[allow(non_camel_case_types, reason = "a kernel keeps its function's name")]
         #[derive(Clone, Copy, Debug)]
         #vis struct #name;
 

@@ -6,7 +6,7 @@ use crate::source::File;
 ///
 /// ```text
 /// 9  examples  tests  dpa-bench      5  dpa-model
-/// 8  doca-dpa                        4  doca-dpa-dev (then examples-kernels on it, 5)
+/// 8  doca-dpa                        4  doca-dpa-dev (then examples-kernels and dpa-bench-kernels on it, 5)
 /// 7  flexio                          3  flexio-dev   rdma
 ///                                    2  sync-event
 ///                                    1  dpa-abi   dpa-macros   (xtask names none)
@@ -20,6 +20,7 @@ const HEIGHTS: &[(&str, u8)] = &[
     ("rdma", 3),
     ("doca-dpa-dev", 4),
     ("examples-kernels", 5),
+    ("dpa-bench-kernels", 5),
     ("dpa-model", 5),
     ("flexio", 7),
     ("doca-dpa", 8),
