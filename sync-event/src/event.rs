@@ -163,7 +163,11 @@ impl<G: Gate> Event<G> {
     ) -> Result<u64, Closed> {
         let Reached { previous, value } = reached;
         let mut list = WokenList::new();
-        self.take_met(value, &mut list)?;
+        match self.take_met(value, &mut list)? {
+            Some(Woken::Gate(gate)) => open(gate, value),
+            Some(Woken::Task(waker)) => waker.wake(),
+            None => {}
+        }
         for (_, woken) in list.drain(..) {
             match woken {
                 Woken::Gate(gate) => open(gate, value),
@@ -293,11 +297,13 @@ impl<G: Gate> Event<G> {
         condition.holds(value).then_some(value)
     }
 
-    /// Moves those whom an update that produced `value` satisfies into `list` (rule 3).
-    fn take_met(&self, value: u64, list: &mut WokenList<G>) -> Result<(), Closed> {
+    /// Takes out those whom an update that produced `value` satisfies: the only one that waits, or else into `list`
+    /// (rule 3).
+    #[inline]
+    fn take_met(&self, value: u64, list: &mut WokenList<G>) -> Result<Option<Woken<G>>, Closed> {
         let mut guard = self.table.lock();
         let Some(table) = guard.as_deref_mut() else {
-            return Ok(());
+            return Ok(None);
         };
         if let Some(closed) = table.closed {
             return Err(closed);
@@ -307,11 +313,15 @@ impl<G: Gate> Event<G> {
         } else {
             value
         };
+        let only = table.take_only(value);
+        if only.is_some() {
+            return Ok(only);
+        }
         table.take_met(value, list);
         if list.is_empty() {
             self.raise(table.low(), guard);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Raises `low` to what it should be (rule 1).

@@ -37,6 +37,8 @@ pub mod event;
 #[cfg(feature = "std")]
 pub mod gate;
 #[cfg(feature = "std")]
+mod gates;
+#[cfg(feature = "std")]
 #[expect(
     unsafe_code,
     reason = "a lock lends what it guards; the only unsafe file of this crate"

@@ -4,15 +4,15 @@ use core::task::Waker;
 
 use smallvec::SmallVec;
 
+use crate::gates::Gates;
 use crate::mutant;
 use crate::tasks::Tasks;
-use crate::waiters::Waiters;
 use crate::{Closed, Condition, WaiterId};
 
 /// Everyone who waits for one event, gates and tasks in one order of registration.
 #[derive(Debug)]
 pub(crate) struct Table<G> {
-    pub(crate) gates: Waiters<G>,
+    pub(crate) gates: Gates<G>,
     pub(crate) tasks: Tasks,
     pub(crate) closed: Option<Closed>,
     next_seq: u64,
@@ -31,7 +31,7 @@ pub(crate) type WokenList<G> = SmallVec<[(u64, Woken<G>); 4]>;
 impl<G> Default for Table<G> {
     fn default() -> Self {
         Self {
-            gates: Waiters::new(),
+            gates: Gates::new(),
             tasks: Tasks::new(),
             closed: None,
             next_seq: 0,
@@ -64,13 +64,23 @@ impl<G> Table<G> {
         self.next_seq
     }
 
+    /// Ends the wait of the only one that waits, if `value` satisfies it: what most updates find, without a list.
+    #[inline]
+    pub(crate) fn take_only(&mut self, value: u64) -> Option<Woken<G>> {
+        if self.tasks.len() == 0 {
+            return self.gates.take_only(value).map(Woken::Gate);
+        }
+        if self.gates.len() == 0 {
+            return self.tasks.take_only(value).map(Woken::Task);
+        }
+        None
+    }
+
     /// Ends the waits that `value` satisfies, and adds them to the empty `list`.
     #[inline]
     pub(crate) fn take_met(&mut self, value: u64, list: &mut WokenList<G>) {
-        if !self.gates.is_empty() {
-            self.gates
-                .take_met(value, |seq, gate| list.push((seq, Woken::Gate(gate))));
-        }
+        self.gates
+            .take_met(value, |seq, gate| list.push((seq, Woken::Gate(gate))));
         if self.tasks.len() != 0 {
             self.tasks
                 .take_met(value, |seq, waker| list.push((seq, Woken::Task(waker))));
@@ -83,9 +93,8 @@ impl<G> Table<G> {
     pub(crate) fn close(&mut self, closed: Closed) -> WokenList<G> {
         self.closed = Some(closed);
         let mut list = WokenList::new();
-        for (seq, gate) in core::mem::take(&mut self.gates).into_all() {
-            list.push((seq, Woken::Gate(gate)));
-        }
+        self.gates
+            .take_all(|seq, gate| list.push((seq, Woken::Gate(gate))));
         if !mutant::CLOSE_KEEPS_TASKS {
             let mut woken = |seq, waker| list.push((seq, Woken::Task(waker)));
             self.tasks.take_met(closed.last, &mut woken);

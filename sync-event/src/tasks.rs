@@ -4,6 +4,7 @@
 //! takes the outcome out when it is polled, cancelled or dropped. So an outcome has a home without an allocation
 //! per wait, and an update that came first wins over a cancellation.
 
+use alloc::boxed::Box;
 use core::task::Waker;
 
 use crate::mutant;
@@ -32,21 +33,22 @@ struct Single {
 #[derive(Debug)]
 pub(crate) struct Tasks {
     single: Option<Single>,
-    others: Waiters<Task>,
+    others: Option<Box<Waiters<Task>>>,
 }
 
 impl Tasks {
     pub(crate) const fn new() -> Self {
         Self {
             single: None,
-            others: Waiters::new(),
+            others: None,
         }
     }
 
     /// How many still wait.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.waiting_single().is_some()) + self.others.len()
+        usize::from(self.waiting_single().is_some())
+            + self.others.as_ref().map_or(0, |others| others.len())
     }
 
     #[inline]
@@ -54,18 +56,17 @@ impl Tasks {
         let single = self
             .waiting_single()
             .map_or(EventWord::NOBODY, |s| low_of(s.condition));
-        if self.others.is_empty() {
-            single
-        } else {
-            single.min(self.others.low())
-        }
+        self.others
+            .as_ref()
+            .map_or(single, |others| single.min(others.low()))
     }
 
     #[inline]
     pub(crate) fn insert(&mut self, condition: Condition, seq: u64, waker: Waker) -> TaskId {
         let task = Task::Waiting(waker);
         if self.single.is_some() {
-            return TaskId(self.others.insert(condition, seq, |_| task));
+            let others = self.others.get_or_insert_with(|| Box::new(Waiters::new()));
+            return TaskId(others.insert(condition, seq, |_| task));
         }
         self.single = Some(Single {
             condition,
@@ -110,6 +111,22 @@ impl Tasks {
         }
     }
 
+    /// Ends the single task's wait if `value` satisfies it and no other task waits.
+    #[inline]
+    pub(crate) fn take_only(&mut self, value: u64) -> Option<Waker> {
+        if self
+            .others
+            .as_ref()
+            .is_some_and(|others| !others.is_empty())
+        {
+            return None;
+        }
+        let single = self.single.as_mut().filter(|s| s.condition.holds(value))?;
+        let mut woken = None;
+        finish(&mut single.task, Ok(value), |waker| woken = Some(waker));
+        woken
+    }
+
     /// Ends the waits that `value` satisfies.
     #[inline]
     pub(crate) fn take_met(&mut self, value: u64, mut woken: impl FnMut(u64, Waker)) {
@@ -118,8 +135,8 @@ impl Tasks {
                 woken(single.seq, waker);
             });
         }
-        if !self.others.is_empty() {
-            self.others.settle_met(value, |seq, task| {
+        if let Some(others) = self.others.as_mut().filter(|others| !others.is_empty()) {
+            others.settle_met(value, |seq, task| {
                 finish(task, Ok(value), |waker| woken(seq, waker));
             });
         }
@@ -130,8 +147,9 @@ impl Tasks {
         if let Some(single) = &mut self.single {
             finish(&mut single.task, outcome, |waker| woken(single.seq, waker));
         }
-        self.others
-            .settle_all(|seq, task| finish(task, outcome, |waker| woken(seq, waker)));
+        if let Some(others) = &mut self.others {
+            others.settle_all(|seq, task| finish(task, outcome, |waker| woken(seq, waker)));
+        }
     }
 
     #[inline]
@@ -145,7 +163,7 @@ impl Tasks {
     fn get_mut(&mut self, id: &TaskId) -> Option<&mut Task> {
         match id.0 {
             WaiterId::NOBODY => self.single.as_mut().map(|s| &mut s.task),
-            other => self.others.get_mut(other),
+            other => self.others.as_mut()?.get_mut(other),
         }
     }
 
@@ -153,7 +171,7 @@ impl Tasks {
     fn take(&mut self, id: TaskId) -> Option<Task> {
         match id.0 {
             WaiterId::NOBODY => self.single.take().map(|s| s.task),
-            other => self.others.remove(other),
+            other => self.others.as_mut()?.remove(other),
         }
     }
 }

@@ -18,6 +18,19 @@ impl WaiterId {
         generation: NonZeroU32::MIN,
     };
 
+    /// Names the one gate that an event keeps in place, in this generation of it.
+    pub(crate) const fn single(generation: NonZeroU32) -> Self {
+        Self {
+            index: u32::MAX - 1,
+            generation,
+        }
+    }
+
+    /// Whether it names a gate that an event keeps, or kept, in place.
+    pub(crate) const fn is_single(self) -> bool {
+        self.index == u32::MAX - 1
+    }
+
     pub(super) fn index(self) -> u32 {
         self.index
     }
