@@ -2,7 +2,7 @@
 //!
 //! * [`portions`]: a file, read in portions while the device works on the one before.
 //! * [`analysis`]: the three kernels of `pipeline`, launched for each portion and chained by one event.
-//! * [`reference`]: the same by the host alone, to check against.
+//! * [`mod@reference`]: the same by the host alone, to check against.
 //! * [`table`]: what is printed.
 #![forbid(unsafe_code)]
 

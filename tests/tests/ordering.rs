@@ -8,7 +8,7 @@ use doca_dpa_dev::prelude::*;
 fn tear(thread: &Thread, words: DevSliceMut<u64>, torn: AtomicSlice<u64>) {
     for round in 0..20_000u64 {
         let at = round as usize % words.len();
-        if thread.rank() % 2 == 0 {
+        if thread.rank().is_multiple_of(2) {
             let half = round & 0xffff_ffff;
             words.write(at, half << 32 | half);
         } else {
