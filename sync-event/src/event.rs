@@ -21,7 +21,8 @@ use alloc::boxed::Box;
 use crate::lock::{Guard, Lock};
 use crate::mutant;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::table::{Table, Woken, WokenList};
+use crate::table::Table;
+use crate::woken::{Woken, WokenList};
 use crate::{
     CloseReason, Closed, Condition, EventWord, Gate, NoGate, Registered, Update, WaiterId,
 };
@@ -162,18 +163,10 @@ impl<G: Gate> Event<G> {
         mut open: impl FnMut(G, u64),
     ) -> Result<u64, Closed> {
         let Reached { previous, value } = reached;
-        let mut list = WokenList::new();
-        match self.take_met(value, &mut list)? {
-            Some(Woken::Gate(gate)) => open(gate, value),
-            Some(Woken::Task(waker)) => waker.wake(),
-            None => {}
-        }
-        for (_, woken) in list.drain(..) {
-            match woken {
-                Woken::Gate(gate) => open(gate, value),
-                Woken::Task(waker) => waker.wake(),
-            }
-        }
+        self.take_met(value)?.in_order(|woken| match woken {
+            Woken::Gate(gate) => open(gate, value),
+            Woken::Task(waker) => waker.wake(),
+        });
         Ok(previous)
     }
 
@@ -225,12 +218,10 @@ impl<G: Gate> Event<G> {
         let Some((closed, list)) = self.take_all(reason) else {
             return false;
         };
-        for (_, woken) in list {
-            match woken {
-                Woken::Gate(gate) => f(gate, closed),
-                Woken::Task(waker) => waker.wake(),
-            }
-        }
+        list.in_order(|woken| match woken {
+            Woken::Gate(gate) => f(gate, closed),
+            Woken::Task(waker) => waker.wake(),
+        });
         true
     }
 
@@ -297,13 +288,12 @@ impl<G: Gate> Event<G> {
         condition.holds(value).then_some(value)
     }
 
-    /// Takes out those whom an update that produced `value` satisfies: the only one that waits, or else into `list`
-    /// (rule 3).
+    /// Takes out those whom an update that produced `value` satisfies (rule 3).
     #[inline]
-    fn take_met(&self, value: u64, list: &mut WokenList<G>) -> Result<Option<Woken<G>>, Closed> {
+    fn take_met(&self, value: u64) -> Result<WokenList<G>, Closed> {
         let mut guard = self.table.lock();
         let Some(table) = guard.as_deref_mut() else {
-            return Ok(None);
+            return Ok(WokenList::new());
         };
         if let Some(closed) = table.closed {
             return Err(closed);
@@ -313,15 +303,11 @@ impl<G: Gate> Event<G> {
         } else {
             value
         };
-        let only = table.take_only(value);
-        if only.is_some() {
-            return Ok(only);
-        }
-        table.take_met(value, list);
+        let list = table.take_met(value);
         if list.is_empty() {
             self.raise(table.low(), guard);
         }
-        Ok(None)
+        Ok(list)
     }
 
     /// Raises `low` to what it should be (rule 1).

@@ -86,21 +86,6 @@ impl<G> Gates<G> {
         Some(single)
     }
 
-    /// Takes the single gate if `value` satisfies it and no other waits.
-    #[inline]
-    pub(crate) fn take_only(&mut self, value: u64) -> Option<G> {
-        let met = self
-            .single
-            .as_ref()
-            .is_some_and(|s| s.condition.holds(value));
-        let alone = self.others.as_ref().is_none_or(|others| others.is_empty());
-        if met && alone {
-            self.take_single().map(|single| single.gate)
-        } else {
-            None
-        }
-    }
-
     /// Takes out everyone whose condition holds for `value`.
     #[inline]
     pub(crate) fn take_met(&mut self, value: u64, mut met: impl FnMut(u64, G)) {

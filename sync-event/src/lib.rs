@@ -55,6 +55,8 @@ mod table;
 mod tasks;
 #[cfg(feature = "std")]
 pub mod wait;
+#[cfg(feature = "std")]
+mod woken;
 
 #[cfg(feature = "std")]
 pub use blocking::TimedOut;

@@ -1,12 +1,9 @@
 //! What stands behind an event's lock: gates, tasks, and how the event was closed.
 
-use core::task::Waker;
-
-use smallvec::SmallVec;
-
 use crate::gates::Gates;
 use crate::mutant;
 use crate::tasks::Tasks;
+use crate::woken::{Woken, WokenList};
 use crate::{Closed, Condition, WaiterId};
 
 /// Everyone who waits for one event, gates and tasks in one order of registration.
@@ -17,16 +14,6 @@ pub(crate) struct Table<G> {
     pub(crate) closed: Option<Closed>,
     next_seq: u64,
 }
-
-/// Someone whose wait is over.
-#[derive(Debug)]
-pub(crate) enum Woken<G> {
-    Gate(G),
-    Task(Waker),
-}
-
-/// Those whose waits are over, in order of registration. To be opened and woken after the lock is released.
-pub(crate) type WokenList<G> = SmallVec<[(u64, Woken<G>); 4]>;
 
 impl<G> Default for Table<G> {
     fn default() -> Self {
@@ -64,28 +51,17 @@ impl<G> Table<G> {
         self.next_seq
     }
 
-    /// Ends the wait of the only one that waits, if `value` satisfies it: what most updates find, without a list.
+    /// Ends the waits that `value` satisfies.
     #[inline]
-    pub(crate) fn take_only(&mut self, value: u64) -> Option<Woken<G>> {
-        if self.tasks.len() == 0 {
-            return self.gates.take_only(value).map(Woken::Gate);
-        }
-        if self.gates.len() == 0 {
-            return self.tasks.take_only(value).map(Woken::Task);
-        }
-        None
-    }
-
-    /// Ends the waits that `value` satisfies, and adds them to the empty `list`.
-    #[inline]
-    pub(crate) fn take_met(&mut self, value: u64, list: &mut WokenList<G>) {
+    pub(crate) fn take_met(&mut self, value: u64) -> WokenList<G> {
+        let mut list = WokenList::new();
         self.gates
-            .take_met(value, |seq, gate| list.push((seq, Woken::Gate(gate))));
+            .take_met(value, |seq, gate| list.push(seq, Woken::Gate(gate)));
         if self.tasks.len() != 0 {
             self.tasks
-                .take_met(value, |seq, waker| list.push((seq, Woken::Task(waker))));
+                .take_met(value, |seq, waker| list.push(seq, Woken::Task(waker)));
         }
-        sort(list);
+        list
     }
 
     /// Ends all waits. A task whose condition holds for the last value is satisfied; a gate counts the update
@@ -94,19 +70,12 @@ impl<G> Table<G> {
         self.closed = Some(closed);
         let mut list = WokenList::new();
         self.gates
-            .take_all(|seq, gate| list.push((seq, Woken::Gate(gate))));
+            .take_all(|seq, gate| list.push(seq, Woken::Gate(gate)));
         if !mutant::CLOSE_KEEPS_TASKS {
-            let mut woken = |seq, waker| list.push((seq, Woken::Task(waker)));
+            let mut woken = |seq, waker| list.push(seq, Woken::Task(waker));
             self.tasks.take_met(closed.last, &mut woken);
             self.tasks.take_all(Err(closed), &mut woken);
         }
-        sort(&mut list);
         list
-    }
-}
-
-fn sort<G>(list: &mut WokenList<G>) {
-    if list.len() > 1 && !list.is_sorted_by_key(|&(seq, _)| seq) {
-        list.sort_unstable_by_key(|&(seq, _)| seq);
     }
 }

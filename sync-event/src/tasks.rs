@@ -111,22 +111,6 @@ impl Tasks {
         }
     }
 
-    /// Ends the single task's wait if `value` satisfies it and no other task waits.
-    #[inline]
-    pub(crate) fn take_only(&mut self, value: u64) -> Option<Waker> {
-        if self
-            .others
-            .as_ref()
-            .is_some_and(|others| !others.is_empty())
-        {
-            return None;
-        }
-        let single = self.single.as_mut().filter(|s| s.condition.holds(value))?;
-        let mut woken = None;
-        finish(&mut single.task, Ok(value), |waker| woken = Some(waker));
-        woken
-    }
-
     /// Ends the waits that `value` satisfies.
     #[inline]
     pub(crate) fn take_met(&mut self, value: u64, mut woken: impl FnMut(u64, Waker)) {
