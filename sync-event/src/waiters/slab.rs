@@ -19,6 +19,7 @@ impl WaiterId {
     };
 
     /// Names the one gate that an event keeps in place, in this generation of it.
+    #[cfg(feature = "std")]
     pub(crate) const fn single(generation: NonZeroU32) -> Self {
         Self {
             index: u32::MAX - 1,
@@ -27,6 +28,7 @@ impl WaiterId {
     }
 
     /// Whether it names a gate that an event keeps, or kept, in place.
+    #[cfg(feature = "std")]
     pub(crate) const fn is_single(self) -> bool {
         self.index == u32::MAX - 1
     }
