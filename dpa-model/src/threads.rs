@@ -170,5 +170,7 @@ fn look(worker: &Worker) -> Option<Pick> {
         if now >= *until.get_or_insert(now + device.config.spin) {
             return None;
         }
+        // Who would bring the work may wait for this very core.
+        std::thread::yield_now();
     }
 }
