@@ -15,6 +15,7 @@ use crate::flow;
 use crate::mtu::PathMtu;
 use crate::psn::{Psn, Qpn};
 use crate::region::{RemoteKey, Rights};
+use crate::transmit::MAX_SEGMENTS;
 use crate::wire::{Path, RnrTimer};
 use crate::work::RemoteAddress;
 
@@ -152,6 +153,7 @@ impl ConnectionInfo {
         }
         let has_budget = theirs.receive_budget.is_some();
         let ours = theirs.kind == NicKind::Soft;
+        let segments = theirs.features.contains(Features::SEGMENTS);
         Ok(Peer {
             path,
             number: theirs.queue_pair,
@@ -159,6 +161,7 @@ impl ConnectionInfo {
             mtu: flow::path_mtu(self.mtu, theirs.mtu, has_budget, receive_buffer),
             budget: theirs.receive_budget.unwrap_or(flow::MAX_WINDOW / 4),
             responder_resources: u32::from(theirs.responder_resources),
+            max_segments: if segments { MAX_SEGMENTS } else { 1 },
             max_identification: if ours {
                 OUR_MAX_IDENTIFICATION
             } else {

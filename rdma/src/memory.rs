@@ -93,6 +93,7 @@ pub trait Memory {
 }
 
 /// Reads any number of bytes, piece by piece.
+#[cfg(not(dpa_loom))]
 pub(crate) fn read_pieces(memory: &dyn Memory, from: Target, out: &mut [u8]) {
     for (index, piece) in out.chunks_mut(COPY_PIECE).enumerate() {
         memory.read(from.plus((index * COPY_PIECE) as u64), piece);
@@ -100,6 +101,7 @@ pub(crate) fn read_pieces(memory: &dyn Memory, from: Target, out: &mut [u8]) {
 }
 
 /// Writes any number of bytes, piece by piece.
+#[cfg(not(dpa_loom))]
 pub(crate) fn write_pieces(memory: &dyn Memory, to: Target, data: &[u8]) {
     for (index, piece) in data.chunks(COPY_PIECE).enumerate() {
         memory.write(to.plus((index * COPY_PIECE) as u64), piece);

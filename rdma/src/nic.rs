@@ -17,6 +17,7 @@ use crate::config::{Config, Peer};
 use crate::counters::Counters;
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io, QueuePair, StateError};
+use crate::region::Domain;
 use crate::transmit::Transmit;
 use crate::wire::{IcrcVerifier, Packet, PacketView, Path};
 use crate::work::{Completion, PostError, WorkRequest};
@@ -33,7 +34,12 @@ pub struct Nic {
     completions: VecDeque<(Qpn, Completion)>,
     verifier: IcrcVerifier,
     counters: Counters,
+    /// Numbers of queue pairs that are gone, and since when, the oldest first.
+    retired: VecDeque<(Duration, Qpn)>,
 }
+
+/// How long the number of a queue pair that is gone is not given again: longer than any of its packets lives.
+pub const QUARANTINE: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 struct Slot {
@@ -49,9 +55,9 @@ struct Slot {
 #[error("there is no queue pair {}", .0.value())]
 pub struct UnknownQueuePair(pub Qpn);
 
-/// A queue pair has this number already.
+/// A queue pair has this number, or had it less than [`QUARANTINE`] ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("queue pair {} exists already", .0.value())]
+#[error("queue pair {} exists, or did a short while ago", .0.value())]
 pub struct NumberTaken(pub Qpn);
 
 /// Why a queue pair could not be led to the next state.
@@ -90,6 +96,7 @@ impl Nic {
             completions: VecDeque::new(),
             verifier: IcrcVerifier::new(),
             counters: Counters::NONE,
+            retired: VecDeque::new(),
         }
     }
 
@@ -98,16 +105,18 @@ impl Nic {
         self.local
     }
 
-    /// Makes a queue pair, in INIT. Its number must not have been in use for the last 2 minutes: the caller draws
-    /// it at random or counts up.
+    /// Makes a queue pair, in INIT. Its number must not have been in use for the last two minutes ([`QUARANTINE`]):
+    /// the caller draws another at random.
     ///
     /// # Errors
     ///
-    /// [`NumberTaken`] if one with this number exists.
+    /// [`NumberTaken`] if one with this number exists, or did a short while ago.
     #[doc(alias = "ibv_create_qp")]
-    pub fn create(&mut self, config: Config) -> Result<Qpn, NumberTaken> {
+    pub fn create(&mut self, now: Duration, config: Config) -> Result<Qpn, NumberTaken> {
         let number = config.number;
-        if self.queue_pairs.contains_key(&number) {
+        self.release_numbers(now);
+        let retired = self.retired.iter().any(|(_, gone)| *gone == number);
+        if retired || self.queue_pairs.contains_key(&number) {
             return Err(NumberTaken(number));
         }
         let mut queue_pair = QueuePair::new(config);
@@ -154,14 +163,27 @@ impl Nic {
         Ok(())
     }
 
+    /// Moves all queue pairs of a domain to ERR, as when its process is over; says how many.
+    pub fn fail_domain(&mut self, domain: Domain, cause: Cause) -> usize {
+        let of = |slot: &Slot| slot.queue_pair.config().domain == domain;
+        let ours = self.queue_pairs.iter().filter(|(_, slot)| of(slot));
+        let numbers: Vec<Qpn> = ours.map(|(number, _)| *number).collect();
+        let failed = numbers
+            .iter()
+            .filter(|number| self.fail(**number, cause).is_ok());
+        failed.count()
+    }
+
     /// Removes a queue pair. Its completions that have not been polled stay.
-    pub fn destroy(&mut self, number: Qpn) -> Option<QueuePair> {
+    pub fn destroy(&mut self, now: Duration, number: Qpn) -> Option<QueuePair> {
         self.requests.retain(|waiting| *waiting != number);
         self.replies.retain(|waiting| *waiting != number);
         let slot = self.queue_pairs.remove(&number)?;
         if let Some(at) = slot.timer {
             self.timers.remove(&(at, number));
         }
+        self.release_numbers(now);
+        self.retired.push_back((now, number));
         Some(slot.queue_pair)
     }
 
@@ -302,6 +324,14 @@ impl Nic {
                 self.counters.bad_opcode += 1;
                 None
             }
+        }
+    }
+
+    /// Forgets the numbers that may be given again.
+    fn release_numbers(&mut self, now: Duration) {
+        let old = |(since, _): &(Duration, Qpn)| now.saturating_sub(*since) >= QUARANTINE;
+        while self.retired.front().is_some_and(old) {
+            self.retired.pop_front();
         }
     }
 

@@ -277,7 +277,7 @@ impl QueuePair {
             .peer
             .as_ref()
             .filter(|_| self.state == State::ReadyToSend)?;
-        let mut batch = Batch::new(&peer.path, out, max_segments);
+        let mut batch = Batch::new(&peer.path, out, max_segments.min(peer.max_segments));
         let shared = &mut self.shared;
         let mut context = Context {
             now,
@@ -301,7 +301,7 @@ impl QueuePair {
         max_segments: usize,
     ) -> Option<Transmit> {
         let peer = self.peer.as_ref()?;
-        let mut batch = Batch::new(&peer.path, out, max_segments);
+        let mut batch = Batch::new(&peer.path, out, max_segments.min(peer.max_segments));
         let shared = &mut self.shared;
         let mut context = Context {
             now,

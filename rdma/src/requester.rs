@@ -258,7 +258,8 @@ impl Requester {
         if self.asked.is_before(upto) {
             self.asked = upto;
         }
-        self.timers.progress(context.now, self.oldest == self.sent);
+        self.tail_due &= upto != self.sent;
+        self.timers.progress(context.now, upto == self.sent);
     }
 
     /// Takes what lies before `oldest` off the queue.

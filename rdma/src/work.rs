@@ -263,6 +263,16 @@ pub trait Receives {
     fn take(&mut self) -> Option<Receive>;
 }
 
+/// A source without receives: for calls that take none, and for queue pairs that never receive.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoReceives;
+
+impl Receives for NoReceives {
+    fn take(&mut self) -> Option<Receive> {
+        None
+    }
+}
+
 impl Receives for std::collections::VecDeque<Receive> {
     fn take(&mut self) -> Option<Receive> {
         self.pop_front()

@@ -223,9 +223,11 @@ fn offers_are_agreed_on() {
         (peer.number, peer.max_identification),
         (theirs.queue_pair, 127)
     );
+    assert_eq!(peer.max_segments, 128);
     let unknown = ConnectionInfo {
         kind: NicKind::Verbs,
         receive_budget: None,
+        features: Features::empty(),
         mtu: PathMtu::B4096,
         ..theirs.clone()
     };
@@ -234,6 +236,7 @@ fn offers_are_agreed_on() {
         (peer.mtu, peer.max_identification),
         (PathMtu::B1024, u16::MAX)
     );
+    assert_eq!(peer.max_segments, 1);
     let v6 = ConnectionInfo {
         address: "::1".parse().unwrap(),
         ..theirs.clone()

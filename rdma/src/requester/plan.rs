@@ -96,7 +96,7 @@ impl Requester {
 
     /// Packet `psn` of the send or write at `index`.
     fn piece(&self, index: usize, psn: Psn) -> Option<Plan> {
-        let entry = self.posted.get(index)?;
+        let entry = self.posted.get(index).filter(|_| index < self.started)?;
         let mtu = self.limits.mtu.bytes() as u32;
         let offset = psn.since(entry.first) * mtu;
         let payload = mtu.min(entry.request.operation.len() - offset);

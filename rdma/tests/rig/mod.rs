@@ -190,6 +190,7 @@ impl Pair {
             budget: setup.budget,
             responder_resources: of.queue_pair().config().responder_resources,
             max_identification: 127,
+            max_segments: 128,
         };
         let (of_a, of_b) = (peer(&self.a, &self.b), peer(&self.b, &self.a));
         self.a.nic.connect(self.a.number, of_b).unwrap();

@@ -105,7 +105,7 @@ impl Node {
         };
         let event = regions.register(event, seed as u32).unwrap();
         let mut nic = Nic::new(address);
-        let number = nic.create(config).unwrap();
+        let number = nic.create(Duration::ZERO, config).unwrap();
         Self {
             nic,
             number,
