@@ -5,7 +5,8 @@ mod rig;
 use std::time::Duration;
 
 use rdma::mtu::PathMtu;
-use rdma::wire::Opcode;
+use rdma::wire::{Aeth, Body, Opcode, Path};
+use rig::forge::Forge;
 use rig::*;
 
 fn short_queue() -> Setup {
@@ -135,4 +136,30 @@ fn rule_flow_loss_halves_the_window_and_success_opens_it_again() {
         pair.run();
     }
     assert_eq!(pair.a.queue_pair().window(), 64);
+}
+
+#[test]
+fn a_tail_that_is_acknowledged_before_it_is_solicited_does_not_block_what_follows() {
+    let mut pair = Pair::new();
+    pair.filter = Some(Box::new(|_| false));
+    pair.post(silent(1, write_inline(b"x", pair.b.remote(0))));
+    pair.transmit();
+    let due = pair.a.nic.poll_timeout().unwrap();
+    pair.now = due;
+    pair.a.call(|nic, _| nic.handle_timeout(due));
+    let forge = Forge {
+        path: Path::new(pair.b.nic.local(), pair.a.nic.local()).unwrap(),
+        number: pair.a.number.value(),
+        expected: pair.a.queue_pair().config().first_psn,
+    };
+    pair.inject(
+        Side::B,
+        forge.packet(0, Body::Acknowledge(Aeth::ack(1)), &[]),
+    );
+    pair.deliver();
+    assert_eq!(pair.a.queue_pair().outstanding(), 0);
+    pair.post(signaled(2, write_inline(b"y", pair.b.remote(0))));
+    pair.transmit();
+    assert_eq!(pair.count(Side::A, Opcode::WriteOnly), 2);
+    assert_eq!(pair.a.counters().solicited_tails, 0);
 }

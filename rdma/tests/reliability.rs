@@ -367,6 +367,12 @@ fn rule_6_7_a_receiver_that_is_not_ready_is_asked_again_after_its_time() {
     pair.run();
     assert_eq!(succeeded(&pair.a), [1, 2]);
     assert_eq!(pair.b.counters().rnr_naks_sent, 1);
+    assert_eq!(
+        pair.b.counters().sequence_naks_sent,
+        0,
+        "what follows is no gap"
+    );
+    assert_eq!(pair.b.counters().behind_gap, 1);
     let sends: Vec<_> = pair
         .trace
         .iter()
