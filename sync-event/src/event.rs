@@ -22,7 +22,7 @@ use crate::lock::{Guard, Lock};
 use crate::mutant;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::table::Table;
-use crate::woken::{Woken, WokenList};
+use crate::woken::{Only, Woken, WokenList};
 use crate::{
     CloseReason, Closed, Condition, EventWord, Gate, NoGate, Registered, Update, WaiterId,
 };
@@ -163,10 +163,15 @@ impl<G: Gate> Event<G> {
         mut open: impl FnMut(G, u64),
     ) -> Result<u64, Closed> {
         let Reached { previous, value } = reached;
-        self.take_met(value)?.in_order(|woken| match woken {
-            Woken::Gate(gate) => open(gate, value),
-            Woken::Task(waker) => waker.wake(),
-        });
+        match self.take_only(value)? {
+            Only::Nobody => {}
+            Only::One(Woken::Gate(gate)) => open(gate, value),
+            Only::One(Woken::Task(waker)) => waker.wake(),
+            Only::Several(list) => list.in_order(|woken| match woken {
+                Woken::Gate(gate) => open(gate, value),
+                Woken::Task(waker) => waker.wake(),
+            }),
+        }
         Ok(previous)
     }
 
@@ -288,12 +293,13 @@ impl<G: Gate> Event<G> {
         condition.holds(value).then_some(value)
     }
 
-    /// Takes out those whom an update that produced `value` satisfies (rule 3).
+    /// Takes out those whom an update that produced `value` satisfies (rule 3). Where one waits, as for most events, no
+    /// list is made.
     #[inline]
-    fn take_met(&self, value: u64) -> Result<WokenList<G>, Closed> {
+    fn take_only(&self, value: u64) -> Result<Only<G>, Closed> {
         let mut guard = self.table.lock();
         let Some(table) = guard.as_deref_mut() else {
-            return Ok(WokenList::new());
+            return Ok(Only::Nobody);
         };
         if let Some(closed) = table.closed {
             return Err(closed);
@@ -303,11 +309,16 @@ impl<G: Gate> Event<G> {
         } else {
             value
         };
-        let list = table.take_met(value);
+        if let Some(only) = table.take_only(value) {
+            return Ok(Only::One(only));
+        }
+        let mut list = Box::new(WokenList::new());
+        table.take_met(value, &mut list);
         if list.is_empty() {
             self.raise(table.low(), guard);
+            return Ok(Only::Nobody);
         }
-        Ok(list)
+        Ok(Only::Several(list))
     }
 
     /// Raises `low` to what it should be (rule 1).

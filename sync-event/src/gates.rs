@@ -86,6 +86,32 @@ impl<G> Gates<G> {
         Some(single)
     }
 
+    /// Takes the only gate that `value` satisfies, if that can be told at once: the single one while no other waits, or
+    /// the first of a plain queue of thresholds.
+    #[inline]
+    pub(crate) fn take_only(&mut self, value: u64) -> Option<G> {
+        match &mut self.others {
+            Some(others) if !others.is_empty() => {
+                if self
+                    .single
+                    .as_ref()
+                    .is_some_and(|s| s.condition.holds(value))
+                {
+                    return None;
+                }
+                others.take_only(value)
+            }
+            _ if self
+                .single
+                .as_ref()
+                .is_some_and(|s| s.condition.holds(value)) =>
+            {
+                self.take_single().map(|single| single.gate)
+            }
+            _ => None,
+        }
+    }
+
     /// Takes out everyone whose condition holds for `value`.
     #[inline]
     pub(crate) fn take_met(&mut self, value: u64, mut met: impl FnMut(u64, G)) {

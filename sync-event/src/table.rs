@@ -51,17 +51,27 @@ impl<G> Table<G> {
         self.next_seq
     }
 
-    /// Ends the waits that `value` satisfies.
+    /// Ends the wait of the only gate or the only task that waits, if `value` satisfies it.
     #[inline]
-    pub(crate) fn take_met(&mut self, value: u64) -> WokenList<G> {
-        let mut list = WokenList::new();
+    pub(crate) fn take_only(&mut self, value: u64) -> Option<Woken<G>> {
+        if self.gates.len() == 0 {
+            return self.tasks.take_only(value).map(Woken::Task);
+        }
+        if self.tasks.len() == 0 {
+            return self.gates.take_only(value).map(Woken::Gate);
+        }
+        None
+    }
+
+    /// Ends the waits that `value` satisfies, and adds them to `list`.
+    #[inline]
+    pub(crate) fn take_met(&mut self, value: u64, list: &mut WokenList<G>) {
         self.gates
             .take_met(value, |seq, gate| list.push(seq, Woken::Gate(gate)));
         if self.tasks.len() != 0 {
             self.tasks
                 .take_met(value, |seq, waker| list.push(seq, Woken::Task(waker)));
         }
-        list
     }
 
     /// Ends all waits. A task whose condition holds for the last value is satisfied; a gate counts the update

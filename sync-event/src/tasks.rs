@@ -111,6 +111,19 @@ impl Tasks {
         }
     }
 
+    /// Ends the single task's wait if `value` satisfies it and no other task waits.
+    #[inline]
+    pub(crate) fn take_only(&mut self, value: u64) -> Option<Waker> {
+        let alone = self.others.as_ref().is_none_or(|others| others.is_empty());
+        let single = self
+            .single
+            .as_mut()
+            .filter(|s| alone && s.condition.holds(value))?;
+        let mut woken = None;
+        finish(&mut single.task, Ok(value), |waker| woken = Some(waker));
+        woken
+    }
+
     /// Ends the waits that `value` satisfies.
     #[inline]
     pub(crate) fn take_met(&mut self, value: u64, mut woken: impl FnMut(u64, Waker)) {

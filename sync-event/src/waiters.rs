@@ -160,6 +160,18 @@ impl<T> Waiters<T> {
         queued.min(self.groups.first_threshold().unwrap_or(EventWord::NOBODY))
     }
 
+    /// Takes out the only one whose condition holds for `value`, if that can be told at once: while all wait for plain
+    /// thresholds that were registered in order. `None` says nothing.
+    #[inline]
+    pub fn take_only(&mut self, value: u64) -> Option<T> {
+        if self.waiting != self.queue.len() || !self.queue.reaches_only_first(value) {
+            return None;
+        }
+        let slot = self.queue.pop_reached(value)?;
+        self.waiting -= 1;
+        Some(self.slab.take(slot).what)
+    }
+
     fn pop_met(&mut self, value: u64, mut met: impl FnMut(&mut Slab<T>, u32)) {
         let Self {
             slab,

@@ -10,6 +10,14 @@ pub(crate) enum Woken<G> {
     Task(Waker),
 }
 
+/// Whom an update satisfies.
+#[derive(Debug)]
+pub(crate) enum Only<G> {
+    Nobody,
+    One(Woken<G>),
+    Several(alloc::boxed::Box<WokenList<G>>),
+}
+
 /// Those whose waits are over, with their numbers of registration. Most updates end one wait or none: only more than
 /// one takes memory.
 #[derive(Debug)]
@@ -44,13 +52,13 @@ impl<G> WokenList<G> {
     /// Hands out everyone in order of registration.
     #[inline]
     pub(crate) fn in_order(mut self, mut each: impl FnMut(Woken<G>)) {
-        let Some(first) = self.first.take() else {
-            return;
-        };
         if self.others.is_empty() {
-            return each(first.1);
+            if let Some((_, only)) = self.first.take() {
+                each(only);
+            }
+            return;
         }
-        self.others.push(first);
+        self.others.extend(self.first.take());
         // What arrives is mostly sorted but for the one just put at the end: a merge sort finds the run.
         self.others.sort_by_key(|&(seq, _)| seq);
         self.others.into_iter().for_each(|(_, woken)| each(woken));

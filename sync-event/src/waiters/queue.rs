@@ -72,6 +72,21 @@ impl Queue {
         }
     }
 
+    /// Entries that are no gaps.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.gaps
+    }
+
+    /// Whether `value` reaches the front, and surely no other.
+    #[inline]
+    pub(super) fn reaches_only_first(&self, value: u64) -> bool {
+        self.first().is_some_and(|first| first <= value)
+            && self
+                .entries
+                .get(1)
+                .is_none_or(|second| second.threshold > value)
+    }
+
     /// Takes out the front if `value` reaches its threshold.
     pub(super) fn pop_reached(&mut self, value: u64) -> Option<u32> {
         self.entries.front().filter(|e| e.threshold <= value)?;
