@@ -80,16 +80,7 @@ impl Worker {
             .borrow()
             .clone()
             .expect("a running thread has one");
-        let mut fault = {
-            let running = core.running.borrow();
-            let running = running.as_ref().expect("a running thread");
-            Fault::of(
-                kind,
-                running.launch.body.name(),
-                running.launch.seq,
-                running.rank,
-            )
-        };
+        let mut fault = core.fault(kind);
         if let Some(note) = note {
             fault.message = Some(note.message);
             fault.place = note.place;

@@ -15,7 +15,7 @@ use dpa_abi::port::{Collective, Counter, LogLevel, Ops, PortVtable, Space};
 use dpa_abi::{Condition, EventError, EventHandle, FaultKind, Rights, Update};
 
 use crate::events::Slot;
-use crate::fault::{Fault, Place};
+use crate::fault::Place;
 use crate::fiber::Request;
 use crate::meeting::{self, Arrival};
 use crate::unit::{Core, Wake};
@@ -95,16 +95,7 @@ fn raise(core: &Core, kind: FaultKind, at: Option<&'static Location<'static>>) -
             .borrow()
             .clone()
             .expect("a running thread has one");
-        let mut fault = {
-            let running = core.running.borrow();
-            let running = running.as_ref().expect("a running thread");
-            Fault::of(
-                kind,
-                running.launch.body.name(),
-                running.launch.seq,
-                running.rank,
-            )
-        };
+        let mut fault = core.fault(kind);
         fault.place = at.map(Place::from);
         process.fail(fault);
     });

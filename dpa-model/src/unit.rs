@@ -11,12 +11,13 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
+use dpa_abi::FaultKind;
 use sync_event::WaiterId;
 use sync_event::sync::Arc;
 
 use crate::clock::TimerKey;
 use crate::epoch::Entered;
-use crate::fault::Place;
+use crate::fault::{Fault, Place};
 use crate::fiber::{Fiber, Request, Resumed, Switch};
 use crate::launch::Launch;
 use crate::process::Process;
@@ -226,6 +227,18 @@ impl Core {
             place,
             backtrace,
         });
+    }
+
+    /// A fault of this kind, of the thread that runs.
+    pub(crate) fn fault(&self, kind: FaultKind) -> Fault {
+        let running = self.running.borrow();
+        let running = running.as_ref().expect("a running thread");
+        Fault::of(
+            kind,
+            running.launch.body.name(),
+            running.launch.seq,
+            running.rank,
+        )
     }
 
     pub(crate) fn take_note(&self) -> Option<PanicNote> {

@@ -1,0 +1,162 @@
+//! Rules of the scheduler, as scenarios.
+
+use super::*;
+use crate::launch::{ArgBytes, Body, Extra, Gang, Parts};
+use std::sync::atomic::AtomicU32;
+
+struct Process(AtomicU32);
+
+impl Tenant for Process {
+    fn blocked(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+static ENTRY: dpa_abi::KernelEntry = dpa_abi::KernelEntry {
+    name: "k",
+    file: "",
+    line: 0,
+    arg_bytes: 0,
+    movable: || true,
+    run: |_, _| (),
+};
+
+fn launch(proc: &Process2, seq: u64, threads: u32) -> Arc<Launch> {
+    let parts = Parts {
+        body: Body::Kernel(&ENTRY),
+        args: ArgBytes::new(),
+        threads,
+        proc: proc.1,
+        seq,
+        then: None,
+    };
+    let extra = (threads > 1).then(|| {
+        Box::new(Extra {
+            gang: Some(Gang::new(threads)),
+            ..Extra::default()
+        })
+    });
+    let launch = Arc::new(Launch::new(parts, extra));
+    assert!(launch.open());
+    launch
+}
+
+struct Process2(Arc<Process>, u32);
+
+fn process(sched: &Sched<Process>) -> Process2 {
+    let mut number = 0;
+    let process = sched.admit(|n| {
+        number = n;
+        Arc::new(Process(AtomicU32::new(0)))
+    });
+    Process2(process, number)
+}
+
+fn next_seq(sched: &Sched<Process>) -> Option<u64> {
+    sched.next(None, None).map(|work| {
+        if let Some(gang) = work.launch.gang() {
+            while gang.claim(1, work.launch.threads).is_some() {}
+        }
+        work.launch.seq
+    })
+}
+
+#[test]
+fn rule_2_2_starts_in_order_of_submission() {
+    let sched = Sched::new(4);
+    let p = process(&sched);
+    for seq in [2, 0, 1] {
+        sched.push(launch(&p, seq, 1));
+    }
+    let order: Vec<_> = std::iter::from_fn(|| next_seq(&sched)).collect();
+    assert_eq!(order, [0, 1, 2]);
+    assert_eq!(sched.free(), 1);
+}
+
+#[test]
+fn rule_2_3_a_head_that_does_not_fit_reserves_units() {
+    let sched = Sched::new(4);
+    let p = process(&sched);
+    sched.push(launch(&p, 0, 2));
+    assert_eq!(next_seq(&sched), Some(0));
+    sched.push(launch(&p, 1, 4));
+    sched.push(launch(&p, 2, 1));
+    assert_eq!(
+        next_seq(&sched),
+        None,
+        "a younger launch must not take the reserved units"
+    );
+    sched.release(Release {
+        proc: p.1,
+        units: 1,
+    });
+    assert_eq!(next_seq(&sched), None);
+    sched.release(Release {
+        proc: p.1,
+        units: 1,
+    });
+    assert_eq!(next_seq(&sched), Some(1));
+    assert_eq!(next_seq(&sched), None);
+}
+
+#[test]
+fn rule_2_3_a_fully_blocked_process_may_pass_its_head() {
+    let sched = Sched::new(4);
+    let p = process(&sched);
+    sched.push(launch(&p, 0, 2));
+    assert_eq!(next_seq(&sched), Some(0));
+    sched.push(launch(&p, 1, 4));
+    sched.push(launch(&p, 2, 1));
+    p.0.0.store(1, Ordering::Relaxed);
+    assert_eq!(next_seq(&sched), None, "one of two threads still runs");
+    p.0.0.store(2, Ordering::Relaxed);
+    assert_eq!(next_seq(&sched), Some(2));
+}
+
+#[test]
+fn rule_2_3_processes_take_turns_by_the_age_of_their_heads() {
+    let sched = Sched::new(1);
+    let (a, b) = (process(&sched), process(&sched));
+    for (p, seq) in [(&a, 0), (&a, 2), (&b, 1), (&b, 3)] {
+        sched.push(launch(p, seq, 1));
+    }
+    let mut order = Vec::new();
+    while let Some(work) = sched.next(None, None) {
+        order.push(work.launch.seq);
+        sched.release(Release {
+            proc: work.launch.proc,
+            units: 1,
+        });
+    }
+    assert_eq!(order, [0, 1, 2, 3]);
+}
+
+#[test]
+fn rule_2_6_a_launch_that_was_taken_back_gives_its_units_back() {
+    let sched = Sched::new(2);
+    let p = process(&sched);
+    let gone = launch(&p, 0, 2);
+    sched.push(gone.clone());
+    sched.push(launch(&p, 1, 2));
+    assert!(gone.take_back(crate::launch::Outcome::Cancelled));
+    assert_eq!(next_seq(&sched), Some(1));
+}
+
+#[test]
+fn a_dismissed_process_is_dropped_when_its_last_unit_is_back() {
+    let sched = Sched::new(2);
+    let p = process(&sched);
+    sched.push(launch(&p, 0, 1));
+    assert_eq!(next_seq(&sched), Some(0));
+    sched.push(launch(&p, 1, 1));
+    sched.dismiss(p.1);
+    assert_eq!(next_seq(&sched), None);
+    assert_eq!(sched.processes().len(), 1);
+    sched.release(Release {
+        proc: p.1,
+        units: 1,
+    });
+    assert_eq!(sched.processes().len(), 0);
+    assert_eq!(sched.free(), 2);
+    assert_eq!(Arc::strong_count(&p.0), 1);
+}
