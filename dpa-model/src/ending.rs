@@ -9,7 +9,6 @@ use sync_event::Reached;
 use sync_event::sync::Arc as ModelArc;
 
 use crate::chunk::Chunk;
-use crate::fault::Fault;
 use crate::fiber::Switch;
 use crate::gate::Gate;
 use crate::launch::{Body, Launch, Outcome};
