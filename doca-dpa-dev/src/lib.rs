@@ -77,11 +77,16 @@ pub mod prelude;
 mod rank_slice;
 mod thread;
 
+pub use dpa_abi::queue::{CompletionKind, Syndrome};
 pub use dpa_abi::{Condition, DevAddr, EventError, EventHandle, FaultKind, MAX_ARG_BYTES, Pod};
 pub use dpa_macros::{Arg, Pod, dpa_kernel, dpa_rpc};
 pub use flexio_dev::math;
 pub use flexio_dev::{
     AtomicSlice, DevEvent, DevSlice, DevSliceMut, LogLevel, Ops, ReduceOp, Space, ThreadContext,
+};
+pub use flexio_dev::{
+    Buf, BufArray, Completion, CompletionError, Completions, Connection, ConnectionState,
+    LocalMemory, PostError, PostFlags, Rdma, RemoteBuf, RemoteEvent, RemoteMemory, WorkError,
 };
 pub use log::MAX_MESSAGE;
 pub use rank_slice::RankSlice;

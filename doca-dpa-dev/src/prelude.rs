@@ -6,4 +6,9 @@ pub use crate::{
     Arg, AtomicSlice, Condition, DevAddr, DevEvent, DevSlice, DevSliceMut, EventError, EventHandle,
     FaultKind, LogLevel, Ops, Pod, RankSlice, ReduceOp, Space, Thread, ThreadContext,
 };
+pub use crate::{
+    Buf, BufArray, Completion, CompletionError, CompletionKind, Completions, Connection,
+    ConnectionState, LocalMemory, PostError, PostFlags, Rdma, RemoteBuf, RemoteEvent, RemoteMemory,
+    Syndrome, WorkError,
+};
 pub use crate::{debug, dpa_kernel, dpa_rpc, error, info, warn};

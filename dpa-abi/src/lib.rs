@@ -22,6 +22,7 @@ pub mod handle;
 pub mod kernel;
 pub mod pod;
 pub mod port;
+pub mod queue;
 pub mod sync;
 
 pub use addr::{DevAddr, HEAP_BASE};

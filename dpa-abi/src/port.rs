@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use crate::access::Cell;
 use crate::condition::{Condition, Update};
 use crate::fault::{EventError, FaultKind, Rights};
-use crate::handle::EventHandle;
+use crate::handle::{EventHandle, Handle};
 
 /// Level of a message from a kernel.
 #[doc(alias = "doca_dpa_dev_log_level_t")]
@@ -181,6 +181,9 @@ pub struct PortVtable {
     pub fence: unsafe fn(NonNull<()>, Space, pred: Ops, succ: Ops),
     /// Reads a counter.
     pub counter: unsafe fn(NonNull<()>, Counter) -> u64,
+    /// Rings a doorbell through the outbox: the NIC looks at the queue behind it. A handle that refers to nothing is
+    /// answered with `false`.
+    pub doorbell: unsafe fn(NonNull<()>, Handle) -> bool,
 }
 
 /// A thread's reference to the unit it runs on. Having one proves that the unit is started and runs this thread.
@@ -279,4 +282,6 @@ forward! {
     fence(space: Space, pred: Ops, succ: Ops);
     /// See [`PortVtable::counter`].
     counter(which: Counter) -> u64;
+    /// See [`PortVtable::doorbell`].
+    doorbell(queue: Handle) -> bool;
 }

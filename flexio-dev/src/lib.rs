@@ -1,5 +1,5 @@
-//! Device side of the low layer: the thread context, bound views of device memory, sync events, fences, counters and
-//! fixed-point arithmetic.
+//! Device side of the low layer: the thread context, bound views of device memory, sync events, queues of the NIC,
+//! fences, counters and fixed-point arithmetic.
 //!
 //! A kernel author usually writes against `doca-dpa-dev`, which stands on this crate. Everything here is `no_std`,
 //! without allocation, and reaches the device only through the port of `dpa-abi`.
@@ -14,9 +14,15 @@ pub mod context;
 pub mod event;
 pub mod fence;
 pub mod math;
+pub mod memory;
+pub mod queue;
+pub mod rdma;
 pub mod view;
 
 pub use context::{BindArg, ThreadContext};
 pub use dpa_abi::port::{Collective, Counter, LogLevel, Ops, ReduceOp, Space};
 pub use event::DevEvent;
+pub use memory::{Buf, BufArray, LocalMemory, RemoteBuf, RemoteEvent, RemoteMemory};
+pub use queue::{CompletionError, PostError};
+pub use rdma::{Completion, Completions, Connection, ConnectionState, PostFlags, Rdma, WorkError};
 pub use view::{AtomicSlice, DevSlice, DevSliceMut, SliceWire};

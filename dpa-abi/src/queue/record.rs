@@ -1,0 +1,87 @@
+//! Records: words beside the rings, in device memory.
+//!
+//! Each table is an array of 64-bit words; the constants are indices. A record of the NIC's (`*_TAKEN`, `STATE`,
+//! `*_ERROR`) is written by the NIC and read by kernels; the others are written by kernels.
+//!
+//! # Send queue
+//!
+//! 1. A kernel's thread reserves an entry by a compare-and-swap of `PRODUCED`, if `PRODUCED - TAKEN` is below the
+//!    queue's size. It then writes the entry, the word with the phase last.
+//! 2. The doorbell makes the NIC read on from `TAKEN` as far as entries have the phase of their round. It copies each and
+//!    moves `TAKEN` on.
+//!
+//! # Completion queue
+//!
+//! 1. The NIC writes an entry, its owner word last, then reads `ARMED` and clears it if it was set: in that case it adds
+//!    1 to the queue's notification event.
+//! 2. A kernel's thread takes the entry at `READ` if its owner word is of this round, by a compare-and-swap of `READ`
+//!    *after* it has read the entry. `ACKNOWLEDGED` tells the NIC which slots it may write again.
+//! 3. To wait, a thread sets `ARMED` by a read-modify-write and looks at the entry once more. So either it sees the
+//!    entry, or the NIC sees `ARMED` (Dekker's agreement; SEMANTICS 1.3 is about the event behind it).
+//! 4. Before it writes, the NIC compares with `ACKNOWLEDGED`: a full queue is an overrun, said in `ERROR`.
+
+/// Words of the head of a context's table.
+pub const HEAD_WORDS: usize = 8;
+/// Connections the context may have.
+pub const CONNECTIONS: usize = 0;
+/// Address of the ring of the receive queue.
+pub const RECEIVE_RING: usize = 1;
+/// Its entries; 0: there is none.
+pub const RECEIVE_ENTRIES: usize = 2;
+/// Receives posted, ever.
+pub const RECEIVE_PRODUCED: usize = 3;
+/// Receives whose slots are free again, ever. Written by kernels (`receive_ack`).
+pub const RECEIVE_ACKNOWLEDGED: usize = 4;
+/// Receives the NIC has used, ever.
+pub const RECEIVE_TAKEN: usize = 5;
+
+/// Words of each connection in a context's table, behind the head.
+pub const CONNECTION_WORDS: usize = 8;
+/// Address of the ring of its send queue.
+pub const SEND_RING: usize = 0;
+/// Its entries.
+pub const SEND_ENTRIES: usize = 1;
+/// Entries reserved, ever.
+pub const SEND_PRODUCED: usize = 2;
+/// Entries the NIC has taken, ever.
+pub const SEND_TAKEN: usize = 3;
+/// The handle its doorbell is rung with.
+pub const DOORBELL: usize = 4;
+/// One of the states below.
+pub const STATE: usize = 5;
+/// The number of its queue pair.
+pub const QUEUE_PAIR: usize = 6;
+
+/// The connection is not connected.
+pub const STATE_NONE: u64 = 0;
+/// It is connected: work may be posted.
+pub const STATE_READY: u64 = 1;
+/// It has failed: work that is posted is flushed.
+pub const STATE_ERROR: u64 = 2;
+
+/// The first word of a connection.
+pub const fn connection(id: usize) -> usize {
+    HEAD_WORDS + id * CONNECTION_WORDS
+}
+
+/// Words of the table of a context with so many connections.
+pub const fn table_words(connections: usize) -> usize {
+    connection(connections)
+}
+
+/// Words of a completion queue's record.
+pub const COMPLETION_WORDS: usize = 8;
+/// Address of the ring.
+pub const COMPLETION_RING: usize = 0;
+/// Its entries.
+pub const COMPLETION_ENTRIES: usize = 1;
+/// Entries read, ever.
+pub const READ: usize = 2;
+/// Entries whose slots are free again, ever: the consumer index.
+pub const ACKNOWLEDGED: usize = 3;
+/// 1: the next entry is to be notified.
+pub const ARMED: usize = 4;
+/// The handle of the notification event; 0: there is none.
+pub const NOTIFY_EVENT: usize = 5;
+/// Not 0: the queue has overrun, and takes no entry any more.
+pub const ERROR: usize = 6;
