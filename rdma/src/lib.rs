@@ -9,8 +9,10 @@
 //!                                         \--> Requester <-- Nic::post
 //!  datagrams <-- Nic::poll_transmit <-----------'
 //! ```
+//!
+//! [`soft::SoftNic`] puts a socket ([`udp`]) under it.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(not(dpa_loom))]
 pub mod codec;
@@ -37,7 +39,11 @@ mod requester;
 #[cfg(not(dpa_loom))]
 mod responder;
 #[cfg(not(dpa_loom))]
+pub mod soft;
+#[cfg(not(dpa_loom))]
 mod transmit;
+#[cfg(not(dpa_loom))]
+pub mod udp;
 #[cfg(not(dpa_loom))]
 pub mod wire;
 #[cfg(not(dpa_loom))]

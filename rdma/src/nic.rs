@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::config::{Config, Peer};
 use crate::counters::Counters;
 use crate::psn::Qpn;
-use crate::queue_pair::{Cause, Io, QueuePair, StateError};
+use crate::queue_pair::{Cause, Io, QueuePair, State, StateError};
 use crate::region::Domain;
 use crate::transmit::Transmit;
 use crate::wire::{IcrcVerifier, Packet, PacketView, Path};
@@ -32,6 +32,8 @@ pub struct Nic {
     replies: VecDeque<Qpn>,
     timers: BTreeSet<(Duration, Qpn)>,
     completions: VecDeque<(Qpn, Completion)>,
+    /// Queue pairs that went to ERR and have not been told of.
+    failures: VecDeque<(Qpn, Cause)>,
     verifier: IcrcVerifier,
     counters: Counters,
     /// Numbers of queue pairs that are gone, and since when, the oldest first.
@@ -46,6 +48,7 @@ struct Slot {
     queue_pair: QueuePair,
     in_requests: bool,
     in_replies: bool,
+    failed: bool,
     /// The time under which it stands in `timers`: not later than it wants to be called.
     timer: Option<Duration>,
 }
@@ -94,6 +97,7 @@ impl Nic {
             replies: VecDeque::new(),
             timers: BTreeSet::new(),
             completions: VecDeque::new(),
+            failures: VecDeque::new(),
             verifier: IcrcVerifier::new(),
             counters: Counters::NONE,
             retired: VecDeque::new(),
@@ -126,6 +130,7 @@ impl Nic {
             queue_pair,
             in_requests: false,
             in_replies: false,
+            failed: false,
             timer: None,
         };
         self.queue_pairs.insert(number, slot);
@@ -294,6 +299,11 @@ impl Nic {
         self.completions.pop_front()
     }
 
+    /// The next queue pair that has gone to ERR, and why. Each is told of once.
+    pub fn poll_failure(&mut self) -> Option<(Qpn, Cause)> {
+        self.failures.pop_front()
+    }
+
     /// All checks before the packet's number.
     fn check<'a>(&mut self, from: SocketAddr, view: PacketView<'a>) -> Option<(Qpn, Packet<'a>)> {
         let bth = view.bth();
@@ -378,6 +388,12 @@ impl Nic {
         };
         while let Some(completion) = slot.queue_pair.poll_completion() {
             self.completions.push_back((number, completion));
+        }
+        if let State::Error(cause) = slot.queue_pair.state()
+            && !slot.failed
+        {
+            slot.failed = true;
+            self.failures.push_back((number, cause));
         }
         let Some(wanted) = slot.queue_pair.poll_timeout() else {
             return;

@@ -1,0 +1,202 @@
+//! The soft provider: a [`Nic`] and its socket, driven by whoever calls.
+//!
+//! One call of [`SoftNic::progress`] does everything there is to do: datagrams in, timers, requests and behind them
+//! replies out, completions to the [`Host`]. The calling thread is the one that carries a packet from the socket to
+//! memory and to the event behind it. Queue pairs of this same NIC talk to each other without the socket.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::nic::Nic;
+use crate::psn::Qpn;
+use crate::queue_pair::{Cause, Io};
+use crate::transmit::Transmit;
+use crate::udp::{BindError, Options, Socket, SocketCounters};
+use crate::work::Completion;
+
+/// The most that one UDP send can carry.
+const MAX_SEND: usize = 65_507;
+
+/// What stands above the NIC.
+pub trait Host {
+    /// Lends memory, regions and the receives of one queue pair (none: no receive will be taken).
+    fn io(&mut self, receives_of: Option<Qpn>) -> Io<'_>;
+
+    /// Something of a queue pair is over.
+    fn completed(&mut self, number: Qpn, completion: Completion);
+
+    /// A queue pair has gone to ERR.
+    fn failed(&mut self, number: Qpn, cause: Cause);
+}
+
+/// A NIC and the socket under it.
+#[derive(Debug)]
+pub struct SoftNic {
+    nic: Nic,
+    link: Link,
+    /// Sends towards peers that no socket leads to.
+    unreachable: u64,
+}
+
+/// What is under the NIC.
+#[derive(Debug)]
+enum Link {
+    /// The network.
+    Udp(Box<Socket>),
+    /// Nothing: its queue pairs reach each other only.
+    Inside(Vec<u8>),
+}
+
+impl Link {
+    fn buffer(&mut self) -> &mut [u8] {
+        match self {
+            Self::Udp(socket) => socket.buffer(),
+            Self::Inside(buffer) => buffer,
+        }
+    }
+
+    fn max_segments(&self) -> usize {
+        match self {
+            Self::Udp(socket) => socket.max_segments(),
+            Self::Inside(_) => 1,
+        }
+    }
+}
+
+impl SoftNic {
+    /// A NIC at this address of the machine, on a socket of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`]: the port is taken, the address is not one of this machine's.
+    pub fn bind(address: IpAddr, options: &Options) -> Result<Self, BindError> {
+        let socket = Socket::bind(address, options)?;
+        Ok(Self {
+            nic: Nic::new(socket.local()),
+            link: Link::Udp(Box::new(socket)),
+            unreachable: 0,
+        })
+    }
+
+    /// A NIC without a network.
+    pub fn inside(address: SocketAddr) -> Self {
+        Self {
+            nic: Nic::new(address),
+            link: Link::Inside(vec![0; MAX_SEND]),
+            unreachable: 0,
+        }
+    }
+
+    /// The NIC itself: to create, connect and post.
+    pub fn nic(&mut self) -> &mut Nic {
+        &mut self.nic
+    }
+
+    /// The NIC itself, to look at.
+    pub const fn nic_ref(&self) -> &Nic {
+        &self.nic
+    }
+
+    /// Its socket, if it is on a network.
+    pub fn socket(&self) -> Option<&Socket> {
+        match &self.link {
+            Link::Udp(socket) => Some(socket),
+            Link::Inside(_) => None,
+        }
+    }
+
+    /// What its socket has counted.
+    pub fn socket_counters(&self) -> SocketCounters {
+        self.socket().map(Socket::counters).unwrap_or_default()
+    }
+
+    /// Sends that no socket led anywhere.
+    pub const fn unreachable(&self) -> u64 {
+        self.unreachable
+    }
+
+    /// When [`SoftNic::progress`] wants to be called, if no datagram comes before.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.nic.poll_timeout()
+    }
+
+    /// Does what there is to do; whether there was anything. It never blocks.
+    pub fn progress(&mut self, now: Duration, host: &mut dyn Host) -> bool {
+        let received = self.take_in(now, host);
+        if self.nic.poll_timeout().is_some_and(|at| at <= now) {
+            self.nic.handle_timeout(now);
+        }
+        let sent = self.send_out(now, host);
+        self.report(host) | received | sent
+    }
+
+    /// Sends what there is to send, and reports; whether there was anything. For work that was just posted.
+    pub fn send(&mut self, now: Duration, host: &mut dyn Host) -> bool {
+        let sent = self.send_out(now, host);
+        self.report(host) | sent
+    }
+
+    fn take_in(&mut self, now: Duration, host: &mut dyn Host) -> bool {
+        let Link::Udp(socket) = &mut self.link else {
+            return false;
+        };
+        let nic = &mut self.nic;
+        let received = socket.receive(|from, datagram| {
+            let mut io = host.io(Nic::destination(datagram));
+            nic.receive(now, from, datagram, &mut io);
+        });
+        received.unwrap_or(0) > 0
+    }
+
+    fn send_out(&mut self, now: Duration, host: &mut dyn Host) -> bool {
+        let mut sent = false;
+        loop {
+            let max_segments = self.link.max_segments();
+            let mut io = host.io(None);
+            let out = self.link.buffer();
+            let Some(transmit) = self.nic.poll_transmit(now, &mut io, out, max_segments) else {
+                break;
+            };
+            sent = true;
+            self.dispatch(now, &transmit, host);
+        }
+        if let Link::Udp(socket) = &mut self.link {
+            socket.flush();
+        }
+        sent
+    }
+
+    fn dispatch(&mut self, now: Duration, transmit: &Transmit, host: &mut dyn Host) {
+        if transmit.destination == self.nic.local() {
+            self.loop_back(now, transmit, host);
+            return;
+        }
+        match &mut self.link {
+            Link::Udp(socket) => socket.push(transmit),
+            Link::Inside(_) => self.unreachable += transmit.packets as u64,
+        }
+    }
+
+    /// Packets to this same NIC.
+    fn loop_back(&mut self, now: Duration, transmit: &Transmit, host: &mut dyn Host) {
+        let from = self.nic.local();
+        let segment = transmit.segment.unwrap_or(transmit.len).max(1);
+        for packet in self.link.buffer()[..transmit.len].chunks(segment) {
+            let mut io = host.io(Nic::destination(packet));
+            self.nic.receive(now, from, packet, &mut io);
+        }
+    }
+
+    fn report(&mut self, host: &mut dyn Host) -> bool {
+        let mut any = false;
+        while let Some((number, completion)) = self.nic.poll_completion() {
+            any = true;
+            host.completed(number, completion);
+        }
+        while let Some((number, cause)) = self.nic.poll_failure() {
+            any = true;
+            host.failed(number, cause);
+        }
+        any
+    }
+}
