@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod ci;
+mod decoders;
 mod deep;
 mod loom;
 mod mutants;
@@ -52,6 +53,8 @@ enum Command {
     Riscv,
     /// The tests of the concurrent crates under ThreadSanitizer
     Tsan,
+    /// Programs of others (tshark, scapy) read what our NICs send
+    Decoders,
     /// Run one seeded test again with the seed that failed
     Replay {
         /// The test's name, or a part of it
@@ -87,6 +90,7 @@ fn run(command: Command) -> Outcome {
         Command::Loom { full, .. } => loom::run(full),
         Command::Riscv => riscv::run(),
         Command::Tsan => tsan::run(),
+        Command::Decoders => decoders::run(),
         Command::Replay { test, seed } => replay::run(&test, seed),
         Command::Deep { minutes } => deep::run(minutes),
     }
