@@ -65,6 +65,16 @@ impl EventWord {
         })
     }
 
+    /// Stores `swap` if the value is `compare`; the previous value. What the value is afterwards must be asked
+    /// [`EventWord::reached`], as after any update.
+    pub fn compare_swap(&self, compare: u64, swap: u64) -> u64 {
+        publish(|| {
+            self.value
+                .compare_exchange(compare, swap, Ordering::SeqCst, Ordering::SeqCst)
+                .unwrap_or_else(|previous| previous)
+        })
+    }
+
     /// Whether an update that produced `value` must enter the wake path.
     #[inline]
     pub fn reached(&self, value: u64) -> bool {

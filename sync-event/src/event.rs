@@ -151,6 +151,22 @@ impl<G: Gate> Event<G> {
         }
     }
 
+    /// The first half of a compare-and-swap, as a remote node does it: stores `swap` if the value is `compare`; the
+    /// previous value.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Event::try_update_fast`].
+    pub fn try_compare_swap(&self, compare: u64, swap: u64) -> Result<u64, Reached> {
+        let previous = self.word.compare_swap(compare, swap);
+        let value = if previous == compare { swap } else { previous };
+        if previous == compare && self.word.reached(value) {
+            Err(Reached { previous, value })
+        } else {
+            Ok(previous)
+        }
+    }
+
     /// The second half of an update: takes out whom it satisfies, wakes the tasks and gives the gates to `open`,
     /// in order of registration, after the lock is released.
     ///

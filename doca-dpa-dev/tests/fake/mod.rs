@@ -83,6 +83,7 @@ static TABLE: PortVtable = PortVtable {
     log,
     fence,
     counter,
+    doorbell,
 };
 
 /// # Safety
@@ -187,4 +188,8 @@ unsafe fn counter(_: NonNull<()>, which: Counter) -> u64 {
         Counter::Time => 1_500_000_000,
         Counter::Cycles | Counter::Retired => 0,
     }
+}
+
+unsafe fn doorbell(_: NonNull<()>, _: dpa_abi::Handle) -> bool {
+    false
 }
