@@ -13,6 +13,7 @@ use crate::clock::{Action, Clock};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::heap::Heap;
 use crate::idle::Idle;
+use crate::nic::Nics;
 use crate::pool::Pool;
 use crate::process::Process;
 use crate::sched::Sched;
@@ -58,6 +59,7 @@ pub struct Device {
     /// Its clock.
     pub clock: Clock,
     pub(crate) choices: Option<Choices>,
+    pub(crate) nics: Nics,
     injector: Mutex<VecDeque<Suspended>>,
     injected: AtomicUsize,
     stopping: AtomicBool,
@@ -102,6 +104,7 @@ impl Device {
             pool: Pool::default(),
             clock,
             choices,
+            nics: Nics::default(),
             injector: Mutex::default(),
             injected: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -134,6 +137,17 @@ impl Device {
     /// Whether a worker looks for work at the moment, so that what is submitted now starts within a microsecond or so.
     pub fn is_awake(&self) -> bool {
         self.idle.someone_looks()
+    }
+
+    /// Whether a worker looks for work at the moment, and so at the NICs.
+    pub(crate) fn someone_looks(&self) -> bool {
+        self.idle.someone_looks()
+    }
+
+    /// Works the NICs, if there are any; whether there was something to do.
+    #[inline]
+    pub(crate) fn poll_nics(&self) -> bool {
+        !self.nics.is_empty() && self.nics.poll(self.clock.now()).worked
     }
 
     /// Kernel stacks in use, those of idle workers included.

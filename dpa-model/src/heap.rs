@@ -207,15 +207,23 @@ impl Heap {
         Ok(unsafe { Cell::new(base.as_ptr(), len as usize) })
     }
 
+    /// Bytes of the heap, whether or not they are allocated: for the NIC, whose regions keep what they name alive.
+    /// `None` outside of the heap. Callers hold the heap while they use the cell.
+    pub(crate) fn within(&self, addr: u64, len: u64) -> Option<Cell> {
+        let offset = addr.checked_sub(HEAP_BASE)?;
+        let end = offset.checked_add(len)?;
+        (end <= self.map.bytes as u64).then(|| self.cell(addr, len))
+    }
+
     fn native(&self, addr: u64) -> NonNull<u8> {
         let offset = (addr - HEAP_BASE) as usize;
-        debug_assert!(offset < self.map.bytes, "an address in the heap");
-        // SAFETY: a live allocation lies within the mapping.
+        debug_assert!(offset <= self.map.bytes, "an address in the heap");
+        // SAFETY: callers give addresses within the mapping, or its end.
         unsafe { self.map.base.add(offset) }
     }
 
     fn cell(&self, addr: u64, len: u64) -> Cell {
-        // SAFETY: only called for ranges that the allocator has given out, which lie within the mapping.
+        // SAFETY: only called for ranges within the mapping: those that the allocator gave out, or checked against it.
         unsafe { Cell::new(self.native(addr).as_ptr(), len as usize) }
     }
 

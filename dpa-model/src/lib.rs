@@ -48,6 +48,8 @@ pub mod heap;
 #[cfg(not(dpa_loom))]
 mod keeper;
 #[cfg(not(dpa_loom))]
+pub mod nic;
+#[cfg(not(dpa_loom))]
 mod parking;
 #[cfg(not(dpa_loom))]
 mod pool;
@@ -76,6 +78,9 @@ mod unit;
 #[cfg(not(dpa_loom))]
 mod worker;
 
+#[cfg(dpa_loom)]
+#[path = "nic/bell.rs"]
+pub mod bell;
 #[cfg(dpa_loom)]
 #[path = "unit_model.rs"]
 pub mod unit;

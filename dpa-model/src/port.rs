@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence as native_fence};
 
 use dpa_abi::port::{Collective, Counter, LogLevel, Ops, PortVtable, Space};
-use dpa_abi::{Condition, EventError, EventHandle, FaultKind, Rights, Update};
+use dpa_abi::{Condition, EventError, EventHandle, FaultKind, Handle, Rights, Update};
 
 use crate::events::Slot;
 use crate::fault::Place;
@@ -40,6 +40,7 @@ pub static PORT: PortVtable = PortVtable {
     log,
     fence,
     counter,
+    doorbell,
 };
 
 /// The core behind a unit pointer.
@@ -110,10 +111,36 @@ fn take_turns(core: &Core, now: bool) {
     let device = core.worker().device();
     let switch = match &device.choices {
         Some(choices) => now || choices.switch_here(),
-        None => (now || calls >= CALLS_PER_TURN) && core.worker().others_wait(),
+        None => {
+            let is_time = now || calls >= CALLS_PER_TURN;
+            if is_time {
+                poll_nics(core);
+            }
+            is_time && core.worker().others_wait()
+        }
     };
     if switch {
         switch_away(core);
+    }
+}
+
+/// A kernel that polls for what the NIC brings works the NIC.
+#[inline]
+fn poll_nics(core: &Core) {
+    if !core.worker().device().nics.is_empty() {
+        poll_nics_off(core);
+    }
+}
+
+#[cold]
+fn poll_nics_off(core: &Core) {
+    core.calls.set(0);
+    let device = core.worker().device();
+    let looked = core
+        .switch()
+        .on_parent_stack(|| device.nics.poll(device.clock.now()));
+    if looked.opened {
+        core.worker().opened_midway();
     }
 }
 
@@ -394,4 +421,22 @@ unsafe fn counter(unit: NonNull<()>, which: Counter) -> u64 {
         // The model has no instruction counter: it takes one instruction a cycle.
         Counter::Cycles | Counter::Retired => cycles,
     }
+}
+
+unsafe fn doorbell(unit: NonNull<()>, queue: Handle) -> bool {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let device = core.worker().device();
+    let rung = core
+        .switch()
+        .on_parent_stack(|| core.process().doorbells.ring(queue, || device.clock.now()));
+    if rung == Some(true) {
+        core.worker().opened_midway();
+    }
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+    rung.is_some()
 }

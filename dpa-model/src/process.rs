@@ -17,6 +17,7 @@ use crate::fault::{Fault, Waiting, WaitingOn};
 use crate::gate::Gate;
 use crate::heap::Heap;
 use crate::launch::{Launch, Outcome};
+use crate::nic::Doorbells;
 use crate::sched::Tenant;
 use crate::stream::Stream;
 use crate::unit::{Core, Suspended, Wake};
@@ -40,6 +41,9 @@ pub struct Process {
     waits: Mutex<Slab<BlockedThread>>,
     pub(crate) wakers: Mutex<Wakers>,
     pub(crate) streams: Mutex<Vec<Weak<Stream>>>,
+    pub(crate) doorbells: Doorbells,
+    /// RDMA contexts: what comes in through them may open anything.
+    rdma: AtomicU32,
 }
 
 /// Tasks of the host that wait for something of the process as a whole.
@@ -114,6 +118,8 @@ impl Process {
             waits: Mutex::default(),
             wakers: Mutex::default(),
             streams: Mutex::default(),
+            doorbells: Doorbells::default(),
+            rdma: AtomicU32::new(0),
         }
     }
 
@@ -147,9 +153,21 @@ impl Process {
         }
     }
 
+    pub(crate) fn rdma_opened(&self) {
+        self.rdma.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rdma_closed(&self) {
+        self.rdma.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Stops everything: what has not started is settled with `outcome`, events are closed, threads are told.
     pub(crate) fn stop(self: &Arc<Self>, reason: CloseReason, outcome: Outcome) {
         self.stop.store(true, Ordering::SeqCst);
+        self.doorbells.clear();
+        self.device
+            .nics
+            .each(|nic| nic.stop_process(&self.device, self));
         self.break_streams(outcome);
         self.events.each(|_, slot| self.close_event(slot, reason));
         self.device
@@ -351,9 +369,9 @@ impl Process {
     }
 
     /// Whether a launch is parked at an event that the host or a remote node may update: once opened it could do
-    /// anything, so nothing is proven.
+    /// anything, so nothing is proven. Nor is it while there is an RDMA context, whose completions may wake a thread.
     fn could_be_helped(&self) -> bool {
-        let mut helped = false;
+        let mut helped = self.rdma.load(Ordering::Relaxed) > 0;
         self.events
             .each(|_, slot| helped |= slot.others_publish() && slot.event.waiters() > 0);
         helped

@@ -217,7 +217,7 @@ impl Device {
             self.run_timers();
             return true;
         }
-        self.pass_time() || self.report_deadlocks()
+        self.poll_nics() || self.pass_time() || self.report_deadlocks()
     }
 
     fn pick_any(&self, worker: &Worker) -> Option<Pick> {
@@ -242,11 +242,13 @@ impl Device {
     }
 
     fn pass_time(&self) -> bool {
-        let Some(next) = self.clock.next() else {
+        let next = [self.clock.next(), self.nics.next_timer()];
+        let Some(next) = next.into_iter().flatten().min() else {
             return false;
         };
         self.clock.advance_to(next);
         self.run_timers();
+        self.poll_nics();
         true
     }
 

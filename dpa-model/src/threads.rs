@@ -103,6 +103,9 @@ fn idle(worker: &Worker) -> Option<Pick> {
     let device = worker.device();
     let mut looking = worker.takes_over_look() || device.idle.start_looking();
     loop {
+        if looking {
+            device.nics.each(|nic| nic.begin_looking());
+        }
         if let Some(pick) = looking.then(|| look(worker)).flatten() {
             found_while_looking(device);
             return Some(pick);
@@ -117,6 +120,9 @@ fn idle(worker: &Worker) -> Option<Pick> {
                 found_while_looking(device);
             }
             return found.work;
+        }
+        if !device.someone_looks() {
+            device.nics.each(|nic| nic.end_looking());
         }
         park(worker);
         looking = true;
@@ -163,6 +169,11 @@ fn look(worker: &Worker) -> Option<Pick> {
                 return picked;
             }
             std::hint::spin_loop();
+        }
+        if device.poll_nics() {
+            // Where one packet came, more may follow.
+            until = None;
+            continue;
         }
         // What has ended is booked once nothing comes at once, so that it delays nobody.
         worker.book();

@@ -1,0 +1,372 @@
+//! The NIC of the device: queues in device memory on one side, RoCE v2 on the other.
+//!
+//! ```text
+//!  kernel: entry, doorbell --> Bell --> Engine { SoftNic (core, socket), World (contexts, queues) }
+//!                                          |                                        |
+//!  idle worker, attendant: poll -----------'        heap, host memory, events  <----+----> completion queues
+//! ```
+//!
+//! One thread at a time works a NIC (`bell`): the worker whose kernel rang the doorbell, an idle worker that polls, a
+//! host program that posts, or the NIC's own thread when all others are busy or asleep (`attend`). That thread carries a
+//! packet from the socket to memory, to the event behind it, and on to the kernel that the event opens.
+//!
+//! Lock order: engine, then nothing. What wakes anybody is collected under the lock (`after`) and done behind it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam::queue::SegQueue;
+use parking_lot::{Mutex, RwLock};
+use rdma::psn::Qpn;
+use rdma::region::RegionTable;
+use rdma::udp::{BindError, Options, SocketCounters};
+use thiserror::Error;
+
+mod after;
+mod attend;
+pub mod bell;
+mod completions;
+mod connection;
+mod context;
+mod doorbell;
+mod engine;
+mod host_memory;
+mod memory;
+mod pending;
+mod queues;
+mod region;
+mod translate;
+mod watch;
+mod world;
+
+pub use completions::{CompletionQueue, CompletionQueueError};
+pub use connection::{ConnectError, ConnectionRef, PostHostError};
+pub use context::{ContextError, ContextRef, ContextSpec, ExportError};
+pub use host_memory::HostMemory;
+pub use pending::{Ended, KeptWork, Pending};
+pub use region::{Registration, RegistrationError};
+pub use watch::ConnectionState;
+
+pub(crate) use doorbell::Doorbells;
+
+use attend::Attendant;
+use bell::Bell;
+use engine::Engine;
+
+use crate::device::Device;
+use crate::process::Process;
+
+/// Regions that a NIC can have registered at a time.
+pub const MAX_REGIONS: usize = 1 << 16;
+
+/// A NIC could not be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NicError {
+    /// Its socket could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Its thread could not be started.
+    #[error("the thread of the NIC could not be started: {0}")]
+    Thread(std::io::Error),
+    /// The process is fatal or closed.
+    #[error("the process is stopped")]
+    Stopped,
+}
+
+/// One NIC of a device.
+#[derive(Debug)]
+pub struct DeviceNic {
+    address: SocketAddr,
+    receive_buffer: usize,
+    joins: bool,
+    pub(crate) regions: Arc<RegionTable>,
+    engine: Mutex<Engine>,
+    bell: Bell,
+    rung: SegQueue<Qpn>,
+    /// Counts the times somebody looked, for the attendant.
+    looks: AtomicU64,
+    leases: AtomicUsize,
+    attendant: Option<Attendant>,
+}
+
+impl DeviceNic {
+    fn bind(address: IpAddr, options: &Options) -> Result<Self, NicError> {
+        let regions = Arc::new(RegionTable::new(MAX_REGIONS, random()));
+        let engine = Engine::bind(address, options, regions.clone())?;
+        let attendant = Attendant::new(&engine).map_err(NicError::Thread)?;
+        Ok(Self::of(engine, regions, Some(attendant)))
+    }
+
+    fn inside(address: SocketAddr, random: u64) -> Self {
+        let regions = Arc::new(RegionTable::new(MAX_REGIONS, random));
+        let engine = Engine::inside(address, regions.clone());
+        Self::of(engine, regions, None)
+    }
+
+    fn of(engine: Engine, regions: Arc<RegionTable>, attendant: Option<Attendant>) -> Self {
+        let socket = engine.soft.socket();
+        Self {
+            address: engine.soft.nic_ref().local(),
+            receive_buffer: socket.map_or(1 << 20, rdma::udp::Socket::receive_buffer),
+            joins: socket.is_some_and(rdma::udp::Socket::joins),
+            regions,
+            engine: Mutex::new(engine),
+            bell: Bell::new(),
+            rung: SegQueue::new(),
+            looks: AtomicU64::new(0),
+            leases: AtomicUsize::new(0),
+            attendant,
+        }
+    }
+
+    /// Its address and port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the kernel granted its socket for what arrives, in bytes.
+    pub fn receive_buffer(&self) -> usize {
+        self.receive_buffer
+    }
+
+    /// Whether its socket joins segmented sends again.
+    pub fn joins_segments(&self) -> bool {
+        self.joins
+    }
+
+    /// What its socket has counted.
+    pub fn socket_counters(&self) -> SocketCounters {
+        self.engine.lock().soft.socket_counters()
+    }
+
+    /// What was dropped before a queue pair was found.
+    pub fn counters(&self) -> rdma::counters::Counters {
+        *self.engine.lock().soft.nic_ref().counters()
+    }
+
+    /// A doorbell.
+    pub(crate) fn ring(&self, now: u64, number: Qpn) -> bool {
+        self.rung.push(number);
+        self.bell.ring() && self.poll(now).opened
+    }
+
+    /// Works the NIC, if nobody does just now.
+    pub(crate) fn poll(&self, now: u64) -> Looked {
+        let mut looked = Looked::default();
+        if !self.bell.try_begin() {
+            return looked;
+        }
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        loop {
+            let mut engine = self.engine.lock();
+            let now = Duration::from_nanos(now);
+            while let Some(number) = self.rung.pop() {
+                looked.worked = true;
+                engine.ring(now, number);
+            }
+            looked.worked |= engine.progress(now);
+            let after = engine.take_after();
+            self.tell_attendant(&engine);
+            drop(engine);
+            for after in after {
+                looked.opened |= after.run();
+            }
+            if self.bell.end() {
+                return looked;
+            }
+        }
+    }
+
+    /// Works on the NIC under its lock, waiting for it, and does what follows.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Engine) -> R) -> R {
+        let mut engine = self.engine.lock();
+        let result = work(&mut engine);
+        let after = engine.take_after();
+        self.tell_attendant(&engine);
+        drop(engine);
+        for after in after {
+            after.run();
+        }
+        result
+    }
+
+    /// The attendant sleeps until the next timer it knew of.
+    fn tell_attendant(&self, engine: &Engine) {
+        if let (Some(attendant), Some(at)) = (&self.attendant, engine.soft.poll_timeout()) {
+            attendant.sooner(at);
+        }
+    }
+
+    /// Somebody begins to look all the time: no packet needs to wake the attendant.
+    pub(crate) fn begin_looking(&self) {
+        self.attendant.iter().for_each(Attendant::disarm);
+    }
+
+    /// Nobody looks any more: packets wake the attendant.
+    pub(crate) fn end_looking(&self) {
+        self.attendant.iter().for_each(Attendant::arm);
+    }
+
+    /// Takes everything of a process back: its queue pairs fail, its regions and keys are invalid, and no access is in
+    /// progress when it returns (SEMANTICS 5.2).
+    pub(crate) fn stop_process(&self, device: &Device, process: &Process) {
+        let now = Duration::from_nanos(device.clock.now());
+        self.with(|engine| {
+            let domain = context::domain(process);
+            let cause = rdma::queue_pair::Cause::Closed;
+            engine.soft.nic().fail_domain(domain, cause);
+            engine.send(now);
+            self.regions.deregister_domain(domain);
+            engine
+                .world
+                .memory
+                .spaces
+                .retain(|_, space| !space.is_of(process));
+        });
+    }
+}
+
+/// What came of a look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Looked {
+    /// There was something to do.
+    pub(crate) worked: bool,
+    /// It may have opened a kernel.
+    pub(crate) opened: bool,
+}
+
+/// The NICs of a device.
+#[derive(Debug, Default)]
+pub(crate) struct Nics {
+    all: RwLock<Vec<Arc<DeviceNic>>>,
+    count: AtomicUsize,
+}
+
+impl Nics {
+    /// Whether there are none.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn each(&self, mut f: impl FnMut(&Arc<DeviceNic>)) {
+        if !self.is_empty() {
+            self.all.read().iter().for_each(&mut f);
+        }
+    }
+
+    /// Works all of them.
+    pub(crate) fn poll(&self, now: u64) -> Looked {
+        let mut looked = Looked::default();
+        self.each(|nic| {
+            let one = nic.poll(now);
+            looked.worked |= one.worked;
+            looked.opened |= one.opened;
+        });
+        looked
+    }
+
+    /// The earliest time at which one of them wants to be called.
+    pub(crate) fn next_timer(&self) -> Option<u64> {
+        let mut next: Option<Duration> = None;
+        self.each(|nic| {
+            let at = nic.engine.lock().soft.poll_timeout();
+            next = [next, at].into_iter().flatten().min();
+        });
+        next.map(|at| at.as_nanos() as u64)
+    }
+}
+
+/// A share in a NIC: it is open while there is one.
+#[derive(Debug)]
+pub struct NicLease {
+    nic: Arc<DeviceNic>,
+    device: Arc<Device>,
+}
+
+impl NicLease {
+    /// The NIC.
+    pub fn nic(&self) -> &Arc<DeviceNic> {
+        &self.nic
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.device.clock.now()
+    }
+
+    pub(crate) fn random(&self) -> u64 {
+        self.device.random()
+    }
+
+    /// Sends what was just posted, and works the NIC if nobody does.
+    pub(crate) fn kick(&self) {
+        if self.nic.bell.ring() {
+            self.nic.poll(self.now());
+        }
+    }
+}
+
+impl Drop for NicLease {
+    fn drop(&mut self) {
+        // Nobody gets a share while the list is locked.
+        let mut all = self.device.nics.all.write();
+        if self.nic.leases.fetch_sub(1, Ordering::Relaxed) == 1 {
+            all.retain(|nic| !Arc::ptr_eq(nic, &self.nic));
+            self.device.nics.count.store(all.len(), Ordering::Relaxed);
+            self.nic.attendant.iter().for_each(Attendant::stop);
+        }
+    }
+}
+
+impl Device {
+    /// A share in the NIC at this address; opens it if nobody has one.
+    ///
+    /// # Errors
+    /// The address is none of this machine's, or its port is taken.
+    pub fn nic(self: &Arc<Self>, address: IpAddr, port: u16) -> Result<Arc<NicLease>, NicError> {
+        let mut all = self.nics.all.write();
+        let wanted = SocketAddr::new(address, port);
+        if let Some(nic) = all.iter().find(|nic| nic.address == wanted) {
+            return Ok(self.lease(nic.clone()));
+        }
+        let nic = if self.is_seeded() {
+            Arc::new(DeviceNic::inside(wanted, self.random()))
+        } else {
+            let options = Options {
+                port,
+                ..Options::default()
+            };
+            let nic = Arc::new(DeviceNic::bind(address, &options)?);
+            attend::start(nic.clone(), self.clone()).map_err(NicError::Thread)?;
+            nic
+        };
+        all.push(nic.clone());
+        self.nics.count.store(all.len(), Ordering::Relaxed);
+        Ok(self.lease(nic))
+    }
+
+    fn lease(self: &Arc<Self>, nic: Arc<DeviceNic>) -> Arc<NicLease> {
+        nic.leases.fetch_add(1, Ordering::Relaxed);
+        Arc::new(NicLease {
+            nic,
+            device: self.clone(),
+        })
+    }
+
+    /// A random number: from the system, or from the seed.
+    pub(crate) fn random(&self) -> u64 {
+        match &self.choices {
+            Some(choices) => choices.below(u64::MAX),
+            None => random(),
+        }
+    }
+}
+
+/// A random number from the system.
+fn random() -> u64 {
+    // On the supported platforms it waits until there is entropy, and does not fail.
+    getrandom::u64().expect("the system's random source")
+}

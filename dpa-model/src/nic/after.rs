@@ -1,0 +1,79 @@
+//! What the NIC leaves to be done when its lock is free: opening gates, waking tasks, closing events.
+
+use std::sync::Arc;
+
+use dpa_abi::Update;
+use sync_event::{CloseReason, Reached};
+
+use super::pending::{Ended, Pending};
+use super::watch::Watch;
+use crate::process::Process;
+
+/// Something to be done without the NIC's lock.
+#[derive(Debug)]
+pub(crate) enum After {
+    /// An event's counter was changed, and someone waits for its value.
+    Open {
+        process: Arc<Process>,
+        index: u32,
+        reached: Reached,
+    },
+    /// 1 is added to a notification event.
+    Notify { process: Arc<Process>, index: u32 },
+    /// The last who could have updated an event is gone.
+    Close { process: Arc<Process>, index: u32 },
+    /// Work of the host is over.
+    Ended(Arc<Pending>, Ended),
+    /// A connection has changed its state.
+    Changed(Arc<Watch>),
+}
+
+impl After {
+    /// Does it; whether a kernel may have been opened.
+    pub(crate) fn run(self) -> bool {
+        match self {
+            Self::Open {
+                process,
+                index,
+                reached,
+            } => open(&process, index, reached),
+            Self::Notify { process, index } => notify(&process, index),
+            Self::Close { process, index } => {
+                let slot = process.events.slot(index);
+                process.close_event(slot, CloseReason::PublisherGone);
+                true
+            }
+            Self::Ended(pending, ended) => {
+                pending.end(ended);
+                false
+            }
+            Self::Changed(watch) => {
+                watch.wake();
+                false
+            }
+        }
+    }
+}
+
+fn open(process: &Arc<Process>, index: u32, reached: Reached) -> bool {
+    let mut opened = false;
+    // A close that came between wins: whoever waited has its answer.
+    let _ = process
+        .events
+        .slot(index)
+        .event
+        .finish_update(reached, |gate, value| {
+            opened = true;
+            process.opened(gate, value);
+        });
+    if opened {
+        process.device.notify();
+    }
+    opened
+}
+
+fn notify(process: &Arc<Process>, index: u32) -> bool {
+    let slot = process.events.slot(index);
+    // A closed event takes no notification: its waiters know.
+    process.update(slot, Update::Add(1)).is_ok()
+}

@@ -1,0 +1,222 @@
+//! A connection of an RDMA context, as its owner on the host holds it.
+
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use dpa_abi::Handle;
+use dpa_abi::queue::record::{STATE, STATE_READY, connection};
+use rdma::connection::{ConnectionInfo, Incompatible};
+use rdma::counters::Counters;
+use rdma::nic::{NicPostError, TransitionError};
+use rdma::psn::Qpn;
+use rdma::queue_pair::{Cause, State};
+use rdma::work::{Flags, Operation, PostReason, WorkRequest};
+use thiserror::Error;
+
+use super::context::ContextRef;
+use super::pending::{KeptWork, Pending};
+use super::watch::{ConnectionState, Watch};
+use super::world::HOST;
+
+/// Why a connection could not be connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The two cannot talk.
+    #[error(transparent)]
+    Incompatible(#[from] Incompatible),
+    /// It has been connected before, or is over.
+    #[error("the connection cannot be connected: {0}")]
+    State(#[from] TransitionError),
+}
+
+/// Why the host's work was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PostHostError {
+    /// The queue pair did not take it.
+    #[error("{0}")]
+    Refused(PostReason),
+    /// The connection is gone.
+    #[error("the connection is gone")]
+    Gone,
+}
+
+/// One connection. It ends when this is dropped: the peer is not told, its work fails when nothing answers.
+#[derive(Debug)]
+pub struct ConnectionRef {
+    context: Arc<ContextRef>,
+    id: u32,
+    number: Qpn,
+    doorbell: Handle,
+    info: ConnectionInfo,
+    watch: Arc<Watch>,
+}
+
+impl ConnectionRef {
+    pub(crate) fn new(
+        context: Arc<ContextRef>,
+        id: u32,
+        number: Qpn,
+        doorbell: Handle,
+        info: ConnectionInfo,
+    ) -> Self {
+        let watch = context.lease.nic().with(|engine| {
+            let connection = engine.world.contexts.connection(number);
+            connection.map(|connection| connection.watch.clone())
+        });
+        Self {
+            context,
+            id,
+            number,
+            doorbell,
+            info,
+            watch: watch.unwrap_or_default(),
+        }
+    }
+
+    /// Its context.
+    pub fn context(&self) -> &Arc<ContextRef> {
+        &self.context
+    }
+
+    /// Its id within the context: kernels and completions name it so.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its queue pair.
+    pub fn number(&self) -> Qpn {
+        self.number
+    }
+
+    /// What the peer must know.
+    pub fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
+    /// Its state.
+    pub fn state(&self) -> ConnectionState {
+        self.watch.state()
+    }
+
+    /// Polls until it is over.
+    pub fn poll_failed(&self, cx: &TaskContext<'_>) -> Poll<Cause> {
+        self.watch.poll_failed(cx)
+    }
+
+    /// What its queue pair has counted.
+    pub fn counters(&self) -> Counters {
+        let nic = self.context.lease.nic();
+        nic.with(|engine| {
+            let queue_pair = engine.soft.nic_ref().queue_pair(self.number);
+            queue_pair.map(|queue_pair| *queue_pair.counters())
+        })
+        .unwrap_or_default()
+    }
+
+    /// Connects it to a peer: it answers from now on, and sends.
+    ///
+    /// The peer should be connected, too, before the first work is posted; what comes before is lost and sent again.
+    ///
+    /// # Errors
+    /// The two cannot talk; it has been connected before.
+    pub fn connect(&self, theirs: &ConnectionInfo) -> Result<(), ConnectError> {
+        let lease = &self.context.lease;
+        let peer = self.info.agree(theirs, lease.nic().receive_buffer())?;
+        let now = Duration::from_nanos(lease.now());
+        lease.nic().with(|engine| {
+            let nic = engine.soft.nic();
+            nic.connect(self.number, peer)?;
+            nic.activate(now, self.number)?;
+            self.watch.set(ConnectionState::Connected);
+            let world = &mut engine.world;
+            if let Some(context) = world.contexts.all.get(self.context.key) {
+                context
+                    .table
+                    .store(connection(self.id as usize) + STATE, STATE_READY);
+            }
+            world.look_at.push_back(self.number);
+            Ok::<_, TransitionError>(())
+        })?;
+        lease.kick();
+        Ok(())
+    }
+
+    /// Ends it: outstanding work is flushed.
+    pub fn disconnect(&self) {
+        let lease = &self.context.lease;
+        let now = Duration::from_nanos(lease.now());
+        lease.nic().with(|engine| {
+            // Gone already, or over already: nothing to do.
+            let _ = engine.soft.nic().fail(self.number, Cause::Closed);
+            engine.send(now);
+        });
+    }
+
+    /// Posts work of the host. What it works on is kept until it is over.
+    ///
+    /// # Errors
+    /// The queue pair did not take it.
+    pub fn post(
+        &self,
+        operation: Operation,
+        flags: Flags,
+        kept: KeptWork,
+    ) -> Result<Arc<Pending>, PostHostError> {
+        let lease = &self.context.lease;
+        let now = Duration::from_nanos(lease.now());
+        let pending = Pending::new(kept);
+        let posted = lease.nic().with(|engine| {
+            let id = HOST | engine.world.work.insert(pending.clone()) as u64;
+            let request = WorkRequest {
+                id,
+                operation,
+                flags: flags | Flags::SIGNALED,
+            };
+            let posted = engine.soft.nic().post(now, self.number, request);
+            if posted.is_err() {
+                engine.world.work.try_remove((id & !HOST) as usize);
+            }
+            posted
+        });
+        match posted {
+            Ok(()) => {
+                lease.kick();
+                Ok(pending)
+            }
+            Err(NicPostError::Post(error)) => Err(PostHostError::Refused(error.reason)),
+            Err(_) => Err(PostHostError::Gone),
+        }
+    }
+
+    /// Whether its queue pair is in ERR.
+    pub fn is_over(&self) -> bool {
+        let nic = self.context.lease.nic();
+        nic.with(|engine| {
+            let queue_pair = engine.soft.nic_ref().queue_pair(self.number);
+            queue_pair.is_none_or(|queue_pair| matches!(queue_pair.state(), State::Error(_)))
+        })
+    }
+}
+
+impl Drop for ConnectionRef {
+    fn drop(&mut self) {
+        self.disconnect();
+        self.context.process.doorbells.remove(self.doorbell);
+        let lease = &self.context.lease;
+        let now = Duration::from_nanos(lease.now());
+        let gone = lease.nic().with(|engine| {
+            engine.soft.nic().destroy(now, self.number);
+            let contexts = &mut engine.world.contexts;
+            contexts.of.remove(&self.number);
+            let context = contexts.all.get_mut(self.context.key)?;
+            let base = connection(self.id as usize);
+            (0..dpa_abi::queue::record::CONNECTION_WORDS)
+                .for_each(|w| context.table.store(base + w, 0));
+            context.connections[self.id as usize].take()
+        });
+        drop(gone);
+    }
+}

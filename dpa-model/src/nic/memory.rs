@@ -1,0 +1,116 @@
+//! Memory as the NIC sees it: heaps of processes, host memory, sync events.
+//!
+//! The NIC works under its own lock, and an event's waiters are foreign code. So an update changes the counter at once,
+//! and what it opens is kept for when the lock is free: [`After`].
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use dpa_abi::Update;
+use dpa_abi::access::{AtomicNumber, Cell};
+use rdma::memory::{Atomic, EventGone, EventUpdate, Memory, SpaceId, Target};
+use slab::Slab;
+use sync_event::Reached;
+
+use super::after::After;
+use super::host_memory::HostMemory;
+use crate::process::Process;
+
+/// One memory that regions lie in.
+#[derive(Debug)]
+pub(crate) enum Space {
+    /// The heap of a process; offsets are device addresses.
+    Heap(Arc<Process>),
+    /// Host memory; offsets from its first byte.
+    Host(Arc<HostMemory>),
+    /// A sync event.
+    Event(Arc<Process>, u32),
+}
+
+impl Space {
+    /// Whether it belongs to this process.
+    pub(crate) fn is_of(&self, process: &Process) -> bool {
+        match self {
+            Self::Heap(owner) | Self::Event(owner, _) => std::ptr::eq(&raw const **owner, process),
+            Self::Host(_) => false,
+        }
+    }
+}
+
+/// All memories of a NIC.
+#[derive(Debug, Default)]
+pub(crate) struct NicMemory {
+    pub(crate) spaces: Slab<Space>,
+    pub(crate) after: RefCell<Vec<After>>,
+}
+
+impl NicMemory {
+    fn cell(&self, at: Target, len: usize) -> Option<Cell> {
+        match self.spaces.get(at.space.0 as usize)? {
+            Space::Heap(process) => process.heap.within(at.offset, len as u64),
+            Space::Host(memory) => memory.cell(at.offset, len),
+            Space::Event(..) => None,
+        }
+    }
+
+    /// Enters a memory; its name.
+    pub(crate) fn enter(&mut self, space: Space) -> SpaceId {
+        SpaceId(self.spaces.insert(space) as u64)
+    }
+}
+
+impl Memory for NicMemory {
+    fn read(&self, from: Target, out: &mut [u8]) {
+        // Regions lie in their memories, so there always is a cell.
+        if let Some(cell) = self.cell(from, out.len()) {
+            cell.copy_out(0, out);
+        }
+    }
+
+    fn write(&self, to: Target, data: &[u8]) {
+        if let Some(cell) = self.cell(to, data.len()) {
+            cell.copy_in(0, data);
+        }
+    }
+
+    fn atomic(&self, at: Target, operation: Atomic) -> u64 {
+        let Some(cell) = self.cell(at, 8) else {
+            return 0;
+        };
+        match operation {
+            Atomic::Add(n) => u64::fetch_add(&cell, 0, n),
+            Atomic::CompareSwap { compare, swap } => u64::compare_exchange(&cell, 0, compare, swap),
+        }
+    }
+
+    fn event_update(&self, at: Target, update: EventUpdate) -> Result<u64, EventGone> {
+        let Some(Space::Event(process, index)) = self.spaces.get(at.space.0 as usize) else {
+            return Err(EventGone);
+        };
+        let event = &process.events.slot(*index).event;
+        if event.closed().is_some() {
+            return Err(EventGone);
+        }
+        let result = match update {
+            EventUpdate::Set(value) => event.try_update_fast(Update::Set(value)),
+            EventUpdate::Atomic(Atomic::Add(n)) => event.try_update_fast(Update::Add(n)),
+            EventUpdate::Atomic(Atomic::CompareSwap { compare, swap }) => {
+                event.try_compare_swap(compare, swap)
+            }
+        };
+        Ok(result.unwrap_or_else(|reached| self.open_later(process, *index, reached)))
+    }
+}
+
+impl NicMemory {
+    #[cold]
+    fn open_later(&self, process: &Arc<Process>, index: u32, reached: Reached) -> u64 {
+        let previous = reached.previous();
+        self.after.borrow_mut().push(After::Open {
+            process: process.clone(),
+            index,
+            reached,
+        });
+        previous
+    }
+}

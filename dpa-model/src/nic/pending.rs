@@ -1,0 +1,84 @@
+//! Work that the host has posted and awaits.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+use rdma::work::{Received, WorkDone};
+
+/// How work of the host ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// A send, write, read or atomic.
+    Work(WorkDone),
+    /// A receive, and from which connection.
+    Received(Received, u32),
+    /// Never: its context is gone.
+    Gone,
+}
+
+/// What must stay alive while work is on its way: buffers and their registrations.
+pub type KeptWork = Box<dyn Any + Send + Sync>;
+
+/// Work of the host on its way. The NIC holds one end, the host the other. What it works on is kept until it is over,
+/// whether or not the host still waits.
+pub struct Pending {
+    state: Mutex<State>,
+    kept: Mutex<Option<KeptWork>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ended: Option<Ended>,
+    waker: Option<Waker>,
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pending {
+    pub(crate) fn new(kept: KeptWork) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            kept: Mutex::new(Some(kept)),
+        })
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<Ended> {
+        self.state.lock().ended
+    }
+
+    /// Polls for its end.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<Ended> {
+        let mut state = self.state.lock();
+        if let Some(ended) = state.ended {
+            return Poll::Ready(ended);
+        }
+        if !state
+            .waker
+            .as_ref()
+            .is_some_and(|w| w.will_wake(cx.waker()))
+        {
+            state.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    pub(crate) fn end(&self, ended: Ended) {
+        let mut state = self.state.lock();
+        state.ended.get_or_insert(ended);
+        let waker = state.waker.take();
+        drop(state);
+        let kept = self.kept.lock().take();
+        drop(kept);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}

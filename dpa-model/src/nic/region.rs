@@ -1,0 +1,238 @@
+//! Registered memory, as its owner on the host holds it.
+
+use std::sync::Arc;
+
+use rdma::connection::{RemoteEvent, RemoteRegion};
+use rdma::memory::Target;
+use rdma::psn::Qpn;
+use rdma::region::{RegionKind, RegionSpec, RegisterError, Rights};
+use thiserror::Error;
+
+use super::NicLease;
+use super::context::domain;
+use super::host_memory::HostMemory;
+use super::memory::Space;
+use crate::event::EventRef;
+use crate::process::Process;
+
+/// Why memory could not be registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RegistrationError {
+    /// The NIC has no region left, or the range is impossible.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// The range does not lie in the memory.
+    #[error("{len} bytes at {offset} do not lie in memory of {size} bytes")]
+    OutOfRange {
+        /// The first byte asked for.
+        offset: u64,
+        /// Bytes asked for.
+        len: u64,
+        /// Bytes there are.
+        size: u64,
+    },
+    /// The process is fatal or closed.
+    #[error("the process is stopped")]
+    Stopped,
+}
+
+/// A registered region: deregistered when it is dropped, which returns when no access is in progress.
+#[derive(Debug)]
+pub struct Registration {
+    lease: Arc<NicLease>,
+    region: rdma::region::Region,
+    space: usize,
+    local_base: u64,
+    len: u64,
+    rights: Rights,
+    /// The memory, or the event, that it keeps.
+    _kept: Kept,
+}
+
+/// What a registration keeps alive.
+#[derive(Debug)]
+enum Kept {
+    /// Nothing: whoever registered device memory keeps it.
+    Device,
+    Host(#[expect(dead_code, reason = "kept alive, never looked at")] Arc<HostMemory>),
+    Event(#[expect(dead_code, reason = "an export counts as a publisher")] EventRef),
+}
+
+impl Registration {
+    /// Registers `len` bytes of a process's heap at `addr`. The caller keeps the allocation.
+    ///
+    /// # Errors
+    /// The NIC has no region left; the process is stopped.
+    pub fn of_heap(
+        lease: &Arc<NicLease>,
+        process: &Arc<Process>,
+        addr: u64,
+        len: u64,
+        rights: Rights,
+    ) -> Result<Self, RegistrationError> {
+        if process.heap.within(addr, len).is_none() {
+            let size = process.heap.info().size;
+            let offset = addr;
+            return Err(RegistrationError::OutOfRange { offset, len, size });
+        }
+        let range = (addr, len, addr);
+        let space = Space::Heap(process.clone());
+        Self::new(lease, process, space, range, rights, Kept::Device)
+    }
+
+    /// Registers a range of host memory.
+    ///
+    /// # Errors
+    /// The range does not lie in it; the NIC has no region left; the process is stopped.
+    pub fn of_host(
+        lease: &Arc<NicLease>,
+        process: &Arc<Process>,
+        memory: &Arc<HostMemory>,
+        (offset, len): (u64, u64),
+        rights: Rights,
+    ) -> Result<Self, RegistrationError> {
+        let size = memory.len() as u64;
+        if offset.checked_add(len).is_none_or(|end| end > size) {
+            return Err(RegistrationError::OutOfRange { offset, len, size });
+        }
+        let space = Space::Host(memory.clone());
+        let kept = Kept::Host(memory.clone());
+        Self::new(lease, process, space, (offset, len, 0), rights, kept)
+    }
+
+    /// Registers an event, so that remote peers can update it. If `connection` is given, the event is closed when that
+    /// connection fails: its peer was the one who would have updated it.
+    ///
+    /// # Errors
+    /// The NIC has no region left; the process is stopped.
+    pub fn of_event(
+        lease: &Arc<NicLease>,
+        event: &EventRef,
+        connection: Option<Qpn>,
+    ) -> Result<Self, RegistrationError> {
+        let process = event.process();
+        let index = event.handle().0.index;
+        let space = Space::Event(process.clone(), index);
+        let rights = Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
+        let kept = Kept::Event(event.clone());
+        let registration = Self::new(lease, process, space, (0, 8, 0), rights, kept)?;
+        if let Some(number) = connection {
+            lease.nic().with(|engine| {
+                if let Some(connection) = engine.world.contexts.connection(number) {
+                    connection.events.push(index);
+                }
+            });
+        }
+        Ok(registration)
+    }
+
+    fn new(
+        lease: &Arc<NicLease>,
+        process: &Arc<Process>,
+        space: Space,
+        (offset, len, local_base): (u64, u64, u64),
+        rights: Rights,
+        kept: Kept,
+    ) -> Result<Self, RegistrationError> {
+        let kind = match space {
+            Space::Event(..) => RegionKind::Event,
+            _ => RegionKind::Bytes,
+        };
+        let nic = lease.nic();
+        let random = lease.random() as u32;
+        let (space, region) = nic.with(|engine| {
+            // A process that stops takes all of its regions back under this lock.
+            if process.is_stopped() {
+                return Err(RegistrationError::Stopped);
+            }
+            let space = engine.world.memory.enter(space);
+            let spec = RegionSpec {
+                domain: domain(process),
+                target: Target { space, offset },
+                len,
+                local_base,
+                remote_base: 0,
+                rights,
+                kind,
+            };
+            let key = space.0 as usize;
+            match nic.regions.register(spec, random) {
+                Ok(region) => Ok((key, region)),
+                Err(error) => {
+                    engine.world.memory.spaces.remove(key);
+                    Err(error.into())
+                }
+            }
+        })?;
+        Ok(Self {
+            lease: lease.clone(),
+            region,
+            space,
+            local_base,
+            len,
+            rights,
+            _kept: kept,
+        })
+    }
+
+    /// The key for local work.
+    pub fn local_key(&self) -> u32 {
+        self.region.local_key().0
+    }
+
+    /// Its first byte, as the local key counts.
+    pub fn local_base(&self) -> u64 {
+        self.local_base
+    }
+
+    /// Its bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What may be done with it.
+    pub fn rights(&self) -> Rights {
+        self.rights
+    }
+
+    /// As a peer is to know it.
+    pub fn export(&self) -> RemoteRegion {
+        RemoteRegion {
+            key: self.region.remote_key(),
+            base: 0,
+            len: self.len,
+            rights: self.rights,
+        }
+    }
+
+    /// As a peer is to know it, if it is an event.
+    pub fn export_event(&self) -> RemoteEvent {
+        RemoteEvent {
+            key: self.region.remote_key(),
+            address: 0,
+        }
+    }
+
+    /// The share in the NIC that it is registered with.
+    pub fn lease(&self) -> &Arc<NicLease> {
+        &self.lease
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let nic = self.lease.nic();
+        let space = nic.with(|engine| {
+            // Stale if the process was stopped: then its memory has been taken out, too.
+            nic.regions.deregister(self.region).ok()?;
+            engine.world.memory.spaces.try_remove(self.space)
+        });
+        drop(space);
+    }
+}

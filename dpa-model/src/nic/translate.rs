@@ -1,0 +1,163 @@
+//! Between entries in device memory and what the NIC's core understands.
+
+use dpa_abi::queue::{
+    CompletionEntry, CompletionKind, Syndrome, WorkData, WorkEntry, WorkFlags, WorkOpcode,
+};
+use rdma::memory::Atomic;
+use rdma::region::{LocalKey, RemoteKey};
+use rdma::work::{
+    Data, Flags, Inline, Operation, Received, ReceivedKind, RemoteAddress, Segment, Tail, WorkDone,
+    WorkError, WorkRequest,
+};
+
+/// The work request that an entry asks for.
+pub(crate) fn request(id: u64, entry: &WorkEntry) -> WorkRequest {
+    WorkRequest {
+        id,
+        operation: operation(entry),
+        flags: flags(entry.flags),
+    }
+}
+
+fn operation(entry: &WorkEntry) -> Operation {
+    let at = RemoteAddress {
+        address: entry.remote.address,
+        key: RemoteKey(entry.remote.key),
+    };
+    let send = |tail| Operation::Send {
+        data: data(&entry.data),
+        tail,
+    };
+    let write = |immediate| Operation::Write {
+        data: data(&entry.data),
+        to: at,
+        immediate,
+    };
+    let atomic = |operation| Operation::Atomic {
+        at,
+        operation,
+        result: Some(segment(&entry.data)).filter(|result| result.len > 0),
+    };
+    let [first, second] = entry.atomic;
+    match entry.opcode {
+        WorkOpcode::Send => send(Tail::Plain),
+        WorkOpcode::SendImmediate => send(Tail::Immediate(entry.immediate)),
+        WorkOpcode::SendInvalidate => send(Tail::Invalidate(RemoteKey(entry.immediate))),
+        WorkOpcode::Write => write(None),
+        WorkOpcode::WriteImmediate => write(Some(entry.immediate)),
+        WorkOpcode::Read => Operation::Read {
+            from: at,
+            into: segment(&entry.data),
+        },
+        WorkOpcode::FetchAdd => atomic(Atomic::Add(first)),
+        WorkOpcode::CompareSwap => atomic(Atomic::CompareSwap {
+            compare: second,
+            swap: first,
+        }),
+    }
+}
+
+fn segment(data: &WorkData) -> Segment {
+    match *data {
+        WorkData::Local { address, len, key } => Segment {
+            address,
+            len,
+            key: LocalKey(key),
+        },
+        // Entries of these kinds have no inline data: decoding refuses it.
+        WorkData::Inline { .. } => Segment {
+            address: 0,
+            len: 0,
+            key: LocalKey(0),
+        },
+    }
+}
+
+fn data(data: &WorkData) -> Data {
+    if let WorkData::Inline { bytes, len } = data
+        && let Some(inline) = Inline::new(&bytes[..usize::from(*len).min(bytes.len())])
+    {
+        return Data::Inline(inline);
+    }
+    Data::Local(segment(data))
+}
+
+fn flags(flags: WorkFlags) -> Flags {
+    let pairs = [
+        (WorkFlags::SIGNALED, Flags::SIGNALED),
+        (WorkFlags::FENCE, Flags::FENCE),
+        (WorkFlags::SOLICITED, Flags::SOLICITED),
+    ];
+    let set = pairs.into_iter().filter(|(ours, _)| flags.has(*ours));
+    set.fold(Flags::empty(), |all, (_, theirs)| all | theirs)
+}
+
+/// The completion entry of work that is over.
+pub(crate) fn work_done(done: &WorkDone, connection: u32, queue_pair: u32) -> CompletionEntry {
+    CompletionEntry {
+        kind: match done.outcome {
+            Ok(()) => CompletionKind::Send,
+            Err(_) => CompletionKind::SendError,
+        },
+        syndrome: done
+            .outcome
+            .map_or_else(|failure| syndrome(failure.cause), |()| Syndrome::NONE),
+        user_data: connection,
+        immediate: 0,
+        len: done.len,
+        original: done.original,
+        queue_pair,
+        index: done.id as u16,
+    }
+}
+
+/// The completion entry of an entry that asked for something impossible.
+pub(crate) fn impossible(index: u16, connection: u32, queue_pair: u32) -> CompletionEntry {
+    CompletionEntry {
+        kind: CompletionKind::SendError,
+        syndrome: Syndrome::LOCAL_OPERATION,
+        user_data: connection,
+        immediate: 0,
+        len: 0,
+        original: 0,
+        queue_pair,
+        index,
+    }
+}
+
+/// The completion entry of a receive that is over.
+pub(crate) fn received(received: &Received, connection: u32, queue_pair: u32) -> CompletionEntry {
+    let (kind, immediate) = match received.kind {
+        ReceivedKind::Send => (CompletionKind::ReceiveSend, 0),
+        ReceivedKind::SendImmediate(value) => (CompletionKind::ReceiveSendImmediate, value),
+        ReceivedKind::SendInvalidate(key) => (CompletionKind::ReceiveSendInvalidate, key.0),
+        ReceivedKind::WriteImmediate(value) => (CompletionKind::ReceiveWriteImmediate, value),
+    };
+    CompletionEntry {
+        kind: match received.outcome {
+            Ok(()) => kind,
+            Err(_) => CompletionKind::ReceiveError,
+        },
+        syndrome: received.outcome.map_or_else(syndrome, |()| Syndrome::NONE),
+        user_data: connection,
+        immediate,
+        len: received.len,
+        original: 0,
+        queue_pair,
+        index: received.id as u16,
+    }
+}
+
+fn syndrome(error: WorkError) -> Syndrome {
+    match error {
+        WorkError::LocalProtection => Syndrome::LOCAL_PROTECTION,
+        WorkError::LocalLength => Syndrome::LOCAL_LENGTH,
+        WorkError::RemoteInvalidRequest => Syndrome::REMOTE_INVALID_REQUEST,
+        WorkError::RemoteAccess => Syndrome::REMOTE_ACCESS,
+        WorkError::RemoteOperation => Syndrome::REMOTE_OPERATION,
+        WorkError::RetriesExceeded { .. } => Syndrome::RETRIES_EXCEEDED,
+        WorkError::RnrRetriesExceeded { .. } => Syndrome::RNR_RETRIES_EXCEEDED,
+        WorkError::Flushed => Syndrome::FLUSHED,
+        _ => Syndrome::LOCAL_OPERATION,
+    }
+}
