@@ -39,7 +39,8 @@ pub(crate) fn pack<R>(process: &ProcessRef, pack: impl FnOnce() -> R) -> (R, boo
     (packed, foreign)
 }
 
-fn belongs_to(process: &ProcessRef) {
+/// Notes that something among the arguments belongs to this context.
+pub(crate) fn belongs_to(process: &ProcessRef) {
     PACKING.with_borrow_mut(|stack| {
         if let Some(packing) = stack.last_mut() {
             packing.foreign |= !packing.process.is(process);

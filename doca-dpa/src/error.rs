@@ -10,6 +10,11 @@ use sync_event::location::{LocationsError, NotPublisher, NotSubscriber};
 use sync_event::{CloseReason, Closed};
 use thiserror::Error;
 
+use crate::rdma::{
+    BlobError, ConnectError, ExportError, HostRangeError, MapError, QueueError, RdmaOpenError,
+    WorkRefused, WorkUnfinished,
+};
+
 /// A context could not be opened.
 #[derive(Debug, Error)]
 #[error("the device could not be opened: {0}")]
@@ -251,4 +256,31 @@ pub enum Error {
     /// Closing.
     #[error(transparent)]
     Close(#[from] CloseTimedOut),
+    /// Opening an RDMA context.
+    #[error(transparent)]
+    RdmaOpen(#[from] RdmaOpenError),
+    /// Making a completion queue.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// Exporting a connection.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// Connecting.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Registering memory or events.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// Understanding what a peer has exported.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// Posting work from the host.
+    #[error(transparent)]
+    WorkRefused(#[from] WorkRefused),
+    /// Work of the host that failed.
+    #[error(transparent)]
+    Work(#[from] WorkUnfinished),
+    /// Bytes of a host buffer.
+    #[error(transparent)]
+    HostRange(#[from] HostRangeError),
 }

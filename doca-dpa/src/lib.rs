@@ -62,6 +62,7 @@ mod dpa;
 pub mod error;
 mod event;
 mod launch;
+pub mod rdma;
 mod sim;
 mod step;
 mod stream;

@@ -6,7 +6,14 @@ use syn::{
 };
 
 /// Views that may be written without their lifetime.
-const VIEWS: [&str; 4] = ["DevSlice", "DevSliceMut", "AtomicSlice", "DevEvent"];
+const VIEWS: [&str; 6] = [
+    "DevSlice",
+    "DevSliceMut",
+    "AtomicSlice",
+    "DevEvent",
+    "Rdma",
+    "Completions",
+];
 
 /// The type with every lifetime `'static`, and with the lifetime that a known view lacks.
 pub fn to_static(ty: &Type) -> Type {

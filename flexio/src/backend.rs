@@ -6,6 +6,11 @@
 pub use dpa_model::fault::{Place, Waiting, WaitingOn};
 pub use dpa_model::heap::{HeapInfo, OutOfMemory};
 pub use dpa_model::launch::Outcome;
+pub use dpa_model::nic::{
+    CompletionQueue, CompletionQueueError, ConnectError, ConnectionRef, ConnectionState,
+    ContextError, ContextRef, ContextSpec, Ended, ExportError, HostMemory, KeptWork, NicError,
+    Pending, PostHostError, Registration, RegistrationError,
+};
 pub use dpa_model::seeded::{SimError, Stuck};
 pub use dpa_model::stream::Stream;
 pub use dpa_model::{
@@ -13,7 +18,28 @@ pub use dpa_model::{
     HostWait, OpenError, Snapshot, SubmitError,
 };
 
+/// What the NIC's crate gives names to.
+pub mod rdma {
+    pub use rdma::codec::DecodeError;
+    pub use rdma::config::{AckTimeout, RetryLimit};
+    pub use rdma::connection::{
+        AtomicCapability, ConnectionInfo, Incompatible, RemoteEvent, RemoteRegion,
+    };
+    pub use rdma::counters::Counters;
+    pub use rdma::memory::Atomic;
+    pub use rdma::mtu::PathMtu;
+    pub use rdma::queue_pair::Cause;
+    pub use rdma::region::{LocalKey, RegisterError, RemoteKey, Rights};
+    pub use rdma::udp::{BindError, ROCE_PORT, SocketCounters};
+    pub use rdma::wire::RnrTimer;
+    pub use rdma::work::{
+        Data, Flags, Inline, MAX_MESSAGE, Operation, PostReason, ReceivedKind, RemoteAddress,
+        Segment, Tail, WorkError, WorkFailure,
+    };
+}
+
 pub(crate) use dpa_model::launch::{ArgBytes, Body, Launch, Step};
+pub(crate) use dpa_model::nic::NicLease;
 pub(crate) use dpa_model::seeded;
 pub(crate) use dpa_model::threads::Threads;
 pub(crate) use dpa_model::{Device, Process, Spec, TimerKey};

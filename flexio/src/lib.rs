@@ -22,10 +22,12 @@ mod command;
 mod device;
 mod memory;
 mod process;
+pub mod rdma;
 
 pub use backend::{
-    CloseReport, ConfigError, DeviceConfig, Event, EventLimit, EventUseError, Fault, HeapInfo,
-    HostWait, OpenError, OutOfMemory, Outcome, Place, SimError, Snapshot, Stream, Stuck,
+    CloseReport, ConfigError, ContextError, ContextSpec, DeviceConfig, Event, EventLimit,
+    EventUseError, Fault, HeapInfo, HostMemory, HostWait, NicError, OpenError, OutOfMemory,
+    Outcome, Place, Registration, RegistrationError, SimError, Snapshot, Stream, Stuck,
     SubmitError, Waiting, WaitingOn,
 };
 pub use command::{Command, Submitted};

@@ -1,0 +1,72 @@
+//! RDMA: memory that peers may touch, events that they may signal, connections over which kernels and the host do so.
+//!
+//! ```no_run
+//! # mod kernels {
+//! use doca_dpa_dev::prelude::*;
+//!
+//! /// Writes a greeting into the peer's memory, then signals the peer's event.
+//! #[dpa_kernel]
+//! pub fn greet(_thread: &Thread, rdma: Rdma, from: LocalMemory, to: RemoteMemory, arrived: RemoteEvent) {
+//!     let peer = rdma.connection(0);
+//!     let posted = peer
+//!         .write(from.at(0, 64), to.at(0, 64), PostFlags::OPTIMIZE_REPORTS)
+//!         .and_then(|_| peer.signal_add(arrived, 1, PostFlags::FLUSH));
+//!     posted.expect("room for two");
+//! }
+//! # }
+//! # use kernels::*;
+//! # async fn exchange(_: &'static str, mine: &[u8]) -> Vec<u8> { mine.to_vec() }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), doca_dpa::Error> {
+//! use doca_dpa::rdma::{RemoteMemoryMap, RemoteSyncEvent, Rights};
+//! use doca_dpa::{Dpa, Location, SyncEvent};
+//!
+//! let dpa = Dpa::open()?;
+//! let rdma = dpa.rdma().address("127.0.0.2".parse().expect("an address")).open()?;
+//! let connection = rdma.export()?;
+//!
+//! let mine = dpa.zeroed::<u8>(64).await?;
+//! let map = rdma.map(&mine, Rights::REMOTE_WRITE)?;
+//! let arrived = SyncEvent::builder(&dpa)
+//!     .publisher(Location::Remote)
+//!     .subscriber(Location::Host)
+//!     .create()?;
+//! let signal = connection.export_event(&arrived)?;
+//!
+//! // What the two sides tell each other goes over any channel: a socket, a file, a job scheduler.
+//! connection.connect(&exchange("connection", &connection.blob()).await)?;
+//! let theirs = RemoteMemoryMap::import(&exchange("memory map", &map.export()).await)?;
+//! let their_event = RemoteSyncEvent::import(&exchange("event", &signal.export()).await)?;
+//!
+//! dpa.launch(greet)
+//!     .args(GreetArgs { rdma: &rdma, from: &map, to: theirs, arrived: their_event })
+//!     .submit()?;
+//! arrived.ge(1).await?;                    // the peer's greeting is here, all of it
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `docs/rdma.md` shows the packets of one write and signal, what of the standard is implemented, and what the network
+//! must be trusted with.
+
+mod blob;
+mod builder;
+mod connection;
+mod context;
+mod error;
+mod memory;
+mod work;
+
+pub use blob::{RemoteMemoryMap, RemoteSyncEvent};
+pub use builder::RdmaBuilder;
+pub use connection::{Connection, EventExport};
+pub use context::{CompletionQueue, Rdma};
+pub use error::{
+    BlobError, ConnectError, MapError, QueueError, RdmaOpenError, WorkRefused, WorkUnfinished,
+};
+pub use flexio::rdma::{
+    AtomicCapability, Cause, ConnectionInfo, ConnectionState, Counters, ExportError, PathMtu,
+    ReceivedKind, RetryLimit, Rights, SocketCounters, WorkError,
+};
+pub use memory::{BufferArray, HostBuffer, HostMap, HostRangeError, MemoryMap};
+pub use work::{ReceiveOp, Received, WorkOp, WorkResult};

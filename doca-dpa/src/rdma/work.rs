@@ -1,0 +1,159 @@
+//! Work of the host on its way.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use flexio::Registration;
+use flexio::rdma::{
+    self as low, Ended, Flags, LocalKey, Operation, Pending, ReceivedKind, Rights, Segment,
+};
+
+use super::context::Rdma;
+use super::error::{MapError, WorkRefused, WorkUnfinished};
+use super::memory::HostBuffer;
+
+/// What the NIC keeps while work is on its way.
+type KeptBuffer = Registration;
+
+fn register(rdma: &Rdma, buffer: &HostBuffer) -> Result<(Registration, Segment), MapError> {
+    let range = 0..buffer.len() as u64;
+    let registration = rdma
+        .nic()
+        .register_host(buffer.memory(), range, Rights::LOCAL_WRITE)?;
+    let segment = Segment {
+        address: registration.local_base(),
+        len: u32::try_from(buffer.len()).unwrap_or(u32::MAX),
+        key: LocalKey(registration.local_key()),
+    };
+    Ok((registration, segment))
+}
+
+/// Posts work on the whole of a buffer.
+pub(crate) fn with_buffer(
+    rdma: &Rdma,
+    connection: &Arc<low::Connection>,
+    buffer: HostBuffer,
+    operation: impl FnOnce(Segment) -> Result<Operation, WorkRefused>,
+) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
+    let post = || {
+        let (registration, segment) = register(rdma, &buffer)?;
+        let operation = operation(segment)?;
+        let kept: Box<KeptBuffer> = Box::new(registration);
+        Ok::<_, WorkRefused>(connection.post(operation, Flags::empty(), kept)?)
+    };
+    match post() {
+        Ok(pending) => Ok(WorkOp {
+            buffer: Some(buffer),
+            ..WorkOp::new(pending, connection.clone())
+        }),
+        Err(refused) => Err((refused, buffer)),
+    }
+}
+
+/// Work that has been posted: a future of its end. It keeps its connection.
+///
+/// # Cancel safety
+/// Dropping it neither takes the work back nor frees what it works on before it is over.
+#[derive(Debug)]
+#[must_use = "the work goes on, but nobody learns how it ended"]
+pub struct WorkOp {
+    pending: Arc<Pending>,
+    buffer: Option<HostBuffer>,
+    _connection: Arc<low::Connection>,
+}
+
+/// What became of work.
+#[derive(Debug)]
+pub struct WorkResult {
+    /// The buffer it worked on, if it had one.
+    pub buffer: Option<HostBuffer>,
+    /// The word before an atomic; else 0.
+    pub original: u64,
+}
+
+impl WorkOp {
+    pub(crate) fn new(pending: Arc<Pending>, connection: Arc<low::Connection>) -> Self {
+        Self {
+            pending,
+            buffer: None,
+            _connection: connection,
+        }
+    }
+}
+
+impl Future for WorkOp {
+    type Output = Result<WorkResult, WorkUnfinished>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.pending.poll(cx).map(|ended| match ended {
+            Ended::Work(done) => match done.outcome {
+                Ok(()) => Ok(WorkResult {
+                    buffer: self.buffer.take(),
+                    original: done.original,
+                }),
+                Err(failure) => Err(WorkUnfinished::Failed(failure)),
+            },
+            _ => Err(WorkUnfinished::Gone),
+        })
+    }
+}
+
+/// A receive that has been posted: a future of the message.
+#[derive(Debug)]
+#[must_use = "a message that arrives in it is lost"]
+pub struct ReceiveOp {
+    pending: Arc<Pending>,
+    buffer: Option<HostBuffer>,
+    _rdma: Rdma,
+}
+
+/// A message.
+#[derive(Debug)]
+pub struct Received {
+    /// The buffer it is in.
+    pub buffer: HostBuffer,
+    /// Its bytes, from the buffer's first on; for a write with immediate, those written elsewhere.
+    pub len: u32,
+    /// Which connection it came by.
+    pub connection: u32,
+    /// What brought it, with the immediate data.
+    pub kind: ReceivedKind,
+}
+
+impl ReceiveOp {
+    pub(crate) fn post(
+        rdma: &Rdma,
+        buffer: HostBuffer,
+    ) -> Result<Self, (WorkUnfinished, HostBuffer)> {
+        let (registration, segment) = match register(rdma, &buffer) {
+            Ok(registered) => registered,
+            Err(error) => return Err((WorkRefused::from(error).into(), buffer)),
+        };
+        Ok(Self {
+            pending: rdma.context().receive(segment, Box::new(registration)),
+            buffer: Some(buffer),
+            _rdma: rdma.clone(),
+        })
+    }
+}
+
+impl Future for ReceiveOp {
+    type Output = Result<Received, WorkUnfinished>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.pending.poll(cx).map(|ended| {
+            let Ended::Received(received, connection) = ended else {
+                return Err(WorkUnfinished::Gone);
+            };
+            received.outcome.map_err(WorkUnfinished::Receive)?;
+            let buffer = self.buffer.take().ok_or(WorkUnfinished::Gone)?;
+            Ok(Received {
+                buffer,
+                len: received.len,
+                connection,
+                kind: received.kind,
+            })
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! RDMA on the low layer: a share in a NIC, and what is registered with it, exported from it, posted to it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::backend::{
+    CompletionQueue, ContextError, ContextRef, ContextSpec, HostMemory, NicError, NicLease,
+    Registration, RegistrationError,
+};
+use crate::process::ProcessRef;
+
+pub use crate::backend::rdma::{
+    AckTimeout, Atomic, AtomicCapability, BindError, Cause, ConnectionInfo, Counters, Data,
+    DecodeError, Flags, Incompatible, Inline, LocalKey, MAX_MESSAGE, Operation, PathMtu,
+    PostReason, ROCE_PORT, ReceivedKind, RegisterError, RemoteAddress, RemoteEvent, RemoteKey,
+    RemoteRegion, RetryLimit, Rights, RnrTimer, Segment, SocketCounters, Tail, WorkError,
+    WorkFailure,
+};
+pub use crate::backend::{
+    CompletionQueue as Completions, CompletionQueueError, ConnectError,
+    ConnectionRef as Connection, ConnectionState, ContextRef as Context, Ended, ExportError,
+    Pending, PostHostError,
+};
+
+/// A share in a NIC of the device, for one process. The NIC stays open while there is one.
+#[derive(Clone, Debug)]
+pub struct Nic {
+    process: ProcessRef,
+    lease: Arc<NicLease>,
+}
+
+impl ProcessRef {
+    /// A share in the NIC at this address; opens it if nobody has one.
+    ///
+    /// # Errors
+    /// The address is none of this machine's, or its port is taken.
+    pub fn nic(&self, address: IpAddr, port: u16) -> Result<Nic, NicError> {
+        let lease = self.raw().device().nic(address, port)?;
+        Ok(Nic {
+            process: self.clone(),
+            lease,
+        })
+    }
+}
+
+impl Nic {
+    /// Its address and port.
+    pub fn address(&self) -> SocketAddr {
+        self.lease.nic().address()
+    }
+
+    /// The process this share is for.
+    pub fn process(&self) -> &ProcessRef {
+        &self.process
+    }
+
+    /// Bytes that its socket holds of what arrives.
+    pub fn receive_buffer(&self) -> usize {
+        self.lease.nic().receive_buffer()
+    }
+
+    /// What its socket has counted.
+    pub fn socket_counters(&self) -> SocketCounters {
+        self.lease.nic().socket_counters()
+    }
+
+    /// What it has dropped before a queue pair was found.
+    pub fn counters(&self) -> Counters {
+        self.lease.nic().counters()
+    }
+
+    /// Whether both are shares in the same NIC.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.lease.nic(), other.lease.nic())
+    }
+
+    /// Registers device memory. The caller keeps the allocation while the registration lives.
+    ///
+    /// # Errors
+    /// Not in the heap; the NIC has no region left; the process is stopped.
+    #[doc(alias = "flexio_device_mkey_create")]
+    pub fn register_device(
+        &self,
+        addr: u64,
+        len: u64,
+        rights: Rights,
+    ) -> Result<Registration, RegistrationError> {
+        Registration::of_heap(&self.lease, self.process.raw(), addr, len, rights)
+    }
+
+    /// Registers host memory.
+    ///
+    /// # Errors
+    /// The range does not lie in it; the NIC has no region left; the process is stopped.
+    pub fn register_host(
+        &self,
+        memory: &Arc<HostMemory>,
+        range: Range<u64>,
+        rights: Rights,
+    ) -> Result<Registration, RegistrationError> {
+        let range = (range.start, range.end.saturating_sub(range.start));
+        Registration::of_host(&self.lease, self.process.raw(), memory, range, rights)
+    }
+
+    /// Registers an event, so that peers can update it. With a connection, the event is closed when that fails.
+    ///
+    /// # Errors
+    /// The NIC has no region left; the process is stopped.
+    pub fn register_event(
+        &self,
+        event: &crate::Event,
+        connection: Option<&Connection>,
+    ) -> Result<Registration, RegistrationError> {
+        Registration::of_event(&self.lease, event, connection.map(Connection::number))
+    }
+
+    /// A completion queue of at least so many entries.
+    ///
+    /// # Errors
+    /// Too many; out of device memory or events.
+    #[doc(alias = "flexio_cq_create")]
+    pub fn completion_queue(
+        &self,
+        entries: u32,
+    ) -> Result<Arc<CompletionQueue>, CompletionQueueError> {
+        CompletionQueue::new(&self.lease, self.process.raw(), entries)
+    }
+
+    /// An RDMA context, whose completions go to this queue.
+    ///
+    /// # Errors
+    /// A figure out of its range; out of device memory; the process is stopped.
+    #[doc(alias = "flexio_qp_create")]
+    pub fn context(
+        &self,
+        spec: ContextSpec,
+        completions: Option<Arc<CompletionQueue>>,
+    ) -> Result<Arc<ContextRef>, ContextError> {
+        ContextRef::new(&self.lease, self.process.raw(), spec, completions)
+    }
+}
