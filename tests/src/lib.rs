@@ -6,6 +6,8 @@
 
 use doca_dpa_dev::prelude::*;
 
+pub mod rdma;
+
 /// Each thread adds 1.
 #[dpa_kernel]
 pub fn count(_thread: &Thread, total: AtomicSlice<u64>) {

@@ -1,0 +1,160 @@
+//! Kernels that do RDMA.
+
+use doca_dpa_dev::prelude::*;
+
+/// Writes everything to the peer, then sets the peer's event.
+#[dpa_kernel]
+pub fn write_and_signal(
+    thread: &Thread,
+    rdma: Rdma,
+    from: LocalMemory,
+    to: RemoteMemory,
+    event: RemoteEvent,
+    value: u64,
+) {
+    let peer = rdma.connection(0);
+    let len = from.len as u32;
+    let posted = peer
+        .write(from.at(0, len), to.at(0, len), PostFlags::OPTIMIZE_REPORTS)
+        .and_then(|_| {
+            let flags = PostFlags::FLUSH | PostFlags::OPTIMIZE_REPORTS;
+            peer.signal_set(event, value, flags)
+        });
+    if posted.is_err() {
+        thread.error(1);
+    }
+}
+
+/// Waits for a completion that must be a success.
+fn success(thread: &Thread, done: &Completions) -> Completion {
+    match done.wait() {
+        Ok(completion) if completion.result().is_ok() => completion,
+        Ok(_) => thread.error(2),
+        Err(_) => thread.error(3),
+    }
+}
+
+/// A write, a read, and both atomics, each awaited: numbers and words before go to `results`.
+#[dpa_kernel]
+pub fn all_kinds(
+    thread: &Thread,
+    rdma: Rdma,
+    done: Completions,
+    local: LocalMemory,
+    to: RemoteMemory,
+    results: DevSliceMut<u64>,
+) {
+    let peer = rdma.connection(0);
+    let now = PostFlags::FLUSH;
+    let posted = [
+        peer.write(local.at(0, 16), to.at(0, 16), PostFlags::NONE),
+        peer.read(local.at(32, 16), to.at(16, 16), PostFlags::NONE),
+        peer.fetch_add(to.at(0, 8), 10, Some(local.at(48, 8)), PostFlags::NONE),
+        peer.compare_swap(to.at(8, 8), 2, 77, None, now),
+    ];
+    for (count, number) in posted.into_iter().enumerate() {
+        let completion = success(thread, &done);
+        if number != Ok(completion.index()) || completion.kind() != CompletionKind::Send {
+            thread.error(4);
+        }
+        results.write(0, count as u64 + 1);
+        match count {
+            2 => results.write(1, completion.original()),
+            3 => results.write(2, completion.original()),
+            _ => {}
+        }
+    }
+}
+
+/// Sends so many equal parts, each with a number, and waits until all have arrived.
+#[dpa_kernel]
+pub fn send_messages(
+    thread: &Thread,
+    rdma: Rdma,
+    done: Completions,
+    from: LocalMemory,
+    count: u32,
+) {
+    let peer = rdma.connection(0);
+    let part = from.len as u32 / count;
+    for number in 0..count {
+        let data = from.at(u64::from(number * part), part);
+        if peer
+            .send_imm(data, 1000 + number, PostFlags::FLUSH)
+            .is_err()
+        {
+            thread.error(1);
+        }
+    }
+    for _ in 0..count {
+        success(thread, &done);
+    }
+}
+
+/// Posts so many receives, one after the other, and logs number and length of what arrives in each.
+#[dpa_kernel]
+pub fn receive_messages(
+    thread: &Thread,
+    rdma: Rdma,
+    done: Completions,
+    inbox: LocalMemory,
+    log: DevSliceMut<u64>,
+    count: u32,
+) {
+    let part = inbox.len as u32 / count;
+    for number in 0..count {
+        let slot = inbox.at(u64::from(number * part), part);
+        if rdma.post_receive(slot).is_err() {
+            thread.error(1);
+        }
+    }
+    for slot in 0..count {
+        let completion = success(thread, &done);
+        rdma.receive_ack(1);
+        let Some(number) = completion.immediate() else {
+            thread.error(2);
+        };
+        log.write(slot as usize, number.into());
+        log.write((count + slot) as usize, completion.len().into());
+    }
+}
+
+/// Waits for a signal that never comes; the end of the wait must be that the event is closed.
+#[dpa_kernel]
+pub fn wait_for_signal(thread: &Thread, event: DevEvent) {
+    match event.wait(Condition::ge(1)) {
+        Err(EventError::Closed { .. }) => {}
+        _ => thread.error(5),
+    }
+}
+
+/// Posts more than the completion queue has room for, and reads none before it has overrun; then all.
+#[dpa_kernel]
+pub fn overrun(
+    thread: &Thread,
+    rdma: Rdma,
+    done: Completions,
+    to: RemoteMemory,
+    read: DevSliceMut<u64>,
+) {
+    let peer = rdma.connection(0);
+    for value in 0..16 {
+        if peer
+            .write_word(value, to.at(0, 8), PostFlags::FLUSH)
+            .is_err()
+        {
+            thread.error(1);
+        }
+    }
+    while peer.state() == ConnectionState::Ready {
+        thread.yield_now();
+    }
+    let mut count = 0;
+    while let Ok(Some(_)) = done.poll() {
+        count += 1;
+    }
+    if done.poll() != Err(CompletionError::Overrun) {
+        thread.error(6);
+    }
+    read.write(0, count);
+}

@@ -1,0 +1,84 @@
+//! Two nodes, and the kernels they run.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use doca_dpa::rdma::{Connection, Rdma};
+use doca_dpa::{Dpa, Error, Location, SyncEvent};
+pub use tests::rdma::*;
+pub use tests::*;
+
+/// An address of loopback that no other node of this program has.
+pub fn fresh_address() -> IpAddr {
+    static LAST: AtomicU8 = AtomicU8::new(10);
+    // Other test programs run at the same time: each has a range of its own.
+    let program = std::process::id() as u16;
+    let [high, low] = program.to_be_bytes();
+    Ipv4Addr::new(127, high | 1, low, LAST.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+/// What a pair is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub host_receives: bool,
+    pub completion_entries: u32,
+    pub timeout: Duration,
+    pub keep_alive: Option<Duration>,
+}
+
+pub fn settings() -> Settings {
+    Settings {
+        host_receives: false,
+        completion_entries: 256,
+        timeout: Duration::from_millis(67),
+        keep_alive: None,
+    }
+}
+
+/// A node: a device with a NIC, and one connection.
+pub struct Node {
+    pub connection: Connection,
+    pub rdma: Rdma,
+    pub dpa: Dpa,
+}
+
+fn node(settings: &Settings) -> Result<Node, Error> {
+    let dpa = Dpa::builder().workers(1).open()?;
+    let rdma = dpa
+        .rdma()
+        .address(fresh_address())
+        .completion_entries(settings.completion_entries)
+        .timeout(settings.timeout);
+    let rdma = match settings.keep_alive {
+        Some(interval) => rdma.keep_alive(interval),
+        None => rdma,
+    };
+    let rdma = match settings.host_receives {
+        true => rdma.receive_queue(0),
+        false => rdma,
+    }
+    .open()?;
+    let connection = rdma.export()?;
+    Ok(Node {
+        connection,
+        rdma,
+        dpa,
+    })
+}
+
+/// Two nodes, connected.
+pub async fn pair(settings: Settings) -> Result<(Node, Node), Error> {
+    let (a, b) = (node(&settings)?, node(&settings)?);
+    a.connection.connect(&b.connection.blob())?;
+    b.connection.connect(&a.connection.blob())?;
+    Ok((a, b))
+}
+
+/// An event that a remote node updates.
+pub fn remote_to(dpa: &Dpa, subscriber: Location) -> Result<SyncEvent, Error> {
+    SyncEvent::builder(dpa)
+        .publisher(Location::Remote)
+        .subscriber(subscriber)
+        .create()
+}

@@ -1,0 +1,291 @@
+//! Section 6: RDMA, from kernels and from the host, between two nodes in one process over loopback sockets.
+
+mod nodes;
+
+use std::time::Duration;
+
+use doca_dpa::rdma::{ConnectionState, HostBuffer, RemoteMemoryMap, RemoteSyncEvent, Rights};
+use doca_dpa::{Dpa, Error, Location, SyncEvent};
+use nodes::*;
+
+#[tokio::test]
+async fn rule_6_3_whoever_sees_the_signal_sees_the_whole_write() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    const BYTES: usize = 100_000;
+    let mine: Vec<u8> = (0..BYTES).map(|i| (i * 7 + i / 251) as u8).collect();
+    let source = a.dpa.copy_in(&mine).await?;
+    let source = a.rdma.map(&source, Rights::empty())?;
+    let target = b.dpa.zeroed::<u8>(BYTES).await?;
+    let map = b.rdma.map(&target, Rights::REMOTE_WRITE)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    let arrived = remote_to(&b.dpa, Location::Host)?;
+    let export = b.connection.export_event(&arrived)?;
+    let signal = RemoteSyncEvent::import(&export.export())?;
+    for round in 1..=3 {
+        a.dpa
+            .launch(write_and_signal)
+            .args(WriteAndSignalArgs {
+                rdma: &a.rdma,
+                from: &source,
+                to,
+                event: signal,
+                value: round,
+            })
+            .submit()?
+            .await?;
+        arrived.ge(round).await?;
+        assert_eq!(target.copy_out().await?, mine);
+        target.fill(0).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_2_kernels_detect_the_end_of_each_kind_of_work() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let local = a.dpa.copy_in(&[1u64, 2, 3, 4, 5, 6, 7, 8]).await?;
+    let remote = b.dpa.copy_in(&[100u64, 200, 300, 400]).await?;
+    let map = a.rdma.map(&local, Rights::empty())?;
+    let rights = Rights::REMOTE_READ | Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
+    let theirs = b.rdma.map(&remote, rights)?;
+    let to = RemoteMemoryMap::import(&theirs.export())?;
+    let results = a.dpa.zeroed::<u64>(8).await?;
+    a.dpa
+        .launch(all_kinds)
+        .args(AllKindsArgs {
+            rdma: &a.rdma,
+            done: a.rdma.completions(),
+            local: &map,
+            to,
+            results: &results,
+        })
+        .submit()?
+        .await?;
+    // One write of 1, 2 over 100, 200; a read of 300, 400 into the places 4 and 5; 10 added to the first; the second
+    // swapped from 2 to 77.
+    assert_eq!(remote.copy_out().await?, [11, 77, 300, 400]);
+    assert_eq!(local.copy_out().await?[4..6], [300, 400]);
+    assert_eq!(results.copy_out().await?, [4, 1, 2, 0, 0, 0, 0, 0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_2_messages_arrive_in_the_receives_of_a_kernel() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let words: Vec<u64> = (0..64).collect();
+    let local = a.dpa.copy_in(&words).await?;
+    let map = a.rdma.map(&local, Rights::empty())?;
+    let inbox = b.dpa.zeroed::<u64>(64).await?;
+    let theirs = b.rdma.map(&inbox, Rights::empty())?;
+    let log = b.dpa.zeroed::<u64>(16).await?;
+    let receiver = b
+        .dpa
+        .launch(receive_messages)
+        .args(ReceiveMessagesArgs {
+            rdma: &b.rdma,
+            done: b.rdma.completions(),
+            inbox: &theirs,
+            log: &log,
+            count: 8,
+        })
+        .submit()?;
+    a.dpa
+        .launch(send_messages)
+        .args(SendMessagesArgs {
+            rdma: &a.rdma,
+            done: a.rdma.completions(),
+            from: &map,
+            count: 8,
+        })
+        .submit()?
+        .await?;
+    receiver.await?;
+    assert_eq!(inbox.copy_out().await?, words);
+    let log = log.copy_out().await?;
+    assert_eq!(log[..8], [1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007]);
+    assert_eq!(log[8..], [64; 8]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_2_the_host_sends_writes_reads_and_counts() -> Result<(), Error> {
+    let host = Settings {
+        host_receives: true,
+        ..settings()
+    };
+    let (a, b) = pair(host).await?;
+    let receive = b
+        .rdma
+        .receive(HostBuffer::new(64))
+        .map_err(|(error, _)| error)?;
+    let sent = a
+        .connection
+        .send_imm(HostBuffer::from_bytes(b"a message"), 7);
+    let back = sent.map_err(|(error, _)| error)?.await?;
+    assert_eq!(back.buffer.expect("it had one").to_vec(), b"a message");
+    let message = receive.await?;
+    assert_eq!(message.len, 9);
+    assert_eq!(message.buffer.to_vec()[..9], *b"a message");
+    assert_eq!(message.connection, b.connection.id());
+
+    let rights = Rights::REMOTE_READ | Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
+    let map = b.rdma.map_host(HostBuffer::new(4096), rights)?;
+    let theirs = RemoteMemoryMap::import(&map.map().export())?;
+    let wrote = a
+        .connection
+        .write(HostBuffer::from_bytes(&[9; 100]), &theirs, 8);
+    wrote.map_err(|(error, _)| error)?.await?;
+    assert_eq!(a.connection.fetch_add(&theirs, 0, 5)?.await?.original, 0);
+    assert_eq!(
+        a.connection.compare_swap(&theirs, 0, 5, 6)?.await?.original,
+        5
+    );
+    let read = a.connection.read(HostBuffer::new(108), &theirs, 0);
+    let read = read.map_err(|(error, _)| error)?.await?;
+    let read = read.buffer.expect("it had one").to_vec();
+    assert_eq!((read[0], &read[8..]), (6, &[9; 100][..]));
+    assert_eq!(map.buffer().to_vec()[8..108], [9; 100]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_5_a_wrong_key_fails_that_connection_and_no_memory() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let remote = b.dpa.copy_in(&[7u64; 4]).await?;
+    let map = b.rdma.map(&remote, Rights::REMOTE_READ)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    let refused = a
+        .connection
+        .fetch_add(&to, 0, 1)?
+        .await
+        .expect_err("no right");
+    assert!(refused.may_have_been_sent(), "{refused}");
+    assert!(refused.to_string().contains("does not allow"), "{refused}");
+    assert!(matches!(a.connection.state(), ConnectionState::Failed(_)));
+    b.connection.failed().await;
+    assert_eq!(remote.copy_out().await?, [7; 4]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_5_a_revoked_region_is_out_of_reach() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let remote = b.dpa.copy_in(&[7u64; 4]).await?;
+    let map = b.rdma.map(&remote, Rights::REMOTE_ATOMIC)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    assert_eq!(a.connection.fetch_add(&to, 0, 1)?.await?.original, 7);
+    drop(map);
+    assert!(a.connection.fetch_add(&to, 0, 1)?.await.is_err());
+    assert_eq!(remote.copy_out().await?, [8, 7, 7, 7]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_7_a_kernel_that_waits_for_a_lost_peer_is_told() -> Result<(), Error> {
+    let quick = Settings {
+        timeout: Duration::from_millis(4),
+        keep_alive: Some(Duration::from_millis(20)),
+        ..settings()
+    };
+    let (a, b) = pair(quick).await?;
+    let never = remote_to(&a.dpa, Location::Device)?;
+    let _export = a.connection.export_event(&never)?;
+    let waiting = a
+        .dpa
+        .launch(wait_for_signal)
+        .args(WaitForSignalArgs { event: &never })
+        .submit()?;
+    drop(b);
+    let end = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    end.expect("the kernel's wait ends")?;
+    assert!(matches!(a.connection.state(), ConnectionState::Failed(_)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_9_an_overrun_is_said() -> Result<(), Error> {
+    let small = Settings {
+        completion_entries: 4,
+        ..settings()
+    };
+    let (a, b) = pair(small).await?;
+    let remote = b.dpa.zeroed::<u64>(1).await?;
+    let map = b.rdma.map(&remote, Rights::REMOTE_WRITE)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    let read = a.dpa.zeroed::<u64>(1).await?;
+    a.dpa
+        .launch(overrun)
+        .args(OverrunArgs {
+            rdma: &a.rdma,
+            done: a.rdma.completions(),
+            to,
+            read: &read,
+        })
+        .submit()?
+        .await?;
+    assert_eq!(
+        read.copy_out().await?,
+        [4],
+        "what came before the overrun can be read"
+    );
+    assert!(a.rdma.completions().has_overrun());
+    assert!(matches!(a.connection.state(), ConnectionState::Failed(_)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_5_2_a_fatal_process_ends_its_connections_and_its_regions() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let remote = b.dpa.zeroed::<u64>(1).await?;
+    let map = b.rdma.map(&remote, Rights::REMOTE_ATOMIC)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    assert_eq!(a.connection.fetch_add(&to, 0, 1)?.await?.original, 0);
+    assert!(b.dpa.launch(panics).args(PanicsArgs { number: 5 }).submit()?.await.is_err());
+    b.connection.failed().await;
+    let fails = a.connection.fetch_add(&to, 0, 1)?.await;
+    assert!(fails.is_err());
+    assert!(b.rdma.export().is_err(), "new work is refused");
+    drop(map);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_1_one_connection_more_is_refused() -> Result<(), Error> {
+    let (a, _b) = pair(settings()).await?;
+    let full = a.rdma.export().expect_err("one connection was asked for");
+    assert!(full.to_string().contains("1 connections"), "{full}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_1_8_an_event_must_be_made_for_remote_publishers() -> Result<(), Error> {
+    let (a, _b) = pair(settings()).await?;
+    let local = SyncEvent::host_to_device(&a.dpa)?;
+    let error = a
+        .connection
+        .export_event(&local)
+        .expect_err("no remote publisher");
+    assert!(error.to_string().contains("remote"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn loopback_inside_one_nic_needs_no_socket() -> Result<(), Error> {
+    let dpa = Dpa::builder().workers(2).open()?;
+    let rdma = dpa
+        .rdma()
+        .address(fresh_address())
+        .connections(2)
+        .receive_queue(0)
+        .open()?;
+    let (one, other) = (rdma.export()?, rdma.export()?);
+    one.connect(&other.blob())?;
+    other.connect(&one.blob())?;
+    let map = rdma.map_host(HostBuffer::new(64), Rights::REMOTE_WRITE)?;
+    let to = RemoteMemoryMap::import(&map.map().export())?;
+    let wrote = one.write(HostBuffer::from_bytes(b"to myself"), &to, 0);
+    wrote.map_err(|(error, _)| error)?.await?;
+    assert_eq!(map.buffer().to_vec()[..9], *b"to myself");
+    assert_eq!(rdma.socket_counters().sent, 0);
+    Ok(())
+}
