@@ -64,9 +64,10 @@ pub use context::{CompletionQueue, Rdma};
 pub use error::{
     BlobError, ConnectError, MapError, QueueError, RdmaOpenError, WorkRefused, WorkUnfinished,
 };
+pub use flexio::NicError;
 pub use flexio::rdma::{
-    AtomicCapability, Cause, ConnectionInfo, ConnectionState, Counters, ExportError, PathMtu,
-    ReceivedKind, RetryLimit, Rights, SocketCounters, WorkError,
+    AtomicCapability, BindError, Cause, ConnectionInfo, ConnectionState, Counters, ExportError,
+    PathMtu, ReceivedKind, RetryLimit, Rights, SocketCounters, WorkError,
 };
 pub use memory::{BufferArray, HostBuffer, HostMap, HostRangeError, MemoryMap};
 pub use work::{ReceiveOp, Received, WorkOp, WorkResult};

@@ -4,11 +4,16 @@
 //! * [`analysis`]: the three kernels of `pipeline`, launched for each portion and chained by one event.
 //! * [`mod@reference`]: the same by the host alone, to check against.
 //! * [`table`]: what is printed.
+//! * [`node`]: a device with a NIC at an address of its own.
+//! * [`rally`]: one side of `ping-pong`.
 //! * [`exchange`]: how programs tell each other what they need before they can speak RDMA.
 #![forbid(unsafe_code)]
 
 pub mod analysis;
 pub mod exchange;
+pub mod node;
 pub mod portions;
+pub mod rally;
 pub mod reference;
+pub mod scatter;
 pub mod table;

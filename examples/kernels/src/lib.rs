@@ -7,9 +7,13 @@
 
 pub mod crc;
 pub mod pipeline;
+pub mod rally;
+pub mod scatter;
 pub mod small;
 
 pub use pipeline::{
     CumulateArgs, DigestBlocksArgs, JoinCrcsArgs, Piece, cumulate, digest_blocks, join_crcs,
 };
+pub use rally::{CourtArg, FloodArgs, Game, PingPongArgs, Score, Stream, flood, ping_pong};
+pub use scatter::{AllToAllArgs, PeerWire, all_to_all};
 pub use small::{FanOutArgs, fan_out, hello};

@@ -1,0 +1,143 @@
+//! N nodes, each of which writes to all others.
+#![forbid(unsafe_code)]
+
+use std::net::IpAddr;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use clap::Parser;
+use examples::exchange::{Group, Listener, Session};
+use examples::node::Place;
+use examples::scatter::{Member, ScatterError};
+use tokio::process::{Child, Command};
+
+/// What a shell expects of a program that Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
+/// How long one node waits for the others.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// N nodes, each a process with a device and a NIC of its own: each kernel writes a block to every other node and waits
+/// for a block of every other. All blocks are checked.
+///
+/// Without --rank all nodes are started on this machine.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// How many nodes.
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=64))]
+    nodes: u32,
+    /// Bytes of each block.
+    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(8..=16_777_216))]
+    bytes: u32,
+    /// How often all write to all.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    rounds: u64,
+    /// This node's rank, to start each node by hand (on several machines): 0 to N - 1.
+    #[arg(long, requires = "address")]
+    rank: Option<u32>,
+    /// Where the node of rank 0 waits for the others (TCP), as in 192.168.1.10:7472.
+    #[arg(long, requires = "rank")]
+    address: Option<String>,
+    /// The address that the RDMA packets of this node go to. Without it: the one that reaches the node of rank 0; on
+    /// loopback the first of 127.0.0.2, 127.0.0.3, .. that is free.
+    #[arg(long, requires = "rank")]
+    rdma: Option<IpAddr>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    tokio::select! {
+        result = run(&options) => match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("all-to-all: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("all-to-all: interrupted");
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
+
+fn session() -> Session {
+    Session::new("all-to-all").with_timeout(PATIENCE)
+}
+
+async fn run(options: &Options) -> Result<(), ScatterError> {
+    let size = options.nodes as usize;
+    if let (Some(rank), Some(address)) = (options.rank, &options.address) {
+        let group = Group::join(rank as usize, size, address, session()).await?;
+        return play(options, group).await;
+    }
+    let mut listener = Listener::bind("127.0.0.1:0", session()).await?;
+    let address = listener.local_addr()?.to_string();
+    let mut children = Vec::new();
+    for rank in 1..options.nodes {
+        children.push(start(options, rank, &address)?);
+    }
+    let group = tokio::select! {
+        group = Group::host(&mut listener, size) => group?,
+        rank = first_to_end(&mut children) => return Err(ScatterError::Node { rank }),
+    };
+    play(options, group).await?;
+    for (rank, child) in children.iter_mut().enumerate() {
+        if !child.wait().await.is_ok_and(|status| status.success()) {
+            return Err(ScatterError::Node { rank: rank + 1 });
+        }
+    }
+    Ok(())
+}
+
+/// The rank of the first child that ends.
+async fn first_to_end(children: &mut [Child]) -> usize {
+    let waits = children.iter_mut().map(|child| Box::pin(child.wait()));
+    futures::future::select_all(waits).await.1 + 1
+}
+
+fn start(options: &Options, rank: u32, address: &str) -> Result<Child, ScatterError> {
+    let program = std::env::current_exe().map_err(ScatterError::Start)?;
+    Command::new(program)
+        .arg(options.nodes.to_string())
+        .args(["--bytes", &options.bytes.to_string()])
+        .args(["--rounds", &options.rounds.to_string()])
+        .args(["--rank", &rank.to_string(), "--address", address])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(ScatterError::Start)
+}
+
+async fn play(options: &Options, group: Group) -> Result<(), ScatterError> {
+    let local = group.local_addr().map(|address| address.ip());
+    let reached = local.map_or(Place::Loopback, Place::reached_from);
+    let place = options.rdma.map_or(reached, Place::At);
+    let rank = group.rank();
+    let mut member = Member::meet(group, place, options.bytes as usize).await?;
+    let mut took = Duration::ZERO;
+    for round in 0..options.rounds {
+        took += member.round(round).await?;
+    }
+    if rank == 0 {
+        report(options, took);
+    }
+    Ok(())
+}
+
+fn report(options: &Options, took: Duration) {
+    let pairs = u64::from(options.nodes) * u64::from(options.nodes - 1);
+    let bytes = pairs * u64::from(options.bytes) * options.rounds;
+    let rate = bytes as f64 / took.as_secs_f64().max(1e-9) / 1e6;
+    println!(
+        "{} nodes, {} rounds: {pairs} blocks of {} bytes each round",
+        options.nodes, options.rounds, options.bytes
+    );
+    println!(
+        "{:.1} ms a round, {rate:.1} MB/s among all",
+        took.as_secs_f64() * 1e3 / options.rounds as f64
+    );
+    println!("verified");
+}

@@ -1,0 +1,155 @@
+//! Two nodes throw a ball to and fro by RDMA, from kernel to kernel.
+#![forbid(unsafe_code)]
+
+use std::net::IpAddr;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use examples::exchange::{Exchange, Listener, Session};
+use examples::node::{Node, Place};
+use examples::rally::{Figures, RallyError, Side, legs};
+use tokio::process::{Child, Command};
+
+/// What a shell expects of a program that Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
+/// How long the listening side waits for the other.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Throws a ball to and fro between two nodes: a write into the peer's memory and a signal that it is there, from kernel
+/// to kernel. Every ball is checked word by word.
+///
+/// Without a command both nodes are started on this machine, as two processes.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// Rounds with the smallest ball; larger ones have fewer. The same on both sides.
+    #[arg(long, global = true, default_value_t = 10_000,
+          value_parser = clap::value_parser!(u64).range(10..=10_000_000))]
+    rounds: u64,
+    /// The address that the RDMA packets of this node go to. Without it: the one that reaches the other side; on loopback
+    /// the first of 127.0.0.2, 127.0.0.3, .. that is free.
+    #[arg(long, global = true)]
+    rdma: Option<IpAddr>,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Role {
+    /// Waits at ADDRESS:PORT (TCP) for the other node, and serves.
+    Listen {
+        /// As in 192.168.1.10:7471; 0.0.0.0:7471 for all addresses of this machine.
+        address: String,
+    },
+    /// Goes to the node that listens at ADDRESS:PORT (TCP).
+    Connect {
+        /// As in 192.168.1.10:7471.
+        address: String,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    tokio::select! {
+        result = run(&options) => match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("ping-pong: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("ping-pong: interrupted");
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
+
+async fn run(options: &Options) -> Result<(), RallyError> {
+    let session = Session::new("ping-pong");
+    match &options.role {
+        None => both(options, session).await,
+        Some(Role::Listen { address }) => {
+            let mut listener = Listener::bind(address, session).await?;
+            println!("waiting at {} for the other node", listener.local_addr()?);
+            let exchange = listener.accept(PATIENCE).await?;
+            serve(options, exchange).await
+        }
+        Some(Role::Connect { address }) => {
+            let exchange = Exchange::connect(address, session, Duration::from_secs(10)).await?;
+            answer(options, exchange).await
+        }
+    }
+}
+
+/// This process is one node, a child the other.
+async fn both(options: &Options, session: Session) -> Result<(), RallyError> {
+    let mut listener = Listener::bind("127.0.0.1:0", session).await?;
+    let mut child = start(&listener.local_addr()?.to_string(), options.rounds)?;
+    let exchange = tokio::select! {
+        exchange = listener.accept(Duration::from_secs(10)) => exchange?,
+        // It has said why on the standard error that it shares with this process.
+        _ = child.wait() => return Err(RallyError::OtherNode),
+    };
+    serve(options, exchange).await?;
+    match child.wait().await {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(RallyError::OtherNode),
+    }
+}
+
+fn start(address: &str, rounds: u64) -> Result<Child, RallyError> {
+    let program = std::env::current_exe().map_err(RallyError::Start)?;
+    Command::new(program)
+        .args(["--rounds", &rounds.to_string(), "connect", address])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(RallyError::Start)
+}
+
+fn node(options: &Options, exchange: &Exchange) -> Result<Node, RallyError> {
+    let reached = Place::reached_from(exchange.local_addr().ip());
+    let place = options.rdma.map_or(reached, Place::At);
+    Ok(Node::open(place, 1)?)
+}
+
+async fn serve(options: &Options, exchange: Exchange) -> Result<(), RallyError> {
+    let node = node(options, &exchange)?;
+    let mut side = Side::meet(node, exchange, true, options.rounds).await?;
+    let [ours, theirs] = side.addresses();
+    println!("{ours} <-> {theirs}, RoCE v2; a round is a write and a signal each way");
+    println!("   bytes  rounds   half a round, us: p50      p90      p99      max    write, MB/s");
+    for leg in legs(options.rounds) {
+        println!("{}", row(&side.play(leg).await?));
+    }
+    println!("verified");
+    Ok(())
+}
+
+async fn answer(options: &Options, exchange: Exchange) -> Result<(), RallyError> {
+    let node = node(options, &exchange)?;
+    let mut side = Side::meet(node, exchange, false, options.rounds).await?;
+    for leg in legs(options.rounds) {
+        side.play(leg).await?;
+    }
+    println!("verified");
+    Ok(())
+}
+
+fn row(figures: &Figures) -> String {
+    let us = |share| figures.percentile(share).as_nanos() as f64 / 1000.0;
+    format!(
+        "{:>8} {:>7} {:>26.1} {:>8.1} {:>8.1} {:>8.1} {:>14.1}",
+        figures.leg.bytes,
+        figures.leg.rounds,
+        us(0.5),
+        us(0.9),
+        us(0.99),
+        us(1.0),
+        figures.bytes_per_second as f64 / 1e6,
+    )
+}

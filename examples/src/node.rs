@@ -1,0 +1,86 @@
+//! A node of the RDMA examples: a device with a NIC at an address of its own.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use doca_dpa::rdma::{BindError, NicError, Rdma, RdmaOpenError};
+use doca_dpa::{Dpa, Error};
+
+/// The first address of loopback that a node takes, if it is told none.
+const FIRST: u8 = 2;
+/// How many it tries.
+const TRIES: u8 = 32;
+
+/// A device with a NIC.
+#[derive(Debug)]
+pub struct Node {
+    /// The device.
+    pub dpa: Dpa,
+    /// Its RDMA context.
+    pub rdma: Rdma,
+}
+
+/// How a node finds its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The first of 127.0.0.2, 127.0.0.3, .. that no other node has.
+    Loopback,
+    /// This address.
+    At(IpAddr),
+}
+
+impl Place {
+    /// Where a node belongs that reaches its peer from `local`: at this address, or if it is on loopback, where every
+    /// node needs one of its own, at a free one.
+    pub fn reached_from(local: IpAddr) -> Self {
+        if local.is_loopback() {
+            Self::Loopback
+        } else {
+            Self::At(local)
+        }
+    }
+}
+
+impl Node {
+    /// A node with room for so many connections.
+    ///
+    /// One worker polls for a while before it sleeps: a kernel that waits for a packet has it at once.
+    ///
+    /// # Errors
+    /// No address is free, or the given one is not; the system gives no memory or threads.
+    pub fn open(place: Place, connections: u32) -> Result<Self, Error> {
+        let dpa = Dpa::builder()
+            .workers(1)
+            .spin(Duration::from_millis(5))
+            .open()?;
+        let rdma = match place {
+            Place::At(address) => open_at(&dpa, address, connections)?,
+            Place::Loopback => open_on_loopback(&dpa, connections)?,
+        };
+        Ok(Self { dpa, rdma })
+    }
+}
+
+fn open_at(dpa: &Dpa, address: IpAddr, connections: u32) -> Result<Rdma, RdmaOpenError> {
+    dpa.rdma()
+        .address(address)
+        .connections(connections)
+        .receive_queue(0)
+        .keep_alive(Duration::from_millis(500))
+        .open()
+}
+
+fn open_on_loopback(dpa: &Dpa, connections: u32) -> Result<Rdma, RdmaOpenError> {
+    let mut last = FIRST;
+    loop {
+        let address = Ipv4Addr::new(127, 0, 0, last).into();
+        match open_at(dpa, address, connections) {
+            Err(RdmaOpenError::Nic(NicError::Bind(BindError::PortTaken { .. })))
+                if last < FIRST + TRIES =>
+            {
+                last += 1;
+            }
+            other => return other,
+        }
+    }
+}
