@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use doca_dpa::rdma::{
-    BlobError, Connection, ConnectionInfo, MemoryMap, RemoteMemoryMap, RemoteSyncEvent, Rights,
+    BlobError, Connection, ConnectionInfo, ConnectionState, MemoryMap, RemoteMemoryMap,
+    RemoteSyncEvent, Rights,
 };
 use doca_dpa::{DeviceBuffer, Error, Location, SyncEvent};
 use examples_kernels::{CourtArg, FloodArgs, Game, PingPongArgs, Score, Stream, flood, ping_pong};
@@ -295,7 +296,10 @@ impl Side {
         }
         if score.lost != 0 || score.good != rounds {
             let good = score.good;
-            let why = format!("{:?}", self.connection.state());
+            let why = match self.connection.state() {
+                ConnectionState::Failed(cause) => cause.to_string(),
+                state => format!("the kernel gave up, the connection is {state:?}"),
+            };
             return Err(RallyError::Lost { good, bytes, why });
         }
         Ok(score)

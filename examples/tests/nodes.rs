@@ -1,0 +1,194 @@
+//! The RDMA examples, as a user runs them: several processes, real packets on loopback.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const PING_PONG: &str = env!("CARGO_BIN_EXE_ping-pong");
+const ALL_TO_ALL: &str = env!("CARGO_BIN_EXE_all-to-all");
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn run(program: &str, args: &[&str]) -> Output {
+    Command::new(program)
+        .args(args)
+        .output()
+        .expect("the program starts")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A program that runs beside the test, and is killed with it.
+struct Running {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(program: &str, args: &[&str]) -> Self {
+        let mut child = Command::new(program)
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, lines }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line of text");
+        line
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    fn interrupt(&self) {
+        let status = Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status();
+        assert!(status.expect("kill starts").success());
+    }
+
+    /// Its end and what it has said on standard error.
+    fn end(&mut self) -> (ExitStatus, String) {
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                break status;
+            }
+            assert!(Instant::now() < until, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let mut said = String::new();
+        let mut stderr = self.child.stderr.take().expect("piped");
+        stderr.read_to_string(&mut said).expect("plain text");
+        (status, said)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Two nodes of ping-pong in the middle of a long game.
+fn in_the_middle() -> (Running, Running) {
+    let rounds = ["--rounds", "10000000"];
+    let mut listens = Running::start(
+        PING_PONG,
+        &[&rounds[..], &["listen", "127.0.0.1:0"]].concat(),
+    );
+    let waiting = listens.line();
+    let address = waiting
+        .split_whitespace()
+        .nth(2)
+        .expect("waiting at ADDRESS")
+        .to_owned();
+    let connects = Running::start(PING_PONG, &[&rounds[..], &["connect", &address]].concat());
+    assert!(listens.line().contains("<->"));
+    assert!(listens.line().contains("bytes"));
+    // The table's head is out: the first leg, which takes minutes, is being played.
+    std::thread::sleep(Duration::from_millis(300));
+    (listens, connects)
+}
+
+#[test]
+fn ping_pong_prints_its_table_and_verified() {
+    let output = run(PING_PONG, &["--rounds", "300"]);
+    let out = out(&output);
+    assert!(output.status.success(), "{}", err(&output));
+    for bytes in ["8", "64", "512", "4096", "32768", "262144", "1048576"] {
+        let rows = out
+            .lines()
+            .filter(|line| line.split_whitespace().next() == Some(bytes));
+        assert_eq!(rows.count(), 1, "{out}");
+    }
+    assert!(out.ends_with("verified\n"), "{out}");
+}
+
+#[test]
+fn all_to_all_is_verified() {
+    let output = run(ALL_TO_ALL, &["5", "--bytes", "20000", "--rounds", "3"]);
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(out(&output).ends_with("verified\n"), "{}", out(&output));
+}
+
+#[test]
+fn rule_6_7_a_killed_peer_is_noticed_within_the_bound() {
+    for survivor_listens in [true, false] {
+        let (listens, connects) = in_the_middle();
+        let (mut survivor, mut victim) = match survivor_listens {
+            true => (listens, connects),
+            false => (connects, listens),
+        };
+        let begin = Instant::now();
+        victim.kill();
+        let (status, said) = survivor.end();
+        let took = begin.elapsed();
+        assert!(!status.success());
+        assert!(said.contains("the peer was lost after"), "{said}");
+        // (7 + 1) x 4 x 67.1 ms + 50 ms after the keep-alive of at most 500 ms, and a scheduler's delays.
+        assert!(took < Duration::from_secs(10), "it took {took:?}");
+        println!("noticed after {took:?}: {said}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_both_nodes() {
+    let mut both = Running::start(PING_PONG, &["--rounds", "10000000"]);
+    assert!(both.line().contains("<->"));
+    both.interrupt();
+    let (status, said) = both.end();
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(said, "ping-pong: interrupted\n");
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_sentence() {
+    let wrong = run(PING_PONG, &["connect", "127.0.0.1:1"]);
+    assert!(!wrong.status.success());
+    assert_eq!(err(&wrong).lines().count(), 1, "{}", err(&wrong));
+    let wrong = run(PING_PONG, &["connect", "nowhere"]);
+    assert_eq!(err(&wrong).lines().count(), 1, "{}", err(&wrong));
+    let wrong = run(PING_PONG, &["--rounds", "5"]);
+    assert!(err(&wrong).contains("10..=10000000"), "{}", err(&wrong));
+    let wrong = run(ALL_TO_ALL, &["1"]);
+    assert!(err(&wrong).contains("2..=64"), "{}", err(&wrong));
+}
+
+#[test]
+fn different_numbers_of_rounds_are_told_to_both() {
+    let mut listens = Running::start(PING_PONG, &["--rounds", "20", "listen", "127.0.0.1:0"]);
+    let waiting = listens.line();
+    let address = waiting
+        .split_whitespace()
+        .nth(2)
+        .expect("waiting at ADDRESS");
+    let connects = run(PING_PONG, &["--rounds", "30", "connect", address]);
+    assert!(err(&connects).contains("20 rounds"), "{}", err(&connects));
+    let (_, said) = listens.end();
+    assert!(said.contains("30 rounds"), "{said}");
+}
+
+#[test]
+fn an_address_of_another_machine_is_said_to_be_so() {
+    let output = run(PING_PONG, &["--rdma", "192.0.2.1", "--rounds", "10"]);
+    assert!(
+        err(&output).contains("192.0.2.1 is not an address of this machine"),
+        "{}",
+        err(&output)
+    );
+}
