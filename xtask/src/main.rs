@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod ci;
 mod decoders;
 mod deep;
+mod fuzz;
 mod loom;
 mod mutants;
 mod replay;
@@ -55,6 +56,15 @@ enum Command {
     Tsan,
     /// Programs of others (tshark, scapy) read what our NICs send
     Decoders,
+    /// Hostile packets and blobs for our NIC, for a time
+    Fuzz {
+        /// For how many seconds
+        #[arg(long, default_value_t = fuzz::SECONDS)]
+        seconds: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        start: u64,
+    },
     /// Run one seeded test again with the seed that failed
     Replay {
         /// The test's name, or a part of it
@@ -91,6 +101,7 @@ fn run(command: Command) -> Outcome {
         Command::Riscv => riscv::run(),
         Command::Tsan => tsan::run(),
         Command::Decoders => decoders::run(),
+        Command::Fuzz { seconds, start } => fuzz::run(seconds, start),
         Command::Replay { test, seed } => replay::run(&test, seed),
         Command::Deep { minutes } => deep::run(minutes),
     }
