@@ -8,6 +8,7 @@
 mod chain;
 mod events;
 mod memory;
+mod rdma;
 mod row;
 mod slices;
 mod trips;
@@ -28,6 +29,8 @@ enum Suite {
     Events,
     /// Launches on the device model.
     Launch,
+    /// RDMA between two processes.
+    Rdma,
 }
 
 /// Measures us beside our peers.
@@ -71,10 +74,22 @@ const LAUNCH: [(&str, Measure); 8] = [
     ("wide-barrier", wide::barrier),
 ];
 
+const RDMA: [(&str, Measure); 6] = [
+    ("ping-pong", rdma::ping_pong),
+    ("fetch-add", rdma::fetch_add),
+    ("bandwidth", rdma::bandwidth),
+    ("loopback", rdma::loopback),
+    ("copy", rdma::copy),
+    ("many-qps", rdma::many_queue_pairs),
+];
+
 fn main() -> ExitCode {
     let options = Options::parse();
     if let Some(name) = &options.child {
-        return memory::child(name);
+        return match options.suite {
+            Suite::Rdma => rdma::child::run(name),
+            _ => memory::child(name),
+        };
     }
     let plan = Plan {
         time: Duration::from_secs_f64(options.seconds.clamp(0.01, 3600.0)),
@@ -84,6 +99,7 @@ fn main() -> ExitCode {
     let (rows, memory): (&[_], &[_]) = match options.suite {
         Suite::Events => (&EVENTS, &[]),
         Suite::Launch => (&LAUNCH, &memory::ROWS),
+        Suite::Rdma => (&RDMA, &[]),
     };
     let names = rows
         .iter()

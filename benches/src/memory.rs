@@ -70,7 +70,7 @@ pub(crate) fn child(name: &str) -> ExitCode {
 }
 
 /// Resident memory and page tables, in bytes.
-fn memory() -> f64 {
+pub(crate) fn memory() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kib = |what: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(what));

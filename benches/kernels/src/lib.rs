@@ -37,3 +37,129 @@ pub fn serve(_thread: &Thread, asked: DevEvent, answered: DevEvent, requests: u6
         }
     }
 }
+
+/// What [`bounce`](struct@bounce) throws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod)]
+pub struct Throw {
+    /// Rounds before these.
+    pub before: u64,
+    /// Rounds.
+    pub rounds: u64,
+    /// 1: this side serves.
+    pub serves: bool,
+    /// A write of eight bytes before the signal.
+    pub write: bool,
+    /// The signal adds, in place of setting.
+    pub add: bool,
+}
+
+/// Throws to and fro: a signal, perhaps behind a write.
+#[dpa_kernel]
+pub fn bounce(
+    _thread: &Thread,
+    rdma: Rdma,
+    sent: LocalMemory,
+    to: RemoteMemory,
+    signal: RemoteEvent,
+    arrived: DevEvent,
+    throw: Throw,
+) {
+    let peer = rdma.connection(0);
+    let (from, to) = (sent.at(0, 8), to.at(0, 8));
+    let quiet = PostFlags::OPTIMIZE_REPORTS;
+    let go = |round: u64| {
+        if throw.write && peer.write(from, to, quiet).is_err() {
+            return false;
+        }
+        let now = quiet | PostFlags::FLUSH;
+        match throw.add {
+            true => peer.signal_add(signal, 1, now).is_ok(),
+            false => peer.signal_set(signal, round + 1, now).is_ok(),
+        }
+    };
+    for round in throw.before..throw.before + throw.rounds {
+        let served = !throw.serves || go(round);
+        if !served || arrived.wait(Condition::ge(round + 1)).is_err() {
+            return;
+        }
+        if !throw.serves && !go(round) {
+            return;
+        }
+    }
+}
+
+/// So many fetch-adds, each awaited.
+#[dpa_kernel]
+pub fn fetch_each(thread: &Thread, rdma: Rdma, done: Completions, to: RemoteMemory, times: u64) {
+    let peer = rdma.connection(0);
+    for _ in 0..times {
+        if peer
+            .fetch_add(to.at(0, 8), 1, None, PostFlags::FLUSH)
+            .is_err()
+        {
+            thread.error(1);
+        }
+        while !matches!(done.poll(), Ok(Some(_))) {}
+    }
+}
+
+/// So many writes of `sent.len` bytes, sixteen on their way at a time.
+#[dpa_kernel]
+pub fn stream(
+    thread: &Thread,
+    rdma: Rdma,
+    done: Completions,
+    sent: LocalMemory,
+    to: RemoteMemory,
+    times: u64,
+) {
+    let peer = rdma.connection(0);
+    let bytes = sent.len as u32;
+    let (mut posted, mut over) = (0, 0);
+    while over < times {
+        while posted < times && posted - over < 16 {
+            if peer
+                .write(sent.at(0, bytes), to.at(0, bytes), PostFlags::FLUSH)
+                .is_err()
+            {
+                break;
+            }
+            posted += 1;
+        }
+        match done.wait() {
+            Ok(completion) if completion.result().is_ok() => over += 1,
+            _ => thread.error(1),
+        }
+    }
+}
+
+/// So many writes of eight bytes and signals to this same node; waits for the last.
+#[dpa_kernel]
+pub fn to_myself(
+    thread: &Thread,
+    rdma: Rdma,
+    sent: LocalMemory,
+    to: RemoteMemory,
+    signal: RemoteEvent,
+    times: u64,
+) {
+    let peer = rdma.connection(0);
+    let quiet = PostFlags::OPTIMIZE_REPORTS;
+    for _ in 0..times {
+        until_taken(thread, || peer.write(sent.at(0, 8), to.at(0, 8), quiet));
+        until_taken(thread, || {
+            peer.signal_add(signal, 1, quiet | PostFlags::FLUSH)
+        });
+    }
+}
+
+/// Posts; while the queue is full it lets others run.
+fn until_taken(thread: &Thread, post: impl Fn() -> Result<u16, PostError>) {
+    loop {
+        match post() {
+            Ok(_) => return,
+            Err(PostError::Full { .. }) => thread.yield_now(),
+            Err(_) => thread.error(1),
+        }
+    }
+}
