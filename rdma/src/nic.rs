@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use slab::Slab;
 use thiserror::Error;
 
 use crate::config::{Config, Peer};
@@ -26,10 +27,12 @@ use crate::work::{Completion, PostError, WorkRequest};
 #[derive(Debug)]
 pub struct Nic {
     local: SocketAddr,
-    queue_pairs: BTreeMap<Qpn, Slot>,
-    /// Who may have requests, and who may have replies to send. Each at most once.
-    requests: VecDeque<Qpn>,
-    replies: VecDeque<Qpn>,
+    slots: Slab<Box<Slot>>,
+    /// Where each queue pair is among the slots.
+    index: BTreeMap<Qpn, usize>,
+    /// Who may have requests, and who may have replies to send: slots, each at most once.
+    requests: VecDeque<usize>,
+    replies: VecDeque<usize>,
     timers: BTreeSet<(Duration, Qpn)>,
     completions: VecDeque<(Qpn, Completion)>,
     /// Queue pairs that went to ERR and have not been told of.
@@ -92,7 +95,8 @@ impl Nic {
     pub const fn new(local: SocketAddr) -> Self {
         Self {
             local,
-            queue_pairs: BTreeMap::new(),
+            slots: Slab::new(),
+            index: BTreeMap::new(),
             requests: VecDeque::new(),
             replies: VecDeque::new(),
             timers: BTreeSet::new(),
@@ -120,20 +124,20 @@ impl Nic {
         let number = config.number;
         self.release_numbers(now);
         let retired = self.retired.iter().any(|(_, gone)| *gone == number);
-        if retired || self.queue_pairs.contains_key(&number) {
+        if retired || self.index.contains_key(&number) {
             return Err(NumberTaken(number));
         }
         let mut queue_pair = QueuePair::new(config);
         // A new queue pair is in RESET, from where this cannot fail.
         let _ = queue_pair.init();
-        let slot = Slot {
+        let slot = self.slots.insert(Box::new(Slot {
             queue_pair,
             in_requests: false,
             in_replies: false,
             failed: false,
             timer: None,
-        };
-        self.queue_pairs.insert(number, slot);
+        }));
+        self.index.insert(number, slot);
         Ok(number)
     }
 
@@ -143,7 +147,8 @@ impl Nic {
     ///
     /// [`TransitionError`] if there is no such queue pair or it is in another state.
     pub fn connect(&mut self, number: Qpn, peer: Peer) -> Result<(), TransitionError> {
-        Ok(self.slot(number)?.queue_pair.connect(peer)?)
+        let slot = self.slot(number)?;
+        Ok(self.slots[slot].queue_pair.connect(peer)?)
     }
 
     /// RTR to RTS.
@@ -152,8 +157,9 @@ impl Nic {
     ///
     /// [`TransitionError`] if there is no such queue pair or it is in another state.
     pub fn activate(&mut self, now: Duration, number: Qpn) -> Result<(), TransitionError> {
-        self.slot(number)?.queue_pair.activate(now)?;
-        self.touched(number);
+        let slot = self.slot(number)?;
+        self.slots[slot].queue_pair.activate(now)?;
+        self.touched(slot);
         Ok(())
     }
 
@@ -163,15 +169,19 @@ impl Nic {
     ///
     /// [`UnknownQueuePair`] if there is none with this number.
     pub fn fail(&mut self, number: Qpn, cause: Cause) -> Result<(), UnknownQueuePair> {
-        self.slot(number)?.queue_pair.fail(cause);
-        self.touched(number);
+        let slot = self.slot(number)?;
+        self.slots[slot].queue_pair.fail(cause);
+        self.touched(slot);
         Ok(())
     }
 
     /// Moves all queue pairs of a domain to ERR, as when its process is over; says how many.
     pub fn fail_domain(&mut self, domain: Domain, cause: Cause) -> usize {
         let of = |slot: &Slot| slot.queue_pair.config().domain == domain;
-        let ours = self.queue_pairs.iter().filter(|(_, slot)| of(slot));
+        let ours = self
+            .index
+            .iter()
+            .filter(|(_, slot)| of(&self.slots[**slot]));
         let numbers: Vec<Qpn> = ours.map(|(number, _)| *number).collect();
         let failed = numbers
             .iter()
@@ -181,9 +191,10 @@ impl Nic {
 
     /// Removes a queue pair. Its completions that have not been polled stay.
     pub fn destroy(&mut self, now: Duration, number: Qpn) -> Option<QueuePair> {
-        self.requests.retain(|waiting| *waiting != number);
-        self.replies.retain(|waiting| *waiting != number);
-        let slot = self.queue_pairs.remove(&number)?;
+        let slot = self.index.remove(&number)?;
+        self.requests.retain(|waiting| *waiting != slot);
+        self.replies.retain(|waiting| *waiting != slot);
+        let slot = self.slots.remove(slot);
         if let Some(at) = slot.timer {
             self.timers.remove(&(at, number));
         }
@@ -194,12 +205,13 @@ impl Nic {
 
     /// The queue pair with this number.
     pub fn queue_pair(&self, number: Qpn) -> Option<&QueuePair> {
-        self.queue_pairs.get(&number).map(|slot| &slot.queue_pair)
+        let slot = self.index.get(&number)?;
+        Some(&self.slots[*slot].queue_pair)
     }
 
     /// The numbers of all queue pairs, in order.
     pub fn numbers(&self) -> impl Iterator<Item = Qpn> + '_ {
-        self.queue_pairs.keys().copied()
+        self.index.keys().copied()
     }
 
     /// What was dropped before a queue pair was found. Each queue pair has counters of its own.
@@ -218,8 +230,9 @@ impl Nic {
         number: Qpn,
         request: WorkRequest,
     ) -> Result<(), NicPostError> {
-        self.slot(number)?.queue_pair.post(now, request)?;
-        self.touched(number);
+        let slot = self.slot(number)?;
+        self.slots[slot].queue_pair.post(now, request)?;
+        self.touched(slot);
         Ok(())
     }
 
@@ -234,11 +247,9 @@ impl Nic {
             self.counters.bad_length += 1;
             return;
         };
-        if let Some((number, packet)) = self.check(from, view)
-            && let Some(slot) = self.queue_pairs.get_mut(&number)
-        {
-            slot.queue_pair.receive(now, &packet, io);
-            self.touched(number);
+        if let Some((slot, packet)) = self.check(from, view) {
+            self.slots[slot].queue_pair.receive(now, &packet, io);
+            self.touched(slot);
         }
     }
 
@@ -253,25 +264,27 @@ impl Nic {
         out: &mut [u8],
         max_segments: usize,
     ) -> Option<Transmit> {
-        while let Some(number) = self.requests.pop_front() {
-            let sent = self.turn(number, |slot| {
-                slot.in_requests = false;
-                slot.queue_pair.poll_requests(now, io, out, max_segments)
-            });
+        while let Some(slot) = self.requests.pop_front() {
+            let waiting = &mut self.slots[slot];
+            waiting.in_requests = false;
+            let sent = waiting.queue_pair.poll_requests(now, io, out, max_segments);
             if sent.is_some() {
-                self.touched(number);
+                self.touched(slot);
                 return sent;
             }
+            // It may have failed while it tried.
+            self.settle(slot);
         }
-        while let Some(number) = self.replies.pop_front() {
-            let sent = self.turn(number, |slot| {
-                slot.in_replies = false;
-                slot.queue_pair.poll_replies(now, io, out, max_segments)
-            });
+        while let Some(slot) = self.replies.pop_front() {
+            let waiting = &mut self.slots[slot];
+            waiting.in_replies = false;
+            let sent = waiting.queue_pair.poll_replies(now, io, out, max_segments);
             if sent.is_some() {
-                self.touched(number);
+                self.touched(slot);
                 return sent;
             }
+            // It may have failed while it tried.
+            self.settle(slot);
         }
         None
     }
@@ -285,12 +298,12 @@ impl Nic {
     pub fn handle_timeout(&mut self, now: Duration) {
         while let Some(&(at, number)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, number));
-            let Some(slot) = self.queue_pairs.get_mut(&number) else {
+            let Some(&slot) = self.index.get(&number) else {
                 continue;
             };
-            slot.timer = None;
-            slot.queue_pair.handle_timeout(now);
-            self.touched(number);
+            self.slots[slot].timer = None;
+            self.slots[slot].queue_pair.handle_timeout(now);
+            self.touched(slot);
         }
     }
 
@@ -305,7 +318,7 @@ impl Nic {
     }
 
     /// All checks before the packet's number.
-    fn check<'a>(&mut self, from: SocketAddr, view: PacketView<'a>) -> Option<(Qpn, Packet<'a>)> {
+    fn check<'a>(&mut self, from: SocketAddr, view: PacketView<'a>) -> Option<(usize, Packet<'a>)> {
         let bth = view.bth();
         if bth.transport_version() != 0 {
             self.counters.bad_version += 1;
@@ -316,12 +329,11 @@ impl Nic {
             return None;
         }
         let number = Qpn::new(bth.destination());
-        let slot = number.and_then(|number| self.queue_pairs.get_mut(&number));
-        let Some(slot) = slot else {
+        let Some(&slot) = number.and_then(|number| self.index.get(&number)) else {
             self.counters.unknown_queue_pair += 1;
             return None;
         };
-        let queue_pair = &mut slot.queue_pair;
+        let queue_pair = &mut self.slots[slot].queue_pair;
         let path = Path::new(from, self.local).filter(|path| queue_pair.admits(path))?;
         let max_identification = queue_pair.peer().map_or(0, |peer| peer.max_identification);
         if !self.verifier.verify(&path, view, max_identification) {
@@ -329,7 +341,7 @@ impl Nic {
             return None;
         }
         match Packet::try_from(view) {
-            Ok(packet) => Some((queue_pair.number(), packet)),
+            Ok(packet) => Some((slot, packet)),
             Err(_) => {
                 self.counters.bad_opcode += 1;
                 None
@@ -345,47 +357,29 @@ impl Nic {
         }
     }
 
-    fn slot(&mut self, number: Qpn) -> Result<&mut Slot, UnknownQueuePair> {
-        self.queue_pairs
-            .get_mut(&number)
-            .ok_or(UnknownQueuePair(number))
-    }
-
-    fn turn(
-        &mut self,
-        number: Qpn,
-        send: impl FnOnce(&mut Slot) -> Option<Transmit>,
-    ) -> Option<Transmit> {
-        let slot = self.queue_pairs.get_mut(&number)?;
-        let sent = send(slot);
-        if sent.is_none() {
-            // It may have failed while it tried.
-            self.settle(number);
-        }
-        sent
+    fn slot(&self, number: Qpn) -> Result<usize, UnknownQueuePair> {
+        let slot = self.index.get(&number).copied();
+        slot.ok_or(UnknownQueuePair(number))
     }
 
     /// Something happened to a queue pair: it may want to send, and to be called at another time.
-    fn touched(&mut self, number: Qpn) {
-        let Some(slot) = self.queue_pairs.get_mut(&number) else {
-            return;
-        };
+    fn touched(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
         if !slot.in_requests {
             slot.in_requests = true;
-            self.requests.push_back(number);
+            self.requests.push_back(index);
         }
         if !slot.in_replies {
             slot.in_replies = true;
-            self.replies.push_back(number);
+            self.replies.push_back(index);
         }
-        self.settle(number);
+        self.settle(index);
     }
 
     /// Takes the completions and the time at which the queue pair wants to be called.
-    fn settle(&mut self, number: Qpn) {
-        let Some(slot) = self.queue_pairs.get_mut(&number) else {
-            return;
-        };
+    fn settle(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let number = slot.queue_pair.number();
         while let Some(completion) = slot.queue_pair.poll_completion() {
             self.completions.push_back((number, completion));
         }
