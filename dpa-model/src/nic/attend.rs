@@ -4,7 +4,8 @@
 //!    see whether somebody still looks.
 //! 2. When nobody has looked for a tick, or the last who did says that it stops, the socket is *armed*: the thread
 //!    sleeps until a packet comes, a timer of the NIC is due, or it is told of an earlier timer.
-//! 3. What it finds it does itself; a kernel that an event opens is taken up by a worker, as after any update.
+//! 3. What it finds it does itself, and looks on for a while, as a worker does before it parks; a kernel that an event
+//!    opens is taken up by a worker, as after any update.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -166,12 +167,29 @@ fn attend(nic: &DeviceNic, device: &Device) {
             Woken::Bell => false,
         };
         if woken == Woken::Packet || alone {
-            nic.poll(device.clock.now());
+            look(nic, device);
         }
         if alone {
             attendant.arm();
         }
         seen = nic.looks.load(Ordering::Relaxed);
+    }
+}
+
+/// Works the NIC, and as long as there is something to do looks again, for as long as a worker would: the next packet
+/// is often near. It stops when a worker looks.
+fn look(nic: &DeviceNic, device: &Device) {
+    let spin = device.config.spin.as_nanos() as u64;
+    let mut last = device.clock.now();
+    loop {
+        let now = device.clock.now();
+        if nic.poll(now).worked {
+            last = now;
+        }
+        if now.saturating_sub(last) >= spin || device.someone_looks() {
+            return;
+        }
+        std::hint::spin_loop();
     }
 }
 
