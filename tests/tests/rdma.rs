@@ -240,7 +240,14 @@ async fn rule_5_2_a_fatal_process_ends_its_connections_and_its_regions() -> Resu
     let map = b.rdma.map(&remote, Rights::REMOTE_ATOMIC)?;
     let to = RemoteMemoryMap::import(&map.export())?;
     assert_eq!(a.connection.fetch_add(&to, 0, 1)?.await?.original, 0);
-    assert!(b.dpa.launch(panics).args(PanicsArgs { number: 5 }).submit()?.await.is_err());
+    assert!(
+        b.dpa
+            .launch(panics)
+            .args(PanicsArgs { number: 5 })
+            .submit()?
+            .await
+            .is_err()
+    );
     b.connection.failed().await;
     let fails = a.connection.fetch_add(&to, 0, 1)?.await;
     assert!(fails.is_err());
