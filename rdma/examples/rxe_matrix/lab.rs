@@ -187,10 +187,7 @@ impl Lab {
         let found = pairs.find(|(_, gid)| *gid == wanted);
         found
             .and_then(|(index, _)| index.parse().ok())
-            .ok_or(Failure::Answer(format!(
-                "no GID {wanted} in {}",
-                self.gids
-            )))
+            .ok_or(Failure::Answer(format!("no GID {wanted} in {}", self.gids)))
     }
 
     /// Takes the connection down and says whether our end is as it should be.
@@ -241,17 +238,6 @@ impl Lab {
         }
     }
 
-    /// Lets both our ends work for a while.
-    pub fn work_for(&mut self, time: Duration) {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            let busy = self.v4.node.progress() | self.v6.node.progress();
-            if !busy {
-                std::thread::sleep(Duration::from_micros(50));
-            }
-        }
-    }
-
     /// One command to the peer, and its answer.
     pub fn ask(&mut self, command: &str) -> Result<String, Failure> {
         self.control.say(command);
@@ -267,7 +253,11 @@ impl Lab {
         for command in commands {
             let name = || format!("answer to `{command:.60}`");
             let answer = self.until(name, |lab| Ok(lab.control.poll()?))?;
-            same("the peer's answer", &answer.as_str(), &expected)?;
+            same(
+                &format!("answer to `{command:.60}`"),
+                &answer.as_str(),
+                &expected,
+            )?;
         }
         Ok(())
     }
@@ -439,11 +429,7 @@ pub fn same<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Result
 
 /// Compares bytes, and names the first that differs.
 pub fn same_bytes(what: &str, found: &[u8], expected: &[u8]) -> Result<(), Failure> {
-    same(
-        &format!("length of {what}"),
-        &found.len(),
-        &expected.len(),
-    )?;
+    same(&format!("length of {what}"), &found.len(), &expected.len())?;
     let differs = found.iter().zip(expected).position(|(a, b)| a != b);
     same(&format!("first wrong byte of {what}"), &differs, &None)
 }

@@ -116,8 +116,6 @@ pub struct Done {
 
 /// `IBV_WC_SUCCESS`.
 pub const SUCCESS: u32 = 0;
-/// `IBV_WC_REM_INV_REQ_ERR`.
-pub const REMOTE_INVALID_REQUEST: u32 = 9;
 /// `IBV_WC_REM_ACCESS_ERR`.
 pub const REMOTE_ACCESS: u32 = 10;
 /// `IBV_WC_RECV`.
