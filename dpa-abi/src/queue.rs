@@ -13,6 +13,7 @@
 //! the whole entry.
 
 pub mod completion;
+pub mod notify;
 pub mod record;
 pub mod work;
 

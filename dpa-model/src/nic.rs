@@ -150,11 +150,16 @@ impl DeviceNic {
     /// A doorbell.
     pub(crate) fn ring(&self, now: u64, number: Qpn) -> bool {
         self.rung.push(number);
-        self.bell.ring() && self.poll(now).opened
+        // What arrives meanwhile is for whoever polls: a doorbell costs no look at the socket.
+        self.bell.ring() && self.work(now, Engine::send_and_report).opened
     }
 
     /// Works the NIC, if nobody does just now.
     pub(crate) fn poll(&self, now: u64) -> Looked {
+        self.work(now, Engine::progress)
+    }
+
+    fn work(&self, now: u64, progress: fn(&mut Engine, Duration) -> bool) -> Looked {
         let mut looked = Looked::default();
         if !self.bell.try_begin() {
             return looked;
@@ -167,7 +172,7 @@ impl DeviceNic {
                 looked.worked = true;
                 engine.ring(now, number);
             }
-            looked.worked |= engine.progress(now);
+            looked.worked |= progress(&mut engine, now);
             let after = engine.take_after();
             self.tell_attendant(&engine);
             drop(engine);

@@ -7,8 +7,10 @@
 use std::task::{Context, Poll};
 
 use dpa_abi::port::{Collective, ReduceOp};
+use dpa_abi::queue::notify;
 use dpa_abi::sync::loom;
 use dpa_abi::{Condition, KernelEntry, Update};
+use dpa_model::bell::Bell;
 use dpa_model::epoch::{Epochs, Quarantine};
 use dpa_model::gate::{self, Gate, Parking};
 use dpa_model::handover::Handover;
@@ -474,5 +476,89 @@ fn reuse_vs_a_launch_that_starts() {
             quarantine.take(&epochs, |()| reused.store(true, SeqCst));
         }
         starter.join().expect("no panic");
+    });
+}
+
+/// What a kernel rings for: entries of a queue, and how many the NIC has looked at.
+#[derive(Default)]
+struct Nic {
+    bell: Bell,
+    posted: AtomicU32,
+    looked: AtomicU32,
+}
+
+impl Nic {
+    fn work(&self) {
+        if !self.bell.try_begin() {
+            return;
+        }
+        loop {
+            let posted = self.posted.load(std::sync::atomic::Ordering::Acquire);
+            self.looked
+                .store(posted, std::sync::atomic::Ordering::Relaxed);
+            if self.bell.end() {
+                return;
+            }
+        }
+    }
+
+    fn ring(&self) {
+        self.posted
+            .fetch_add(1, std::sync::atomic::Ordering::Release);
+        if self.bell.ring() {
+            self.work();
+        }
+    }
+}
+
+#[test]
+fn doorbell_vs_poll_of_the_nic() {
+    check(|| {
+        let nic = Arc::new(Nic::default());
+        let poller = thread::spawn({
+            let nic = nic.clone();
+            move || nic.work()
+        });
+        let other = thread::spawn({
+            let nic = nic.clone();
+            move || nic.ring()
+        });
+        nic.ring();
+        poller.join().unwrap();
+        other.join().unwrap();
+        // Nobody looks any more, and everything posted was looked at.
+        assert!(!nic.bell.is_rung());
+        assert_eq!(nic.looked.load(SeqCst), 2);
+    });
+}
+
+struct Word(loom::sync::atomic::AtomicU64);
+
+impl notify::Flag for Word {
+    fn swap(&self, value: u64) -> u64 {
+        self.0.swap(value, std::sync::atomic::Ordering::AcqRel)
+    }
+}
+
+#[test]
+fn completion_vs_arm() {
+    check(|| {
+        let shared = Arc::new((
+            Word(loom::sync::atomic::AtomicU64::new(0)),
+            AtomicU32::new(0),
+        ));
+        let nic = thread::spawn({
+            let shared = shared.clone();
+            move || {
+                let (flag, entry) = &*shared;
+                let write = || entry.store(1, std::sync::atomic::Ordering::Release);
+                notify::write_then_take(flag, write)
+            }
+        });
+        let (flag, entry) = &*shared;
+        let look = || Some(entry.load(std::sync::atomic::Ordering::Acquire)).filter(|e| *e == 1);
+        let found = notify::arm_then_look(flag, look);
+        let notified = nic.join().unwrap();
+        assert!(found.is_some() || notified, "asleep, and nobody wakes it");
     });
 }

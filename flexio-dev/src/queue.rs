@@ -15,13 +15,13 @@ use dpa_abi::queue::record::{
 use dpa_abi::queue::work::PHASE_WORD;
 use dpa_abi::queue::{
     CompletionEntry, ENTRY_WORDS, EntryWords, WorkData, WorkEntry, WorkFlags, WorkOpcode,
-    completion, phase,
+    completion, notify, phase,
 };
 use dpa_abi::{Condition, DevAddr, EventError, EventHandle, FaultKind};
 
 use crate::context::ThreadContext;
 use crate::event::DevEvent;
-use crate::view::AtomicSlice;
+use crate::view::{AtomicCell, AtomicSlice};
 
 /// Why a queue did not take an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,6 +262,15 @@ pub struct CompletionQueue<'t> {
     entries: u64,
 }
 
+/// The word by which a thread asks for a notification.
+struct Armed<'t>(AtomicCell<'t, u64>);
+
+impl notify::Flag for Armed<'_> {
+    fn swap(&self, value: u64) -> u64 {
+        self.0.swap(value)
+    }
+}
+
 impl<'t> CompletionQueue<'t> {
     /// The queue whose record is at `addr`.
     ///
@@ -360,9 +369,9 @@ impl<'t> CompletionQueue<'t> {
             }
             let event = self.event();
             let seen = event.get();
-            self.request_notification();
-            if let Some(entry) = self.take()? {
-                return Ok(entry);
+            let armed = Armed(self.record.at(ARMED));
+            if let Some(found) = notify::arm_then_look(&armed, || self.take().transpose()) {
+                return found;
             }
             self.sleep(&event, seen, until, caller)?;
         }

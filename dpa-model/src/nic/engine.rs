@@ -43,8 +43,8 @@ impl Engine {
     }
 
     /// A doorbell: the send queue of this queue pair is looked at.
-    pub(crate) fn ring(&mut self, now: Duration, number: Qpn) {
-        self.world.pump(self.soft.nic(), now, number);
+    pub(crate) fn ring(&mut self, now: Duration, number: Qpn) -> bool {
+        self.world.pump(self.soft.nic(), now, number)
     }
 
     /// Does what there is to do; whether there was anything.
@@ -60,6 +60,12 @@ impl Engine {
         worked
     }
 
+    /// Sends what was just posted; whether there was anything.
+    pub(crate) fn send_and_report(&mut self, now: Duration) -> bool {
+        let sent = self.soft.send(now, &mut self.world);
+        self.follow_up(now) | sent
+    }
+
     /// Sends what was just posted.
     pub(crate) fn send(&mut self, now: Duration) {
         self.soft.send(now, &mut self.world);
@@ -70,6 +76,10 @@ impl Engine {
     fn follow_up(&mut self, now: Duration) -> bool {
         let overrun = self.world.fail_overrun(self.soft.nic());
         let mut looked = false;
+        // Each of them once: those that still find no room wait on.
+        for number in std::mem::take(&mut self.world.stalled) {
+            looked |= self.ring(now, number);
+        }
         while let Some(number) = self.world.look_at.pop_front() {
             looked = true;
             self.ring(now, number);

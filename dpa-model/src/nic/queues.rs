@@ -13,7 +13,7 @@ use dpa_abi::queue::record::{
 use dpa_abi::queue::work::PHASE_WORD;
 use dpa_abi::queue::{
     BadEntry, CompletionEntry, ENTRY_BYTES, ENTRY_WORDS, EntryWords, WorkData, WorkEntry,
-    completion, phase,
+    completion, notify, phase,
 };
 use rdma::region::LocalKey;
 use rdma::work::{Receive, Segment};
@@ -167,6 +167,15 @@ impl ReceiveRing {
     }
 }
 
+/// The word by which a kernel asks for a notification.
+struct Armed<'a>(&'a Block);
+
+impl notify::Flag for Armed<'_> {
+    fn swap(&self, value: u64) -> u64 {
+        self.0.swap(ARMED, value)
+    }
+}
+
 /// A completion queue.
 #[derive(Debug)]
 pub(crate) struct CompletionRing {
@@ -231,12 +240,13 @@ impl CompletionRing {
         }
         let words = entry.encode(phase(self.produced, self.entries));
         let first = (self.produced % self.entries) as usize * ENTRY_WORDS;
-        for (index, word) in words.iter().enumerate() {
-            // The word with the owner is the last.
-            self.ring.store(first + index, *word);
-        }
+        let armed = notify::write_then_take(&Armed(&self.record), || {
+            for (index, word) in words.iter().enumerate() {
+                // The word with the owner is the last.
+                self.ring.store(first + index, *word);
+            }
+        });
         self.produced += 1;
-        let armed = self.record.swap(ARMED, 0) != 0;
         Ok(armed.then(|| self.notification()))
     }
 

@@ -46,8 +46,6 @@ pub(crate) struct Connection {
     pub(crate) send: Option<SendRing>,
     /// Events that only this connection's peer updates: closed when it fails.
     pub(crate) events: Vec<u32>,
-    /// Its send queue waits for room in the NIC.
-    stalled: bool,
 }
 
 impl Connection {
@@ -57,7 +55,6 @@ impl Connection {
             watch: Arc::default(),
             send,
             events: Vec::new(),
-            stalled: false,
         }
     }
 }
@@ -101,6 +98,8 @@ pub(crate) struct World {
     pub(crate) work: Slab<Arc<Pending>>,
     /// Queue pairs whose send queues must be looked at.
     pub(crate) look_at: VecDeque<Qpn>,
+    /// Queue pairs whose send queues wait for room in the NIC.
+    pub(crate) stalled: Vec<Qpn>,
     /// Queue pairs whose completion queue has overrun.
     overruns: Vec<Qpn>,
 }
@@ -114,6 +113,7 @@ impl World {
             queues: Slab::new(),
             work: Slab::new(),
             look_at: VecDeque::new(),
+            stalled: Vec::new(),
             overruns: Vec::new(),
         }
     }
@@ -122,11 +122,12 @@ impl World {
         self.memory.after.get_mut().push(after);
     }
 
-    /// Takes the entries of a send queue to the NIC, as many as both allow.
-    pub(crate) fn pump(&mut self, nic: &mut Nic, now: Duration, number: Qpn) {
+    /// Takes the entries of a send queue to the NIC, as many as both allow; whether there were any.
+    pub(crate) fn pump(&mut self, nic: &mut Nic, now: Duration, number: Qpn) -> bool {
+        let mut any = false;
         while let Some(connection) = self.contexts.connection(number) {
             let Some((index, entry)) = connection.send.as_ref().and_then(SendRing::peek) else {
-                return;
+                return any;
             };
             let posted = entry
                 .ok()
@@ -134,14 +135,18 @@ impl World {
             if let Some(Err(error)) = &posted
                 && comes_later(error)
             {
-                connection.stalled = true;
-                return;
+                if !self.stalled.contains(&number) {
+                    self.stalled.push(number);
+                }
+                return any;
             }
+            any = true;
             connection.send.iter_mut().for_each(SendRing::take);
             if !matches!(posted, Some(Ok(()))) {
                 self.impossible(nic, number, index);
             }
         }
+        any
     }
 
     /// An entry that asks for something impossible fails its connection, as in a NIC.
@@ -229,11 +234,6 @@ impl Host for World {
         let Some(&(context, id)) = self.contexts.of.get(&number) else {
             return;
         };
-        if let Some(connection) = self.contexts.connection(number)
-            && std::mem::take(&mut connection.stalled)
-        {
-            self.look_at.push_back(number);
-        }
         match completion {
             Completion::Work(done) if done.id & HOST != 0 => {
                 self.work_of_host(done.id, Ended::Work(done));
