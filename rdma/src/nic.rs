@@ -334,7 +334,14 @@ impl Nic {
             return None;
         };
         let queue_pair = &mut self.slots[slot].queue_pair;
-        let path = Path::new(from, self.local).filter(|path| queue_pair.admits(path))?;
+        let Some(path) = Path::new(from, self.local) else {
+            // Of the other address family: nobody's peer.
+            self.counters.wrong_address += 1;
+            return None;
+        };
+        if !queue_pair.admits(&path) {
+            return None;
+        }
         let max_identification = queue_pair.peer().map_or(0, |peer| peer.max_identification);
         if !self.verifier.verify(&path, view, max_identification) {
             self.counters.bad_icrc += 1;

@@ -72,6 +72,8 @@ fn run() -> Result<bool, Failure> {
     let chosen = |case: &&Case| wanted.is_empty() || wanted.iter().any(|name| name == case.name);
     let cases: Vec<&Case> = CASES.iter().filter(chosen).collect();
     let control: SocketAddr = CONTROL.parse().expect("an address of this program");
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    println!("kernel {}", release.trim());
     let mut lab = Lab::open(control)?;
     let quiet = pass("quiet", &cases, &mut lab);
     let quiet_total = std::mem::take(&mut lab.total);
@@ -158,7 +160,7 @@ fn print_table(cases: &[&Case], quiet: &[[Cell; 2]], bad: &[[Cell; 2]]) {
 
 fn print_totals(network: &str, [resent, duplicates, gaps, gaps_heard, timeouts]: &[u64; 5]) {
     println!(
-        "{network}: our NIC sent {resent} packets again, saw {duplicates} duplicates, reported {gaps} gaps, \
+        "total, {network}: our NIC sent {resent} packets again, saw {duplicates} duplicates, reported {gaps} gaps, \
          heard of {gaps_heard}, timed out {timeouts} times"
     );
 }
