@@ -10,6 +10,7 @@ mod ci;
 mod decoders;
 mod deep;
 mod fuzz;
+mod interop;
 mod loom;
 mod mutants;
 mod replay;
@@ -65,6 +66,12 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         start: u64,
     },
+    /// Our NIC opposite the kernel's soft-RoCE driver, in a small virtual machine
+    Interop {
+        /// Write the table into `docs/interop.md`
+        #[arg(long)]
+        keep: bool,
+    },
     /// Run one seeded test again with the seed that failed
     Replay {
         /// The test's name, or a part of it
@@ -102,6 +109,7 @@ fn run(command: Command) -> Outcome {
         Command::Tsan => tsan::run(),
         Command::Decoders => decoders::run(),
         Command::Fuzz { seconds, start } => fuzz::run(seconds, start),
+        Command::Interop { keep } => interop::run(keep),
         Command::Replay { test, seed } => replay::run(&test, seed),
         Command::Deep { minutes } => deep::run(minutes),
     }
