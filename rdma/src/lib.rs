@@ -24,6 +24,8 @@ pub mod connection;
 pub mod counters;
 #[cfg(not(dpa_loom))]
 pub mod flow;
+#[cfg(not(dpa_loom))]
+mod loopback;
 pub mod memory;
 #[cfg(not(dpa_loom))]
 pub mod mtu;

@@ -265,6 +265,7 @@ impl Nic {
         max_segments: usize,
     ) -> Option<Transmit> {
         while let Some(slot) = self.requests.pop_front() {
+            self.carry_out(now, slot, io);
             let waiting = &mut self.slots[slot];
             waiting.in_requests = false;
             let sent = waiting.queue_pair.poll_requests(now, io, out, max_segments);
@@ -354,6 +355,28 @@ impl Nic {
                 None
             }
         }
+    }
+
+    /// Work for a queue pair of this same NIC needs no packets.
+    fn carry_out(&mut self, now: Duration, slot: usize, io: &Io<'_>) {
+        let queue_pair = &self.slots[slot].queue_pair;
+        let number = queue_pair.number();
+        let peer = queue_pair.working_peer();
+        let Some(peer) = peer.filter(|peer| peer.path.destination() == self.local) else {
+            return;
+        };
+        let Some(&other) = self.index.get(&peer.number) else {
+            return;
+        };
+        let other = &self.slots[other].queue_pair;
+        if other
+            .working_peer()
+            .is_none_or(|back| back.number != number)
+        {
+            return;
+        }
+        let theirs = other.config().domain;
+        self.slots[slot].queue_pair.carry_out(now, theirs, io);
     }
 
     /// Forgets the numbers that may be given again.

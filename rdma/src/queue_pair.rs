@@ -25,6 +25,7 @@ use thiserror::Error;
 
 use crate::config::{Config, Peer};
 use crate::counters::Counters;
+use crate::loopback::{self, Ends};
 use crate::memory::Memory;
 use crate::psn::Qpn;
 use crate::region::{Domain, RegionTable};
@@ -226,6 +227,20 @@ impl QueuePair {
         }
     }
 
+    /// Carries out what it can without packets: the peer is a queue pair of this same NIC, and works.
+    pub(crate) fn carry_out(&mut self, now: Duration, theirs: Domain, io: &Io<'_>) {
+        let ends = Ends {
+            ours: self.config.domain,
+            theirs,
+        };
+        while self.state == State::ReadyToSend
+            && let Some(request) = self.requester.first_of_idle()
+            && let Some(original) = loopback::perform(&request.operation, ends, io)
+        {
+            self.requester.carried_out(now, original, &mut self.shared);
+        }
+    }
+
     /// Whether a packet on this path is for this queue pair: it is connected, works, and the path is its peer's.
     /// Counts it if not.
     pub fn admits(&mut self, path: &Path) -> bool {
@@ -351,7 +366,7 @@ impl QueuePair {
         self.shared.completions.pop_front()
     }
 
-    fn working_peer(&self) -> Option<&Peer> {
+    pub(crate) fn working_peer(&self) -> Option<&Peer> {
         let works = matches!(self.state, State::ReadyToReceive | State::ReadyToSend);
         self.peer.as_ref().filter(|_| works)
     }

@@ -174,6 +174,28 @@ impl Requester {
         }
     }
 
+    /// The next request, if nothing of this queue pair is on its way.
+    pub(super) fn first_of_idle(&self) -> Option<&WorkRequest> {
+        let idle = self.started == 0 && self.oldest == self.sent;
+        self.posted
+            .front()
+            .filter(|_| idle)
+            .map(|entry| &entry.request)
+    }
+
+    /// The next request was carried out without packets.
+    pub(super) fn carried_out(&mut self, now: Duration, original: u64, shared: &mut Shared) {
+        let Some(mut entry) = self.posted.pop_front() else {
+            return;
+        };
+        self.timers.heard(now);
+        entry.original = original;
+        if entry.request.flags.contains(Flags::SIGNALED) && !entry.internal {
+            let done = Completion::Work(entry.succeeded());
+            shared.completions.push_back(done);
+        }
+    }
+
     /// The peer saw congestion on the way.
     pub(super) fn congested(&mut self, context: &mut Context<'_, '_>) {
         context.shared.counters.congestion_notifications += 1;

@@ -1,0 +1,141 @@
+//! Work between two queue pairs of one NIC: a copy, without packets.
+//!
+//! Only what cannot fail half-way is done here, and only while nothing else of the queue pair is on its way: a write, a
+//! read or an atomic whose keys, ranges and rights are good. Everything else takes the way of packets inside the NIC,
+//! which has an answer to all that can go wrong.
+
+use crate::memory::{Atomic, COPY_PIECE, EventUpdate, Memory, Target};
+use crate::queue_pair::Io;
+use crate::region::{Access, Domain, Intent, Range, RegionKind};
+use crate::work::{Data, Operation, RemoteAddress, Segment};
+
+/// The two ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    /// Whose work it is.
+    pub(crate) ours: Domain,
+    /// Whose memory the remote keys are of.
+    pub(crate) theirs: Domain,
+}
+
+/// Does the work if it can; the word before an atomic, else 0. `None`: nothing was done.
+pub(crate) fn perform(operation: &Operation, ends: Ends, io: &Io<'_>) -> Option<u64> {
+    match *operation {
+        Operation::Write {
+            data,
+            to,
+            immediate: None,
+        } => write(&data, to, ends, io),
+        Operation::Read { from, into } => read(from, into, ends, io),
+        Operation::Atomic {
+            at,
+            operation,
+            result,
+        } => atomic(at, operation, result, ends, io),
+        Operation::Send { .. } | Operation::Write { .. } => None,
+    }
+}
+
+fn theirs<'a>(
+    at: RemoteAddress,
+    len: u32,
+    intent: Intent,
+    ends: Ends,
+    io: &Io<'a>,
+) -> Option<Access<'a>> {
+    let range = Range {
+        address: at.address,
+        len: len.into(),
+    };
+    io.regions.remote(ends.theirs, at.key, range, intent).ok()
+}
+
+fn ours<'a>(segment: Segment, intent: Intent, ends: Ends, io: &Io<'a>) -> Option<Access<'a>> {
+    let range = Range {
+        address: segment.address,
+        len: segment.len.into(),
+    };
+    io.regions.local(ends.ours, segment.key, range, intent).ok()
+}
+
+fn write(data: &Data, to: RemoteAddress, ends: Ends, io: &Io<'_>) -> Option<u64> {
+    if data.is_empty() {
+        // A write of nothing needs no key.
+        return Some(0);
+    }
+    let into = theirs(to, data.len(), Intent::Write, ends, io)?;
+    let from = match data {
+        Data::Inline(_) => None,
+        Data::Local(segment) => Some(ours(*segment, Intent::Read, ends, io)?),
+    };
+    match (into.kind(), data, from) {
+        (RegionKind::Bytes, _, Some(from)) => {
+            copy(io.memory, from.target(), into.target(), data.len());
+        }
+        (RegionKind::Bytes, Data::Inline(inline), _) => {
+            io.memory.write(into.target(), inline.bytes());
+        }
+        (RegionKind::Event, Data::Inline(inline), _) => {
+            let value = u64::from_ne_bytes(inline.bytes().try_into().ok()?);
+            set(io, into.target(), value)?;
+        }
+        (RegionKind::Event, _, Some(from)) => {
+            let mut value = [0; 8];
+            io.memory.read(from.target(), &mut value);
+            set(io, into.target(), u64::from_ne_bytes(value))?;
+        }
+        (_, Data::Local(_), None) => return None,
+    }
+    Some(0)
+}
+
+fn set(io: &Io<'_>, at: Target, value: u64) -> Option<u64> {
+    io.memory.event_update(at, EventUpdate::Set(value)).ok()
+}
+
+fn read(from: RemoteAddress, into: Segment, ends: Ends, io: &Io<'_>) -> Option<u64> {
+    if into.len == 0 {
+        return Some(0);
+    }
+    let from = theirs(from, into.len, Intent::Read, ends, io)?;
+    let to = ours(into, Intent::Write, ends, io)?;
+    copy(io.memory, from.target(), to.target(), into.len);
+    Some(0)
+}
+
+fn atomic(
+    at: RemoteAddress,
+    operation: Atomic,
+    result: Option<Segment>,
+    ends: Ends,
+    io: &Io<'_>,
+) -> Option<u64> {
+    let access = theirs(at, 8, Intent::Atomic, ends, io)?;
+    let result = match result {
+        Some(segment) => Some(ours(segment, Intent::Write, ends, io)?),
+        None => None,
+    };
+    let original = match access.kind() {
+        RegionKind::Bytes => io.memory.atomic(access.target(), operation),
+        RegionKind::Event => {
+            let update = EventUpdate::Atomic(operation);
+            io.memory.event_update(access.target(), update).ok()?
+        }
+    };
+    if let Some(result) = result {
+        io.memory.write(result.target(), &original.to_ne_bytes());
+    }
+    Some(original)
+}
+
+fn copy(memory: &dyn Memory, from: Target, to: Target, len: u32) {
+    let mut piece = [0; COPY_PIECE];
+    let len = u64::from(len);
+    let mut done = 0;
+    while done < len {
+        let bytes = (len - done).min(COPY_PIECE as u64) as usize;
+        memory.read(from.plus(done), &mut piece[..bytes]);
+        memory.write(to.plus(done), &piece[..bytes]);
+        done += bytes as u64;
+    }
+}
