@@ -129,6 +129,14 @@ fn atomic(
 }
 
 fn copy(memory: &dyn Memory, from: Target, to: Target, len: u32) {
+    const SHORT: usize = 64;
+    if len as usize <= SHORT {
+        let mut bytes = [0; SHORT];
+        let bytes = &mut bytes[..len as usize];
+        memory.read(from, bytes);
+        memory.write(to, bytes);
+        return;
+    }
     let mut piece = [0; COPY_PIECE];
     let len = u64::from(len);
     let mut done = 0;
