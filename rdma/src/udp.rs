@@ -298,6 +298,10 @@ mod tests {
     #[test]
     fn datagrams_come_with_their_sender() {
         for address in ["127.0.0.1", "::1"] {
+            if std::net::UdpSocket::bind((address, 0)).is_err() {
+                println!("skipped: {address} cannot be bound here");
+                continue;
+            }
             let (mut a, mut b) = (socket(address), socket(address));
             send(&mut a, b.local(), b"hello", None);
             a.flush();
