@@ -241,10 +241,11 @@ impl QueuePair {
         }
     }
 
-    /// Whether a packet on this path is for this queue pair: it is connected, works, and the path is its peer's.
-    /// Counts it if not.
+    /// Whether a packet on this path is for this queue pair: it is connected, works (or refused a request, which may come
+    /// again), and the path is its peer's. Counts it if not.
     pub fn admits(&mut self, path: &Path) -> bool {
-        let Some(peer) = self.working_peer() else {
+        let listens = self.working_peer().is_some() || self.responder.has_refused();
+        let Some(peer) = self.peer.as_ref().filter(|_| listens) else {
             self.shared.counters.wrong_state += 1;
             return false;
         };
@@ -262,16 +263,15 @@ impl QueuePair {
             shared,
             io,
         };
-        match (self.state, packet.header.body) {
-            (State::ReadyToSend, Body::Cnp) => self.requester.congested(&mut context),
-            (State::ReadyToSend, body) if body.opcode().is_response() => {
-                self.requester.answer(packet, &mut context);
-            }
-            (State::ReadyToSend | State::ReadyToReceive, body)
-                if body != Body::Cnp && !body.opcode().is_response() =>
-            {
+        let body = packet.header.body;
+        let is_request = body != Body::Cnp && !body.opcode().is_response();
+        match (self.state, is_request) {
+            (State::ReadyToSend | State::ReadyToReceive, true) => {
                 self.responder.request(packet, &mut context);
             }
+            (State::Error(_), true) => self.responder.refuse_again(packet, &mut context),
+            (State::ReadyToSend, _) if body == Body::Cnp => self.requester.congested(&mut context),
+            (State::ReadyToSend, _) => self.requester.answer(packet, &mut context),
             _ => context.shared.counters.wrong_state += 1,
         }
         self.settle();

@@ -9,7 +9,8 @@
 //! 3. A number behind `expected` is a gap, reported once by a sequence NAK. Until the expected packet comes
 //!    everything else behind it is dropped. The same after "receiver not ready".
 //! 4. A refusal (invalid request, access, operation) moves the queue pair to ERR. Nothing of the refused packet
-//!    has been written.
+//!    has been written. A refusal may be lost, and a peer may retry without end: the refused packet, and no other, is
+//!    answered with the same refusal as often as it comes.
 //! 5. Replies leave in the order of their requests. An acknowledgement that is still waiting is replaced by a
 //!    later one. The queue of replies is bounded: what does not fit is left to the peer's retry.
 //! 6. The last `limit` reads and atomics are remembered: no requester has more outstanding.
@@ -41,6 +42,8 @@ pub(super) struct Responder {
     held: Option<Receive>,
     resources: VecDeque<Resource>,
     replies: VecDeque<Reply>,
+    /// The refusal that moved the queue pair to ERR.
+    refusal: Option<Refused>,
     limit: usize,
     rnr_timer: RnrTimer,
     mtu: PathMtu,
@@ -67,6 +70,14 @@ enum Resource {
         request: Body,
         original: u64,
     },
+}
+
+/// A NAK that moved the queue pair to ERR (rule 4).
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    psn: Psn,
+    msn: u32,
+    code: NakCode,
 }
 
 /// Why a packet with the expected number is not executed.
@@ -96,6 +107,7 @@ impl Responder {
             held: None,
             resources: VecDeque::new(),
             replies: VecDeque::new(),
+            refusal: None,
             limit: config.responder_resources as usize,
             rnr_timer: config.rnr_timer,
             mtu: PathMtu::B256,
@@ -150,12 +162,35 @@ impl Responder {
 
     /// Rule 4.
     fn refuse(&mut self, code: NakCode, error: WorkError, shared: &mut Shared) {
-        shared.counters.fatal_naks_sent += 1;
         self.release(error, shared);
-        let syndrome = Syndrome::Nak(code);
         let (psn, msn) = (self.expected, self.msn);
-        self.replies.push_back(Reply::Nak { psn, msn, syndrome });
+        self.send_refusal(Refused { psn, msn, code }, shared);
         shared.failed.get_or_insert(Cause::Peer(error));
+    }
+
+    fn send_refusal(&mut self, refused: Refused, shared: &mut Shared) {
+        shared.counters.fatal_naks_sent += 1;
+        self.refusal = Some(refused);
+        let Refused { psn, msn, code } = refused;
+        let syndrome = Syndrome::Nak(code);
+        self.replies.push_back(Reply::Nak { psn, msn, syndrome });
+    }
+
+    /// Whether ERR is the end of a request that was refused, which may come again.
+    pub(super) const fn has_refused(&self) -> bool {
+        self.refusal.is_some()
+    }
+
+    /// Takes a request in ERR (rule 4).
+    pub(super) fn refuse_again(&mut self, packet: &Packet<'_>, context: &mut Context<'_, '_>) {
+        let psn = packet.header.bth.psn;
+        match self.refusal.filter(|refused| refused.psn == psn) {
+            Some(refused) if self.replies.is_empty() => {
+                self.send_refusal(refused, context.shared);
+            }
+            Some(_) => {}
+            None => context.shared.counters.wrong_state += 1,
+        }
     }
 
     /// Ends the receive that a message has taken.

@@ -3,8 +3,8 @@
 mod rig;
 
 use rdma::region::{RegionSpec, Rights};
-use rdma::wire::{AtomicEth, Body, NakCode, Part};
-use rdma::work::{RemoteAddress, WorkError};
+use rdma::wire::{AtomicEth, Body, NakCode, Opcode, Part};
+use rdma::work::{RemoteAddress, WorkError, WorkFailure};
 use rig::forge::*;
 use rig::*;
 
@@ -215,4 +215,44 @@ fn rule_6_5_a_region_revoked_in_the_middle_of_a_read_ends_it() {
     pair.run();
     assert_eq!(ended(&pair.a)[0].1.unwrap().cause, WorkError::RemoteAccess);
     assert_eq!(pair.a.bytes(0, 4096), [0; 4096]);
+}
+
+/// A refusal that is lost is said again when the request comes again, and to no other request.
+#[test]
+fn rule_6_5_a_lost_refusal_is_repeated() {
+    let mut pair = Pair::new();
+    pair.filter = Some(drop_first(Side::B, Opcode::Acknowledge, 2));
+    let outside = pair.b.remote(REGION);
+    pair.post(signaled(1, write_inline(b"12345678", outside)));
+    pair.run();
+    let failure = WorkFailure {
+        cause: WorkError::RemoteAccess,
+        sent: true,
+    };
+    assert_eq!(ended(&pair.a), [(1, Some(failure))]);
+    assert_eq!(pair.b.counters().fatal_naks_sent, 3);
+    pair.b.assert_guards();
+}
+
+#[test]
+fn rule_6_8_after_a_refusal_no_other_request_is_answered() {
+    let mut pair = Pair::new();
+    let outside = pair.b.remote(REGION);
+    let forge = Forge::new(&pair);
+    let bad = Body::Write(Part::Only(reth(outside, 8), None));
+    let access = nak(NakCode::RemoteAccessError);
+    assert_eq!(
+        deliver(&mut pair, forge.packet(0, bad, b"abcdefgh")),
+        access
+    );
+    let good = write_only(&pair, 8);
+    for ahead in [1, 2, 0x00ff_ffff] {
+        let packet = forge.packet(ahead, good, b"abcdefgh");
+        assert!(deliver(&mut pair, packet).is_empty(), "{ahead} ahead");
+    }
+    assert_eq!(pair.b.counters().wrong_state, 3);
+    // The refused number again, with whatever it carries now: refused, not executed.
+    let again = forge.packet(0, good, b"abcdefgh");
+    assert_eq!(deliver(&mut pair, again), access);
+    assert_eq!(pair.b.bytes(0, 8), [0; 8]);
 }

@@ -90,9 +90,20 @@ pub struct Lab {
     gids: String,
     /// Of all queue pairs that are gone: sent again, duplicates seen, gaps reported, gaps heard of, timeouts.
     pub total: [u64; 5],
+    spoiled: bool,
 }
 
 impl Lab {
+    /// From now on the network loses packets.
+    pub fn spoil(&mut self) {
+        self.spoiled = true;
+    }
+
+    /// Whether the network loses packets.
+    pub const fn is_spoiled(&self) -> bool {
+        self.spoiled
+    }
+
     pub fn open(control: SocketAddr) -> Result<Self, Failure> {
         let end = |family: Family, name| -> Result<End, Failure> {
             let (node, region, readable) = Node::bind(Family::address(family.ours()), name)?;
@@ -113,6 +124,7 @@ impl Lab {
             },
             gids: String::new(),
             total: [0; 5],
+            spoiled: false,
         };
         let answer = lab.ask("MR")?;
         lab.memory = PeerMemory::parse(&answer).ok_or(Failure::Answer(answer))?;

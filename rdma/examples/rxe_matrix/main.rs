@@ -141,6 +141,7 @@ fn spoil(lab: &mut Lab) -> Result<(), Failure> {
     if !done.success() {
         return Err(Failure::Command(format!("tc {words}")));
     }
+    lab.spoil();
     let theirs = format!("tc qdisc add dev {PEER_DEVICE} root {NETEM}");
     match lab.ask(&format!("SH {theirs} && echo done"))?.as_str() {
         "done|" => Ok(()),

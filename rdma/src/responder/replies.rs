@@ -1,6 +1,6 @@
 //! What the responder sends: acknowledgements, NAKs, results of atomics, read responses.
 
-use super::Responder;
+use super::{Refused, Responder};
 use crate::memory::read_pieces;
 use crate::mtu::PathMtu;
 use crate::psn::Psn;
@@ -223,14 +223,13 @@ impl Responder {
             shared.counters.lost_duplicates += 1;
             return;
         }
-        shared.counters.fatal_naks_sent += 1;
-        let syndrome = Syndrome::Nak(NakCode::RemoteAccessError);
         self.replies.clear();
-        self.replies.push_back(Reply::Nak {
+        let refused = Refused {
             psn: job.next(),
             msn: job.msn,
-            syndrome,
-        });
+            code: NakCode::RemoteAccessError,
+        };
+        self.send_refusal(refused, shared);
         shared
             .failed
             .get_or_insert(Cause::Peer(WorkError::RemoteAccess));
