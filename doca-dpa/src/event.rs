@@ -22,6 +22,12 @@ use crate::time::Deadline;
 #[doc(alias = "doca_sync_event")]
 #[derive(Clone, Debug)]
 pub struct SyncEvent {
+    // One count: a condition, of which every launch has one, holds it too.
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
     event: Event,
     process: ProcessRef,
 }
@@ -78,9 +84,12 @@ impl SyncEvent {
         initial: u64,
         locations: Locations,
     ) -> Result<Self, EventCreateError> {
-        Ok(Self {
+        let parts = Parts {
             event: process.event(initial, locations)?,
             process: process.clone(),
+        };
+        Ok(Self {
+            parts: Arc::new(parts),
         })
     }
 
@@ -119,36 +128,36 @@ impl SyncEvent {
     }
 
     pub(crate) fn event(&self) -> &Event {
-        &self.event
+        &self.parts.event
     }
 
     pub(crate) fn belongs_to(&self, process: &ProcessRef) -> bool {
-        process.owns(&self.event)
+        process.owns(self.event())
     }
 
     pub(crate) fn process(&self) -> &ProcessRef {
-        &self.process
+        &self.parts.process
     }
 
     fn fault(&self) -> Option<Arc<Fault>> {
-        self.process.fault()
+        self.process().fault()
     }
 
     /// The handle by which kernels know it. Plain: it keeps nothing alive.
     #[doc(alias = "doca_sync_event_get_dpa_handle")]
     pub fn handle(&self) -> EventHandle {
-        self.event.handle()
+        self.event().handle()
     }
 
     /// Who may publish and who may wait.
     pub fn locations(&self) -> Locations {
-        self.event.locations()
+        self.event().locations()
     }
 
     /// The value now; after a close, the last. Happens after every update it includes.
     #[doc(alias = "doca_sync_event_get")]
     pub fn get(&self) -> u64 {
-        self.event.get()
+        self.event().get()
     }
 
     /// Stores a value; the previous one.
@@ -157,7 +166,7 @@ impl SyncEvent {
     /// The host is no publisher; closed; faulted.
     #[doc(alias = "doca_sync_event_update_set")]
     pub fn set(&self, value: u64) -> Result<u64, EventError> {
-        self.event
+        self.event()
             .update(Update::Set(value))
             .map_err(|error| EventError::of(error, self.fault()))
     }
@@ -168,7 +177,7 @@ impl SyncEvent {
     /// The host is no publisher; closed; faulted.
     #[doc(alias = "doca_sync_event_update_add")]
     pub fn add(&self, n: u64) -> Result<u64, EventError> {
-        self.event
+        self.event()
             .update(Update::Add(n))
             .map_err(|error| EventError::of(error, self.fault()))
     }
@@ -209,12 +218,12 @@ impl SyncEvent {
     /// was closed before.
     #[doc(alias = "doca_sync_event_stop")]
     pub fn close(&self) -> bool {
-        self.event.close(CloseReason::Explicit)
+        self.event().close(CloseReason::Explicit)
     }
 
     /// Whether it is closed.
     pub fn is_closed(&self) -> bool {
-        self.event.closed().is_some()
+        self.event().closed().is_some()
     }
 }
 
@@ -260,7 +269,10 @@ impl EventCondition {
     /// The host is no subscriber; closed; faulted; timed out.
     #[doc(alias = "doca_sync_event_wait_gt_yield")]
     pub fn blocking(self) -> Result<u64, EventError> {
-        let waited = self.event.event.wait_blocking(self.condition, self.timeout);
+        let waited = self
+            .event
+            .event()
+            .wait_blocking(self.condition, self.timeout);
         waited.map_err(|error| EventError::of(error, self.event.fault()))
     }
 }
@@ -270,11 +282,11 @@ impl IntoFuture for EventCondition {
     type IntoFuture = EventWait;
 
     fn into_future(self) -> EventWait {
-        let process = self.event.process.clone();
+        let process = self.event.process().clone();
         let deadline = self.timeout.map(|most| Deadline::after(&process, most));
         let wait = self
             .event
-            .event
+            .event()
             .wait(self.condition)
             .map_err(|error| EventError::of(error, None));
         EventWait {

@@ -56,9 +56,9 @@ impl Order {
         let Self {
             process, command, ..
         } = self;
-        match command.submit(&process) {
+        match command.submit_owned(process) {
             Ok(submitted) => Ok(submitted),
-            Err((error, command)) => {
+            Err((error, command, process)) => {
                 let refused = LaunchRefused::of(error, process.fault());
                 Err((
                     refused,

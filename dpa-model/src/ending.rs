@@ -25,6 +25,8 @@ enum Updated {
     Done(Outcome),
     /// It is made, and may have opened something.
     Reached(u32, Reached),
+    /// It is made, and with this value opens this gate.
+    Opened(Gate, u64),
 }
 
 impl Worker {
@@ -157,9 +159,9 @@ impl Worker {
         let update = if process.is_stopped() {
             Updated::Done(process.stop_outcome())
         } else {
-            Self::begin_update(process, launch)
+            self.begin_update(process, launch, off.is_some())
         };
-        if matches!(update, Updated::Done(_)) {
+        if matches!(update, Updated::Done(_)) && self.next.is_free() {
             self.look_soon();
         }
         match (off, update) {
@@ -174,12 +176,27 @@ impl Worker {
     }
 
     /// The part of the completion update that runs nobody else's code.
-    fn begin_update(process: &Process, launch: &Launch) -> Updated {
+    ///
+    /// Where it opens one plain launch and nothing else, as in most chains, that is handed over at once if `plainly`.
+    fn begin_update(&self, process: &Process, launch: &Launch, plainly: bool) -> Updated {
         let Some((index, update)) = launch.then() else {
             return Updated::Done(Outcome::Completed);
         };
-        match process.events.slot(index).event.try_update_fast(update) {
-            Ok(_) => Updated::Done(Outcome::Completed),
+        let event = &process.events.slot(index).event;
+        let reached = match event.try_update_fast(update) {
+            Ok(_) => return Updated::Done(Outcome::Completed),
+            Err(reached) if plainly => reached,
+            Err(reached) => return Updated::Reached(index, reached),
+        };
+        let value = reached.value();
+        match event.take_gate(reached) {
+            Ok(Gate::Launch(next)) if next.extra.is_none() => {
+                if self.hand_over(next) {
+                    self.device.notify();
+                }
+                Updated::Done(Outcome::Completed)
+            }
+            Ok(gate) => Updated::Opened(gate, value),
             Err(reached) => Updated::Reached(index, reached),
         }
     }
@@ -190,12 +207,8 @@ impl Worker {
             .events
             .slot(index)
             .event
-            .finish_update(reached, |gate, value| match gate {
-                Gate::Launch(next) => pushed |= self.hand_over(next),
-                Gate::Unit(unit) => {
-                    process.wake_unit(unit, Wake::Value(value));
-                    pushed = true;
-                }
+            .finish_update(reached, |gate, value| {
+                pushed |= self.open_gate(process, gate, value);
             });
         if pushed {
             self.device.notify();
@@ -207,10 +220,27 @@ impl Worker {
         }
     }
 
+    /// Opens a gate; true if what waited behind it went to a queue.
+    fn open_gate(&self, process: &Arc<Process>, gate: Gate, value: u64) -> bool {
+        match gate {
+            Gate::Launch(next) => self.hand_over(next),
+            Gate::Unit(unit) => {
+                process.wake_unit(unit, Wake::Value(value));
+                true
+            }
+        }
+    }
+
     fn settle(&self, process: &Arc<Process>, launch: &ModelArc<Launch>, update: Updated) {
         let outcome = match update {
             Updated::Done(outcome) => outcome,
             Updated::Reached(index, reached) => self.finish_update(process, index, reached),
+            Updated::Opened(gate, value) => {
+                if self.open_gate(process, gate, value) {
+                    self.device.notify();
+                }
+                Outcome::Completed
+            }
         };
         if self.next.is_free() {
             self.look_soon();

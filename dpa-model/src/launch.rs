@@ -9,7 +9,7 @@
 //!    `.. -> DONE` settles it, once.
 //! 2. `WATCHED` is set while a handle to it exists: only then are its times taken.
 //! 3. `WAKER` is set, under the lock of `cell`, while `cell` holds a waker. Who makes the step to `DONE` and finds it
-//!    set takes the waker and wakes it.
+//!    set takes the waker and wakes it. It is cleared before `WATCHED` is: a launch that nobody watches has no waker.
 //! 4. `times` and `closed` are written before the step to `DONE` by its maker, and read only after it.
 
 use std::any::Any;
@@ -424,8 +424,16 @@ impl Launch {
         self.outcome().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// The handle is gone.
+    /// The handle is gone. The waker it left goes first: a launch that nobody watches has none.
     pub fn unwatch(&self) {
+        let left_waker = self.state.load(Ordering::Relaxed) & WAKER != 0;
+        if left_waker && cfg!(not(dpa_mutant = "launch_unwatch_keeps_waker")) {
+            let mut cell = self.cell.lock();
+            self.state.fetch_and(!WAKER, Ordering::AcqRel);
+            let waker = cell.waker.take();
+            drop(cell);
+            drop(waker);
+        }
         self.state.fetch_and(!WATCHED, Ordering::Relaxed);
     }
 

@@ -59,7 +59,7 @@ impl Tally {
 
     /// Keeps the memory of a launch that is over, if nobody else holds it.
     pub fn keep(&mut self, launch: ModelArc<Launch>) {
-        if self.finished >= BURST && ModelArc::strong_count(&launch) == 1 {
+        if ModelArc::strong_count(&launch) == 1 {
             self.empty.push(launch);
         }
     }
@@ -72,7 +72,11 @@ impl Tally {
         if let Some((index, count)) = self.event.take() {
             process.let_go_of_event(index, count);
         }
-        process.device().pool.take_in(&mut self.empty);
+        if self.finished >= BURST {
+            process.device().pool.take_in(&mut self.empty);
+        } else {
+            self.empty.clear();
+        }
         process.finished(std::mem::take(&mut self.finished));
     }
 }

@@ -249,6 +249,39 @@ fn end_vs_poll_of_the_handle() {
     });
 }
 
+/// A waker that must not be called where a plain launch ends: at the bottom of a kernel's stack.
+struct Foreign {
+    on_kernel_stack: AtomicBool,
+}
+
+impl std::task::Wake for Foreign {
+    fn wake(self: std::sync::Arc<Self>) {
+        assert!(!self.on_kernel_stack.load(SeqCst), "foreign code");
+    }
+}
+
+#[test]
+fn end_vs_drop_of_a_polled_handle() {
+    check(|| {
+        let launch = launch(0, 1);
+        assert!(launch.open() && launch.start());
+        let foreign = std::sync::Arc::new(Foreign {
+            on_kernel_stack: AtomicBool::new(false),
+        });
+        let finisher = thread::spawn({
+            let (launch, foreign) = (launch.clone(), foreign.clone());
+            move || {
+                foreign.on_kernel_stack.store(!launch.watched(), SeqCst);
+                assert!(launch.finish(Outcome::Completed));
+            }
+        });
+        let waker = foreign.into();
+        let _ = launch.poll(&Context::from_waker(&waker));
+        launch.unwatch();
+        finisher.join().expect("no panic");
+    });
+}
+
 #[test]
 fn taking_back_vs_start() {
     check(|| {

@@ -106,12 +106,25 @@ impl Command {
         reason = "the refused command goes back to the caller, whole"
     )]
     pub fn submit(self, process: &ProcessRef) -> Result<Submitted, (SubmitError, Self)> {
+        let submitted = self.submit_owned(process.clone());
+        submitted.map_err(|(error, command, _)| (error, command))
+    }
+
+    /// As [`Command::submit`], for a caller who needs the process no longer.
+    ///
+    /// # Errors
+    /// Why it was refused, and the command and the process back.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the refused command goes back to the caller, whole"
+    )]
+    pub fn submit_owned(
+        self,
+        process: ProcessRef,
+    ) -> Result<Submitted, (SubmitError, Self, ProcessRef)> {
         match process.raw().submit(self.spec) {
-            Ok(launch) => Ok(Submitted {
-                process: process.clone(),
-                launch,
-            }),
-            Err((error, spec)) => Err((error, Self { spec })),
+            Ok(launch) => Ok(Submitted { process, launch }),
+            Err((error, spec)) => Err((error, Self { spec }, process)),
         }
     }
 }

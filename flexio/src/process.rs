@@ -37,13 +37,19 @@ struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.process.raw.shut_down();
+        self.process.raw().shut_down();
     }
 }
 
 /// A process, to be used but not kept open: its memory stays as long as this does, but it may be closed.
 #[derive(Clone, Debug)]
 pub struct ProcessRef {
+    // One count for both: it is cloned for every launch.
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
     device: Device,
     raw: Arc<backend::Process>,
 }
@@ -52,7 +58,9 @@ impl Process {
     pub(crate) fn new(device: Device, raw: Arc<backend::Process>) -> Self {
         Self {
             owner: Arc::new(Owner {
-                process: ProcessRef { device, raw },
+                process: ProcessRef {
+                    parts: Arc::new(Parts { device, raw }),
+                },
             }),
         }
     }
@@ -67,27 +75,27 @@ impl Deref for Process {
 
 impl ProcessRef {
     pub(crate) fn raw(&self) -> &Arc<backend::Process> {
-        &self.raw
+        &self.parts.raw
     }
 
     /// The device it runs on.
     pub fn device(&self) -> &Device {
-        &self.device
+        &self.parts.device
     }
 
     /// Its number on the device.
     pub fn number(&self) -> u32 {
-        self.raw.number()
+        self.raw().number()
     }
 
     /// Whether both are the same process.
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.raw, &other.raw)
+        Arc::ptr_eq(self.raw(), other.raw())
     }
 
     /// Whether this event is one of this process.
     pub fn owns(&self, event: &Event) -> bool {
-        Arc::ptr_eq(&self.raw, event.process())
+        Arc::ptr_eq(self.raw(), event.process())
     }
 
     /// A new sync event.
@@ -95,19 +103,19 @@ impl ProcessRef {
     /// # Errors
     /// There are as many as there may be, or the process is stopped.
     pub fn event(&self, initial: u64, locations: Locations) -> Result<Event, EventLimit> {
-        self.raw.event(initial, locations)
+        self.raw().event(initial, locations)
     }
 
     /// Why it is fatal, if it is. Looking does not clear it.
     #[doc(alias = "doca_dpa_peek_at_last_error")]
     pub fn fault(&self) -> Option<Arc<Fault>> {
-        self.raw.fault().cloned()
+        self.raw().fault().cloned()
     }
 
     /// Whether something went wrong.
     #[doc(alias = "flexio_err_status_get")]
     pub fn error_status(&self) -> ErrorStatus {
-        match self.raw.fault().map(|fault| fault.kind) {
+        match self.raw().fault().map(|fault| fault.kind) {
             None => ErrorStatus::NoError,
             Some(dpa_abi::FaultKind::User { code }) => ErrorStatus::User(code),
             Some(_) => ErrorStatus::Fatal,
@@ -116,58 +124,58 @@ impl ProcessRef {
 
     /// Whether it is fatal, or closed.
     pub fn is_stopped(&self) -> bool {
-        self.raw.is_stopped()
+        self.raw().is_stopped()
     }
 
     /// What it is doing.
     pub fn snapshot(&self) -> Snapshot {
-        self.raw.snapshot()
+        self.raw().snapshot()
     }
 
     /// Cancels what is parked at an event, and what is parked behind that; how many launches.
     pub fn cancel_chain(&self, event: EventHandle) -> usize {
-        self.raw.cancel_chain(event)
+        self.raw().cancel_chain(event)
     }
 
     /// A new stream.
     pub fn stream(&self) -> Arc<Stream> {
-        self.raw.stream()
+        self.raw().stream()
     }
 
     /// A place in the order of submission.
     pub fn reserve_place(&self) -> u64 {
-        self.raw.reserve_seq()
+        self.raw().reserve_seq()
     }
 
     /// Polls for room in the queue, in order of places. Once ready, or when the caller gives up,
     /// [`ProcessRef::leave_queue`] follows.
     pub fn poll_room(&self, place: u64, cx: &Context<'_>) -> Poll<()> {
-        self.raw.poll_room(place, cx)
+        self.raw().poll_room(place, cx)
     }
 
     /// Nobody waits for room under this place any more.
     pub fn leave_queue(&self, place: u64) {
-        self.raw.leave_room(place);
+        self.raw().leave_room(place);
     }
 
     /// Polls until nothing is unfinished.
     pub fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
-        self.raw.poll_idle(cx)
+        self.raw().poll_idle(cx)
     }
 
     /// Refuses new work from now on.
     pub fn refuse(&self) {
-        self.raw.refuse();
+        self.raw().refuse();
     }
 
     /// Polls until nothing of it runs or is ready to.
     pub fn poll_at_rest(&self, cx: &Context<'_>) -> Poll<()> {
-        self.raw.poll_at_rest(cx)
+        self.raw().poll_at_rest(cx)
     }
 
     /// Ends it for all clones, without waiting.
     #[doc(alias = "flexio_process_destroy")]
     pub fn shut_down(&self) -> CloseReport {
-        self.raw.shut_down()
+        self.raw().shut_down()
     }
 }

@@ -191,6 +191,26 @@ impl<G: Gate> Event<G> {
         Ok(previous)
     }
 
+    /// The second half of an update that opens one gate and satisfies nobody else: the gate, to be opened by the caller.
+    /// It calls nothing and neither takes nor frees memory, so it may run on a small stack.
+    ///
+    /// # Errors
+    ///
+    /// [`Reached`], back: [`Event::finish_update`] must follow. The event is closed, or the update satisfies nobody, or a
+    /// task, or several.
+    #[inline]
+    pub fn take_gate(&self, reached: Reached) -> Result<G, Reached> {
+        if mutant::EVAL_CURRENT_VALUE {
+            return Err(reached);
+        }
+        let mut guard = self.table.lock();
+        let table = guard.as_deref_mut().filter(|table| table.closed.is_none());
+        match table.and_then(|table| table.take_gate(reached.value)) {
+            Some(gate) => Ok(gate),
+            None => Err(reached),
+        }
+    }
+
     /// Registers a gate that is opened once when `condition` is met.
     ///
     /// `make` makes the gate, and is told the identity by which it can be cancelled: under the event's lock, before

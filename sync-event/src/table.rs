@@ -51,16 +51,24 @@ impl<G> Table<G> {
         self.next_seq
     }
 
-    /// Ends the wait of the only gate or the only task that waits, if `value` satisfies it.
+    /// Ends the only wait that `value` satisfies, if that can be told at once: while either no gate or no task is
+    /// reached.
     #[inline]
     pub(crate) fn take_only(&mut self, value: u64) -> Option<Woken<G>> {
-        if self.gates.len() == 0 {
-            return self.tasks.take_only(value).map(Woken::Task);
+        match (self.gates.low() <= value, self.tasks.low() <= value) {
+            (true, false) => self.gates.take_only(value).map(Woken::Gate),
+            (false, true) => self.tasks.take_only(value).map(Woken::Task),
+            _ => None,
         }
-        if self.tasks.len() == 0 {
-            return self.gates.take_only(value).map(Woken::Gate);
+    }
+
+    /// Takes out the only gate that `value` satisfies, if no task is reached.
+    #[inline]
+    pub(crate) fn take_gate(&mut self, value: u64) -> Option<G> {
+        if self.tasks.low() <= value {
+            return None;
         }
-        None
+        self.gates.take_only(value)
     }
 
     /// Ends the waits that `value` satisfies, and adds them to `list`.

@@ -122,6 +122,40 @@ fn rule_1_3_the_value_an_update_produced_decides() {
     assert_eq!(entries(&log), [(0, Ok(5))]);
 }
 
+/// A gate is taken out alone only if the update satisfies nobody else; whoever else waits stays.
+#[test]
+fn rule_1_6_one_gate_is_taken_alone_or_not_at_all() {
+    let reach = |event: &Event<Record>, n| event.try_update_fast(Update::Add(n)).unwrap_err();
+    let (event, log, count) = (Event::new(0), Log::default(), Arc::default());
+    let mut task = event.wait(Condition::ge(9));
+    assert!(poll(&mut task, &count).is_pending());
+    for (n, least) in [(0, 1), (1, 3), (2, 3)] {
+        park(&event, n, Condition::ge(least), &log);
+    }
+    let first = event.take_gate(reach(&event, 1)).ok().expect("gate 0");
+    assert_eq!((first.0, event.waiters()), (0, 3));
+    let both = event.take_gate(reach(&event, 2)).err().expect("two gates");
+    assert_eq!(
+        event.finish_update(both, |gate, value| gate.open(Ok(value))),
+        Ok(1)
+    );
+    assert_eq!(entries(&log), [(1, Ok(3)), (2, Ok(3))]);
+    park(&event, 3, Condition::ge(9), &log);
+    let mixed = event
+        .take_gate(reach(&event, 6))
+        .err()
+        .expect("a task, too");
+    assert_eq!(
+        event.finish_update(mixed, |gate, value| gate.open(Ok(value))),
+        Ok(3)
+    );
+    assert_eq!(poll(&mut task, &count), Poll::Ready(Ok(9)));
+    assert_eq!(entries(&log)[2..], [(3, Ok(9))]);
+    event.close(CloseReason::Explicit);
+    let closed = event.take_gate(reach(&event, 1)).err().expect("closed");
+    assert!(event.finish_update(closed, |_, _| ()).is_err());
+}
+
 #[test]
 fn rule_1_3_an_update_that_returned_before_never_wakes() {
     let (event, log) = (Event::new(0), Log::default());
