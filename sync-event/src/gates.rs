@@ -90,24 +90,14 @@ impl<G> Gates<G> {
     /// the first of a plain queue of thresholds.
     #[inline]
     pub(crate) fn take_only(&mut self, value: u64) -> Option<G> {
+        let single = self
+            .single
+            .as_ref()
+            .is_some_and(|s| s.condition.holds(value));
         match &mut self.others {
-            Some(others) if !others.is_empty() => {
-                if self
-                    .single
-                    .as_ref()
-                    .is_some_and(|s| s.condition.holds(value))
-                {
-                    return None;
-                }
-                others.take_only(value)
-            }
-            _ if self
-                .single
-                .as_ref()
-                .is_some_and(|s| s.condition.holds(value)) =>
-            {
-                self.take_single().map(|single| single.gate)
-            }
+            Some(others) if !single && !others.is_empty() => others.take_only(value),
+            Some(others) if single && others.low() <= value => None,
+            _ if single => self.take_single().map(|single| single.gate),
             _ => None,
         }
     }
