@@ -144,9 +144,15 @@ impl<P: Tenant> Sched<P> {
         self.recount();
     }
 
+    /// Tells those who look without the lock. They are written under it, and each store costs as much as a lock.
     fn count(&self, state: &State<P>) {
-        self.queued.store(state.ready(), Ordering::SeqCst);
-        self.claimable.store(state.claims.len(), Ordering::SeqCst);
+        let tell = |told: &AtomicUsize, count| {
+            if told.load(Ordering::Relaxed) != count {
+                told.store(count, Ordering::SeqCst);
+            }
+        };
+        tell(&self.queued, state.ready());
+        tell(&self.claimable, state.claims.len());
     }
 
     fn recount(&self) {

@@ -55,11 +55,10 @@ impl<G> Table<G> {
     /// reached.
     #[inline]
     pub(crate) fn take_only(&mut self, value: u64) -> Option<Woken<G>> {
-        match (self.gates.low() <= value, self.tasks.low() <= value) {
-            (true, false) => self.gates.take_only(value).map(Woken::Gate),
-            (false, true) => self.tasks.take_only(value).map(Woken::Task),
-            _ => None,
+        if self.gates.low() > value {
+            return self.tasks.take_only(value).map(Woken::Task);
         }
+        self.take_gate(value).map(Woken::Gate)
     }
 
     /// Takes out the only gate that `value` satisfies, if no task is reached.
