@@ -460,6 +460,7 @@ impl Completion {
         if self.0.kind.is_error() {
             Err(WorkError {
                 syndrome: self.0.syndrome,
+                sent: !self.0.unsent,
             })
         } else {
             Ok(())
@@ -467,11 +468,13 @@ impl Completion {
     }
 }
 
-/// Work failed. What it did to the peer is unknown.
+/// Work failed. If it was sent, what it did to the peer is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkError {
     /// Why.
     pub syndrome: Syndrome,
+    /// Whether anything of it was sent. If not, it has done nothing.
+    pub sent: bool,
 }
 
 impl fmt::Display for WorkError {

@@ -74,6 +74,12 @@ pub enum Cause {
     /// The peer asked for something that is refused.
     #[error("the peer broke a rule: {0}")]
     Peer(WorkError),
+    /// More completed than its completion queue had room for.
+    #[error("its completion queue overran")]
+    Overrun,
+    /// A work-queue entry asked for something that no NIC can do.
+    #[error("a work-queue entry asked for something impossible")]
+    ImpossibleWork,
     /// The peer did not answer a keep-alive.
     #[error("the peer is gone")]
     PeerGone,

@@ -5,7 +5,7 @@
 //! | 36..40 | immediate data, or the invalidated key |
 //! | 40..44 | user data: the connection's id |
 //! | 44..48 | bytes of the message |
-//! | 48..56 | the word before an atomic; in error entries byte 55 is the syndrome |
+//! | 48..56 | the word before an atomic; in error entries byte 54 is 1 if nothing was sent, byte 55 is the syndrome |
 //! | 56..60 | opcode of the work (8 bits), queue pair (24) |
 //! | 60..62 | number of the work-queue entry |
 //! | 63 | opcode (4 bits), 0 (3), owner: the phase, inverted |
@@ -116,6 +116,8 @@ pub struct CompletionEntry {
     pub kind: CompletionKind,
     /// Why it failed.
     pub syndrome: Syndrome,
+    /// Of work that failed: nothing of it was sent, so it has done nothing.
+    pub unsent: bool,
     /// The connection's id.
     pub user_data: u32,
     /// Immediate data, or the key that was invalidated.
@@ -137,7 +139,7 @@ impl CompletionEntry {
         words[4] = pair(0, self.immediate);
         words[5] = pair(self.user_data, self.len);
         words[6] = if self.kind.is_error() {
-            u64::from(self.syndrome.0) << 56
+            u64::from(self.syndrome.0) << 56 | u64::from(self.unsent) << 48
         } else {
             self.original.swap_bytes()
         };
@@ -168,6 +170,7 @@ impl CompletionEntry {
         Some(Self {
             kind,
             syndrome,
+            unsent: kind.is_error() && words[6] >> 48 & 1 == 1,
             user_data,
             immediate: unpair(words[4]).1,
             len,
@@ -191,6 +194,7 @@ mod tests {
         let sent = CompletionEntry {
             kind: CompletionKind::Send,
             syndrome: Syndrome::NONE,
+            unsent: false,
             user_data: 0x12_3456,
             immediate: 0xcafe_0001,
             len: 77,
@@ -204,7 +208,11 @@ mod tests {
             original: 0,
             ..sent
         };
-        for entry in [sent, failed] {
+        let never_sent = CompletionEntry {
+            unsent: true,
+            ..failed
+        };
+        for entry in [sent, failed, never_sent] {
             for phase in [true, false] {
                 let words = entry.encode(phase);
                 assert_eq!(CompletionEntry::decode(&words), Some(entry));
@@ -225,6 +233,7 @@ mod tests {
         let entry = CompletionEntry {
             kind: CompletionKind::ReceiveError,
             syndrome: Syndrome::LOCAL_LENGTH,
+            unsent: false,
             user_data: 5,
             immediate: 0,
             len: 9,

@@ -102,6 +102,7 @@ pub(crate) fn work_done(done: &WorkDone, connection: u32, queue_pair: u32) -> Co
         syndrome: done
             .outcome
             .map_or_else(|failure| syndrome(failure.cause), |()| Syndrome::NONE),
+        unsent: done.outcome.is_err_and(|failure| !failure.sent),
         user_data: connection,
         immediate: 0,
         len: done.len,
@@ -116,6 +117,7 @@ pub(crate) fn impossible(index: u16, connection: u32, queue_pair: u32) -> Comple
     CompletionEntry {
         kind: CompletionKind::SendError,
         syndrome: Syndrome::LOCAL_OPERATION,
+        unsent: true,
         user_data: connection,
         immediate: 0,
         len: 0,
@@ -139,6 +141,7 @@ pub(crate) fn received(received: &Received, connection: u32, queue_pair: u32) ->
             Err(_) => CompletionKind::ReceiveError,
         },
         syndrome: received.outcome.map_or_else(syndrome, |()| Syndrome::NONE),
+        unsent: false,
         user_data: connection,
         immediate,
         len: received.len,

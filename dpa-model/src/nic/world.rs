@@ -152,7 +152,7 @@ impl World {
     /// An entry that asks for something impossible fails its connection, as in a NIC.
     fn impossible(&mut self, nic: &mut Nic, number: Qpn, index: u16) {
         // It is one of ours, so this cannot fail.
-        let _ = nic.fail(number, Cause::Closed);
+        let _ = nic.fail(number, Cause::ImpossibleWork);
         let Some(&(context, id)) = self.contexts.of.get(&number) else {
             return;
         };
@@ -203,7 +203,7 @@ impl World {
             let over = nic
                 .queue_pair(number)
                 .is_some_and(|q| !matches!(q.state(), rdma::queue_pair::State::Error(_)));
-            any |= over && nic.fail(number, Cause::Closed).is_ok();
+            any |= over && nic.fail(number, Cause::Overrun).is_ok();
         }
         any
     }
