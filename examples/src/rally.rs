@@ -170,8 +170,7 @@ impl Side {
             .map(&inbox, Rights::REMOTE_WRITE)
             .map_err(Error::from)?;
         let export = connection.export_event(&arrived).map_err(Error::from)?;
-        let peer = exchange.swap("connection", &connection.blob()).await?;
-        connection.connect(&peer).map_err(Error::from)?;
+        let peer = connect(&mut exchange, &connection, serves).await?;
         let what = "connection data";
         let info = ConnectionInfo::from_blob(&peer)
             .map_err(|source| Error::from(BlobError { what, source }))?;
@@ -304,6 +303,25 @@ impl Side {
         }
         Ok(score)
     }
+}
+
+/// One side asks, the other answers and echoes the nonce: so no answer to an earlier attempt is taken for this one's.
+async fn connect(
+    exchange: &mut Exchange,
+    connection: &Connection,
+    answers: bool,
+) -> Result<Vec<u8>, RallyError> {
+    let step = "connection";
+    if !answers {
+        exchange.send(step, &connection.blob()).await?;
+    }
+    let peer = exchange.receive(step).await?;
+    connection.connect(&peer).map_err(Error::from)?;
+    if answers {
+        let answer = connection.answer(&peer).map_err(Error::from)?;
+        exchange.send(step, &answer).await?;
+    }
+    Ok(peer)
 }
 
 async fn agree(exchange: &mut Exchange, ours: u64) -> Result<(), RallyError> {

@@ -54,6 +54,20 @@ impl Connection {
         self.info().to_blob()
     }
 
+    /// As [`Connection::blob`], in answer to the peer whose bytes these are: it echoes their nonce, so that the peer
+    /// knows an answer to this attempt from one to an earlier.
+    ///
+    /// # Errors
+    /// They are no connection data, or of another version.
+    pub fn answer(&self, theirs: &[u8]) -> Result<Vec<u8>, BlobError> {
+        let echo = Some(connection_data(theirs)?.nonce);
+        Ok(ConnectionInfo {
+            echo,
+            ..*self.info()
+        }
+        .to_blob())
+    }
+
     /// Connects it to the peer whose bytes these are. From then on it answers, and may send.
     ///
     /// Before the first work is posted the peer should be connected, too: what comes earlier is lost, and sent again
@@ -63,10 +77,7 @@ impl Connection {
     /// They are no connection data, or of another version; the two cannot talk; it was connected before.
     #[doc(alias = "doca_rdma_connect")]
     pub fn connect(&self, theirs: &[u8]) -> Result<(), ConnectError> {
-        let what = "connection data";
-        let theirs =
-            ConnectionInfo::from_blob(theirs).map_err(|source| BlobError { what, source })?;
-        Ok(self.connection.connect(&theirs)?)
+        Ok(self.connection.connect(&connection_data(theirs)?)?)
     }
 
     /// Ends it: outstanding work is flushed. The peer finds out when nothing answers it.
@@ -156,14 +167,38 @@ impl Connection {
         to: &RemoteMemoryMap,
         offset: u64,
     ) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
+        self.write_with(buffer, to, offset, None)
+    }
+
+    /// As [`Connection::write`], and uses up one of the peer's receives, which completes with these four bytes.
+    ///
+    /// # Errors
+    /// As [`Connection::write`].
+    pub fn write_imm(
+        &self,
+        buffer: HostBuffer,
+        to: &RemoteMemoryMap,
+        offset: u64,
+        immediate: u32,
+    ) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
+        self.write_with(buffer, to, offset, Some(immediate))
+    }
+
+    fn write_with(
+        &self,
+        buffer: HostBuffer,
+        to: &RemoteMemoryMap,
+        offset: u64,
+        immediate: Option<u32>,
+    ) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
         let to = *to;
         with_buffer(&self.rdma, &self.connection, buffer, move |segment| {
-            let at = place(&to, offset, segment.len.into())?;
+            let to = place(&to, offset, segment.len.into())?;
             let data = Data::Local(segment);
             Ok(Operation::Write {
                 data,
-                to: at,
-                immediate: None,
+                to,
+                immediate,
             })
         })
     }
@@ -256,6 +291,11 @@ impl Connection {
             result: None,
         })
     }
+}
+
+fn connection_data(bytes: &[u8]) -> Result<ConnectionInfo, BlobError> {
+    let what = "connection data";
+    ConnectionInfo::from_blob(bytes).map_err(|source| BlobError { what, source })
 }
 
 fn place(map: &RemoteMemoryMap, offset: u64, len: u64) -> Result<low::RemoteAddress, WorkRefused> {
