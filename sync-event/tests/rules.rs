@@ -132,7 +132,9 @@ fn rule_1_6_one_gate_is_taken_alone_or_not_at_all() {
     for (n, least) in [(0, 1), (1, 3), (2, 3)] {
         park(&event, n, Condition::ge(least), &log);
     }
-    let first = event.take_gate(reach(&event, 1)).ok().expect("gate 0");
+    let Ok(first) = event.take_gate(reach(&event, 1)) else {
+        panic!("gate 0");
+    };
     assert_eq!((first.0, event.waiters()), (0, 3));
     let both = event.take_gate(reach(&event, 2)).err().expect("two gates");
     assert_eq!(

@@ -158,3 +158,32 @@ pub fn overrun(
     }
     read.write(0, count);
 }
+
+/// Two writes that the peer refuses: logs of each whether it was sent. The second waits behind the first.
+#[dpa_kernel]
+pub fn two_failures(
+    thread: &Thread,
+    rdma: Rdma,
+    done: Completions,
+    to: RemoteMemory,
+    log: DevSliceMut<u64>,
+) {
+    let peer = rdma.connection(0);
+    let refused = peer.write_word(1, to.at(0, 8), PostFlags::FLUSH);
+    if refused.is_err() {
+        thread.error(1);
+    }
+    for place in 0..2 {
+        let Ok(completion) = done.wait() else {
+            thread.error(2);
+        };
+        match completion.result() {
+            Err(failure) => log.write(place, failure.sent.into()),
+            Ok(()) => thread.error(3),
+        }
+        // The queue pair is in error now: this one never leaves.
+        if place == 0 && peer.write_word(2, to.at(0, 8), PostFlags::FLUSH).is_err() {
+            thread.error(4);
+        }
+    }
+}

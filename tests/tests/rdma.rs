@@ -4,7 +4,9 @@ mod nodes;
 
 use std::time::Duration;
 
-use doca_dpa::rdma::{ConnectionState, HostBuffer, RemoteMemoryMap, RemoteSyncEvent, Rights};
+use doca_dpa::rdma::{
+    Cause, ConnectionState, HostBuffer, ReceivedKind, RemoteMemoryMap, RemoteSyncEvent, Rights,
+};
 use doca_dpa::{Dpa, Error, Location, SyncEvent};
 use nodes::*;
 
@@ -145,6 +147,96 @@ async fn rule_6_2_the_host_sends_writes_reads_and_counts() -> Result<(), Error> 
     let read = read.buffer.expect("it had one").to_vec();
     assert_eq!((read[0], &read[8..]), (6, &[9; 100][..]));
     assert_eq!(map.buffer().to_vec()[8..108], [9; 100]);
+
+    let told = b
+        .rdma
+        .receive(HostBuffer::new(0))
+        .map_err(|(error, _)| error)?;
+    let wrote = a
+        .connection
+        .write_imm(HostBuffer::from_bytes(&[3; 10]), &theirs, 1000, 42);
+    wrote.map_err(|(error, _)| error)?.await?;
+    let told = told.await?;
+    assert_eq!(told.kind, ReceivedKind::WriteImmediate(42));
+    assert_eq!(told.len, 10);
+    assert_eq!(map.buffer().to_vec()[1000..1010], [3; 10]);
+    Ok(())
+}
+
+/// What peers may write, and what a receive may fill, is only ever copied; a completed receive gives its buffer back.
+#[tokio::test]
+async fn rule_6_6_a_buffer_in_use_is_copied_and_comes_back_by_value() -> Result<(), Error> {
+    let host = Settings {
+        host_receives: true,
+        ..settings()
+    };
+    let (a, b) = pair(host).await?;
+    let map = b.rdma.map_host(HostBuffer::new(64), Rights::REMOTE_WRITE)?;
+    let theirs = RemoteMemoryMap::import(&map.map().export())?;
+    let mut before = [1; 8];
+    map.buffer().read(0, &mut before).expect("in range");
+    let wrote = a
+        .connection
+        .write(HostBuffer::from_bytes(&[5; 8]), &theirs, 0);
+    wrote.map_err(|(error, _)| error)?.await?;
+    assert_eq!(before, [0; 8], "a copy does not change");
+    map.buffer().write(8, &[6; 8]).expect("in range");
+    assert!(map.buffer().read(60, &mut before).is_err(), "out of range");
+    assert_eq!(map.into_buffer().to_vec()[..16], [[5; 8], [6; 8]].concat());
+
+    // The receive owns its buffer, also when nobody waits for it any more.
+    let first = b.rdma.receive(HostBuffer::new(16));
+    drop(first.map_err(|(error, _)| error)?);
+    let second = b.rdma.receive(HostBuffer::from_bytes(b"before"));
+    let second = second.map_err(|(error, _)| error)?;
+    for text in [b"first", b"other"] {
+        let sent = a.connection.send(HostBuffer::from_bytes(text));
+        sent.map_err(|(error, _)| error)?.await?;
+    }
+    let received = second.await?;
+    assert_eq!(received.len, 5);
+    assert_eq!(received.buffer.to_vec(), b"othere");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_4_an_answer_to_an_earlier_attempt_is_refused() -> Result<(), Error> {
+    let (a, b) = (lone(&settings())?, lone(&settings())?);
+    let earlier = lone(&settings())?;
+    let stale = b.connection.answer(&earlier.connection.blob())?;
+    let refused = a.connection.connect(&stale).expect_err("not to this one");
+    assert!(refused.to_string().contains("another export"), "{refused}");
+    b.connection.connect(&a.connection.blob())?;
+    a.connection
+        .connect(&b.connection.answer(&a.connection.blob())?)?;
+    Ok(())
+}
+
+/// A failure says whether anything was sent: to the host, and to a kernel.
+#[tokio::test]
+async fn rule_6_4_a_failure_says_whether_it_was_sent() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let remote = b.dpa.zeroed::<u64>(1).await?;
+    let map = b.rdma.map(&remote, Rights::REMOTE_READ)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    let log = a.dpa.zeroed::<u64>(2).await?;
+    a.dpa
+        .launch(two_failures)
+        .args(TwoFailuresArgs {
+            rdma: &a.rdma,
+            done: a.rdma.completions(),
+            to,
+            log: &log,
+        })
+        .submit()?
+        .await?;
+    assert_eq!(log.copy_out().await?, [1, 0], "sent, never sent");
+    let late = a
+        .connection
+        .fetch_add(&to, 0, 1)?
+        .await
+        .expect_err("flushed");
+    assert!(!late.may_have_been_sent());
     Ok(())
 }
 
@@ -229,7 +321,7 @@ async fn rule_6_9_an_overrun_is_said() -> Result<(), Error> {
         "what came before the overrun can be read"
     );
     assert!(a.rdma.completions().has_overrun());
-    assert!(matches!(a.connection.state(), ConnectionState::Failed(_)));
+    assert_eq!(a.connection.failed().await, Cause::Overrun);
     Ok(())
 }
 

@@ -67,6 +67,11 @@ fn node(settings: &Settings) -> Result<Node, Error> {
     })
 }
 
+/// A node whose connection is not connected.
+pub fn lone(settings: &Settings) -> Result<Node, Error> {
+    node(settings)
+}
+
 /// Two nodes, connected.
 pub async fn pair(settings: Settings) -> Result<(Node, Node), Error> {
     let (a, b) = (node(&settings)?, node(&settings)?);
