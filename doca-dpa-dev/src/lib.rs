@@ -88,6 +88,7 @@ pub use flexio_dev::{
     Buf, BufArray, Completion, CompletionError, Completions, Connection, ConnectionState,
     LocalMemory, PostError, PostFlags, Rdma, RemoteBuf, RemoteEvent, RemoteMemory, WorkError,
 };
+pub use flexio_dev::{HashTable, HashTableWire, TableFull};
 pub use log::MAX_MESSAGE;
 pub use rank_slice::RankSlice;
 pub use thread::Thread;

@@ -11,4 +11,5 @@ pub use crate::{
     ConnectionState, LocalMemory, PostError, PostFlags, Rdma, RemoteBuf, RemoteEvent, RemoteMemory,
     Syndrome, WorkError,
 };
+pub use crate::{HashTable, HashTableWire, TableFull};
 pub use crate::{debug, dpa_kernel, dpa_rpc, error, info, warn};

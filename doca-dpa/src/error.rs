@@ -10,6 +10,7 @@ use sync_event::location::{LocationsError, NotPublisher, NotSubscriber};
 use sync_event::{CloseReason, Closed};
 use thiserror::Error;
 
+use crate::hash_table::HashTableError;
 use crate::rdma::{
     BlobError, ConnectError, ExportError, HostRangeError, MapError, QueueError, RdmaOpenError,
     WorkRefused, WorkUnfinished,
@@ -244,6 +245,9 @@ pub enum Error {
     /// Device memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// A hash table.
+    #[error(transparent)]
+    HashTable(#[from] HashTableError),
     /// Submitting.
     #[error(transparent)]
     Refused(#[from] LaunchRefused),

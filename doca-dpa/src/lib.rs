@@ -61,6 +61,7 @@ mod close;
 mod dpa;
 pub mod error;
 mod event;
+mod hash_table;
 mod launch;
 pub mod rdma;
 mod sim;
@@ -78,6 +79,7 @@ pub use event::{EventBuilder, EventCondition, EventWait, SyncEvent};
 pub use flexio::{
     CloseReport, DeviceInfo, DeviceKind, Fault, HeapInfo, Place, Snapshot, Waiting, WaitingOn,
 };
+pub use hash_table::{HashTable, HashTableError};
 pub use launch::{Launch, LaunchBuilder, Times, TrySubmitError};
 pub use sim::{Sim, Simulated};
 pub use step::{Step, StepBuilder};

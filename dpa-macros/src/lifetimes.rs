@@ -6,13 +6,14 @@ use syn::{
 };
 
 /// Views that may be written without their lifetime.
-const VIEWS: [&str; 6] = [
+const VIEWS: [&str; 7] = [
     "DevSlice",
     "DevSliceMut",
     "AtomicSlice",
     "DevEvent",
     "Rdma",
     "Completions",
+    "HashTable",
 ];
 
 /// The type with every lifetime `'static`, and with the lifetime that a known view lacks.

@@ -13,6 +13,7 @@
 pub mod context;
 pub mod event;
 pub mod fence;
+pub mod hash_table;
 pub mod math;
 pub mod memory;
 pub mod queue;
@@ -22,6 +23,7 @@ pub mod view;
 pub use context::{BindArg, ThreadContext};
 pub use dpa_abi::port::{Collective, Counter, LogLevel, Ops, ReduceOp, Space};
 pub use event::DevEvent;
+pub use hash_table::{HashTable, HashTableWire, TableFull};
 pub use memory::{Buf, BufArray, LocalMemory, RemoteBuf, RemoteEvent, RemoteMemory};
 pub use queue::{CompletionError, PostError};
 pub use rdma::{Completion, Completions, Connection, ConnectionState, PostFlags, Rdma, WorkError};

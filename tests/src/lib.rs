@@ -6,6 +6,7 @@
 
 use doca_dpa_dev::prelude::*;
 
+pub mod hash_table;
 pub mod rdma;
 
 /// Each thread adds 1.
