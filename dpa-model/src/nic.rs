@@ -149,8 +149,13 @@ impl DeviceNic {
 
     /// A doorbell.
     pub(crate) fn ring(&self, now: u64, number: Qpn) -> bool {
-        self.rung.push(number);
         // What arrives meanwhile is for whoever polls: a doorbell costs no look at the socket.
+        if self.bell.try_begin_unrung() {
+            return self
+                .begun(now, Some(number), Engine::send_and_report)
+                .opened;
+        }
+        self.rung.push(number);
         self.bell.ring() && self.work(now, Engine::send_and_report).opened
     }
 
@@ -160,17 +165,29 @@ impl DeviceNic {
     }
 
     fn work(&self, now: u64, progress: fn(&mut Engine, Duration) -> bool) -> Looked {
-        let mut looked = Looked::default();
-        if !self.bell.try_begin() {
-            return looked;
+        match self.bell.try_begin() {
+            true => self.begun(now, None, progress),
+            false => Looked::default(),
         }
-        self.looks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Works the NIC, as the one who may: for `alone`, a doorbell that rings here while no other has, or for all.
+    fn begun(
+        &self,
+        now: u64,
+        mut alone: Option<Qpn>,
+        progress: fn(&mut Engine, Duration) -> bool,
+    ) -> Looked {
+        let mut looked = Looked::default();
+        // Only who works the NIC counts.
+        let looks = self.looks.load(Ordering::Relaxed);
+        self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
         loop {
             let mut engine = self.engine.lock();
             let now = Duration::from_nanos(now);
-            while let Some(number) = self.rung.pop() {
-                looked.worked = true;
-                engine.ring(now, number);
+            match alone.take() {
+                Some(number) => looked.worked |= engine.ring(now, number),
+                None => looked.worked |= self.ring_all(&mut engine, now),
             }
             looked.worked |= progress(&mut engine, now);
             let after = engine.take_after();
@@ -183,6 +200,16 @@ impl DeviceNic {
                 return looked;
             }
         }
+    }
+
+    /// Every doorbell that has rung; whether there was one.
+    fn ring_all(&self, engine: &mut Engine, now: Duration) -> bool {
+        let mut any = false;
+        while let Some(number) = self.rung.pop() {
+            any = true;
+            engine.ring(now, number);
+        }
+        any
     }
 
     /// Works on the NIC under its lock, waiting for it, and does what follows.

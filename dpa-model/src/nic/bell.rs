@@ -60,6 +60,14 @@ impl Bell {
         }
     }
 
+    /// As [`Bell::try_begin`], but only while nobody has rung: a caller who rings has then nothing to look at but its own.
+    #[must_use]
+    pub fn try_begin_unrung(&self) -> bool {
+        self.word
+            .compare_exchange(0, BUSY, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
     /// Ends. False: it was rung meanwhile; the caller is still at work and must look again (rule 4).
     #[must_use]
     pub fn end(&self) -> bool {
