@@ -7,6 +7,7 @@
 
 mod chain;
 mod events;
+mod flexio;
 mod memory;
 mod rdma;
 mod row;
@@ -31,6 +32,8 @@ enum Suite {
     Launch,
     /// RDMA between two processes.
     Rdma,
+    /// The low layer: what kernels do with device memory and queues.
+    Flexio,
 }
 
 /// Measures us beside our peers.
@@ -83,6 +86,8 @@ const RDMA: [(&str, Measure); 6] = [
     ("many-qps", rdma::many_queue_pairs),
 ];
 
+const FLEXIO: [(&str, Measure); 1] = [("hash-find", flexio::hash_find)];
+
 fn main() -> ExitCode {
     let options = Options::parse();
     if let Some(name) = &options.child {
@@ -100,6 +105,7 @@ fn main() -> ExitCode {
         Suite::Events => (&EVENTS, &[]),
         Suite::Launch => (&LAUNCH, &memory::ROWS),
         Suite::Rdma => (&RDMA, &[]),
+        Suite::Flexio => (&FLEXIO, &[]),
     };
     let names = rows
         .iter()

@@ -163,3 +163,26 @@ fn until_taken(thread: &Thread, post: impl Fn() -> Result<u16, PostError>) {
         }
     }
 }
+
+/// Looks up so many keys from `first` on, and adds up what it finds.
+#[dpa_kernel]
+pub fn find_each(
+    _thread: &Thread,
+    table: HashTable,
+    keys: DevSlice<u32>,
+    first: u64,
+    times: u64,
+    sum: AtomicSlice<u64>,
+) {
+    const PIECE: usize = 64;
+    let (mut piece, mut found) = ([0; PIECE], 0u64);
+    let (first, times) = (first as usize, times as usize);
+    for at in (0..times).step_by(PIECE) {
+        let piece = &mut piece[..PIECE.min(times - at)];
+        keys.read_into(first + at, piece);
+        for &key in &*piece {
+            found = found.wrapping_add(table.get(key).unwrap_or(1));
+        }
+    }
+    sum.at(0).add(found);
+}
