@@ -270,7 +270,8 @@ async fn a_table_that_cannot_be_is_an_error() -> Result<(), Error> {
 
 #[tokio::test]
 async fn a_table_that_is_not_there_is_a_fault() -> Result<(), Error> {
-    let unlikely: [fn(u64, u64) -> (u64, u64); 4] = [
+    type Lie = fn(u64, u64) -> (u64, u64);
+    let unlikely: [Lie; 4] = [
         |addr, entries| (addr, entries * 2),
         |addr, entries| (addr, entries - 1),
         |addr, _| (addr, 1 << 40),
@@ -280,14 +281,15 @@ async fn a_table_that_is_not_there_is_a_fault() -> Result<(), Error> {
         let dpa = open();
         let table = dpa.hash_table(1024)?;
         let true_one = table.wire();
-        let try_one = |(addr, entries)| {
-            dpa.launch(binds_table)
-                .args(BindsTableArgs { addr, entries })
-                .submit()
+        let try_one = async |(addr, entries)| {
+            let launch = dpa
+                .launch(binds_table)
+                .args(BindsTableArgs { addr, entries });
+            Ok::<_, Error>(launch.submit()?.await)
         };
-        try_one((true_one.addr, true_one.entries))?.await?;
+        try_one((true_one.addr, true_one.entries)).await??;
         assert_eq!(table.len()?, 1);
-        match try_one(lie(true_one.addr, true_one.entries))?.await {
+        match try_one(lie(true_one.addr, true_one.entries)).await? {
             Err(LaunchError::Faulted(fault)) => {
                 assert!(
                     matches!(fault.kind, FaultKind::OutOfRange { .. }),

@@ -62,8 +62,6 @@ const COUNT_ONE: u64 = 1 << COUNT_SHIFT;
 const COUNT_MAX: u64 = u64::MAX >> COUNT_SHIFT;
 /// The highest bit of each lane.
 const HIGH: u64 = ONES << (TAG_BITS - 1);
-/// The lower bits of each lane.
-const LOW: u64 = HIGH - ONES;
 
 /// The bit of a slot's first word that says it has an entry; the number of changes counts on from here.
 const FULL: u64 = 1 << 32;
@@ -273,7 +271,7 @@ impl<W: Words + Copy> Table<W> {
 
     #[inline]
     fn hash(&self, key: u32) -> Hash {
-        let product = (u64::from(key) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let product = u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Hash {
             home: (product ^ (product >> 32)) as usize & (self.layout.chunks - 1),
             tag: (product >> (64 - TAG_BITS)).max(1),
@@ -409,12 +407,12 @@ impl<W: Words + Copy> Table<W> {
     }
 }
 
-/// The highest bit of each lane of `word` that has this tag.
+/// The highest bit of each lane of `word` that has this tag; above the first, perhaps, of others.
 #[inline]
 const fn lanes_with(word: u64, tag: u64) -> u64 {
-    let differs = (word & LANES_MASK) ^ (tag * ONES);
-    // No carry leaves a lane, so this is exact.
-    !(((differs & LOW) + LOW) | differs) & HIGH
+    let differs = word ^ (tag * ONES);
+    // A lane of zeroes borrows from the next; below the first there is none.
+    differs.wrapping_sub(ONES) & !differs & HIGH
 }
 
 const fn free_lane(word: u64) -> Option<u32> {

@@ -42,12 +42,13 @@ fn colliding<W: Words + Copy>(table: &Table<W>, tag: Option<u64>) -> impl Iterat
     })
 }
 
-/// One owner's words; something happens when they have been loaded, or changed, so many times.
+/// One owner's words; something happens when they have been loaded, or changed, so many times, and perhaps something
+/// else at the next time.
 struct Watched<'a> {
     words: &'a [Cell<u64>],
     loads: Cell<usize>,
     changes: Cell<usize>,
-    meanwhile: RefCell<Option<Box<dyn FnOnce() + 'a>>>,
+    meanwhile: RefCell<Vec<Box<dyn FnOnce() + 'a>>>,
 }
 
 impl<'a> Watched<'a> {
@@ -56,16 +57,22 @@ impl<'a> Watched<'a> {
             words,
             loads: Cell::new(loads),
             changes: Cell::new(changes),
-            meanwhile: RefCell::new(Some(Box::new(f))),
+            meanwhile: RefCell::new(vec![Box::new(f)]),
         }
     }
 
+    fn then(self, f: impl FnOnce() + 'a) -> Self {
+        self.meanwhile.borrow_mut().insert(0, Box::new(f));
+        self
+    }
+
     fn count(&self, what: &Cell<usize>) {
-        if what.get() == 0 {
-            let meanwhile = self.meanwhile.borrow_mut().take();
-            meanwhile.into_iter().for_each(|f| f());
+        if what.get() > 0 {
+            what.set(what.get() - 1);
+            return;
         }
-        what.set(what.get().wrapping_sub(1));
+        let meanwhile = self.meanwhile.borrow_mut().pop();
+        meanwhile.into_iter().for_each(|f| f());
     }
 }
 
@@ -140,12 +147,35 @@ fn rule_1_a_lookup_that_is_interrupted_anywhere_answers_what_was_true_once() {
 }
 
 #[test]
+fn rule_1_a_slot_that_is_filled_again_between_two_loads_is_noticed() {
+    for at in 0..8 {
+        with_table(4, |table| {
+            let tag = table.hash(0).tag;
+            let mut same = colliding(&table, Some(tag));
+            let [a, b] = [0; 2].map(|_: u32| same.next().expect("a key"));
+            let replace = |old, new, value| {
+                table.remove(old);
+                table.insert(new, value).expect("room");
+            };
+            table.insert(a, 1).expect("room");
+            let watched = Watched::new(table.words, at, NEVER, || replace(a, b, 99));
+            let watched = watched.then(|| replace(b, a, 3));
+            let seen = Table::new(table.layout, &watched).get(a);
+            assert!(
+                [Some(1), None, Some(3)].contains(&seen),
+                "at {at}: {seen:?}"
+            );
+        });
+    }
+}
+
+#[test]
 fn rule_1_what_is_seen_of_a_writer_is_never_unseen() {
     // The chunk has had an entry before, and an old reader may still look at its tag.
     for at in 0..12 {
         with_table(8, |table| {
             let seen = RefCell::new((None, false));
-            let look = || *seen.borrow_mut() = (table.get(5), table.len() > 0);
+            let look = || *seen.borrow_mut() = (table.get(5), !table.is_empty());
             let watched = Watched::new(table.words, NEVER, at, look);
             Table::new(table.layout, &watched)
                 .insert(5, 50)
@@ -183,7 +213,7 @@ fn rule_1_a_tag_is_set_while_its_slot_has_an_entry() {
                 for slot in 0..table.layout.chunks * LANES {
                     let full = table.words[table.layout.slots() + slot * 2].get() & FULL != 0;
                     let word = table.words[table.layout.tags() + slot / LANES].get();
-                    let free = lanes_with(word, 0) >> (slot as u32 % 7 * TAG_BITS) & 0x40 != 0;
+                    let free = word >> (slot as u32 % 7 * TAG_BITS) & 0x7f == 0;
                     assert!(!(full && free), "slot {slot} at {at}");
                 }
             };
@@ -232,6 +262,25 @@ fn rule_2_a_lookup_waits_for_no_lock() {
         }
         assert_eq!((table.get(1), table.get(2)), (Some(10), None));
     });
+}
+
+#[test]
+fn rule_3_a_writer_changes_nothing_without_its_lock() {
+    type Write = fn(&Table<&Watched>);
+    let writes: [Write; 4] = [
+        |table| _ = table.insert(5, 1),
+        |table| _ = table.insert(6, 1),
+        |table| _ = table.remove(6),
+        |table| _ = table.remove(5),
+    ];
+    for (number, at) in (0..4).flat_map(|number| (1..8).map(move |at| (number, at))) {
+        with_table(1, |table| {
+            table.insert(6, 0).expect("room");
+            let held = || assert_eq!(table.words[LOCKS].get(), 1, "{number} at {at}");
+            let watched = Watched::new(table.words, NEVER, at, held);
+            writes[number](&Table::new(table.layout, &watched));
+        });
+    }
 }
 
 #[test]
@@ -376,13 +425,16 @@ fn rule_6_a_count_at_its_end_stays_and_nothing_is_lost() {
 }
 
 #[test]
-fn tags_are_matched_exactly() {
+fn no_tag_is_missed_and_the_first_is_exact() {
     let mut random = random(3);
     for _ in 0..100_000 {
         let (word, tag) = (random() & random(), random() & 127);
         let lanes = (0..7).filter(|lane| word >> (lane * 7) & 127 == tag);
         let expected = lanes.fold(0, |bits, lane| bits | 64 << (lane * 7));
-        assert_eq!(lanes_with(word, tag), expected, "{word:x} {tag:x}");
+        let found = lanes_with(word, tag);
+        assert_eq!(found & expected, expected, "{word:x} {tag:x}");
+        let first = expected.trailing_zeros();
+        assert_eq!(found.trailing_zeros(), first, "{word:x} {tag:x}");
     }
 }
 
@@ -415,9 +467,9 @@ fn rule_1_threads_see_whole_values_under_their_own_keys() {
     const KEYS: u32 = 12;
     let layout = Layout::new(8).expect("a size");
     let words = SharedWords((0..layout.words()).map(|_| AtomicU64::new(0)).collect());
-    let value = |key: u32, n: u64| u64::from(key) * 0x1_0000_0001 ^ n << 48;
+    let value = |key: u32, n: u64| (u64::from(key) * 0x1_0000_0001) ^ (n << 48);
     let whole =
-        |key: u32, seen: u64| (seen ^ u64::from(key) * 0x1_0000_0001) & 0xffff_ffff_ffff == 0;
+        |key: u32, seen: u64| (seen ^ (u64::from(key) * 0x1_0000_0001)) & 0xffff_ffff_ffff == 0;
     thread::scope(|scope| {
         for number in 0..4u64 {
             let (table, mut random) = (Table::new(layout, &words), random(number));
