@@ -50,6 +50,9 @@ struct Options {
     /// How long to measure each row, about.
     #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
     seconds: f64,
+    /// Of `rdma`: other libraries' test programs beside it, if they are installed (ucx_perftest).
+    #[arg(long)]
+    peers: bool,
     /// Ours alone, once: for counting instructions.
     #[arg(long)]
     no_peer: bool,
@@ -86,7 +89,10 @@ const RDMA: [(&str, Measure); 6] = [
     ("many-qps", rdma::many_queue_pairs),
 ];
 
-const FLEXIO: [(&str, Measure); 1] = [("hash-find", flexio::hash_find)];
+const FLEXIO: [(&str, Measure); 2] = [
+    ("hash-find", flexio::hash_find),
+    ("hash-find-each", flexio::hash_find_each),
+];
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -121,8 +127,15 @@ fn main() -> ExitCode {
     if !options.json {
         row::print_head();
     }
+    let mut measured = Vec::new();
     for (_, measure) in rows.iter().filter(|(name, _)| wanted(name)) {
-        measure(&plan).print(options.json);
+        let row = measure(&plan);
+        row.print(options.json);
+        measured.push(row);
+    }
+    if options.peers && options.suite == Suite::Rdma {
+        let peers = rdma::peers::rows(&measured);
+        peers.iter().for_each(|row| row.print(options.json));
     }
     for name in memory.iter().filter(|name| wanted(name)) {
         memory::in_child(name)

@@ -22,6 +22,7 @@ use crate::slices::{Plan, fixed, timed};
 
 pub(crate) mod child;
 mod core;
+pub(crate) mod peers;
 mod raw;
 
 pub(crate) use core::{copy, many_queue_pairs};
