@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use doca_dpa::{DeviceBuffer, Dpa, HashTable, Launch};
-use dpa_bench_kernels::{FindEachArgs, FindTogetherArgs, find_each, find_together};
+use doca_dpa::{Dpa, HashTable};
+use dpa_bench_kernels::{FindEachArgs, find_each};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -55,61 +55,26 @@ fn find_in_map(map: &HashMap<u32, u64, FixedState>, keys: &[u32]) -> u64 {
     })
 }
 
-/// What kernels find in, and where they add up what they found.
-struct Device {
-    dpa: Dpa,
-    table: HashTable,
-    keys: DeviceBuffer<u32>,
-    sum: DeviceBuffer<u64>,
-}
-
-impl Device {
-    fn new(keys: &[u32]) -> Self {
-        let dpa = device();
-        Self {
-            table: filled(&dpa),
-            keys: dpa.copy_in_blocking(keys).expect("memory"),
-            sum: dpa.zeroed_blocking(1).expect("memory"),
-            dpa,
-        }
-    }
-}
-
-fn one_by_one(device: &Device, first: u64, times: u64) -> Launch {
-    let args = FindEachArgs {
-        table: &device.table,
-        keys: &device.keys,
-        first,
-        times,
-        sum: &device.sum,
-    };
-    let launch = device.dpa.launch(find_each).args(args);
-    launch.submit().expect("room")
-}
-
-fn together(device: &Device, first: u64, times: u64) -> Launch {
-    let args = FindTogetherArgs {
-        table: &device.table,
-        keys: &device.keys,
-        first,
-        times,
-        sum: &device.sum,
-    };
-    let launch = device.dpa.launch(find_together).args(args);
-    launch.submit().expect("room")
-}
-
 /// Finds in a table of a million entries, by a kernel, hits and misses mixed. At the end both sides have found the same.
-fn row(plan: &Plan, name: &str, find: fn(&Device, u64, u64) -> Launch) -> Row {
-    let keys = keys();
-    let device = Device::new(&keys);
+pub(crate) fn hash_find(plan: &Plan) -> Row {
+    let (dpa, keys) = (device(), keys());
+    let table = filled(&dpa);
+    let on_device = dpa.copy_in_blocking(&keys).expect("memory");
+    let sum = dpa.zeroed_blocking::<u64>(1).expect("memory");
     let map: HashMap<u32, u64, FixedState> = entries().collect();
     let (mut first, mut peer_first, mut peer_sum) = (0, 0, 0u64);
     let ours = |times: u64| {
-        let start = Instant::now();
-        let launch = find(&device, first % KEYS, times);
-        launch.wait().expect("completes");
+        let args = FindEachArgs {
+            table: &table,
+            keys: &on_device,
+            first: first % KEYS,
+            times,
+            sum: &sum,
+        };
         first += times;
+        let start = Instant::now();
+        let launch = dpa.launch(find_each).args(args).submit().expect("room");
+        launch.wait().expect("completes");
         start.elapsed()
     };
     let theirs = |times: u64| {
@@ -122,21 +87,11 @@ fn row(plan: &Plan, name: &str, find: fn(&Device, u64, u64) -> Launch) -> Row {
         took
     };
     let peer = "hashbrown HashMap<u32, u64>, foldhash, on the host";
-    let shape = ("flexio", name, "ratio <= 1.5");
+    let shape = ("flexio", "hash-find", "ratio <= 1.5");
     let row = fixed(plan, shape, (BATCH, ours), (peer, BATCH, theirs));
     if plan.peer {
-        let found = device.sum.copy_out_blocking().expect("open");
+        let found = sum.copy_out_blocking().expect("open");
         assert_eq!(found, [peer_sum], "both found the same");
     }
     row
-}
-
-/// By `get`, one key after the other.
-pub(crate) fn hash_find(plan: &Plan) -> Row {
-    row(plan, "hash-find", one_by_one)
-}
-
-/// By `get_each`, sixteen keys at a time.
-pub(crate) fn hash_find_each(plan: &Plan) -> Row {
-    row(plan, "hash-find-each", together)
 }

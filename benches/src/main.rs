@@ -89,10 +89,7 @@ const RDMA: [(&str, Measure); 6] = [
     ("many-qps", rdma::many_queue_pairs),
 ];
 
-const FLEXIO: [(&str, Measure); 2] = [
-    ("hash-find", flexio::hash_find),
-    ("hash-find-each", flexio::hash_find_each),
-];
+const FLEXIO: [(&str, Measure); 1] = [("hash-find", flexio::hash_find)];
 
 fn main() -> ExitCode {
     let options = Options::parse();

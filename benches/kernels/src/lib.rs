@@ -164,31 +164,7 @@ fn until_taken(thread: &Thread, post: impl Fn() -> Result<u16, PostError>) {
     }
 }
 
-/// Keys that [`find_each`](struct@find_each) and [`find_together`](struct@find_together) copy at once.
-const PIECE: usize = 64;
-
-/// What `found` makes of all keys from `first` on, so many, in pieces.
-fn sum_of_pieces(
-    keys: DevSlice<u32>,
-    (first, times): (u64, u64),
-    found: impl Fn(&[u32]) -> u64,
-) -> u64 {
-    let (mut piece, mut sum) = ([0; PIECE], 0u64);
-    let (first, times) = (first as usize, times as usize);
-    for at in (0..times).step_by(PIECE) {
-        let piece = &mut piece[..PIECE.min(times - at)];
-        keys.read_into(first + at, piece);
-        sum = sum.wrapping_add(found(piece));
-    }
-    sum
-}
-
-/// What a lookup counts.
-fn add(sum: u64, found: Option<u64>) -> u64 {
-    sum.wrapping_add(found.unwrap_or(1))
-}
-
-/// Looks up so many keys from `first` on, one by one, and adds up what it finds.
+/// Looks up so many keys from `first` on, and adds up what it finds.
 #[dpa_kernel]
 pub fn find_each(
     _thread: &Thread,
@@ -198,27 +174,15 @@ pub fn find_each(
     times: u64,
     sum: AtomicSlice<u64>,
 ) {
-    let found = sum_of_pieces(keys, (first, times), |piece| {
-        piece.iter().fold(0, |sum, &key| add(sum, table.get(key)))
-    });
-    sum.at(0).add(found);
-}
-
-/// The same, sixteen keys at a time.
-#[dpa_kernel]
-pub fn find_together(
-    _thread: &Thread,
-    table: HashTable,
-    keys: DevSlice<u32>,
-    first: u64,
-    times: u64,
-    sum: AtomicSlice<u64>,
-) {
-    let found = sum_of_pieces(keys, (first, times), |piece| {
-        let (groups, rest) = piece.as_chunks::<16>();
-        let groups = groups.iter().flat_map(|&group| table.get_each(group));
-        let rest = rest.iter().map(|&key| table.get(key));
-        groups.chain(rest).fold(0, add)
-    });
+    const PIECE: usize = 64;
+    let (mut piece, mut found) = ([0; PIECE], 0u64);
+    let (first, times) = (first as usize, times as usize);
+    for at in (0..times).step_by(PIECE) {
+        let piece = &mut piece[..PIECE.min(times - at)];
+        keys.read_into(first + at, piece);
+        for &key in &*piece {
+            found = found.wrapping_add(table.get(key).unwrap_or(1));
+        }
+    }
     sum.at(0).add(found);
 }
