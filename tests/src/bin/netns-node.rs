@@ -1,0 +1,245 @@
+//! One of two nodes in network namespaces of their own: does every kind of work with its peer, and finds everything done
+//! exactly once.
+//!
+//! `netns-node ADDRESS RETRIES`. It says what the peer must know and how far it is in lines on its standard output, and is
+//! told the same of the peer on its standard input; `tests/netns.rs` carries the lines.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::io::BufRead;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use doca_dpa::rdma::{
+    Connection, EventExport, HostBuffer, HostMap, PathMtu, Rdma, RemoteMemoryMap, RemoteSyncEvent,
+    RetryLimit, Rights,
+};
+use doca_dpa::{Dpa, Location, SyncEvent};
+
+/// Operations of each kind.
+const EACH: usize = 150;
+/// The largest message.
+const LARGEST: usize = 6000;
+/// Places that are written in turn; the word that is counted up lies behind them.
+const PLACES: usize = 8;
+const WORD: u64 = (PLACES * LARGEST) as u64;
+/// Atomics and messages on their way at a time.
+const AHEAD: usize = 8;
+/// Nothing here takes so long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let failure = match tokio::time::timeout(PATIENCE, run()).await {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it took too long".into(),
+    };
+    println!("failed: {failure}");
+    ExitCode::FAILURE
+}
+
+async fn run() -> Outcome {
+    let mut arguments = std::env::args().skip(1);
+    let mut next = || arguments.next().ok_or("netns-node ADDRESS RETRIES");
+    let (address, retries): (IpAddr, u32) = (next()?.parse()?, next()?.parse()?);
+    let node = Node::open(address, retries)?;
+    let peer = node.meet()?;
+    futures::future::try_join(node.ask(&peer), node.receive_all()).await?;
+    said("asked", "all");
+    heard("asked")?;
+    node.judge().await
+}
+
+/// What it opens to its peer.
+struct Node {
+    connection: Connection,
+    memory: HostMap,
+    signaled: SyncEvent,
+    export: EventExport,
+    rdma: Rdma,
+    _dpa: Dpa,
+}
+
+/// What the peer opens.
+struct Peer {
+    memory: RemoteMemoryMap,
+    event: RemoteSyncEvent,
+}
+
+impl Node {
+    fn open(address: IpAddr, retries: u32) -> Outcome<Self> {
+        let dpa = Dpa::builder().workers(1).open()?;
+        let rdma = dpa
+            .rdma()
+            .address(address)
+            .mtu(PathMtu::B1024)
+            .receive_queue(0)
+            .timeout(Duration::from_millis(8))
+            .retries(RetryLimit::Times(retries))
+            .open()?;
+        let connection = rdma.export()?;
+        let rights = Rights::REMOTE_READ | Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
+        let memory = rdma.map_host(HostBuffer::new(WORD as usize + 8), rights)?;
+        let signaled = SyncEvent::builder(&dpa)
+            .publisher(Location::Remote)
+            .subscriber(Location::Host)
+            .create()?;
+        let export = connection.export_event(&signaled)?;
+        Ok(Self {
+            connection,
+            memory,
+            signaled,
+            export,
+            rdma,
+            _dpa: dpa,
+        })
+    }
+
+    fn meet(&self) -> Outcome<Peer> {
+        said("connection", &hex(&self.connection.blob()));
+        said("memory", &hex(&self.memory.map().export()));
+        said("event", &hex(&self.export.export()));
+        self.connection.connect(&from_hex(&heard("connection")?)?)?;
+        let memory = RemoteMemoryMap::import(&from_hex(&heard("memory")?)?)?;
+        let event = RemoteSyncEvent::import(&from_hex(&heard("event")?)?)?;
+        said("connected", "yes");
+        heard("connected")?;
+        Ok(Peer { memory, event })
+    }
+
+    async fn ask(&self, peer: &Peer) -> Outcome {
+        self.write_and_read_back(peer).await?;
+        self.count_up(peer).await?;
+        self.send_all().await?;
+        for _ in 0..EACH {
+            self.connection.signal_add(&peer.event, 1)?.await?;
+        }
+        Ok(())
+    }
+
+    async fn write_and_read_back(&self, peer: &Peer) -> Outcome {
+        for number in 0..EACH {
+            let bytes = message(number);
+            let place = (number % PLACES * LARGEST) as u64;
+            let buffer = HostBuffer::from_bytes(&bytes);
+            let wrote = self.connection.write(buffer, &peer.memory, place);
+            wrote.map_err(|(error, _)| error)?.await?;
+            let buffer = HostBuffer::new(bytes.len());
+            let read = self.connection.read(buffer, &peer.memory, place);
+            let read = read.map_err(|(error, _)| error)?.await?.buffer;
+            if read.is_none_or(|read| read.to_vec() != bytes) {
+                return Err(format!("write {number} was not read back").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody else adds to the word, so the words before are 0, 1, 2, ..: one for each addition, in order.
+    async fn count_up(&self, peer: &Peer) -> Outcome {
+        let mut on_their_way = VecDeque::new();
+        let mut begun = 0;
+        for expected in 0..EACH as u64 {
+            while begun < EACH && on_their_way.len() < AHEAD {
+                on_their_way.push_back(self.connection.fetch_add(&peer.memory, WORD, 1)?);
+                begun += 1;
+            }
+            let first = on_their_way.pop_front().ok_or("none on its way")?;
+            let before = first.await?.original;
+            if before != expected {
+                return Err(format!("the word was {before}, not {expected}").into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_all(&self) -> Outcome {
+        let mut on_their_way = VecDeque::new();
+        for number in 0..EACH {
+            let buffer = HostBuffer::from_bytes(&message(number));
+            let sent = self.connection.send_imm(buffer, number as u32);
+            on_their_way.push_back(sent.map_err(|(error, _)| error)?);
+            if on_their_way.len() == AHEAD {
+                on_their_way.pop_front().ok_or("none on its way")?.await?;
+            }
+        }
+        for last in on_their_way {
+            last.await?;
+        }
+        Ok(())
+    }
+
+    /// Every message of the peer, once, in order.
+    async fn receive_all(&self) -> Outcome {
+        let post = || {
+            let receive = self.rdma.receive(HostBuffer::new(LARGEST));
+            receive.map_err(|(error, _)| error)
+        };
+        let mut posted = VecDeque::new();
+        for number in 0..EACH {
+            while posted.len() < AHEAD {
+                posted.push_back(post()?);
+            }
+            let received = posted.pop_front().ok_or("none posted")?.await?;
+            let bytes = received.buffer.to_vec();
+            if bytes[..received.len as usize] != message(number) {
+                return Err(format!("message {number} was not what was sent").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// What the peer did here, once all of it is acknowledged.
+    async fn judge(&self) -> Outcome {
+        let mut word = [0; 8];
+        self.memory.buffer().read(WORD as usize, &mut word)?;
+        let found = (u64::from_ne_bytes(word), self.signaled.get());
+        let expected = (EACH as u64, EACH as u64);
+        if found != expected {
+            return Err(format!("word and event are {found:?}, not {expected:?}").into());
+        }
+        let (ours, nic) = (self.connection.counters(), self.rdma.counters());
+        let resent = ours.resent + ours.timeouts + ours.sequence_naks_received;
+        let bad = nic.bad_icrc;
+        let duplicates = ours.duplicates + ours.stale_answers;
+        said("done", &format!("{resent} {duplicates} {bad}"));
+        // The last acknowledgement of the peer may be lost: it asks again.
+        heard("done")?;
+        Ok(())
+    }
+}
+
+/// What message or write number `n` consists of: of another length each, and full packets and parts of one.
+fn message(number: usize) -> Vec<u8> {
+    let len = 1 + number * 977 % LARGEST;
+    (0..len).map(|at| (at * 31 + number * 7) as u8).collect()
+}
+
+fn said(what: &str, value: &str) {
+    println!("{what} {value}");
+}
+
+/// The next line from the peer, which must be about this.
+fn heard(what: &str) -> Outcome<String> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    match line.trim().split_once(' ') {
+        Some((name, value)) if name == what => Ok(value.to_owned()),
+        _ => Err(format!("`{}` from the peer, not its {what}", line.trim()).into()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Outcome<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    digits
+        .map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?))
+        .collect()
+}
