@@ -22,6 +22,7 @@ pub fn pod_impl(name: &Ident, generics: &Generics, fields: &[Field]) -> TokenStr
     let offset = offsets(&types);
     quote! {
         #[automatically_derived]
+        #[diagnostic::do_not_recommend]
         impl #params ::doca_dpa_dev::__private::Pod for #name #args #bounds {
             const ALIGN: usize = {
                 let __align = 1usize;

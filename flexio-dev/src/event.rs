@@ -103,6 +103,7 @@ impl<'t> DevEvent<'t> {
 }
 
 /// The wire form of a [`DevEvent`]: its handle.
+#[diagnostic::do_not_recommend]
 impl KernelArg for DevEvent<'_> {
     type Wire = EventHandle;
 }

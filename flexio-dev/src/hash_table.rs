@@ -61,6 +61,7 @@ pub struct HashTableWire {
     pub entries: u64,
 }
 
+#[diagnostic::do_not_recommend]
 impl Pod for HashTableWire {
     const SIZE: usize = 16;
     const ALIGN: usize = 8;
@@ -86,6 +87,7 @@ pub struct HashTable<'t> {
     table: Table<DeviceWords<'t>>,
 }
 
+#[diagnostic::do_not_recommend]
 impl KernelArg for HashTable<'_> {
     type Wire = HashTableWire;
 }

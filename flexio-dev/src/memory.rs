@@ -7,6 +7,7 @@ use dpa_abi::pod::{Load, Store};
 /// A plain struct of `u64` and `u32` fields, the wide ones first.
 macro_rules! plain {
     ($name:ident, $size:literal: $($field:ident @ $at:literal $get:ident $put:ident),*) => {
+        #[diagnostic::do_not_recommend]
         impl Pod for $name {
             const SIZE: usize = $size;
             const ALIGN: usize = 8;

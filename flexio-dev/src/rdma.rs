@@ -74,6 +74,7 @@ pub struct RdmaWire {
     pub words: u64,
 }
 
+#[diagnostic::do_not_recommend]
 impl Pod for RdmaWire {
     const SIZE: usize = 16;
     const ALIGN: usize = 8;
@@ -96,6 +97,7 @@ pub struct Rdma<'t> {
     table: QueueTable<'t>,
 }
 
+#[diagnostic::do_not_recommend]
 impl KernelArg for Rdma<'_> {
     type Wire = RdmaWire;
 }
@@ -371,6 +373,7 @@ pub struct CompletionsWire {
     pub record: u64,
 }
 
+#[diagnostic::do_not_recommend]
 impl Pod for CompletionsWire {
     const SIZE: usize = 8;
     const ALIGN: usize = 8;
@@ -391,6 +394,7 @@ pub struct Completions<'t> {
     queue: CompletionQueue<'t>,
 }
 
+#[diagnostic::do_not_recommend]
 impl KernelArg for Completions<'_> {
     type Wire = CompletionsWire;
 }

@@ -21,6 +21,7 @@ pub struct SliceWire {
     pub len: u64,
 }
 
+#[diagnostic::do_not_recommend]
 impl Pod for SliceWire {
     const SIZE: usize = 16;
     const ALIGN: usize = 8;
@@ -195,6 +196,7 @@ macro_rules! view {
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl<T: $bound> KernelArg for $name<'_, T> {
             type Wire = SliceWire;
         }
