@@ -30,6 +30,12 @@ impl Handle {
     }
 }
 
+/// The device's handle of an event handler or of a DPA thread: by it a kernel triggers it.
+#[doc(alias = "doca_dpa_dev_notification_completion_t")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct HandlerHandle(pub Handle);
+
 /// The device's handle of a sync event: eight plain bytes that may lie.
 #[doc(alias = "doca_dpa_dev_sync_event_t")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -30,7 +30,7 @@ pub use arg::{IntoArg, IntoArgs, KernelArg, KernelArgs, MAX_ARG_BYTES};
 pub use condition::{Condition, Update};
 pub use event_word::EventWord;
 pub use fault::{EventError, FaultKind, Rights};
-pub use handle::{EventHandle, Handle};
+pub use handle::{EventHandle, Handle, HandlerHandle};
 pub use kernel::{Kernel, KernelEntry, Rpc, RpcEntry};
 pub use pod::Pod;
 pub use port::{LogLevel, PortVtable, ReduceOp, UnitRef};

@@ -5,7 +5,7 @@
 //! travels, no bit pattern is invalid and nobody has to promise a memory layout with `unsafe`.
 
 use crate::addr::DevAddr;
-use crate::handle::{EventHandle, Handle};
+use crate::handle::{EventHandle, Handle, HandlerHandle};
 
 /// Where plain values are loaded from: aligned little-endian numbers at byte offsets.
 ///
@@ -267,18 +267,24 @@ impl Pod for Handle {
     }
 }
 
-impl Pod for EventHandle {
-    const SIZE: usize = 8;
-    const ALIGN: usize = 8;
-    #[inline]
-    fn load<L: Load + ?Sized>(from: &L, at: usize) -> Self {
-        Self(Handle::load(from, at))
-    }
-    #[inline]
-    fn store<S: Store + ?Sized>(self, to: &mut S, at: usize) {
-        self.0.store(to, at);
-    }
+macro_rules! handle_pod {
+    ($($name:ident),*) => {$(
+        impl Pod for $name {
+            const SIZE: usize = 8;
+            const ALIGN: usize = 8;
+            #[inline]
+            fn load<L: Load + ?Sized>(from: &L, at: usize) -> Self {
+                Self(Handle::load(from, at))
+            }
+            #[inline]
+            fn store<S: Store + ?Sized>(self, to: &mut S, at: usize) {
+                self.0.store(to, at);
+            }
+        }
+    )*};
 }
+
+handle_pod!(EventHandle, HandlerHandle);
 
 #[cfg(test)]
 mod tests {

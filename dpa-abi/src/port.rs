@@ -136,6 +136,17 @@ pub enum Collective {
     },
 }
 
+/// What follows the activation of a handler that ends itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Leaving {
+    /// It runs again when it is triggered.
+    Reschedule,
+    /// It runs again at once.
+    Retrigger,
+    /// It never runs again.
+    Finish,
+}
+
 /// The functions of a device. Each takes the device's own pointer of the unit first.
 ///
 /// Every function but `bind` and `counter` is a *safe point*: the thread may be switched there, or stopped by
@@ -184,6 +195,12 @@ pub struct PortVtable {
     /// Rings a doorbell through the outbox: the NIC looks at the queue behind it. A handle that refers to nothing is
     /// answered with `false`.
     pub doorbell: unsafe fn(NonNull<()>, Handle) -> bool,
+    /// Ends this thread by unwinding its stack, and says what follows if it is the activation of a handler.
+    pub leave: unsafe fn(NonNull<()>, Leaving) -> !,
+    /// The address of the handler's local storage; 0 in a launch.
+    pub local_storage: unsafe fn(NonNull<()>) -> u64,
+    /// Triggers a handler of the process. A handle that refers to none is answered with `false`.
+    pub trigger: unsafe fn(NonNull<()>, Handle) -> bool,
 }
 
 /// A thread's reference to the unit it runs on. Having one proves that the unit is started and runs this thread.
@@ -284,4 +301,10 @@ forward! {
     counter(which: Counter) -> u64;
     /// See [`PortVtable::doorbell`].
     doorbell(queue: Handle) -> bool;
+    /// See [`PortVtable::leave`].
+    leave(how: Leaving) -> !;
+    /// See [`PortVtable::local_storage`].
+    local_storage() -> u64;
+    /// See [`PortVtable::trigger`].
+    trigger(handler: Handle) -> bool;
 }

@@ -17,6 +17,8 @@ pub struct DeviceConfig {
     pub reserved_eus: u32,
     /// EUs usable in the default partition.
     pub partition_eus: u32,
+    /// Groups of execution units that handlers may be bound to: the units of each.
+    pub eu_groups: Vec<u32>,
     /// OS threads that run the units. 0: as many as the machine has cores.
     pub workers: usize,
     /// Bytes of a kernel's stack; rounded up to whole pages.
@@ -49,6 +51,14 @@ impl DeviceConfig {
         range("cores", u64::from(self.cores), 1, 1 << 16)?;
         range("eus_per_core", u64::from(self.eus_per_core), 1, 1 << 16)?;
         range("partition_eus", u64::from(self.partition_eus), 1, usable)?;
+        for &units in &self.eu_groups {
+            range(
+                "units of a group",
+                units.into(),
+                1,
+                self.partition_eus.into(),
+            )?;
+        }
         range("workers", self.workers as u64, 0, 1024)?;
         range(
             "stack_bytes",
@@ -80,6 +90,7 @@ impl Default for DeviceConfig {
             eus_per_core: 16,
             reserved_eus: 2,
             partition_eus: 190,
+            eu_groups: Vec::new(),
             workers: 0,
             stack_bytes: 128 * 1024,
             heap_bytes: 256 << 20,

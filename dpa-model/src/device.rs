@@ -9,6 +9,7 @@ use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 use thiserror::Error;
 
+use crate::affinity::Affinities;
 use crate::clock::{Action, Clock};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::heap::Heap;
@@ -56,6 +57,7 @@ pub struct Device {
     pub(crate) workers: Vec<CachePadded<Shared>>,
     pub(crate) stacks: Arc<StackPool>,
     pub(crate) pool: Pool,
+    pub(crate) affinities: Affinities,
     /// Its clock.
     pub clock: Clock,
     pub(crate) choices: Option<Choices>,
@@ -99,6 +101,7 @@ impl Device {
             workers: (0..workers)
                 .map(|_| CachePadded::new(Shared::new()))
                 .collect(),
+            affinities: Affinities::new(&config.eu_groups),
             config,
             stacks,
             pool: Pool::default(),

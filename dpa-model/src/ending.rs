@@ -17,7 +17,7 @@ use crate::sched::Release;
 use crate::taking::KernelResult;
 use crate::trap::Trapped;
 use crate::unit::{Core, Running, Wake};
-use crate::worker::{Stop, Worker};
+use crate::worker::{Leave, Stop, Worker};
 
 /// How far a completion update has come.
 enum Updated {
@@ -62,7 +62,7 @@ impl Worker {
     #[cold]
     pub(crate) fn unwound(&self, core: &Core, payload: Box<dyn std::any::Any + Send>) {
         core.set_unwinding(false);
-        if !payload.is::<Stop>() {
+        if !payload.is::<Stop>() && !payload.is::<Leave>() {
             self.fail_running(core, FaultKind::Panic, core.take_note());
         }
         // A payload's own destructor may panic; it is the kernel's.

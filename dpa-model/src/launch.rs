@@ -131,6 +131,9 @@ pub struct Extra {
     pub wait: Option<(u32, Condition)>,
     /// What its threads share, if it has more than one.
     pub gang: Option<Gang>,
+    /// Whose activation it is.
+    #[cfg(not(dpa_loom))]
+    pub handler: Option<std::sync::Arc<crate::handler::Handler>>,
 }
 
 /// What the threads of one launch share.
@@ -301,6 +304,12 @@ impl Launch {
     /// What its threads share, if it has more than one.
     pub fn gang(&self) -> Option<&Gang> {
         self.extra.as_ref()?.gang.as_ref()
+    }
+
+    /// The handler whose activation it is.
+    #[cfg(not(dpa_loom))]
+    pub(crate) fn handler(&self) -> Option<&std::sync::Arc<crate::handler::Handler>> {
+        self.extra.as_ref()?.handler.as_ref()
     }
 
     /// Units it takes: one for each thread, none for a step.

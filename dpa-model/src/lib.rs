@@ -13,6 +13,7 @@
     allow(dead_code, reason = "only the protocols are built for the models")
 )]
 
+pub mod activation;
 pub mod config;
 pub mod epoch;
 pub mod gate;
@@ -25,6 +26,8 @@ pub mod ready;
 pub mod sched;
 pub mod stream;
 
+#[cfg(not(dpa_loom))]
+mod affinity;
 #[cfg(not(dpa_loom))]
 mod chunk;
 #[cfg(not(dpa_loom))]
@@ -43,6 +46,10 @@ mod events;
 pub mod fault;
 #[cfg(not(dpa_loom))]
 mod fiber;
+#[cfg(not(dpa_loom))]
+pub mod handler;
+#[cfg(not(dpa_loom))]
+mod handles;
 #[cfg(not(dpa_loom))]
 pub mod heap;
 #[cfg(not(dpa_loom))]
@@ -73,6 +80,8 @@ mod tally;
 pub mod threads;
 #[cfg(not(dpa_loom))]
 mod trap;
+#[cfg(not(dpa_loom))]
+mod turns;
 #[cfg(not(dpa_loom))]
 mod unit;
 #[cfg(not(dpa_loom))]

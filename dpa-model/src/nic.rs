@@ -41,7 +41,7 @@ mod translate;
 mod watch;
 mod world;
 
-pub use completions::{CompletionQueue, CompletionQueueError};
+pub use completions::{AttachError, CompletionQueue, CompletionQueueError};
 pub use connection::{ConnectError, ConnectionRef, PostHostError};
 pub use context::{ContextError, ContextRef, ContextSpec, ExportError};
 pub use host_memory::HostMemory;

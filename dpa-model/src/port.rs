@@ -11,7 +11,7 @@ use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence as native_fence};
 
-use dpa_abi::port::{Collective, Counter, LogLevel, Ops, PortVtable, Space};
+use dpa_abi::port::{Collective, Counter, Leaving, LogLevel, Ops, PortVtable, Space};
 use dpa_abi::{Condition, EventError, EventHandle, FaultKind, Handle, Rights, Update};
 
 use crate::events::Slot;
@@ -19,7 +19,7 @@ use crate::fault::Place;
 use crate::fiber::Request;
 use crate::meeting::{self, Arrival};
 use crate::unit::{Core, Wake};
-use crate::worker::Stop;
+use crate::worker::{Leave, Stop};
 
 /// Bytes of stack that a device call needs.
 pub const RESERVE: usize = 16 * 1024;
@@ -41,6 +41,9 @@ pub static PORT: PortVtable = PortVtable {
     fence,
     counter,
     doorbell,
+    leave,
+    local_storage,
+    trigger,
 };
 
 /// The core behind a unit pointer.
@@ -439,4 +442,50 @@ unsafe fn doorbell(unit: NonNull<()>, queue: Handle) -> bool {
     }
     end(core);
     rung.is_some()
+}
+
+unsafe fn leave(unit: NonNull<()>, how: Leaving) -> ! {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    if core.unwinding() {
+        // It is over already: a destructor has nowhere to leave to.
+        core.switch().suspend(Request::Abandon);
+    }
+    let running = core.running.borrow();
+    if let Some(handler) = running.as_ref().and_then(|r| r.launch.handler()) {
+        match how {
+            Leaving::Reschedule => {}
+            Leaving::Retrigger => handler.retrigger(),
+            Leaving::Finish => handler.finish(),
+        }
+    }
+    drop(running);
+    core.set_unwinding(true);
+    resume_unwind(Box::new(Leave))
+}
+
+unsafe fn local_storage(unit: NonNull<()>) -> u64 {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    let running = core.running.borrow();
+    let handler = running.as_ref().and_then(|r| r.launch.handler());
+    handler.map_or(0, |handler| handler.storage().raw())
+}
+
+unsafe fn trigger(unit: NonNull<()>, handler: Handle) -> bool {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let found = core.switch().on_parent_stack(|| {
+        let process = core.process.borrow();
+        let process = process.as_ref().expect("a running thread has one");
+        process.trigger_by(handler)
+    });
+    core.worker().opened_midway();
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+    found
 }

@@ -15,6 +15,8 @@ use crate::epoch::Epochs;
 use crate::events::{Events, Slot};
 use crate::fault::{Fault, Waiting, WaitingOn};
 use crate::gate::Gate;
+use crate::handler::Handler;
+use crate::handles::Handles;
 use crate::heap::Heap;
 use crate::launch::{Launch, Outcome};
 use crate::nic::Doorbells;
@@ -42,6 +44,7 @@ pub struct Process {
     pub(crate) wakers: Mutex<Wakers>,
     pub(crate) streams: Mutex<Vec<Weak<Stream>>>,
     pub(crate) doorbells: Doorbells,
+    pub(crate) handlers: Handles<Arc<Handler>>,
     /// RDMA contexts: what comes in through them may open anything.
     rdma: AtomicU32,
 }
@@ -119,6 +122,7 @@ impl Process {
             wakers: Mutex::default(),
             streams: Mutex::default(),
             doorbells: Doorbells::default(),
+            handlers: Handles::default(),
             rdma: AtomicU32::new(0),
         }
     }
@@ -165,6 +169,9 @@ impl Process {
     pub(crate) fn stop(self: &Arc<Self>, reason: CloseReason, outcome: Outcome) {
         self.stop.store(true, Ordering::SeqCst);
         self.doorbells.clear();
+        for handler in self.handlers.clear() {
+            handler.stop();
+        }
         self.device
             .nics
             .each(|nic| nic.stop_process(&self.device, self));

@@ -234,6 +234,7 @@ impl Process {
                 stream: spec.stream,
                 wait,
                 gang,
+                handler: None,
             })
         });
         let then = spec.then.map(|(event, update)| (event.0.index, update));
@@ -321,6 +322,9 @@ impl Process {
             launch.release_kept();
             if let Some(stream) = &extra.stream {
                 self.stream_moves(stream, launch, completed);
+            }
+            if let Some(handler) = &extra.handler {
+                self.activation_ended(handler);
             }
         }
         if let Some((index, _)) = launch.then() {

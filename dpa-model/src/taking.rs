@@ -38,13 +38,17 @@ fn run_kernel(core: &Core) -> KernelResult {
     };
     // SAFETY: the core holds a count of the launch until the thread is over.
     let launch: &Launch = unsafe { &*launch };
+    let (rank, threads) = match launch.handler() {
+        Some(handler) => handler.place(),
+        None => (rank, launch.threads),
+    };
     // SAFETY: the core is what the functions of the port expect, and outlives the thread.
     let unit = unsafe {
         UnitRef::new(
             &crate::port::PORT,
             std::ptr::NonNull::from(core).cast(),
             rank,
-            launch.threads,
+            threads,
         )
     };
     core.enter_kernel();

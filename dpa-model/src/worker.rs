@@ -35,6 +35,9 @@ const SPARES: usize = 16;
 /// A payload that unwinds a stopped thread; the cause is recorded elsewhere.
 pub(crate) struct Stop;
 
+/// A payload that unwinds a thread that ends itself; what follows is recorded in its handler.
+pub(crate) struct Leave;
+
 /// One worker.
 pub struct Worker {
     pub(crate) device: Arc<Device>,

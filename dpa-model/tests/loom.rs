@@ -10,6 +10,7 @@ use dpa_abi::port::{Collective, ReduceOp};
 use dpa_abi::queue::notify;
 use dpa_abi::sync::loom;
 use dpa_abi::{Condition, KernelEntry, Update};
+use dpa_model::activation::{Activation, Next};
 use dpa_model::bell::Bell;
 use dpa_model::epoch::{Epochs, Quarantine};
 use dpa_model::gate::{self, Gate, Parking};
@@ -576,6 +577,37 @@ fn doorbell_vs_poll_of_the_nic() {
         let direct = nic.direct.load(SeqCst);
         assert_eq!(nic.looked.load(SeqCst), nic.posted.load(SeqCst));
         assert_eq!(direct + nic.looked.load(SeqCst), 2);
+    });
+}
+
+/// Each trigger is followed by a run that begins after it, and runs never overlap.
+#[test]
+fn trigger_vs_end_of_an_activation() {
+    check(|| {
+        let handler = Arc::new((Activation::new(), AtomicU32::new(0), AtomicU32::new(0)));
+        fn activate(handler: &(Activation, AtomicU32, AtomicU32)) {
+            let (activation, asked, seen) = handler;
+            loop {
+                seen.store(asked.load(SeqCst), SeqCst);
+                if activation.ended() == Next::Idle {
+                    return;
+                }
+            }
+        }
+        fn trigger(handler: &(Activation, AtomicU32, AtomicU32)) {
+            handler.1.fetch_add(1, SeqCst);
+            if handler.0.trigger() {
+                activate(handler);
+            }
+        }
+        assert_eq!(handler.0.run(), Some(false));
+        let other = thread::spawn({
+            let handler = handler.clone();
+            move || trigger(&handler)
+        });
+        trigger(&handler);
+        other.join().unwrap();
+        assert_eq!(handler.2.load(SeqCst), 2, "the last run saw both");
     });
 }
 

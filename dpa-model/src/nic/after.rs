@@ -7,6 +7,7 @@ use sync_event::{CloseReason, Reached};
 
 use super::pending::{Ended, Pending};
 use super::watch::Watch;
+use crate::handler::Handler;
 use crate::process::Process;
 
 /// Something to be done without the NIC's lock.
@@ -20,6 +21,11 @@ pub(crate) enum After {
     },
     /// 1 is added to a notification event.
     Notify { process: Arc<Process>, index: u32 },
+    /// The thread of a completion queue is triggered.
+    Trigger {
+        process: Arc<Process>,
+        handler: Arc<Handler>,
+    },
     /// The last who could have updated an event is gone.
     Close { process: Arc<Process>, index: u32 },
     /// Work of the host is over.
@@ -38,6 +44,10 @@ impl After {
                 reached,
             } => open(&process, index, reached),
             Self::Notify { process, index } => notify(&process, index),
+            Self::Trigger { process, handler } => {
+                process.trigger(&handler);
+                true
+            }
             Self::Close { process, index } => {
                 let slot = process.events.slot(index);
                 process.close_event(slot, CloseReason::PublisherGone);

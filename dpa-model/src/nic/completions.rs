@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::NicLease;
 use super::queues::CompletionRing;
 use crate::event::EventLimit;
+use crate::handler::Handler;
 use crate::heap::OutOfMemory;
 use crate::process::Process;
 
@@ -32,10 +33,23 @@ pub enum CompletionQueueError {
     Event(#[from] EventLimit),
 }
 
+/// A handler could not be attached to a completion queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// It has one.
+    #[error("the completion queue has a thread already")]
+    Taken,
+    /// The handler is one of another process.
+    #[error("the thread belongs to another context than the completion queue")]
+    Foreign,
+}
+
 /// A completion queue. Freed when it and all contexts that report to it are gone.
 #[derive(Debug)]
 pub struct CompletionQueue {
     lease: Arc<NicLease>,
+    process: Arc<Process>,
     key: usize,
     record: u64,
     entries: u32,
@@ -61,6 +75,7 @@ impl CompletionQueue {
         let key = lease.nic().with(|engine| engine.world.queues.insert(ring));
         Ok(Arc::new(Self {
             lease: lease.clone(),
+            process: process.clone(),
             key,
             record,
             entries,
@@ -87,6 +102,40 @@ impl CompletionQueue {
                 .get(self.key)
                 .is_some_and(CompletionRing::has_overrun)
         })
+    }
+
+    /// Whether it is a queue of this process.
+    pub fn is_of(&self, process: &Arc<Process>) -> bool {
+        Arc::ptr_eq(&self.process, process)
+    }
+
+    /// Attaches a handler: it is triggered when an entry is written after a notification was asked for. The first
+    /// notification counts as asked for.
+    ///
+    /// # Errors
+    /// There is one already.
+    pub fn attach(&self, handler: &Arc<Handler>) -> Result<(), AttachError> {
+        self.lease.nic().with(|engine| {
+            let world = &mut engine.world;
+            let Some(ring) = world.queues.get_mut(self.key) else {
+                return Err(AttachError::Taken);
+            };
+            if ring.is_attached() {
+                return Err(AttachError::Taken);
+            }
+            let after = ring.attach(handler.clone());
+            after.into_iter().for_each(|after| world.later(after));
+            Ok(())
+        })
+    }
+
+    /// Takes the handler off, if one is attached.
+    pub fn detach(&self) {
+        let handler = self.lease.nic().with(|engine| {
+            let ring = engine.world.queues.get_mut(self.key);
+            ring.and_then(CompletionRing::detach)
+        });
+        drop(handler);
     }
 
     pub(crate) fn key(&self) -> usize {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dpa_abi::access::{AtomicNumber, Cell};
 use dpa_abi::queue::record::{
     ACKNOWLEDGED, ARMED, COMPLETION_ENTRIES, COMPLETION_RING, COMPLETION_WORDS, ERROR,
-    NOTIFY_EVENT, RECEIVE_TAKEN, SEND_TAKEN, connection,
+    NOTIFY_EVENT, READ, RECEIVE_TAKEN, SEND_TAKEN, connection,
 };
 use dpa_abi::queue::work::PHASE_WORD;
 use dpa_abi::queue::{
@@ -20,6 +20,7 @@ use rdma::work::{Receive, Segment};
 
 use super::after::After;
 use crate::event::EventRef;
+use crate::handler::Handler;
 use crate::heap::OutOfMemory;
 use crate::process::Process;
 
@@ -182,6 +183,7 @@ pub(crate) struct CompletionRing {
     ring: Block,
     record: Block,
     event: EventRef,
+    handler: Option<Arc<Handler>>,
     entries: u64,
     produced: u64,
     overrun: bool,
@@ -211,6 +213,7 @@ impl CompletionRing {
             ring,
             record,
             event,
+            handler: None,
             entries: entries.into(),
             produced: 0,
             overrun: false,
@@ -250,11 +253,32 @@ impl CompletionRing {
         Ok(armed.then(|| self.notification()))
     }
 
+    /// From now on notifications trigger this handler; the first is asked for. What is there already triggers it at once.
+    pub(crate) fn attach(&mut self, handler: Arc<Handler>) -> Option<After> {
+        self.handler = Some(handler);
+        self.record.store(ARMED, 1);
+        (self.produced > self.record.load(READ)).then(|| self.notification())
+    }
+
+    /// Notifications go to the event again.
+    pub(crate) fn detach(&mut self) -> Option<Arc<Handler>> {
+        self.handler.take()
+    }
+
+    /// Whether a handler is attached.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.handler.is_some()
+    }
+
     /// What wakes whoever waits for a notification.
     pub(crate) fn notification(&self) -> After {
-        After::Notify {
-            process: self.record.process.clone(),
-            index: self.event.handle().0.index,
+        let process = self.record.process.clone();
+        match self.handler.clone() {
+            Some(handler) => After::Trigger { process, handler },
+            None => After::Notify {
+                process,
+                index: self.event.handle().0.index,
+            },
         }
     }
 }

@@ -1,0 +1,190 @@
+//! When an event handler runs: one word.
+//!
+//! Rules:
+//! 1. `NEW -> IDLE` when it is run; `IDLE -> ACTIVE` when it is triggered, by whoever triggers it: that one starts it.
+//! 2. A trigger that finds it `NEW` or `ACTIVE` leaves `AGAIN`. So no trigger is lost, and any number of them while it
+//!    runs make it run once more.
+//! 3. Who ends an activation takes `AGAIN` with it: if it was set, the handler is `ACTIVE` still and this one starts it
+//!    again; else it is `IDLE`.
+//! 4. `OVER` is for good: it has finished, or nobody holds it any more.
+
+use sync_event::sync::atomic::{AtomicU32, Ordering};
+
+const PHASE: u32 = 0b11;
+const NEW: u32 = 0;
+const IDLE: u32 = 1;
+const ACTIVE: u32 = 2;
+const OVER: u32 = 3;
+const AGAIN: u32 = 1 << 2;
+const FINISH: u32 = 1 << 3;
+
+/// How an event handler stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HandlerState {
+    /// It has not been run: triggers are kept.
+    New,
+    /// It waits to be triggered.
+    Idle,
+    /// It runs, or is about to.
+    Active,
+    /// It never runs again.
+    Over,
+}
+
+/// What follows the end of an activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It waits for the next trigger.
+    Idle,
+    /// It was triggered meanwhile: the caller starts it again.
+    Again,
+    /// It never runs again.
+    Over,
+}
+
+/// The word.
+#[derive(Debug)]
+pub struct Activation {
+    word: AtomicU32,
+}
+
+impl Default for Activation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Activation {
+    /// Of a handler that has not been run.
+    pub fn new() -> Self {
+        Self {
+            word: AtomicU32::new(NEW),
+        }
+    }
+
+    /// Replaces the word by what `next` makes of it; the word before, or `None` if `next` makes nothing.
+    fn change(&self, next: impl Fn(u32) -> Option<u32>) -> Option<u32> {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            match self.word.compare_exchange_weak(
+                word,
+                next(word)?,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(word),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Runs it: from now on triggers start it. `Some(true)`: the caller starts it, for a trigger came before. `None`: it
+    /// has been run before, or is over.
+    pub fn run(&self) -> Option<bool> {
+        let before = self.change(|word| match (word & PHASE, word & AGAIN) {
+            (NEW, 0) => Some(IDLE),
+            (NEW, _) => Some(ACTIVE),
+            _ => None,
+        })?;
+        Some(before & AGAIN != 0)
+    }
+
+    /// Triggers it; true: the caller starts it.
+    #[must_use]
+    pub fn trigger(&self) -> bool {
+        let before = self.change(|word| match word & PHASE {
+            IDLE => Some(ACTIVE),
+            NEW | ACTIVE => Some(word | AGAIN),
+            _ => None,
+        });
+        before.is_some_and(|word| word & PHASE == IDLE)
+    }
+
+    /// The activation that runs is to be the last.
+    pub fn finish(&self) {
+        self.word.fetch_or(FINISH, Ordering::Relaxed);
+    }
+
+    /// The activation that ran has ended.
+    pub fn ended(&self) -> Next {
+        let before = self.change(|word| match (word & PHASE, word & FINISH, word & AGAIN) {
+            (OVER, ..) => None,
+            (_, 0, 0) => Some(IDLE),
+            #[cfg(not(dpa_mutant = "activation_end_forgets"))]
+            (_, 0, _) => Some(ACTIVE),
+            #[cfg(dpa_mutant = "activation_end_forgets")]
+            (_, 0, _) => Some(IDLE),
+            _ => Some(OVER),
+        });
+        match before {
+            Some(word) if word & FINISH != 0 => Next::Over,
+            #[cfg(not(dpa_mutant = "activation_end_forgets"))]
+            Some(word) if word & AGAIN != 0 => Next::Again,
+            Some(_) => Next::Idle,
+            None => Next::Over,
+        }
+    }
+
+    /// It never runs again, from its next end on.
+    pub fn stop(&self) {
+        self.change(|word| match word & PHASE {
+            ACTIVE => Some(word | FINISH),
+            _ => Some(OVER),
+        });
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> HandlerState {
+        match self.word.load(Ordering::Acquire) & PHASE {
+            NEW => HandlerState::New,
+            IDLE => HandlerState::Idle,
+            ACTIVE => HandlerState::Active,
+            _ => HandlerState::Over,
+        }
+    }
+}
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn triggers_before_the_run_are_kept() {
+        let activation = Activation::new();
+        assert!(!activation.trigger() && !activation.trigger());
+        assert_eq!(activation.run(), Some(true));
+        assert_eq!(activation.ended(), Next::Idle);
+        assert_eq!(activation.run(), None);
+        assert!(activation.trigger());
+        assert!(!activation.trigger());
+        assert_eq!(activation.ended(), Next::Again);
+        assert_eq!(activation.ended(), Next::Idle);
+    }
+
+    #[test]
+    fn what_finishes_is_over_for_good() {
+        let activation = Activation::new();
+        assert_eq!(activation.run(), Some(false));
+        assert!(activation.trigger());
+        activation.finish();
+        assert!(!activation.trigger());
+        assert_eq!(activation.ended(), Next::Over);
+        assert!(!activation.trigger());
+        assert_eq!(activation.state(), HandlerState::Over);
+    }
+
+    #[test]
+    fn a_handler_that_is_stopped_ends_its_activation() {
+        let activation = Activation::new();
+        activation.run();
+        assert!(activation.trigger());
+        activation.stop();
+        assert_eq!(activation.state(), HandlerState::Active);
+        assert_eq!(activation.ended(), Next::Over);
+        let idle = Activation::new();
+        idle.stop();
+        assert!(!idle.trigger());
+        assert_eq!(idle.run(), None);
+    }
+}

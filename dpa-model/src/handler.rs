@@ -1,0 +1,296 @@
+//! Event handlers: kernels that run from the top once for each event, and hold no execution unit between.
+//!
+//! An activation is a launch of one thread that carries its handler; when it ends the handler decides what follows
+//! ([`crate::activation`]). It is triggered by a completion queue, by a kernel, by the host.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use dpa_abi::kernel::KernelEntry;
+use dpa_abi::{DevAddr, Handle};
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::activation::{Activation, HandlerState, Next};
+use crate::launch::{ArgBytes, Body, Extra, Launch, Parts};
+use crate::process::Process;
+use crate::turns::Turns;
+
+/// Where a handler may run.
+#[doc(alias = "flexio_affinity")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Affinity {
+    /// On any execution unit.
+    #[default]
+    None,
+    /// On this one only: at most one handler with this unit runs at a time, of all processes.
+    Strict(u32),
+    /// On those of this group.
+    Group(u32),
+}
+
+/// What a handler is made of.
+#[derive(Debug)]
+pub struct HandlerSpec {
+    /// The kernel.
+    pub entry: &'static KernelEntry,
+    /// Its packed arguments, the same for every activation.
+    pub args: ArgBytes,
+    /// The address of its local storage.
+    pub storage: DevAddr<u8>,
+    /// Where it may run.
+    pub affinity: Affinity,
+    /// What must stay alive as long as it may run.
+    pub keep: Option<Box<dyn Any + Send>>,
+}
+
+/// Why a handler was not made, or could not do what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HandlerError {
+    /// There is no such execution unit.
+    #[error("execution unit {asked} was asked for, there are {units}, from 0")]
+    NoUnit {
+        /// What was asked for.
+        asked: u32,
+        /// How many there are.
+        units: u32,
+    },
+    /// There is no such group.
+    #[error("group {asked} of execution units was asked for, there are {groups}, from 0")]
+    NoGroup {
+        /// What was asked for.
+        asked: u32,
+        /// How many there are.
+        groups: u32,
+    },
+    /// It has been run before, or is over.
+    #[error("the handler has been run before, or has finished")]
+    NotNew,
+    /// It is in a group of threads already.
+    #[error("the thread is in a group already")]
+    InGroup,
+    /// The process is fatal or closed.
+    #[error("the process is stopped")]
+    Stopped,
+}
+
+pub(crate) type Units = Turns<(Arc<Process>, Arc<Handler>)>;
+
+/// An event handler.
+pub struct Handler {
+    entry: &'static KernelEntry,
+    args: ArgBytes,
+    storage: DevAddr<u8>,
+    units: Option<Arc<Units>>,
+    place: OnceLock<(u32, u32)>,
+    activation: Activation,
+    activations: AtomicU64,
+    keep: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl std::fmt::Debug for Handler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handler")
+            .field("name", &self.entry.name)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Handler {
+    /// How it stands.
+    pub fn state(&self) -> HandlerState {
+        self.activation.state()
+    }
+
+    /// How often it has been started.
+    pub fn activations(&self) -> u64 {
+        self.activations.load(Ordering::Relaxed)
+    }
+
+    /// The kernel's name.
+    pub fn name(&self) -> &'static str {
+        self.entry.name
+    }
+
+    /// Its rank and the number of threads of its group.
+    pub(crate) fn place(&self) -> (u32, u32) {
+        self.place.get().copied().unwrap_or((0, 1))
+    }
+
+    /// The address of its local storage.
+    pub(crate) fn storage(&self) -> DevAddr<u8> {
+        self.storage
+    }
+
+    /// The activation that runs is its last.
+    pub(crate) fn finish(&self) {
+        self.activation.finish();
+    }
+
+    /// It is to run again right after the activation that runs.
+    pub(crate) fn retrigger(&self) {
+        let started = self.activation.trigger();
+        debug_assert!(!started, "an activation runs");
+    }
+
+    /// Nobody may start it any more.
+    pub(crate) fn stop(&self) {
+        self.activation.stop();
+        if self.state() == HandlerState::Over {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&self) {
+        let kept = self.keep.lock().take();
+        drop(kept);
+    }
+}
+
+impl Process {
+    /// A handler, with the handle by which kernels trigger it.
+    ///
+    /// # Errors
+    /// No such unit or group; the process is stopped.
+    pub fn handler(
+        self: &Arc<Self>,
+        spec: HandlerSpec,
+    ) -> Result<(Arc<Handler>, Handle), HandlerError> {
+        if self.is_stopped() {
+            return Err(HandlerError::Stopped);
+        }
+        let handler = Arc::new(Handler {
+            entry: spec.entry,
+            args: spec.args,
+            storage: spec.storage,
+            units: self
+                .device
+                .affinities
+                .units(spec.affinity, &self.device.config)?,
+            place: OnceLock::new(),
+            activation: Activation::new(),
+            activations: AtomicU64::new(0),
+            keep: Mutex::new(spec.keep),
+        });
+        let handle = self.handlers.add(handler.clone());
+        Ok((handler, handle))
+    }
+
+    /// Makes these handlers the threads of one group: each has its place in the list as its rank.
+    ///
+    /// # Errors
+    /// One of them has been run, or is in a group already. Those before it are in this one then.
+    pub fn handler_group(handlers: &[Arc<Handler>]) -> Result<(), HandlerError> {
+        let threads = handlers.len() as u32;
+        for (rank, handler) in handlers.iter().enumerate() {
+            if handler.state() != HandlerState::New {
+                return Err(HandlerError::NotNew);
+            }
+            let place = (rank as u32, threads);
+            handler
+                .place
+                .set(place)
+                .map_err(|_| HandlerError::InGroup)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a handler: triggers start it from now on, those that came before once.
+    ///
+    /// # Errors
+    /// It has been run before; the process is stopped.
+    pub fn run_handler(self: &Arc<Self>, handler: &Arc<Handler>) -> Result<(), HandlerError> {
+        if self.is_stopped() {
+            return Err(HandlerError::Stopped);
+        }
+        match handler.activation.run() {
+            Some(true) => self.activate(handler.clone()),
+            Some(false) => {}
+            None => return Err(HandlerError::NotNew),
+        }
+        Ok(())
+    }
+
+    /// Triggers a handler.
+    pub fn trigger(self: &Arc<Self>, handler: &Arc<Handler>) {
+        if handler.activation.trigger() {
+            self.activate(handler.clone());
+        }
+    }
+
+    /// Triggers the handler of this handle; false if it names none.
+    pub(crate) fn trigger_by(self: &Arc<Self>, handle: Handle) -> bool {
+        let handler = self.handlers.get(handle, Arc::clone);
+        handler.inspect(|handler| self.trigger(handler)).is_some()
+    }
+
+    /// Nobody holds the handler any more: it ends with the activation that runs, if one does.
+    pub fn drop_handler(&self, handler: &Handler, handle: Handle) {
+        self.handlers.remove(handle);
+        handler.stop();
+    }
+
+    /// Starts a handler that was triggered: now, or when one of its units is free.
+    fn activate(self: &Arc<Self>, handler: Arc<Handler>) {
+        if let Some(units) = handler.units.clone() {
+            if let Some((process, handler)) = units.take((self.clone(), handler)) {
+                process.start(handler);
+            }
+        } else {
+            self.start(handler);
+        }
+    }
+
+    fn start(self: &Arc<Self>, handler: Arc<Handler>) {
+        handler.activations.fetch_add(1, Ordering::Relaxed);
+        self.unfinished.fetch_add(1, Ordering::SeqCst);
+        let parts = Parts {
+            body: Body::Kernel(handler.entry),
+            args: handler.args.clone(),
+            threads: 1,
+            proc: self.number,
+            seq: self.device.next_seq(),
+            then: None,
+        };
+        let extra = Extra {
+            handler: Some(handler),
+            ..Extra::default()
+        };
+        let launch = self
+            .device
+            .pool
+            .fill(Launch::new(parts, Some(Box::new(extra))));
+        launch.unwatch();
+        self.make_ready(launch.clone());
+        self.device.notify();
+        // A stop that came meanwhile may have looked through the queues before this launch was there.
+        if self.is_stopped() {
+            self.take_back(&launch, self.stop_outcome());
+        }
+    }
+
+    /// An activation has ended.
+    pub(crate) fn activation_ended(self: &Arc<Self>, handler: &Arc<Handler>) {
+        let next = match self.is_stopped() {
+            true => {
+                handler.activation.stop();
+                handler.activation.ended()
+            }
+            false => handler.activation.ended(),
+        };
+        let lives = |(process, _): &(Arc<Self>, Arc<Handler>)| !process.is_stopped();
+        let successor = handler.units.as_ref().and_then(|units| units.give(lives));
+        if let Some((process, other)) = successor {
+            process.start(other);
+        }
+        match next {
+            Next::Again => self.activate(handler.clone()),
+            Next::Over => handler.let_go(),
+            Next::Idle => {}
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What kernels of one process name by handles: a place and its generation, so that a handle that is out of date names
+//! nothing.
+
+use dpa_abi::Handle;
+use parking_lot::RwLock;
+
+/// Things of one kind of one process, by handle.
+#[derive(Debug)]
+pub(crate) struct Handles<T> {
+    slots: RwLock<Vec<Slot<T>>>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    generation: u32,
+    holds: Option<T>,
+}
+
+impl<T> Default for Handles<T> {
+    fn default() -> Self {
+        Self {
+            slots: RwLock::default(),
+        }
+    }
+}
+
+impl<T> Handles<T> {
+    /// A handle for this.
+    pub(crate) fn add(&self, what: T) -> Handle {
+        let mut slots = self.slots.write();
+        let free = slots.iter().position(|slot| slot.holds.is_none());
+        let index = free.unwrap_or_else(|| {
+            slots.push(Slot {
+                generation: 0,
+                holds: None,
+            });
+            slots.len() - 1
+        });
+        let slot = &mut slots[index];
+        slot.generation = slot.generation.wrapping_add(1).max(1);
+        slot.holds = Some(what);
+        Handle {
+            index: index as u32,
+            generation: slot.generation,
+        }
+    }
+
+    /// Takes back what this handle names.
+    pub(crate) fn remove(&self, handle: Handle) -> Option<T> {
+        let mut slots = self.slots.write();
+        let slot = slots.get_mut(handle.index as usize)?;
+        match slot.generation == handle.generation {
+            true => slot.holds.take(),
+            false => None,
+        }
+    }
+
+    /// Takes back everything.
+    pub(crate) fn clear(&self) -> Vec<T> {
+        let mut slots = self.slots.write();
+        slots
+            .iter_mut()
+            .filter_map(|slot| slot.holds.take())
+            .collect()
+    }
+
+    /// What this handle names.
+    pub(crate) fn get<R>(&self, handle: Handle, of: impl FnOnce(&T) -> R) -> Option<R> {
+        let slots = self.slots.read();
+        let slot = slots.get(handle.index as usize)?;
+        let what = slot.holds.as_ref()?;
+        (slot.generation == handle.generation).then(|| of(what))
+    }
+}
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_out_of_date_names_nothing() {
+        let handles = Handles::default();
+        let first = handles.add("first");
+        assert_eq!(handles.get(first, |what| *what), Some("first"));
+        assert_eq!(handles.remove(first), Some("first"));
+        let second = handles.add("second");
+        assert_eq!(first.index, second.index, "the place is used again");
+        assert_eq!(handles.get(first, |what| *what), None);
+        assert_eq!(handles.remove(first), None);
+        assert_eq!(handles.clear(), ["second"]);
+        assert_eq!(handles.get(second, |what| *what), None);
+    }
+}
