@@ -78,7 +78,9 @@ mod rank_slice;
 mod thread;
 
 pub use dpa_abi::queue::{CompletionKind, Syndrome};
-pub use dpa_abi::{Condition, DevAddr, EventError, EventHandle, FaultKind, MAX_ARG_BYTES, Pod};
+pub use dpa_abi::{
+    Condition, DevAddr, EventError, EventHandle, FaultKind, HandlerHandle, MAX_ARG_BYTES, Pod,
+};
 pub use dpa_macros::{Arg, Pod, dpa_kernel, dpa_rpc};
 pub use flexio_dev::math;
 pub use flexio_dev::{

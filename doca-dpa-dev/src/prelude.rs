@@ -4,7 +4,8 @@ pub use core::time::Duration;
 
 pub use crate::{
     Arg, AtomicSlice, Condition, DevAddr, DevEvent, DevSlice, DevSliceMut, EventError, EventHandle,
-    FaultKind, LogLevel, Ops, Pod, RankSlice, ReduceOp, Space, Thread, ThreadContext,
+    FaultKind, HandlerHandle, LogLevel, Ops, Pod, RankSlice, ReduceOp, Space, Thread,
+    ThreadContext,
 };
 pub use crate::{
     Buf, BufArray, Completion, CompletionError, CompletionKind, Completions, Connection,

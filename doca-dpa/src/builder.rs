@@ -54,6 +54,12 @@ figures! {
 }
 
 impl Builder {
+    /// Groups of execution units that DPA threads may be bound to: the units of each. Default: none.
+    pub fn eu_groups(mut self, units: impl IntoIterator<Item = u32>) -> Self {
+        self.config.eu_groups = units.into_iter().collect();
+        self
+    }
+
     /// Opens the device, and a context on it.
     ///
     /// # Errors

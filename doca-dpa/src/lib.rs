@@ -67,17 +67,20 @@ pub mod rdma;
 mod sim;
 mod step;
 mod stream;
+mod thread;
 mod time;
 
 pub use buffer::{BufferSlice, DeviceBuffer};
 pub use builder::Builder;
 pub use call::Call;
 pub use dpa::Dpa;
-pub use dpa_abi::{Condition, DevAddr, EventHandle, FaultKind, Pod};
+pub use dpa_abi::{Condition, DevAddr, EventHandle, FaultKind, HandlerHandle, Pod};
 pub use error::Error;
 pub use event::{EventBuilder, EventCondition, EventWait, SyncEvent};
+pub use flexio::handler::{Affinity, AttachError};
 pub use flexio::{
-    CloseReport, DeviceInfo, DeviceKind, Fault, HeapInfo, Place, Snapshot, Waiting, WaitingOn,
+    CloseReport, DeviceInfo, DeviceKind, Fault, HandlerError, HandlerState, HeapInfo, Place,
+    Snapshot, Waiting, WaitingOn,
 };
 pub use hash_table::{HashTable, HashTableError};
 pub use launch::{Launch, LaunchBuilder, Times, TrySubmitError};
@@ -85,3 +88,4 @@ pub use sim::{Sim, Simulated};
 pub use step::{Step, StepBuilder};
 pub use stream::Stream;
 pub use sync_event::{CloseReason, Location, LocationSet, Locations};
+pub use thread::{DpaThread, ThreadBuilder, ThreadError, ThreadGroup};

@@ -3,8 +3,8 @@
 use core::cell::Cell;
 use core::panic::Location;
 
-use dpa_abi::port::{Collective, Counter, LogLevel, ReduceOp};
-use dpa_abi::{DevAddr, FaultKind, KernelArg, Pod, Rights, UnitRef};
+use dpa_abi::port::{Collective, Counter, Leaving, LogLevel, ReduceOp};
+use dpa_abi::{DevAddr, FaultKind, HandlerHandle, KernelArg, Pod, Rights, UnitRef};
 
 use crate::view::{AtomicSlice, DevSlice, DevSliceMut};
 use dpa_abi::access::AtomicNumber;
@@ -113,6 +113,51 @@ impl<'t> ThreadContext<'t> {
     #[doc(alias = "doca_dpa_dev_yield")]
     pub fn yield_now(&self) {
         self.unit.yield_now();
+    }
+
+    /// Ends this activation of an event handler or DPA thread: it runs again, from the top, when it is triggered. So does
+    /// one that returns, which costs less: this unwinds the stack. In a launch it ends the thread.
+    #[doc(alias = "doca_dpa_dev_thread_reschedule")]
+    #[doc(alias = "flexio_dev_thread_reschedule")]
+    pub fn reschedule(&self) -> ! {
+        self.unit.leave(Leaving::Reschedule)
+    }
+
+    /// Ends this activation, and has the handler run again at once, behind what is ready already. In a launch it ends the
+    /// thread.
+    #[doc(alias = "flexio_dev_thread_retrigger")]
+    #[doc(alias = "flexio_dev_yield_and_retrigger")]
+    pub fn retrigger(&self) -> ! {
+        self.unit.leave(Leaving::Retrigger)
+    }
+
+    /// Ends this activation, the last one of its handler. In a launch it ends the thread.
+    #[doc(alias = "doca_dpa_dev_thread_finish")]
+    #[doc(alias = "flexio_dev_thread_finish")]
+    pub fn finish(&self) -> ! {
+        self.unit.leave(Leaving::Finish)
+    }
+
+    /// Ends the process, with the status 0x40 of one that ends itself.
+    #[doc(alias = "flexio_dev_process_finish")]
+    #[track_caller]
+    pub fn process_finish(&self) -> ! {
+        self.fault(FaultKind::User { code: 0x40 })
+    }
+
+    /// The address that the handler was given for its local storage; null if it was given none, and in a launch.
+    #[doc(alias = "doca_dpa_dev_thread_get_local_storage")]
+    #[doc(alias = "flexio_dev_get_thread_local_storage")]
+    pub fn local_storage<T: 'static>(&self) -> DevAddr<T> {
+        DevAddr::from_raw(self.unit.local_storage())
+    }
+
+    /// Triggers an event handler or DPA thread of this process: it runs once more from now on, at the latest when the
+    /// activation that runs has ended. Nothing travels with it. False if there is no such handler any more.
+    #[doc(alias = "doca_dpa_dev_thread_notify")]
+    #[doc(alias = "flexio_dev_event_handler_activate")]
+    pub fn notify(&self, handler: HandlerHandle) -> bool {
+        self.unit.trigger(handler.0)
     }
 
     /// Counts a read by which a loop could be polling; every [`READS_PER_SAFE_POINT`]th is a safe point.

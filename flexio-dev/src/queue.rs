@@ -323,6 +323,14 @@ impl<'t> CompletionQueue<'t> {
         })
     }
 
+    /// Whether there is an entry that nobody has taken.
+    fn has_entry(&self) -> bool {
+        let number = self.record.at(READ).load();
+        let first = (number % self.entries) as usize * ENTRY_WORDS;
+        let owner = self.ring.at(first + completion::OWNER_WORD).load();
+        CompletionEntry::is_valid(owner, phase(number, self.entries))
+    }
+
     #[cold]
     fn nothing(&self) -> Result<Option<CompletionEntry>, CompletionError> {
         // A loop that polls lets others run, and the NIC.
@@ -341,12 +349,13 @@ impl<'t> CompletionQueue<'t> {
         self.record.at(ACKNOWLEDGED).add(count.into());
     }
 
-    /// Asks for a notification when the next entry is written: 1 is added to the queue's event. What is there already
-    /// does not count: look once more.
+    /// Asks for a notification when the next entry is written: the queue's thread is triggered, or if it has none, 1 is
+    /// added to its event. True if there is an entry already: it may bring no notification.
     #[doc(alias = "doca_dpa_dev_completion_request_notification")]
     #[doc(alias = "flexio_dev_cq_arm")]
-    pub fn request_notification(&self) {
-        self.record.at(ARMED).swap(1);
+    pub fn request_notification(&self) -> bool {
+        let armed = Armed(self.record.at(ARMED));
+        notify::arm_then_look(&armed, || self.has_entry().then_some(())).is_some()
     }
 
     /// The event that notifications are added to.

@@ -515,11 +515,13 @@ impl Completions<'_> {
         self.queue.acknowledge(count);
     }
 
-    /// Asks for a notification of the next completion: 1 is added to the event of the queue. What is there already does
-    /// not count.
+    /// Asks for a notification of the next completion: the thread that is attached to the queue is triggered, or if there
+    /// is none, 1 is added to the queue's event. True if something is complete already, which may bring no notification:
+    /// poll once more.
     #[doc(alias = "doca_dpa_dev_completion_request_notification")]
-    pub fn request_notification(&self) {
-        self.queue.request_notification();
+    #[must_use = "what is complete already may bring no notification"]
+    pub fn request_notification(&self) -> bool {
+        self.queue.request_notification()
     }
 
     /// Blocks this thread until something is complete.

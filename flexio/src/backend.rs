@@ -3,13 +3,15 @@
 //! Everything above names devices, processes, launches and events by the names that are gathered here. Another backend
 //! takes the place of these types; nothing above this file names the model.
 
+pub use dpa_model::activation::HandlerState;
 pub use dpa_model::fault::{Place, Waiting, WaitingOn};
+pub use dpa_model::handler::{Affinity, HandlerError};
 pub use dpa_model::heap::{HeapInfo, OutOfMemory};
 pub use dpa_model::launch::Outcome;
 pub use dpa_model::nic::{
-    CompletionQueue, CompletionQueueError, ConnectError, ConnectionRef, ConnectionState,
-    ContextError, ContextRef, ContextSpec, Ended, ExportError, HostMemory, KeptWork, NicError,
-    Pending, PostHostError, Registration, RegistrationError,
+    AttachError, CompletionQueue, CompletionQueueError, ConnectError, ConnectionRef,
+    ConnectionState, ContextError, ContextRef, ContextSpec, Ended, ExportError, HostMemory,
+    KeptWork, NicError, Pending, PostHostError, Registration, RegistrationError,
 };
 pub use dpa_model::seeded::{SimError, Stuck};
 pub use dpa_model::stream::Stream;
@@ -38,6 +40,7 @@ pub mod rdma {
     };
 }
 
+pub(crate) use dpa_model::handler::{Handler, HandlerSpec};
 pub(crate) use dpa_model::launch::{ArgBytes, Body, Launch, Step};
 pub(crate) use dpa_model::nic::NicLease;
 pub(crate) use dpa_model::seeded;

@@ -20,6 +20,7 @@
 pub mod backend;
 mod command;
 mod device;
+pub mod handler;
 mod memory;
 mod process;
 pub mod rdma;
@@ -32,5 +33,6 @@ pub use backend::{
 };
 pub use command::{Command, Submitted};
 pub use device::{Device, DeviceInfo, DeviceKind, Simulated, simulate};
+pub use handler::{Affinity, EventHandler, EventHandlerBuilder, HandlerError, HandlerState};
 pub use memory::{AccessError, Direction};
 pub use process::{ErrorStatus, Process, ProcessRef};

@@ -8,6 +8,7 @@ use doca_dpa_dev::prelude::*;
 
 pub mod hash_table;
 pub mod rdma;
+pub mod threads;
 
 /// Each thread adds 1.
 #[dpa_kernel]

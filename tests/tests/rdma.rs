@@ -9,6 +9,9 @@ use doca_dpa::rdma::{
 };
 use doca_dpa::{Dpa, Error, Location, SyncEvent};
 use nodes::*;
+use tests::rdma::*;
+use tests::threads::*;
+use tests::*;
 
 #[tokio::test]
 async fn rule_6_3_whoever_sees_the_signal_sees_the_whole_write() -> Result<(), Error> {
@@ -426,5 +429,49 @@ async fn loopback_inside_one_nic_refuses_and_waits_as_the_network_does() -> Resu
     assert!(refused.to_string().contains("does not allow"), "{refused}");
     other.failed().await;
     assert_eq!(map.buffer().to_vec(), [5; 64]);
+    Ok(())
+}
+
+/// A DPA thread that is attached to a completion queue takes everything from it, however arrivals and its runs mix.
+#[tokio::test]
+async fn a_thread_serves_a_completion_queue() -> Result<(), Box<dyn std::error::Error>> {
+    const MESSAGES: u32 = 200;
+    let (a, b) = pair(settings()).await?;
+    let inbox = b.dpa.zeroed::<u64>(1).await?;
+    let local = b.rdma.map(&inbox, Rights::empty())?;
+    let sum = b.dpa.zeroed::<u64>(1).await?;
+    let served = SyncEvent::device_to_host(&b.dpa)?;
+    let posting = PostReceivesArgs {
+        rdma: &b.rdma,
+        inbox: &local,
+        count: 64,
+    };
+    b.dpa.launch(post_receives).args(posting).submit()?.await?;
+    let args = ServeMessagesArgs {
+        rdma: &b.rdma,
+        done: b.rdma.completions(),
+        inbox: &local,
+        sum: &sum,
+        served: &served,
+    };
+    let thread = b.dpa.thread(serve_messages, args).start()?;
+    thread.attach_to(b.rdma.completions())?;
+    let taken = thread
+        .attach_to(b.rdma.completions())
+        .expect_err("attached");
+    assert!(taken.to_string().contains("has a thread"), "{taken}");
+    thread.run()?;
+    for number in 0..MESSAGES {
+        let sent = a.connection.send_imm(HostBuffer::new(8), number);
+        sent.map_err(|(error, _)| error)?.await?;
+        if number % 50 == 49 {
+            // Idle in between, so that notifications are needed.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let all = u64::from(MESSAGES);
+    tokio::time::timeout(Duration::from_secs(30), served.ge(all)).await??;
+    assert_eq!(sum.copy_out().await?, [all * (all - 1) / 2]);
+    assert!(thread.activations() >= 4, "{}", thread.activations());
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 
-use dpa_abi::port::{Collective, Counter, Ops, Space};
+use dpa_abi::port::{Collective, Counter, Leaving, Ops, Space};
 use dpa_abi::{
     Condition, EventError, EventHandle, FaultKind, HEAP_BASE, Handle, LogLevel, PortVtable, Rights,
     UnitRef, Update,
@@ -84,6 +84,9 @@ static TABLE: PortVtable = PortVtable {
     fence,
     counter,
     doorbell,
+    leave,
+    local_storage,
+    trigger: doorbell,
 };
 
 /// # Safety
@@ -192,4 +195,12 @@ unsafe fn counter(_: NonNull<()>, which: Counter) -> u64 {
 
 unsafe fn doorbell(_: NonNull<()>, _: dpa_abi::Handle) -> bool {
     false
+}
+
+unsafe fn leave(_: NonNull<()>, how: Leaving) -> ! {
+    panic!("no handlers here: {how:?}")
+}
+
+unsafe fn local_storage(_: NonNull<()>) -> u64 {
+    0
 }

@@ -1,4 +1,4 @@
-//! Two nodes, and the kernels they run.
+//! Two nodes.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use doca_dpa::rdma::{Connection, Rdma};
 use doca_dpa::{Dpa, Error, Location, SyncEvent};
-pub use tests::rdma::*;
-pub use tests::*;
 
 /// An address of loopback that no other node of this program has.
 pub fn fresh_address() -> IpAddr {
