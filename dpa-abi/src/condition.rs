@@ -70,6 +70,18 @@ impl Condition {
         Self { mask, ..self }
     }
 
+    /// The condition with this comparison, by its number, or `None` if there is no such comparison.
+    pub const fn from_code(op: u32, operand: u64, mask: u64) -> Option<Self> {
+        let op = match op {
+            0 => Op::Gt,
+            1 => Op::Ge,
+            2 => Op::Eq,
+            3 => Op::Ne,
+            _ => return None,
+        };
+        Some(Self { op, operand, mask })
+    }
+
     /// The comparison.
     pub const fn op(self) -> Op {
         self.op

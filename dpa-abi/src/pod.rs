@@ -269,6 +269,7 @@ impl Pod for Handle {
 
 macro_rules! handle_pod {
     ($($name:ident),*) => {$(
+        #[diagnostic::do_not_recommend]
         impl Pod for $name {
             const SIZE: usize = 8;
             const ALIGN: usize = 8;

@@ -228,6 +228,10 @@ impl Worker {
                 process.wake_unit(unit, Wake::Value(value));
                 true
             }
+            Gate::Queue(queue) => {
+                queue.open(self.device.clock.now(), true);
+                true
+            }
         }
     }
 

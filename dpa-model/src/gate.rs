@@ -21,6 +21,9 @@ pub enum Gate {
     Launch(Arc<Launch>),
     /// A suspended thread can go on.
     Unit(Suspended),
+    /// A queue of a NIC can go on.
+    #[cfg(not(dpa_loom))]
+    Queue(Box<crate::nic::QueueGate>),
 }
 
 impl sync_event::Gate for Gate {

@@ -10,7 +10,7 @@
 //! host program that posts, or the NIC's own thread when all others are busy or asleep (`attend`). That thread carries a
 //! packet from the socket to memory, to the event behind it, and on to the kernel that the event opens.
 //!
-//! Lock order: engine, then nothing. What wakes anybody is collected under the lock (`after`) and done behind it.
+//! Lock order: engine, then an event's waiters (a queue that waits registers there), then nothing. What wakes anybody is collected under the lock (`after`) and done behind it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -38,6 +38,7 @@ mod pending;
 mod queues;
 mod region;
 mod translate;
+mod waiting;
 mod watch;
 mod world;
 
@@ -47,6 +48,7 @@ pub use context::{ContextError, ContextRef, ContextSpec, ExportError};
 pub use host_memory::HostMemory;
 pub use pending::{Ended, KeptWork, Pending};
 pub use region::{Registration, RegistrationError};
+pub use waiting::QueueGate;
 pub use watch::ConnectionState;
 
 pub(crate) use doorbell::Doorbells;
@@ -57,6 +59,9 @@ use engine::Engine;
 
 use crate::device::Device;
 use crate::process::Process;
+
+/// The address of the NIC that has no network: it copies, and waits.
+const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 /// Regions that a NIC can have registered at a time.
 pub const MAX_REGIONS: usize = 1 << 16;
@@ -364,7 +369,7 @@ impl Device {
         if let Some(nic) = all.iter().find(|nic| nic.address == wanted) {
             return Ok(self.lease(nic.clone()));
         }
-        let nic = if self.is_seeded() {
+        let nic = if self.is_seeded() || wanted == LOCAL {
             Arc::new(DeviceNic::inside(wanted, self.random()))
         } else {
             let options = Options {
@@ -375,9 +380,18 @@ impl Device {
             attend::start(nic.clone(), self.clone()).map_err(NicError::Thread)?;
             nic
         };
+        nic.engine.lock().world.nic = Arc::downgrade(&nic);
         all.push(nic.clone());
         self.nics.count.store(all.len(), Ordering::Relaxed);
         Ok(self.lease(nic))
+    }
+
+    /// A share in the NIC without a network, which every device has.
+    ///
+    /// # Errors
+    /// None: it needs nothing of the system.
+    pub fn local_nic(self: &Arc<Self>) -> Result<Arc<NicLease>, NicError> {
+        self.nic(LOCAL.ip(), LOCAL.port())
     }
 
     fn lease(self: &Arc<Self>, nic: Arc<DeviceNic>) -> Arc<NicLease> {

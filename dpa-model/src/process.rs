@@ -233,6 +233,7 @@ impl Process {
         match gate {
             Gate::Launch(launch) => self.wait_event_closed(&launch, closed),
             Gate::Unit(unit) => self.wake_unit(unit, Wake::Closed(closed.last)),
+            Gate::Queue(queue) => queue.open(self.device.clock.now(), false),
         }
     }
 
@@ -268,6 +269,7 @@ impl Process {
         match gate {
             Gate::Launch(launch) => self.make_ready(launch),
             Gate::Unit(unit) => self.wake_unit(unit, Wake::Value(value)),
+            Gate::Queue(queue) => queue.open(self.device.clock.now(), true),
         }
     }
 

@@ -52,4 +52,5 @@ pub mod wire;
 pub mod work;
 
 #[cfg(not(dpa_loom))]
+pub use loopback::copy_local;
 pub use transmit::{MAX_SEGMENTS, Transmit};

@@ -7,7 +7,7 @@
 use crate::memory::{Atomic, COPY_PIECE, EventUpdate, Memory, Target};
 use crate::queue_pair::Io;
 use crate::region::{Access, Domain, Intent, Range, RegionKind};
-use crate::work::{Data, Operation, RemoteAddress, Segment};
+use crate::work::{Data, Operation, RemoteAddress, Segment, WorkError};
 
 /// The two ends.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +126,55 @@ fn atomic(
         io.memory.write(result.target(), &original.to_ne_bytes());
     }
     Some(original)
+}
+
+/// Copies from one region to another, both named by local keys, as if through a buffer: they may overlap.
+///
+/// # Errors
+/// [`WorkError::LocalProtection`]: a key, a range or a right is wrong, or a region is no memory. Nothing was copied.
+pub fn copy_local(
+    domain: Domain,
+    from: Segment,
+    to: Segment,
+    io: &Io<'_>,
+) -> Result<(), WorkError> {
+    if from.len == 0 {
+        return Ok(());
+    }
+    let ends = Ends {
+        ours: domain,
+        theirs: domain,
+    };
+    let to = Segment {
+        len: from.len,
+        ..to
+    };
+    let read = ours(from, Intent::Read, ends, io).ok_or(WorkError::LocalProtection)?;
+    let written = ours(to, Intent::Write, ends, io).ok_or(WorkError::LocalProtection)?;
+    let kinds = [read.kind(), written.kind()];
+    if kinds != [RegionKind::Bytes; 2] {
+        return Err(WorkError::LocalProtection);
+    }
+    let (source, target) = (read.target(), written.target());
+    let overlaps_behind = source.space == target.space
+        && source.offset < target.offset
+        && target.offset < source.offset + u64::from(from.len);
+    match overlaps_behind {
+        true => copy_backwards(io.memory, source, target, from.len),
+        false => copy(io.memory, source, target, from.len),
+    }
+    Ok(())
+}
+
+fn copy_backwards(memory: &dyn Memory, from: Target, to: Target, len: u32) {
+    let mut piece = [0; COPY_PIECE];
+    let mut left = u64::from(len);
+    while left > 0 {
+        let bytes = left.min(COPY_PIECE as u64) as usize;
+        left -= bytes as u64;
+        memory.read(from.plus(left), &mut piece[..bytes]);
+        memory.write(to.plus(left), &piece[..bytes]);
+    }
 }
 
 fn copy(memory: &dyn Memory, from: Target, to: Target, len: u32) {

@@ -8,6 +8,10 @@
 //! | 32..64 | data: inline | length (31) with the top bit set, then the bytes |
 //! | 32..48 | atomic | swap or add (64), compare (64) |
 //! | 48..64 | result of an atomic | as a data pointer; length 0: the result is dropped |
+//!
+//! A copy has its destination in the remote-address segment, with a local key. A wait has the handle of the event in
+//! place of the remote address, the comparison (0 `gt`, 1 `ge`, 2 `eq`, 3 `ne`) in place of the remote key, and in the
+//! atomic segment the operand and the mask.
 
 use core::fmt;
 
@@ -37,6 +41,12 @@ pub enum WorkOpcode {
     SendImmediate = 0x0b,
     /// RDMA READ.
     Read = 0x10,
+    /// Waits until a condition of a sync event holds.
+    #[doc(alias = "MLX5_OPCODE_WAIT")]
+    Wait = 0x0f,
+    /// Copies from one memory of this node to another.
+    #[doc(alias = "MLX5_OPCODE_MMO")]
+    Copy = 0x2f,
     /// Compare and swap.
     CompareSwap = 0x11,
     /// Fetch and add.
@@ -52,18 +62,20 @@ impl WorkOpcode {
             0x0a => Self::Send,
             0x0b => Self::SendImmediate,
             0x10 => Self::Read,
+            0x0f => Self::Wait,
+            0x2f => Self::Copy,
             0x11 => Self::CompareSwap,
             0x12 => Self::FetchAdd,
             _ => return None,
         })
     }
 
-    const fn is_atomic(self) -> bool {
-        matches!(self, Self::CompareSwap | Self::FetchAdd)
+    const fn has_atomic_segment(self) -> bool {
+        matches!(self, Self::CompareSwap | Self::FetchAdd | Self::Wait)
     }
 
     const fn segments(self) -> u32 {
-        if self.is_atomic() { 4 } else { 3 }
+        if self.has_atomic_segment() { 4 } else { 3 }
     }
 }
 
@@ -215,7 +227,7 @@ impl WorkEntry {
         words[1] = pair(phase | u32::from(self.flags.0), self.immediate);
         words[2] = self.remote.address.swap_bytes();
         words[3] = pair(self.remote.key, 0);
-        if self.opcode.is_atomic() {
+        if self.opcode.has_atomic_segment() {
             words[4] = self.atomic[0].swap_bytes();
             words[5] = self.atomic[1].swap_bytes();
             encode_data(&self.data, &mut words[6..8]);
@@ -239,10 +251,10 @@ impl WorkEntry {
         let code = control as u8;
         let opcode = WorkOpcode::from_code(code).ok_or(BadEntry::Opcode(code))?;
         let (flags, immediate) = unpair(words[1]);
-        let (atomic, data) = if opcode.is_atomic() {
+        let (atomic, data) = if opcode.has_atomic_segment() {
             let operands = [words[4].swap_bytes(), words[5].swap_bytes()];
             (operands, decode_pointer([words[6], words[7]])?)
-        } else if opcode == WorkOpcode::Read {
+        } else if matches!(opcode, WorkOpcode::Read | WorkOpcode::Copy) {
             ([0; 2], decode_pointer([words[4], words[5]])?)
         } else {
             ([0; 2], decode_data(words)?)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dpa_abi::queue::record::{
     CONNECTIONS, DOORBELL, QUEUE_PAIR, RECEIVE_ENTRIES, RECEIVE_RING, SEND_ENTRIES, SEND_RING,
-    connection, table_words,
+    STATE, STATE_READY, connection, table_words,
 };
 use dpa_abi::queue::{MAX_ENTRIES, entries_for};
 use rdma::config::{AckTimeout, Config, RetryLimit};
@@ -38,6 +38,9 @@ pub(crate) fn domain(process: &Process) -> Domain {
 /// What a context is made with.
 #[derive(Clone, Debug)]
 pub struct ContextSpec {
+    /// Without peers: one queue, for copies and waits of kernels, whose completions carry this number in place of the
+    /// connection's id.
+    pub local: Option<u32>,
     /// Connections it may have.
     pub connections: u32,
     /// Entries of each connection's send queue in device memory; 0: kernels post nothing.
@@ -136,6 +139,7 @@ impl ContextRef {
             table: table.clone(),
             connections: (0..spec.connections).map(|_| None).collect(),
             completions: completions.as_ref().map(|queue| queue.key()),
+            local: spec.local,
             receives,
             host_receives: Default::default(),
         };
@@ -161,6 +165,17 @@ impl ContextRef {
     pub fn table(&self) -> (u64, u64) {
         let words = table_words(self.spec.connections as usize);
         (self.table.addr, words as u64)
+    }
+
+    /// The queue of a context without peers, ready.
+    ///
+    /// # Errors
+    /// As [`ContextRef::export`].
+    pub fn open_local(self: &Arc<Self>) -> Result<ConnectionRef, ExportError> {
+        let queue = self.export()?;
+        self.table
+            .store(connection(queue.id() as usize) + STATE, STATE_READY);
+        Ok(queue)
     }
 
     /// What it was made with, sizes rounded up.

@@ -49,7 +49,8 @@ fn operation(entry: &WorkEntry) -> Operation {
             from: at,
             into: segment(&entry.data),
         },
-        WorkOpcode::FetchAdd => atomic(Atomic::Add(first)),
+        // Copies and waits never come here.
+        WorkOpcode::FetchAdd | WorkOpcode::Copy | WorkOpcode::Wait => atomic(Atomic::Add(first)),
         WorkOpcode::CompareSwap => atomic(Atomic::CompareSwap {
             compare: second,
             swap: first,
@@ -57,7 +58,8 @@ fn operation(entry: &WorkEntry) -> Operation {
     }
 }
 
-fn segment(data: &WorkData) -> Segment {
+/// The local range of an entry.
+pub(crate) fn segment(data: &WorkData) -> Segment {
     match *data {
         WorkData::Local { address, len, key } => Segment {
             address,

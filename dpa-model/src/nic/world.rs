@@ -3,25 +3,29 @@
 //! All of it is under the NIC's lock. What wakes anybody is left for later ([`After`]).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use dpa_abi::queue::CompletionEntry;
 use dpa_abi::queue::record::{STATE, STATE_ERROR, connection};
+use dpa_abi::queue::{CompletionEntry, WorkEntry, WorkFlags, WorkOpcode};
 use rdma::nic::{Nic, NicPostError};
 use rdma::psn::Qpn;
-use rdma::queue_pair::{Cause, Io};
-use rdma::region::RegionTable;
+use rdma::queue_pair::{Cause, Io, State};
+use rdma::region::{LocalKey, RegionTable};
 use rdma::soft::Host;
-use rdma::work::{Completion, PostReason, Receive, Receives};
+use rdma::work::{
+    Completion, PostReason, Receive, Receives, Segment, WorkDone, WorkError, WorkFailure, WorkKind,
+};
 use slab::Slab;
 
 use super::after::After;
+use super::context::domain;
 use super::memory::NicMemory;
 use super::pending::{Ended, Pending};
 use super::queues::{Block, CompletionRing, Overrun, ReceiveRing, SendRing};
-use super::translate;
+use super::waiting::{self, Looked, Waiting};
 use super::watch::{ConnectionState, Watch};
+use super::{DeviceNic, translate};
 use crate::process::Process;
 
 /// Work of the host has this bit in its id, work of kernels has not.
@@ -34,6 +38,8 @@ pub(crate) struct Context {
     pub(crate) table: Arc<Block>,
     pub(crate) connections: Vec<Option<Connection>>,
     pub(crate) completions: Option<usize>,
+    /// What completions carry in place of the connection's id: it has no peers, only copies and waits.
+    pub(crate) local: Option<u32>,
     pub(crate) receives: Option<ReceiveRing>,
     pub(crate) host_receives: VecDeque<Receive>,
 }
@@ -46,6 +52,7 @@ pub(crate) struct Connection {
     pub(crate) send: Option<SendRing>,
     /// Events that only this connection's peer updates: closed when it fails.
     pub(crate) events: Vec<u32>,
+    pub(crate) waiting: Waiting,
 }
 
 impl Connection {
@@ -55,6 +62,7 @@ impl Connection {
             watch: Arc::default(),
             send,
             events: Vec::new(),
+            waiting: Waiting::No,
         }
     }
 }
@@ -67,7 +75,32 @@ pub(crate) struct Contexts {
     lending: Option<usize>,
 }
 
+/// What became of an entry of a send queue.
+enum Taken {
+    /// It is taken.
+    Done,
+    /// It stays where it is until the queue is looked at again.
+    Later,
+    /// No NIC can do this.
+    Impossible,
+}
+
 impl Contexts {
+    /// Whether this queue has no peer.
+    fn is_local(&self, number: Qpn) -> bool {
+        let context = self
+            .of
+            .get(&number)
+            .and_then(|(context, _)| self.all.get(*context));
+        context.is_some_and(|context| context.local.is_some())
+    }
+
+    /// The context of a queue pair, and what its completions are named by.
+    fn name_of(&self, number: Qpn) -> Option<(usize, u32)> {
+        let (context, id) = *self.of.get(&number)?;
+        Some((context, self.all.get(context)?.local.unwrap_or(id)))
+    }
+
     pub(crate) fn connection(&mut self, number: Qpn) -> Option<&mut Connection> {
         let (context, id) = *self.of.get(&number)?;
         self.all
@@ -91,6 +124,7 @@ impl Receives for Contexts {
 /// What stands around the NIC's core.
 #[derive(Debug)]
 pub(crate) struct World {
+    pub(crate) nic: Weak<DeviceNic>,
     pub(crate) memory: NicMemory,
     pub(crate) regions: Arc<RegionTable>,
     pub(crate) contexts: Contexts,
@@ -107,6 +141,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(regions: Arc<RegionTable>) -> Self {
         Self {
+            nic: Weak::new(),
             memory: NicMemory::default(),
             regions,
             contexts: Contexts::default(),
@@ -129,31 +164,132 @@ impl World {
             let Some((index, entry)) = connection.send.as_ref().and_then(SendRing::peek) else {
                 return any;
             };
-            let posted = entry
-                .ok()
-                .map(|entry| nic.post(now, number, translate::request(index.into(), &entry)));
-            if let Some(Err(error)) = &posted
-                && comes_later(error)
-            {
-                if !self.stalled.contains(&number) {
-                    self.stalled.push(number);
-                }
+            let taken = match entry {
+                Ok(entry) => self.take(nic, now, number, index, &entry),
+                Err(_) => Taken::Impossible,
+            };
+            if matches!(taken, Taken::Later) {
                 return any;
             }
             any = true;
-            connection.send.iter_mut().for_each(SendRing::take);
-            if !matches!(posted, Some(Ok(()))) {
+            if let Some(connection) = self.contexts.connection(number) {
+                connection.send.iter_mut().for_each(SendRing::take);
+            }
+            if matches!(taken, Taken::Impossible) {
                 self.impossible(nic, number, index);
             }
         }
         any
     }
 
+    /// Takes one entry: to the NIC's core, or carries it out here.
+    fn take(
+        &mut self,
+        nic: &mut Nic,
+        now: Duration,
+        number: Qpn,
+        index: u16,
+        entry: &WorkEntry,
+    ) -> Taken {
+        if self.contexts.is_local(number) || entry.opcode == WorkOpcode::Wait {
+            return self.carry_out(nic, number, index, entry);
+        }
+        match nic.post(now, number, translate::request(index.into(), entry)) {
+            Ok(()) => Taken::Done,
+            Err(error) if comes_later(&error) => {
+                if !self.stalled.contains(&number) {
+                    self.stalled.push(number);
+                }
+                Taken::Later
+            }
+            Err(_) => Taken::Impossible,
+        }
+    }
+
+    /// Carries out what needs no peer.
+    fn carry_out(&mut self, nic: &mut Nic, number: Qpn, index: u16, entry: &WorkEntry) -> Taken {
+        let has_failed = nic
+            .queue_pair(number)
+            .is_some_and(|queue_pair| matches!(queue_pair.state(), State::Error(_)));
+        let outcome = match entry.opcode {
+            _ if has_failed => Err(WorkError::Flushed),
+            WorkOpcode::Copy => self.copy(number, entry),
+            WorkOpcode::Wait => match self.wait(number, entry) {
+                Some(Ok(())) => Ok(0),
+                Some(Err(())) => return Taken::Impossible,
+                None => return Taken::Later,
+            },
+            _ => return Taken::Impossible,
+        };
+        if let (Err(error), false) = (outcome, has_failed) {
+            // It is one of ours, so this cannot fail.
+            let _ = nic.fail(number, Cause::Work(error));
+        }
+        if outcome.is_err() || entry.flags.has(WorkFlags::SIGNALED) {
+            let done = WorkDone {
+                id: index.into(),
+                kind: WorkKind::Write,
+                outcome: outcome
+                    .map(|_| ())
+                    .map_err(|cause| WorkFailure { cause, sent: false }),
+                len: outcome.unwrap_or(0),
+                original: 0,
+            };
+            self.work_done(number, &done);
+        }
+        Taken::Done
+    }
+
+    fn copy(&mut self, number: Qpn, entry: &WorkEntry) -> Result<u32, WorkError> {
+        let context = self.contexts.of.get(&number);
+        let context = context.and_then(|(context, _)| self.contexts.all.get(*context));
+        let domain = context.map(|context| domain(&context.process));
+        let from = translate::segment(&entry.data);
+        let to = Segment {
+            address: entry.remote.address,
+            len: from.len,
+            key: LocalKey(entry.remote.key),
+        };
+        let io = Io {
+            memory: &self.memory,
+            regions: &self.regions,
+            receives: &mut self.contexts,
+        };
+        let domain = domain.ok_or(WorkError::LocalProtection)?;
+        rdma::copy_local(domain, from, to, &io)?;
+        Ok(from.len)
+    }
+
+    /// Looks at the wait at the head of a queue; `None`: it waits, else whether its condition held.
+    fn wait(&mut self, number: Qpn, entry: &WorkEntry) -> Option<Result<(), ()>> {
+        let process = {
+            let (context, _) = *self.contexts.of.get(&number)?;
+            self.contexts.all.get(context)?.process.clone()
+        };
+        let connection = self.contexts.connection(number)?;
+        match std::mem::take(&mut connection.waiting) {
+            Waiting::Over(met) => return Some(if met { Ok(()) } else { Err(()) }),
+            parked @ Waiting::Parked(_) => {
+                connection.waiting = parked;
+                return None;
+            }
+            Waiting::No => {}
+        }
+        match waiting::begin(&process, &self.nic, number, entry) {
+            Looked::Met => Some(Ok(())),
+            Looked::Impossible => Some(Err(())),
+            Looked::Parked(parked) => {
+                connection.waiting = Waiting::Parked(parked);
+                None
+            }
+        }
+    }
+
     /// An entry that asks for something impossible fails its connection, as in a NIC.
     fn impossible(&mut self, nic: &mut Nic, number: Qpn, index: u16) {
         // It is one of ours, so this cannot fail.
         let _ = nic.fail(number, Cause::ImpossibleWork);
-        let Some(&(context, id)) = self.contexts.of.get(&number) else {
+        let Some((context, id)) = self.contexts.name_of(number) else {
             return;
         };
         self.report(
@@ -161,6 +297,14 @@ impl World {
             number,
             &translate::impossible(index, id, number.value()),
         );
+    }
+
+    /// Reports work of a kernel.
+    fn work_done(&mut self, number: Qpn, done: &WorkDone) {
+        if let Some((context, id)) = self.contexts.name_of(number) {
+            let entry = translate::work_done(done, id, number.value());
+            self.report(context, number, &entry);
+        }
     }
 
     /// Writes a completion entry.
@@ -202,7 +346,7 @@ impl World {
         for number in numbers {
             let over = nic
                 .queue_pair(number)
-                .is_some_and(|q| !matches!(q.state(), rdma::queue_pair::State::Error(_)));
+                .is_some_and(|q| !matches!(q.state(), State::Error(_)));
             any |= over && nic.fail(number, Cause::Overrun).is_ok();
         }
         any
@@ -241,13 +385,7 @@ impl Host for World {
             Completion::Received(received) if received.id & HOST != 0 => {
                 self.work_of_host(received.id, Ended::Received(received, id));
             }
-            Completion::Work(done) => {
-                self.report(
-                    context,
-                    number,
-                    &translate::work_done(&done, id, number.value()),
-                );
-            }
+            Completion::Work(done) => self.work_done(number, &done),
             Completion::Received(received) => {
                 let entry = translate::received(&received, id, number.value());
                 self.report(context, number, &entry);

@@ -1,0 +1,110 @@
+//! Queues that wait for an event: an entry of the kind "wait" holds up what is behind it.
+
+use std::sync::{Arc, Weak};
+
+use dpa_abi::queue::WorkEntry;
+use dpa_abi::{Condition, EventHandle, Handle};
+use rdma::psn::Qpn;
+use sync_event::{Registered, WaiterId};
+
+use super::DeviceNic;
+use crate::gate::Gate;
+use crate::process::Process;
+
+/// How a queue stands with the wait at its head.
+#[derive(Debug, Default)]
+pub(crate) enum Waiting {
+    /// There is none, or nobody has looked at it.
+    #[default]
+    No,
+    /// It is registered with an event.
+    Parked(#[expect(dead_code, reason = "taken out of the event when it is dropped")] Parked),
+    /// It is over; whether the condition held, and not the event was closed.
+    Over(bool),
+}
+
+/// A wait that is registered; taken out again if it is dropped.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    process: Arc<Process>,
+    index: u32,
+    waiter: WaiterId,
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        let event = &self.process.events.slot(self.index).event;
+        drop(event.cancel(self.waiter));
+    }
+}
+
+/// What is opened when the condition of a queue's wait is met.
+#[derive(Debug)]
+pub struct QueueGate {
+    nic: Weak<DeviceNic>,
+    number: Qpn,
+}
+
+impl QueueGate {
+    /// The wait is over: the NIC looks at the queue again. `met`: the condition held.
+    pub(crate) fn open(&self, now: u64, met: bool) {
+        if let Some(nic) = self.nic.upgrade() {
+            let before = nic.with(|engine| {
+                let connection = engine.world.contexts.connection(self.number)?;
+                Some(std::mem::replace(
+                    &mut connection.waiting,
+                    Waiting::Over(met),
+                ))
+            });
+            // Its waiter is gone from the event already.
+            drop(before);
+            nic.ring(now, self.number);
+        }
+    }
+}
+
+/// What became of the wait at the head of a queue.
+#[derive(Debug)]
+pub(crate) enum Looked {
+    /// The condition holds, or has held.
+    Met,
+    /// The event is closed, or none that may be waited for.
+    Impossible,
+    /// It waits.
+    Parked(Parked),
+}
+
+/// Looks at a wait for the first time.
+pub(crate) fn begin(
+    process: &Arc<Process>,
+    nic: &Weak<DeviceNic>,
+    number: Qpn,
+    entry: &WorkEntry,
+) -> Looked {
+    let handle = Handle::from_bits(entry.remote.address);
+    let [operand, mask] = entry.atomic;
+    let condition = Condition::from_code(entry.remote.key, operand, mask);
+    let slot = process.events.find(EventHandle(handle));
+    let (Some(condition), Some(slot)) = (condition, slot) else {
+        return Looked::Impossible;
+    };
+    if !slot.device_subscribes() {
+        return Looked::Impossible;
+    }
+    let gate = QueueGate {
+        nic: nic.clone(),
+        number,
+    };
+    match slot
+        .event
+        .register(condition, |_| Gate::Queue(Box::new(gate)))
+    {
+        Registered::Waiting(waiter) => Looked::Parked(Parked {
+            process: process.clone(),
+            index: handle.index,
+            waiter,
+        }),
+        Registered::Holds(..) => Looked::Met,
+        Registered::Closed(..) => Looked::Impossible,
+    }
+}
