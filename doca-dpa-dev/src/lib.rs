@@ -84,11 +84,11 @@ pub use dpa_abi::{
 pub use dpa_macros::{Arg, Pod, dpa_kernel, dpa_rpc};
 pub use flexio_dev::math;
 pub use flexio_dev::{
-    AtomicSlice, DevEvent, DevSlice, DevSliceMut, LogLevel, Ops, ReduceOp, Space, ThreadContext,
+    AsyncOps, Buf, BufArray, Completion, CompletionError, Completions, Connection, ConnectionState,
+    LocalMemory, PostError, PostFlags, Rdma, RemoteBuf, RemoteEvent, RemoteMemory, WorkError,
 };
 pub use flexio_dev::{
-    Buf, BufArray, Completion, CompletionError, Completions, Connection, ConnectionState,
-    LocalMemory, PostError, PostFlags, Rdma, RemoteBuf, RemoteEvent, RemoteMemory, WorkError,
+    AtomicSlice, DevEvent, DevSlice, DevSliceMut, LogLevel, Ops, ReduceOp, Space, ThreadContext,
 };
 pub use flexio_dev::{HashTable, HashTableWire, TableFull};
 pub use log::MAX_MESSAGE;

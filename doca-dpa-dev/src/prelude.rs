@@ -8,7 +8,7 @@ pub use crate::{
     ThreadContext,
 };
 pub use crate::{
-    Buf, BufArray, Completion, CompletionError, CompletionKind, Completions, Connection,
+    AsyncOps, Buf, BufArray, Completion, CompletionError, CompletionKind, Completions, Connection,
     ConnectionState, LocalMemory, PostError, PostFlags, Rdma, RemoteBuf, RemoteEvent, RemoteMemory,
     Syndrome, WorkError,
 };

@@ -49,6 +49,7 @@
 //! `docs/rdma.md` shows the packets of one write and signal, what of the standard is implemented, and what the network
 //! must be trusted with.
 
+mod async_ops;
 mod blob;
 mod builder;
 mod connection;
@@ -57,6 +58,7 @@ mod error;
 mod memory;
 mod work;
 
+pub use async_ops::{AsyncOps, AsyncOpsBuilder, MAX_USER_DATA};
 pub use blob::{RemoteMemoryMap, RemoteSyncEvent};
 pub use builder::RdmaBuilder;
 pub use connection::{Connection, EventExport};

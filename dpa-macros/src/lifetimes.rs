@@ -6,7 +6,8 @@ use syn::{
 };
 
 /// Views that may be written without their lifetime.
-const VIEWS: [&str; 7] = [
+const VIEWS: [&str; 8] = [
+    "AsyncOps",
     "DevSlice",
     "DevSliceMut",
     "AtomicSlice",

@@ -10,6 +10,7 @@
 #![no_std]
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
+pub mod async_ops;
 pub mod context;
 pub mod event;
 pub mod fence;
@@ -20,6 +21,7 @@ pub mod queue;
 pub mod rdma;
 pub mod view;
 
+pub use async_ops::AsyncOps;
 pub use context::{BindArg, ThreadContext};
 pub use dpa_abi::port::{Collective, Counter, LogLevel, Ops, ReduceOp, Space};
 pub use event::DevEvent;

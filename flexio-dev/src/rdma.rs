@@ -14,7 +14,7 @@ use dpa_abi::queue::{
     CompletionEntry, CompletionKind, RemotePlace, Syndrome, WorkData, WorkEntry, WorkFlags,
     WorkOpcode,
 };
-use dpa_abi::{FaultKind, KernelArg, Pod};
+use dpa_abi::{Condition, EventHandle, FaultKind, KernelArg, Pod};
 
 use crate::context::{BindArg, ThreadContext};
 use crate::memory::{Buf, RemoteBuf, RemoteEvent};
@@ -173,7 +173,7 @@ impl Connection<'_> {
         self.queue.ring_doorbell();
     }
 
-    fn post(&self, entry: WorkEntry, flags: PostFlags) -> Result<u16, PostError> {
+    pub(crate) fn post(&self, entry: WorkEntry, flags: PostFlags) -> Result<u16, PostError> {
         let entry = WorkEntry {
             flags: flags.work(),
             ..entry
@@ -183,6 +183,31 @@ impl Connection<'_> {
             self.queue.ring_doorbell();
         }
         Ok(number)
+    }
+
+    /// Holds up what is posted behind it until a condition of an event of this node holds. Its own completion may come
+    /// before those of work that is still under way.
+    ///
+    /// An event that is closed before, or that the device may not wait for, fails the connection.
+    ///
+    /// # Errors
+    /// The queue is full; not connected.
+    #[doc(alias = "flexio_dev_swqe_seg_wait_on_data_set")]
+    pub fn wait_for(
+        &self,
+        event: EventHandle,
+        condition: Condition,
+        flags: PostFlags,
+    ) -> Result<u16, PostError> {
+        let entry = WorkEntry {
+            remote: RemotePlace {
+                address: event.0.to_bits(),
+                key: condition.op() as u32,
+            },
+            atomic: [condition.operand(), condition.mask()],
+            ..WorkEntry::new(WorkOpcode::Wait, WorkFlags::NONE)
+        };
+        self.post(entry, flags)
     }
 
     /// Sends a message into the peer's next receive.
@@ -416,6 +441,12 @@ impl Completion {
     #[doc(alias = "doca_dpa_dev_get_completion_type")]
     pub const fn kind(&self) -> CompletionKind {
         self.0.kind
+    }
+
+    /// What the owner of the queue gave it to be named by: of an RDMA connection its id, else the user data.
+    #[doc(alias = "doca_dpa_dev_get_completion_user_data")]
+    pub const fn user_data(&self) -> u32 {
+        self.0.user_data
     }
 
     /// The connection's id.

@@ -44,6 +44,20 @@ impl ProcessRef {
     }
 }
 
+impl ProcessRef {
+    /// A share in the NIC without a network, which every device has: for copies and waits of kernels.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn local_nic(&self) -> Result<Nic, NicError> {
+        let lease = self.raw().device().local_nic()?;
+        Ok(Nic {
+            process: self.clone(),
+            lease,
+        })
+    }
+}
+
 impl Nic {
     /// Its address and port.
     pub fn address(&self) -> SocketAddr {

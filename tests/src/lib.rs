@@ -6,6 +6,7 @@
 
 use doca_dpa_dev::prelude::*;
 
+pub mod async_ops;
 pub mod hash_table;
 pub mod rdma;
 pub mod threads;

@@ -159,6 +159,7 @@ impl RdmaBuilder<'_> {
             PathMtu::B1024
         };
         Ok(ContextSpec {
+            local: None,
             connections: self.connections,
             send_entries: self.send_queue,
             receive_entries: self.receive_queue,

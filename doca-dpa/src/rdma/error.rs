@@ -1,7 +1,7 @@
 //! What can go wrong with RDMA, one enum for each kind of operation.
 
 use flexio::rdma::{
-    CompletionQueueError, ConnectError as LowConnectError, DecodeError, Incompatible,
+    CompletionQueueError, ConnectError as LowConnectError, DecodeError, ExportError, Incompatible,
     PostHostError, PostReason, RegisterError, WorkError, WorkFailure,
 };
 use flexio::{ContextError, NicError, RegistrationError};
@@ -29,6 +29,17 @@ pub enum RdmaOpenError {
         asked_us: u128,
         /// The most that is possible, in microseconds.
         max_us: u128,
+    },
+    /// No device memory for a queue, or the context is closed or faulted.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// User data that completions cannot carry.
+    #[error("user data {asked} was asked for, allowed are 0 to {max}")]
+    UserData {
+        /// What was asked for.
+        asked: u32,
+        /// The most that is possible.
+        max: u32,
     },
     /// The completion queue belongs to another NIC.
     #[error("the completion queue belongs to another NIC or another context")]

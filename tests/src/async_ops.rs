@@ -1,0 +1,115 @@
+//! Kernels that post copies and waits.
+
+use doca_dpa_dev::prelude::*;
+
+/// Copies one to the other, and waits for the completion.
+#[dpa_kernel]
+pub fn copy_over(
+    thread: &Thread,
+    ops: AsyncOps,
+    done: Completions,
+    to: LocalMemory,
+    from: LocalMemory,
+    shift: u64,
+) {
+    let len = (from.len.min(to.len) - shift) as u32;
+    let posted = ops.copy(to.at(shift, len), from.at(0, len), PostFlags::FLUSH);
+    let completion = done.wait();
+    match (posted, completion) {
+        (Ok(number), Ok(completion))
+            if completion.index() == number
+                && completion.result().is_ok()
+                && completion.len() == len
+                && completion.user_data() == 77 => {}
+        _ => thread.error(1),
+    }
+}
+
+/// Posts a wait and a copy behind it, and returns.
+#[dpa_kernel]
+pub fn copy_when(
+    ops: &Thread,
+    queue: AsyncOps,
+    event: DevEvent,
+    to: LocalMemory,
+    from: LocalMemory,
+) {
+    let len = from.len as u32;
+    let posted = queue
+        .wait_for(
+            event.handle(),
+            Condition::ge(3),
+            PostFlags::OPTIMIZE_REPORTS,
+        )
+        .and_then(|_| queue.copy(to.at(0, len), from.at(0, len), PostFlags::FLUSH));
+    if posted.is_err() {
+        ops.error(1);
+    }
+}
+
+/// Waits for so many completions; says of each whether it was a success, and if not its syndrome.
+#[dpa_kernel]
+pub fn log_completions(thread: &Thread, done: Completions, log: DevSliceMut<u64>) {
+    for slot in 0..log.len() {
+        let Ok(completion) = done.wait() else {
+            thread.error(1);
+        };
+        let syndrome = completion.result().map_or_else(|e| e.syndrome.0, |()| 0);
+        log.write(slot, syndrome.into());
+    }
+}
+
+/// Posts a copy with a wrong key, and one behind it.
+#[dpa_kernel]
+pub fn copy_wrongly(thread: &Thread, ops: AsyncOps, to: LocalMemory) {
+    let right = to.at(0, 8);
+    let wrong = Buf {
+        key: right.key ^ 0x5555,
+        ..right
+    };
+    let posted = ops
+        .copy(wrong, right, PostFlags::NONE)
+        .and_then(|_| ops.copy(right, right, PostFlags::FLUSH));
+    if posted.is_err() {
+        thread.error(1);
+    }
+}
+
+/// Each completion of its queue: counts it, posts the wait for the next value, asks for the next notification.
+#[dpa_kernel]
+pub fn follow_event(
+    thread: &Thread,
+    ops: AsyncOps,
+    done: Completions,
+    event: EventHandle,
+    seen: DevEvent,
+) {
+    loop {
+        while let Ok(Some(completion)) = done.poll() {
+            if completion.result().is_err() {
+                thread.finish();
+            }
+            let (Ok(before), Ok(_)) = (seen.add(1), completion.result()) else {
+                thread.error(2);
+            };
+            let next = Condition::ge(before + 2);
+            if ops.wait_for(event, next, PostFlags::FLUSH).is_err() {
+                thread.error(1);
+            }
+        }
+        if !done.request_notification() {
+            return;
+        }
+    }
+}
+
+/// Posts the first wait.
+#[dpa_kernel]
+pub fn wait_first(thread: &Thread, ops: AsyncOps, event: EventHandle) {
+    if ops
+        .wait_for(event, Condition::ge(1), PostFlags::FLUSH)
+        .is_err()
+    {
+        thread.error(1);
+    }
+}

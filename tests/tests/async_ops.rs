@@ -1,0 +1,209 @@
+//! Asynchronous operations: copies and waits that kernels post.
+
+use std::time::Duration;
+
+use doca_dpa::rdma::{AsyncOps, HostBuffer};
+use doca_dpa::{Dpa, Error, HandlerState, Location, Sim, SyncEvent};
+use tests::async_ops::*;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+const LOCAL_OPERATION: u64 = 2;
+const LOCAL_PROTECTION: u64 = 4;
+const FLUSHED: u64 = 5;
+
+fn everywhere(dpa: &Dpa) -> Result<SyncEvent, Error> {
+    SyncEvent::builder(dpa)
+        .publisher(Location::Host | Location::Device)
+        .subscriber(Location::Host | Location::Device)
+        .create()
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at * 7 + at / 256) as u8).collect()
+}
+
+#[tokio::test]
+async fn copies_go_between_device_and_host_memory() -> Outcome {
+    let dpa = Dpa::open()?;
+    let ops = dpa.async_ops().user_data(77).open()?;
+    let bytes = pattern(5000);
+    let (first, second) = (dpa.copy_in(&bytes).await?, dpa.zeroed::<u8>(5000).await?);
+    let host = ops.map_host(HostBuffer::new(5000))?;
+    let (from, to) = (ops.map(&first)?, ops.map(&second)?);
+    for (to, from) in [(host.map(), &from), (&to, host.map())] {
+        let args = CopyOverArgs {
+            ops: &ops,
+            done: ops.completions(),
+            to,
+            from,
+            shift: 0,
+        };
+        dpa.launch(copy_over).args(args).submit()?.await?;
+    }
+    assert_eq!(host.buffer().to_vec(), bytes);
+    assert_eq!(second.copy_out().await?, bytes);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_copy_onto_itself_is_as_if_through_a_buffer() -> Outcome {
+    let dpa = Dpa::open()?;
+    let ops = dpa.async_ops().user_data(77).open()?;
+    let bytes = pattern(5000);
+    let buffer = dpa.copy_in(&bytes).await?;
+    let map = ops.map(&buffer)?;
+    let args = CopyOverArgs {
+        ops: &ops,
+        done: ops.completions(),
+        to: &map,
+        from: &map,
+        shift: 1500,
+    };
+    dpa.launch(copy_over).args(args).submit()?.await?;
+    let found = buffer.copy_out().await?;
+    assert_eq!(found[..1500], bytes[..1500]);
+    assert_eq!(found[1500..], bytes[..3500]);
+    Ok(())
+}
+
+/// Under many orders of events: nothing is copied before, everything after.
+#[test]
+fn what_is_behind_a_wait_waits_with_it() {
+    for seed in 0..60 {
+        let run = Sim::new(seed).run(async |dpa| {
+            let ops = dpa.async_ops().open().expect("a queue");
+            let event = everywhere(&dpa)?;
+            let from = dpa.copy_in(&[9u64; 4]).await?;
+            let to = dpa.zeroed::<u64>(4).await?;
+            let log = dpa.zeroed::<u64>(1).await?;
+            let maps = (ops.map(&to).expect("a map"), ops.map(&from).expect("a map"));
+            let args = CopyWhenArgs {
+                queue: &ops,
+                event: &event,
+                to: &maps.0,
+                from: &maps.1,
+            };
+            dpa.launch(copy_when).args(args).submit()?.await?;
+            let args = LogCompletionsArgs {
+                done: ops.completions(),
+                log: &log,
+            };
+            let logged = dpa.launch(log_completions).args(args).submit()?;
+            event.add(2)?;
+            assert_eq!(to.copy_out().await?, [0; 4], "the event is at 2");
+            event.add(1)?;
+            logged.await?;
+            assert_eq!(to.copy_out().await?, [9; 4]);
+            assert_eq!(log.copy_out().await?, [0]);
+            Ok::<_, Error>(())
+        });
+        run.expect("a simulation").value.expect("all well");
+    }
+}
+
+async fn two_failures(dpa: &Dpa, ops: &AsyncOps) -> Result<Vec<u64>, Error> {
+    let log = dpa.zeroed::<u64>(2).await?;
+    let args = LogCompletionsArgs {
+        done: ops.completions(),
+        log: &log,
+    };
+    dpa.launch(log_completions).args(args).submit()?.await?;
+    Ok(log.copy_out().await?)
+}
+
+#[tokio::test]
+async fn rule_6_5_a_wrong_key_fails_the_queue_and_flushes_it() -> Outcome {
+    let dpa = Dpa::open()?;
+    let ops = dpa.async_ops().open()?;
+    let buffer = dpa.copy_in(&[1u64, 2]).await?;
+    let map = ops.map(&buffer)?;
+    let args = CopyWronglyArgs {
+        ops: &ops,
+        to: &map,
+    };
+    dpa.launch(copy_wrongly).args(args).submit()?.await?;
+    let found = two_failures(&dpa, &ops).await?;
+    assert_eq!(found, [LOCAL_PROTECTION, FLUSHED]);
+    assert_eq!(buffer.copy_out().await?, [1, 2]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_that_closes_fails_the_queue_that_waits_for_it() -> Outcome {
+    let dpa = Dpa::open()?;
+    let ops = dpa.async_ops().open()?;
+    let event = everywhere(&dpa)?;
+    let buffer = dpa.copy_in(&[1u64, 2]).await?;
+    let map = ops.map(&buffer)?;
+    let args = CopyWhenArgs {
+        queue: &ops,
+        event: &event,
+        to: &map,
+        from: &map,
+    };
+    dpa.launch(copy_when).args(args).submit()?.await?;
+    event.close();
+    let found = two_failures(&dpa, &ops).await?;
+    assert_eq!(found, [LOCAL_OPERATION, FLUSHED]);
+    Ok(())
+}
+
+/// A thread that is started each time an event reaches the next value, without holding a unit between.
+#[tokio::test]
+async fn a_thread_follows_an_event_through_its_queue() -> Outcome {
+    let dpa = Dpa::open()?;
+    let ops = dpa.async_ops().open()?;
+    let (event, seen) = (everywhere(&dpa)?, everywhere(&dpa)?);
+    let args = FollowEventArgs {
+        ops: &ops,
+        done: ops.completions(),
+        event: event.handle(),
+        seen: &seen,
+    };
+    let thread = dpa.thread(follow_event, args).start()?;
+    thread.attach_to(ops.completions())?;
+    thread.run()?;
+    let args = WaitFirstArgs {
+        ops: &ops,
+        event: event.handle(),
+    };
+    dpa.launch(wait_first).args(args).submit()?.await?;
+    for value in 1..=50 {
+        event.add(1)?;
+        tokio::time::timeout(Duration::from_secs(20), seen.ge(value)).await??;
+    }
+    // It skips ahead, one value at a time.
+    event.add(10)?;
+    tokio::time::timeout(Duration::from_secs(20), seen.ge(60)).await??;
+    event.close();
+    while thread.state() != HandlerState::Over {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn figures_out_of_range_are_refused() -> Outcome {
+    let (dpa, other) = (Dpa::open()?, Dpa::open()?);
+    let refused = dpa
+        .async_ops()
+        .user_data(1 << 24)
+        .open()
+        .expect_err("24 bits");
+    assert!(
+        refused.to_string().contains("allowed are 0 to 16777215"),
+        "{refused}"
+    );
+    let foreign = other.async_ops().open()?;
+    let refused = dpa.async_ops().completions(foreign.completions()).open();
+    assert!(
+        refused
+            .expect_err("another device's")
+            .to_string()
+            .contains("another NIC")
+    );
+    let ops = dpa.async_ops().queue(100).open()?;
+    assert_eq!((ops.queue(), ops.user_data()), (128, 0));
+    Ok(())
+}
