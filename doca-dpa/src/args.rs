@@ -13,6 +13,7 @@ use flexio_dev::{AtomicSlice, DevEvent, DevSlice, DevSliceMut, SliceWire};
 
 use crate::buffer::{BufferSlice, DeviceBuffer, Hold};
 use crate::event::SyncEvent;
+use crate::window::HostWindow;
 
 thread_local! {
     static PACKING: RefCell<Vec<Packing>> = const { RefCell::new(Vec::new()) };
@@ -67,6 +68,12 @@ macro_rules! slice_arg {
             type Kept = Hold;
             fn into_arg(self) -> (SliceWire, Hold) {
                 self.into_wire()
+            }
+        }
+        impl<T: $bound> IntoArg<$view<'static, T>> for &HostWindow<T> {
+            type Kept = Hold;
+            fn into_arg(self) -> (SliceWire, Hold) {
+                self.all().into_wire()
             }
         }
         impl<T: $bound> IntoArg<$view<'static, T>> for &DeviceBuffer<T> {

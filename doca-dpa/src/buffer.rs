@@ -5,32 +5,41 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use dpa_abi::{DevAddr, Pod};
-use flexio::ProcessRef;
+use flexio::{ProcessRef, Window};
 
 use crate::dpa::Dpa;
 use crate::error::MemoryError;
 use crate::step::StepBuilder;
 
-/// Keeps an allocation alive. It is freed when the last hold is gone, and its range is used again only after all
+/// Keeps an allocation alive, or a window open. It is freed when the last hold is gone, and its range is used again only after all
 /// launches that started before are over.
 #[derive(Clone, Debug)]
-pub struct Hold(Arc<Allocation>);
+pub struct Hold(Arc<Place>);
 
 #[derive(Debug)]
-struct Allocation {
-    process: ProcessRef,
-    addr: u64,
+enum Place {
+    Heap { process: ProcessRef, addr: u64 },
+    Window(Window),
 }
 
-impl Drop for Allocation {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.process.free(self.addr);
+        match self {
+            Self::Heap { process, addr } => {
+                process.free(*addr);
+            }
+            // It closes itself.
+            Self::Window(_) => {}
+        }
     }
 }
 
 impl Hold {
     pub(crate) fn process(&self) -> &ProcessRef {
-        &self.0.process
+        match &*self.0 {
+            Place::Heap { process, .. } => process,
+            Place::Window(window) => window.process(),
+        }
     }
 }
 
@@ -56,6 +65,19 @@ impl<T> Clone for BufferSlice<T> {
             hold: self.hold.clone(),
             of: PhantomData,
             ..*self
+        }
+    }
+}
+
+impl<T: Pod> BufferSlice<T> {
+    /// All of a window.
+    pub(crate) fn of_window(window: Window) -> Self {
+        let (addr, bytes) = (window.addr().raw(), window.memory().len());
+        Self {
+            hold: Hold(Arc::new(Place::Window(window))),
+            addr,
+            len: bytes / T::SIZE.max(1),
+            of: PhantomData,
         }
     }
 }
@@ -114,7 +136,7 @@ impl Dpa {
         open(process)?;
         let bytes = (len as u64).saturating_mul(T::SIZE as u64);
         let addr = process.alloc(bytes, zeroed)?;
-        let hold = Hold(Arc::new(Allocation {
+        let hold = Hold(Arc::new(Place::Heap {
             process: process.clone(),
             addr,
         }));

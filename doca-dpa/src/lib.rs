@@ -69,6 +69,7 @@ mod step;
 mod stream;
 mod thread;
 mod time;
+mod window;
 
 pub use buffer::{BufferSlice, DeviceBuffer};
 pub use builder::Builder;
@@ -77,6 +78,7 @@ pub use dpa::Dpa;
 pub use dpa_abi::{Condition, DevAddr, EventHandle, FaultKind, HandlerHandle, Pod};
 pub use error::Error;
 pub use event::{EventBuilder, EventCondition, EventWait, SyncEvent};
+pub use flexio::WindowError;
 pub use flexio::handler::{Affinity, AttachError};
 pub use flexio::{
     CloseReport, DeviceInfo, DeviceKind, Fault, HandlerError, HandlerState, HeapInfo, Place,
@@ -89,3 +91,4 @@ pub use step::{Step, StepBuilder};
 pub use stream::Stream;
 pub use sync_event::{CloseReason, Location, LocationSet, Locations};
 pub use thread::{DpaThread, ThreadBuilder, ThreadError, ThreadGroup};
+pub use window::HostWindow;

@@ -19,6 +19,7 @@ use crate::fault::Place;
 use crate::fiber::Request;
 use crate::meeting::{self, Arrival};
 use crate::unit::{Core, Wake};
+use crate::windows::Windows;
 use crate::worker::{Leave, Stop};
 
 /// Bytes of stack that a device call needs.
@@ -161,12 +162,16 @@ unsafe fn bind(
     addr: u64,
     len: u64,
     align: u32,
-    _: Rights,
+    rights: Rights,
 ) -> Result<NonNull<u8>, FaultKind> {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     core.leave_kernel();
-    let bound = core.process().heap.bind(addr, len, align);
+    let process = core.process();
+    let bound = match Windows::is_window(addr) {
+        false => process.heap.bind(addr, len, align),
+        true => process.windows.bind(addr, len, align, rights),
+    };
     core.enter_kernel();
     bound
 }

@@ -20,9 +20,11 @@ use crate::handles::Handles;
 use crate::heap::Heap;
 use crate::launch::{Launch, Outcome};
 use crate::nic::Doorbells;
+use crate::nic::HostMemory;
 use crate::sched::Tenant;
 use crate::stream::Stream;
 use crate::unit::{Core, Suspended, Wake};
+use crate::windows::{WindowError, Windows};
 
 /// A process of a device.
 pub struct Process {
@@ -45,6 +47,7 @@ pub struct Process {
     pub(crate) streams: Mutex<Vec<Weak<Stream>>>,
     pub(crate) doorbells: Doorbells,
     pub(crate) handlers: Handles<Arc<Handler>>,
+    pub(crate) windows: Windows,
     /// RDMA contexts: what comes in through them may open anything.
     rdma: AtomicU32,
 }
@@ -123,6 +126,7 @@ impl Process {
             streams: Mutex::default(),
             doorbells: Doorbells::default(),
             handlers: Handles::default(),
+            windows: Windows::default(),
             rdma: AtomicU32::new(0),
         }
     }
@@ -220,6 +224,26 @@ impl Process {
             .into_iter()
             .chain(room.into_iter().map(|(_, w)| w))
             .for_each(Waker::wake);
+    }
+
+    /// Opens a window onto host memory; its first device address.
+    ///
+    /// # Errors
+    /// Too many; too large; the process is stopped.
+    pub fn open_window(
+        &self,
+        memory: &Arc<HostMemory>,
+        rights: dpa_abi::Rights,
+    ) -> Result<u64, WindowError> {
+        if self.is_stopped() {
+            return Err(WindowError::Stopped);
+        }
+        self.windows.open(&self.epochs, memory, rights)
+    }
+
+    /// Closes the window at this address.
+    pub fn close_window(&self, addr: u64) {
+        self.windows.close(&self.epochs, addr);
     }
 
     /// Closes an event and settles what waited for it.

@@ -12,6 +12,9 @@ use dpa_abi::{DevAddr, FaultKind, KernelArg, Pod, Rights};
 
 use crate::context::{BindArg, ThreadContext, rights_for_stores};
 
+/// Bytes that a copy between views holds at a time, on the kernel's stack.
+const COPY_PIECE: usize = 512;
+
 /// How a slice travels: its address and its length in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SliceWire {
@@ -285,6 +288,24 @@ impl<T: Pod> DevSliceMut<'_, T> {
     #[track_caller]
     pub fn write_from(&self, first: usize, items: &[T]) {
         self.0.write_from(first, items, Location::caller());
+    }
+
+    /// Copies all elements of another view, of device or of host memory, to `first` and behind. If the two overlap, what
+    /// is copied of the overlap is unspecified.
+    #[doc(alias = "flexio_dev_window_copy_to_host")]
+    #[doc(alias = "flexio_dev_memcpy64")]
+    #[track_caller]
+    pub fn copy_from(&self, first: usize, from: &DevSlice<'_, T>) {
+        let to = self.0.bytes(first, from.len(), Location::caller());
+        let from = from.0.bytes(0, from.len(), Location::caller());
+        let mut piece = [0; COPY_PIECE];
+        let mut done = 0;
+        while done < from.len() {
+            let bytes = COPY_PIECE.min(from.len() - done);
+            from.copy_out(done, &mut piece[..bytes]);
+            to.copy_in(done, &piece[..bytes]);
+            done += bytes;
+        }
     }
 
     /// The same elements, for loads only.

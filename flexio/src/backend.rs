@@ -15,6 +15,7 @@ pub use dpa_model::nic::{
 };
 pub use dpa_model::seeded::{SimError, Stuck};
 pub use dpa_model::stream::Stream;
+pub use dpa_model::windows::WindowError;
 pub use dpa_model::{
     CloseReport, ConfigError, DeviceConfig, EventLimit, EventRef as Event, EventUseError, Fault,
     HostWait, OpenError, Snapshot, SubmitError,

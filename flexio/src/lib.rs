@@ -24,15 +24,17 @@ pub mod handler;
 mod memory;
 mod process;
 pub mod rdma;
+mod window;
 
 pub use backend::{
     CloseReport, ConfigError, ContextError, ContextSpec, DeviceConfig, Event, EventLimit,
     EventUseError, Fault, HeapInfo, HostMemory, HostWait, NicError, OpenError, OutOfMemory,
     Outcome, Place, Registration, RegistrationError, SimError, Snapshot, Stream, Stuck,
-    SubmitError, Waiting, WaitingOn,
+    SubmitError, Waiting, WaitingOn, WindowError,
 };
 pub use command::{Command, Submitted};
 pub use device::{Device, DeviceInfo, DeviceKind, Simulated, simulate};
 pub use handler::{Affinity, EventHandler, EventHandlerBuilder, HandlerError, HandlerState};
 pub use memory::{AccessError, Direction};
 pub use process::{ErrorStatus, Process, ProcessRef};
+pub use window::Window;

@@ -10,6 +10,7 @@ pub mod async_ops;
 pub mod hash_table;
 pub mod rdma;
 pub mod threads;
+pub mod windows;
 
 /// Each thread adds 1.
 #[dpa_kernel]

@@ -60,6 +60,13 @@ impl HostMemory {
         Some(unsafe { Cell::new(self.base.as_ptr().add(offset as usize), len) })
     }
 
+    /// Where `len` bytes from `offset` on are, if they lie in it. The caller keeps the memory while it uses the address.
+    pub(crate) fn address(&self, offset: u64, len: u64) -> Option<NonNull<u8>> {
+        let end = offset.checked_add(len)?;
+        let base = self.base.as_ptr().wrapping_add(offset as usize);
+        NonNull::new(base).filter(|_| end <= self.len as u64)
+    }
+
     /// Copies bytes out; false if they do not lie in it.
     pub fn read(&self, offset: u64, out: &mut [u8]) -> bool {
         let cell = self.cell(offset, out.len());

@@ -1,0 +1,145 @@
+//! Windows: host memory at device addresses.
+//!
+//! Each window has a range of device addresses of its own, above the heap, so views of it are bound like views of the heap and
+//! checked like them. A range is used again, and the memory behind it let go of, only after all launches that started
+//! before the window was closed are over.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use dpa_abi::{FaultKind, Rights};
+use parking_lot::RwLock;
+use thiserror::Error;
+
+use crate::epoch::{Epochs, Quarantine};
+use crate::nic::HostMemory;
+
+/// The first device address of the first window.
+pub const WINDOW_BASE: u64 = 1 << 48;
+/// From one window to the next.
+const STEP: u64 = 1 << 40;
+
+/// Why a window was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WindowError {
+    /// There are as many as there may be.
+    #[error("the process has {limit} windows, as many as it may have")]
+    Full {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// More memory than a window shows.
+    #[error("a window onto {asked} bytes was asked for, at most {max} are possible")]
+    TooLarge {
+        /// Bytes asked for.
+        asked: u64,
+        /// The most there can be.
+        max: u64,
+    },
+    /// The process is fatal or closed.
+    #[error("the process is stopped")]
+    Stopped,
+}
+
+/// The most windows of a process.
+pub const MAX_WINDOWS: usize = 1024;
+
+#[derive(Debug)]
+struct Window {
+    memory: Arc<HostMemory>,
+    rights: Rights,
+}
+
+/// The windows of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Windows {
+    state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slots: Vec<Option<Window>>,
+    free: Vec<usize>,
+    closed: Quarantine<(usize, Window)>,
+}
+
+impl Windows {
+    /// Opens a window; its first device address.
+    pub(crate) fn open(
+        &self,
+        epochs: &Epochs,
+        memory: &Arc<HostMemory>,
+        rights: Rights,
+    ) -> Result<u64, WindowError> {
+        let asked = memory.len() as u64;
+        if asked > STEP {
+            return Err(WindowError::TooLarge { asked, max: STEP });
+        }
+        let mut gone = Vec::new();
+        let mut state = self.state.write();
+        state.collect(epochs, &mut gone);
+        let slot = match state.free.pop() {
+            Some(slot) => slot,
+            None if state.slots.len() < MAX_WINDOWS => {
+                state.slots.push(None);
+                state.slots.len() - 1
+            }
+            None => return Err(WindowError::Full { limit: MAX_WINDOWS }),
+        };
+        let memory = memory.clone();
+        state.slots[slot] = Some(Window { memory, rights });
+        Ok(WINDOW_BASE + slot as u64 * STEP)
+    }
+
+    /// Closes the window at this address.
+    pub(crate) fn close(&self, epochs: &Epochs, addr: u64) {
+        let mut gone = Vec::new();
+        let mut state = self.state.write();
+        let slot = (addr.wrapping_sub(WINDOW_BASE) / STEP) as usize;
+        if let Some(window) = state.slots.get_mut(slot).and_then(Option::take) {
+            state.closed.put(epochs, (slot, window));
+        }
+        state.collect(epochs, &mut gone);
+    }
+
+    /// Whether an address is one of a window, open or not.
+    #[inline]
+    pub(crate) fn is_window(addr: u64) -> bool {
+        addr >= WINDOW_BASE
+    }
+
+    /// Where these bytes are in this program's memory. They stay there as long as the launch that asks runs.
+    pub(crate) fn bind(
+        &self,
+        addr: u64,
+        len: u64,
+        align: u32,
+        rights: Rights,
+    ) -> Result<NonNull<u8>, FaultKind> {
+        if !addr.is_multiple_of(align.into()) {
+            return Err(FaultKind::Unaligned { addr, align });
+        }
+        let out_of_range = FaultKind::OutOfRange { addr, len };
+        let from_base = addr.wrapping_sub(WINDOW_BASE);
+        let state = self.state.read();
+        let window = state.slots.get((from_base / STEP) as usize);
+        let window = window.and_then(Option::as_ref).ok_or(out_of_range)?;
+        if rights == Rights::ReadWrite && window.rights != Rights::ReadWrite {
+            return Err(FaultKind::NotWritable { addr });
+        }
+        let place = window.memory.address(from_base % STEP, len);
+        place.ok_or(out_of_range)
+    }
+}
+
+impl State {
+    /// Windows whose launches are over: their places are free, their memory is for the caller to drop.
+    fn collect(&mut self, epochs: &Epochs, gone: &mut Vec<Window>) {
+        let Self { free, closed, .. } = self;
+        closed.take(epochs, |(slot, window)| {
+            free.push(slot);
+            gone.push(window);
+        });
+    }
+}
