@@ -12,12 +12,16 @@ use crate::access::Cell;
 use crate::condition::{Condition, Update};
 use crate::fault::{EventError, FaultKind, Rights};
 use crate::handle::{EventHandle, Handle};
+use crate::message::StreamHandle;
 
 /// Level of a message from a kernel.
 #[doc(alias = "doca_dpa_dev_log_level_t")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum LogLevel {
+    /// To be seen whatever the level of its stream, unless that is off.
+    #[doc(alias = "FLEXIO_MSG_DEV_ALWAYS_PRINT")]
+    Always = 20,
     /// Something went wrong.
     Error = 30,
     /// Something may go wrong.
@@ -149,8 +153,8 @@ pub enum Leaving {
 
 /// The functions of a device. Each takes the device's own pointer of the unit first.
 ///
-/// Every function but `bind` and `counter` is a *safe point*: the thread may be switched there, or stopped by
-/// unwinding its stack.
+/// Every function but `bind`, `counter` and `message_enabled` is a *safe point*: the thread may be switched there, or
+/// stopped by unwinding its stack.
 #[derive(Debug)]
 #[expect(
     clippy::type_complexity,
@@ -201,6 +205,15 @@ pub struct PortVtable {
     pub local_storage: unsafe fn(NonNull<()>) -> u64,
     /// Triggers a handler of the process. A handle that refers to none is answered with `false`.
     pub trigger: unsafe fn(NonNull<()>, Handle) -> bool,
+    /// Whether a message of this level would reach a stream now. Asked before a message is formatted.
+    pub message_enabled: unsafe fn(NonNull<()>, StreamHandle, LogLevel) -> bool,
+    /// Hands a formatted message to a stream, or to all; `false` if the handle refers to none.
+    pub message:
+        unsafe fn(NonNull<()>, StreamHandle, LogLevel, &str, &'static Location<'static>) -> bool,
+    /// Adds a record to the trace of the process.
+    pub trace: unsafe fn(NonNull<()>, [u64; 5]),
+    /// Sends what the trace of the process has buffered.
+    pub trace_flush: unsafe fn(NonNull<()>),
 }
 
 /// A thread's reference to the unit it runs on. Having one proves that the unit is started and runs this thread.
@@ -307,4 +320,12 @@ forward! {
     local_storage() -> u64;
     /// See [`PortVtable::trigger`].
     trigger(handler: Handle) -> bool;
+    /// See [`PortVtable::message_enabled`].
+    message_enabled(stream: StreamHandle, level: LogLevel) -> bool;
+    /// See [`PortVtable::message`].
+    message(stream: StreamHandle, level: LogLevel, text: &str, at: &'static Location<'static>) -> bool;
+    /// See [`PortVtable::trace`].
+    trace(args: [u64; 5]);
+    /// See [`PortVtable::trace_flush`].
+    trace_flush();
 }

@@ -14,13 +14,15 @@ use crate::clock::{Action, Clock};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::heap::Heap;
 use crate::idle::Idle;
+use crate::message::{LogOpenError, Messages};
 use crate::nic::Nics;
 use crate::pool::Pool;
-use crate::process::Process;
+use crate::process::{Process, ProcessSpec};
 use crate::sched::Sched;
 use crate::seeded::Choices;
 use crate::shared::Shared;
 use crate::stack::{StackError, StackPool};
+use crate::trace::{TraceOpenError, Tracer};
 use crate::unit::Suspended;
 
 /// Why a device or a process could not be made.
@@ -44,6 +46,12 @@ pub enum OpenError {
     /// A worker's thread could not be started.
     #[error("a worker thread could not be started: {0}")]
     Thread(std::io::Error),
+    /// The log of a process could not be made: its figures, or its file.
+    #[error(transparent)]
+    Log(#[from] LogOpenError),
+    /// The trace of a process could not be made: its figures, or its file.
+    #[error(transparent)]
+    Trace(#[from] TraceOpenError),
 }
 
 /// The shared part of a device.
@@ -120,12 +128,22 @@ impl Device {
     /// # Errors
     /// No address space for its heap.
     pub fn process(self: &Arc<Self>) -> Result<Arc<Process>, OpenError> {
+        self.process_with(&ProcessSpec::default())
+    }
+
+    /// A new process on this device, opened with this.
+    ///
+    /// # Errors
+    /// No address space for its heap; a figure or a file of its log or its trace.
+    pub fn process_with(self: &Arc<Self>, spec: &ProcessSpec) -> Result<Arc<Process>, OpenError> {
+        let messages = Messages::open(&spec.log, self.is_seeded())?;
+        let tracer = Tracer::open(&spec.trace, self.is_seeded())?;
         let bytes = self.config.heap_bytes;
         let heap = Heap::new(bytes, self.choices.is_some())
             .map_err(|source| OpenError::Heap { bytes, source })?;
         Ok(self
             .sched
-            .admit(|number| Arc::new(Process::new(self.clone(), number, heap))))
+            .admit(|number| Arc::new(Process::new(self.clone(), number, heap, messages, tracer))))
     }
 
     pub(crate) fn next_seq(&self) -> u64 {

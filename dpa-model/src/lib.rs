@@ -55,6 +55,8 @@ pub mod heap;
 #[cfg(not(dpa_loom))]
 mod keeper;
 #[cfg(not(dpa_loom))]
+pub mod message;
+#[cfg(not(dpa_loom))]
 pub mod nic;
 #[cfg(not(dpa_loom))]
 mod parking;
@@ -78,6 +80,8 @@ mod taking;
 mod tally;
 #[cfg(not(dpa_loom))]
 pub mod threads;
+#[cfg(not(dpa_loom))]
+pub mod trace;
 #[cfg(not(dpa_loom))]
 mod trap;
 #[cfg(not(dpa_loom))]
@@ -104,7 +108,7 @@ pub use {
     device::{Device, OpenError},
     event::{EventLimit, EventRef, EventUseError, HostWait},
     fault::Fault,
-    process::Process,
+    process::{Process, ProcessSpec},
     stack::StackError,
     submit::{Spec, SubmitError},
 };

@@ -7,11 +7,13 @@
 //!    worker's stack.
 //! 3. While the thread's stack is being unwound, no call blocks, faults or switches.
 
+mod message;
+
 use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence as native_fence};
 
-use dpa_abi::port::{Collective, Counter, Leaving, LogLevel, Ops, PortVtable, Space};
+use dpa_abi::port::{Collective, Counter, Leaving, Ops, PortVtable, Space};
 use dpa_abi::{Condition, EventError, EventHandle, FaultKind, Handle, Rights, Update};
 
 use crate::events::Slot;
@@ -38,13 +40,17 @@ pub static PORT: PortVtable = PortVtable {
     event_update,
     event_wait,
     collective,
-    log,
+    log: message::log,
     fence,
     counter,
     doorbell,
     leave,
     local_storage,
     trigger,
+    message_enabled: message::enabled,
+    message: message::message,
+    trace: message::trace,
+    trace_flush: message::trace_flush,
 };
 
 /// The core behind a unit pointer.
@@ -368,33 +374,6 @@ fn alone(what: Collective) -> u64 {
     match what {
         Collective::Barrier => 0,
         Collective::Broadcast { value, .. } | Collective::Reduce { value, .. } => value,
-    }
-}
-
-unsafe fn log(unit: NonNull<()>, level: LogLevel, message: &str, at: &'static Location<'static>) {
-    // SAFETY: the port's contract.
-    let core = unsafe { core(unit) };
-    begin(core);
-    core.switch()
-        .on_parent_stack(|| emit(core, level, message, at));
-    end(core);
-}
-
-fn emit(core: &Core, level: LogLevel, message: &str, at: &'static Location<'static>) {
-    let running = core.running.borrow();
-    let running = running.as_ref().expect("a running thread");
-    let (kernel, launch, rank) = (running.launch.body.name(), running.launch.seq, running.rank);
-    let (file, line) = (at.file(), at.line());
-    macro_rules! at_level {
-        ($level:ident) => {
-            tracing::$level!(target: "doca_dpa::kernel", kernel, launch, rank, file, line, "{message}")
-        };
-    }
-    match level {
-        LogLevel::Error => at_level!(error),
-        LogLevel::Warn => at_level!(warn),
-        LogLevel::Info => at_level!(info),
-        LogLevel::Debug => at_level!(debug),
     }
 }
 

@@ -19,12 +19,23 @@ use crate::handler::Handler;
 use crate::handles::Handles;
 use crate::heap::Heap;
 use crate::launch::{Launch, Outcome};
+use crate::message::{LogSpec, Messages};
 use crate::nic::Doorbells;
 use crate::nic::HostMemory;
 use crate::sched::Tenant;
 use crate::stream::Stream;
+use crate::trace::{TraceSpec, Tracer};
 use crate::unit::{Core, Suspended, Wake};
 use crate::windows::{WindowError, Windows};
+
+/// What a process is opened with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessSpec {
+    /// Its default message stream.
+    pub log: LogSpec,
+    /// Its trace.
+    pub trace: TraceSpec,
+}
 
 /// A process of a device.
 pub struct Process {
@@ -48,6 +59,8 @@ pub struct Process {
     pub(crate) doorbells: Doorbells,
     pub(crate) handlers: Handles<Arc<Handler>>,
     pub(crate) windows: Windows,
+    pub(crate) messages: Messages,
+    pub(crate) tracer: Tracer,
     /// RDMA contexts: what comes in through them may open anything.
     rdma: AtomicU32,
 }
@@ -106,7 +119,13 @@ impl Tenant for Process {
 }
 
 impl Process {
-    pub(crate) fn new(device: Arc<Device>, number: u32, heap: Heap) -> Self {
+    pub(crate) fn new(
+        device: Arc<Device>,
+        number: u32,
+        heap: Heap,
+        messages: Messages,
+        tracer: Tracer,
+    ) -> Self {
         let events = Events::new(device.config.max_events);
         Self {
             device,
@@ -127,6 +146,8 @@ impl Process {
             doorbells: Doorbells::default(),
             handlers: Handles::default(),
             windows: Windows::default(),
+            messages,
+            tracer,
             rdma: AtomicU32::new(0),
         }
     }

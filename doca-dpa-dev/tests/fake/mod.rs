@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use dpa_abi::port::{Collective, Counter, Leaving, Ops, Space};
 use dpa_abi::{
     Condition, EventError, EventHandle, FaultKind, HEAP_BASE, Handle, LogLevel, PortVtable, Rights,
-    UnitRef, Update,
+    StreamHandle, UnitRef, Update,
 };
 
 /// The handle of its event.
@@ -30,6 +30,10 @@ pub struct Device {
     pub event: RefCell<u64>,
     pub met: RefCell<Vec<Collective>>,
     pub logged: RefCell<Vec<(LogLevel, String, u32)>>,
+    /// Messages to streams other than the default one.
+    pub printed: RefCell<Vec<(StreamHandle, LogLevel, String)>>,
+    /// Records; `None` where they were flushed.
+    pub traced: RefCell<Vec<Option<[u64; 5]>>>,
 }
 
 impl Device {
@@ -87,6 +91,10 @@ static TABLE: PortVtable = PortVtable {
     leave,
     local_storage,
     trigger: doorbell,
+    message_enabled,
+    message,
+    trace,
+    trace_flush,
 };
 
 /// # Safety
@@ -203,4 +211,32 @@ unsafe fn leave(_: NonNull<()>, how: Leaving) -> ! {
 
 unsafe fn local_storage(_: NonNull<()>) -> u64 {
     0
+}
+
+/// Debug messages pass on the default stream only.
+unsafe fn message_enabled(_: NonNull<()>, stream: StreamHandle, level: LogLevel) -> bool {
+    stream == StreamHandle::DEFAULT || level != LogLevel::Debug
+}
+
+unsafe fn message(
+    unit: NonNull<()>,
+    stream: StreamHandle,
+    level: LogLevel,
+    text: &str,
+    _: &'static Location<'static>,
+) -> bool {
+    // SAFETY: called through the table.
+    let printed = &unsafe { device(unit) }.printed;
+    printed.borrow_mut().push((stream, level, text.into()));
+    stream.0.generation == 1
+}
+
+unsafe fn trace(unit: NonNull<()>, args: [u64; 5]) {
+    // SAFETY: called through the table.
+    unsafe { device(unit) }.traced.borrow_mut().push(Some(args));
+}
+
+unsafe fn trace_flush(unit: NonNull<()>) {
+    // SAFETY: called through the table.
+    unsafe { device(unit) }.traced.borrow_mut().push(None);
 }

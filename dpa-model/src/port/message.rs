@@ -1,0 +1,90 @@
+//! Messages and trace records. What they are made into runs on the worker's stack, and their sinks elsewhere.
+
+use std::panic::Location;
+use std::ptr::NonNull;
+
+use dpa_abi::StreamHandle;
+use dpa_abi::port::LogLevel;
+
+use super::{begin, core, end, take_turns};
+use crate::message::Origin;
+use crate::unit::Core;
+
+/// A log line is a message to the default stream.
+pub(super) unsafe fn log(
+    unit: NonNull<()>,
+    level: LogLevel,
+    text: &str,
+    at: &'static Location<'static>,
+) {
+    // SAFETY: the port's contract, the same for both.
+    unsafe { message(unit, StreamHandle::DEFAULT, level, text, at) };
+}
+
+pub(super) unsafe fn enabled(unit: NonNull<()>, stream: StreamHandle, level: LogLevel) -> bool {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    core.leave_kernel();
+    let enabled = core.process().messages.enabled(stream, level);
+    core.enter_kernel();
+    enabled
+}
+
+pub(super) unsafe fn message(
+    unit: NonNull<()>,
+    stream: StreamHandle,
+    level: LogLevel,
+    text: &str,
+    at: &'static Location<'static>,
+) -> bool {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let may_wait = !core.unwinding();
+    let found = core.switch().on_parent_stack(|| {
+        // While it waits for the sink, another worker runs what this one owes.
+        core.worker().pay_owed();
+        let process = core.process();
+        process.message(stream, level, origin(core), text, at, may_wait)
+    });
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+    found
+}
+
+fn origin(core: &Core) -> Origin {
+    let running = core.running.borrow();
+    let running = running.as_ref().expect("a running thread");
+    Origin {
+        kernel: running.launch.body.name(),
+        launch: running.launch.seq,
+        rank: running.rank,
+        time: core.worker().device().clock.now(),
+    }
+}
+
+pub(super) unsafe fn trace(unit: NonNull<()>, args: [u64; 5]) {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    core.switch()
+        .on_parent_stack(|| core.process().trace(origin(core), args));
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+}
+
+pub(super) unsafe fn trace_flush(unit: NonNull<()>) {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    core.switch()
+        .on_parent_stack(|| core.process().trace_flush_by_kernel());
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+}
