@@ -91,6 +91,6 @@ pub use flexio_dev::{
     AtomicSlice, DevEvent, DevSlice, DevSliceMut, LogLevel, Ops, ReduceOp, Space, ThreadContext,
 };
 pub use flexio_dev::{HashTable, HashTableWire, TableFull};
-pub use log::MAX_MESSAGE;
+pub use flexio_dev::{MAX_MESSAGE, StreamHandle, dpa_print, msg};
 pub use rank_slice::RankSlice;
 pub use thread::Thread;

@@ -13,4 +13,5 @@ pub use crate::{
     Syndrome, WorkError,
 };
 pub use crate::{HashTable, HashTableWire, TableFull};
+pub use crate::{StreamHandle, dpa_print, msg};
 pub use crate::{debug, dpa_kernel, dpa_rpc, error, info, warn};

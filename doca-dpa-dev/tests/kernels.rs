@@ -7,7 +7,7 @@ use dpa_abi::arg::IntoArgs;
 use dpa_abi::kernel::{Kernel, Rpc, WireOf, result_from_bits};
 use dpa_abi::pod::Bytes;
 use dpa_abi::port::Collective;
-use dpa_abi::{HEAP_BASE, IntoArg};
+use dpa_abi::{HEAP_BASE, Handle, IntoArg};
 use fake::{Device, EVENT, Fault};
 use flexio_dev::SliceWire;
 
@@ -304,7 +304,58 @@ fn messages_reach_the_device_cut_and_with_their_line() {
     assert_eq!(logged[1], (LogLevel::Error, "3 of 4".into(), line + 3));
     let (level, text, _) = &logged[2];
     assert_eq!((*level, text.len()), (LogLevel::Debug, 509 / 3 * 3 + 3));
-    assert!(text.ends_with("\u{20ac}..."));
+    assert!(text.ends_with("\u{20ac}\u{2026}"));
+}
+
+#[dpa_kernel]
+fn chat<'t>(thread: &'t Thread<'t>) {
+    let stream = StreamHandle(Handle {
+        index: 3,
+        generation: 1,
+    });
+    let stale = StreamHandle(Handle {
+        index: 3,
+        generation: 2,
+    });
+    dpa_print!(thread, "rank {}", thread.rank());
+    assert!(msg!(thread, stream, Warn, "{} of {}", 1, 2));
+    assert!(msg!(thread, StreamHandle::BROADCAST, Info, "all"));
+    assert!(!msg!(thread, stale, Error, "nobody"));
+    // Kept back by its level: the text is not even looked at.
+    assert!(msg!(thread, stream, Debug, "{Untold}"));
+    thread.trace(1, 2, 3, 4, 5);
+    thread.trace_flush();
+}
+
+struct Untold;
+
+impl core::fmt::Display for Untold {
+    fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        panic!("formatted")
+    }
+}
+
+#[test]
+fn messages_and_records_reach_the_device() {
+    let device = Device::default();
+    device
+        .run(3, 4, |unit| (chat.entry().run)(unit, &[]))
+        .unwrap();
+    let line = chat.entry().line;
+    assert_eq!(
+        device.logged.take(),
+        [(LogLevel::Always, "rank 3".into(), line + 10)]
+    );
+    let printed = device.printed.take();
+    let told: Vec<_> = printed
+        .iter()
+        .map(|(to, level, text)| (to.0.index, *level, &text[..]))
+        .collect();
+    assert_eq!(told[0], (3, LogLevel::Warn, "1 of 2"));
+    assert_eq!(told[1], (255, LogLevel::Info, "all"));
+    assert_eq!(told[2], (3, LogLevel::Error, "nobody"));
+    assert_eq!(told.len(), 3);
+    assert_eq!(device.traced.take(), [Some([1, 2, 3, 4, 5]), None]);
 }
 
 fn on_thread<R>(rank: u32, threads: u32, f: impl FnOnce(&Thread<'_>) -> R) -> Result<R, Fault> {
