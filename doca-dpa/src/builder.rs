@@ -1,17 +1,21 @@
 //! Opening a device with other figures than the default's.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use flexio::{Device, DeviceConfig};
+use dpa_abi::LogFilter;
+use flexio::{Device, DeviceConfig, ProcessSpec};
 
 use crate::dpa::Dpa;
 use crate::error::{DpaOpenError, Error};
 
-/// The figures of a device to be opened. Each has the default of a BlueField-3.
+/// The figures of a device to be opened, and of a context on it. Each figure of the device has the default of a
+/// BlueField-3.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "a builder opens nothing until `open`"]
 pub struct Builder {
     config: DeviceConfig,
+    process: ProcessSpec,
 }
 
 macro_rules! figures {
@@ -60,16 +64,46 @@ impl Builder {
         self
     }
 
+    /// What the log lets through: a [`LogLevel`](crate::LogLevel) and what is more important, or nothing
+    /// ([`LogFilter::Off`]). Default [`LogFilter::Info`]. It stays as it is while the context is open.
+    #[doc(alias = "doca_dpa_set_log_level")]
+    pub fn log_level(mut self, level: impl Into<LogFilter>) -> Self {
+        self.process.log.stream.level = level.into();
+        self
+    }
+
+    /// Appends the log to this file. Default: it goes to `tracing`, target `doca_dpa::kernel`.
+    #[doc(alias = "doca_dpa_log_file_set_path")]
+    pub fn log_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.process.log.file = Some(path.into());
+        self
+    }
+
+    /// Writes trace records to this file, from its beginning. Default: they go to `tracing` at level TRACE, target
+    /// `doca_dpa::trace`.
+    #[doc(alias = "doca_dpa_trace_file_set_path")]
+    pub fn trace_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.process.trace.file = Some(path.into());
+        self
+    }
+
+    /// Trace records that are buffered before they are sent: 1 to 2^20, default 1,024.
+    pub fn trace_records(mut self, records: usize) -> Self {
+        self.process.trace.records = records;
+        self
+    }
+
     /// Opens the device, and a context on it.
     ///
     /// # Errors
-    /// A figure is out of its range, or the system gives no memory or threads.
+    /// A figure is out of its range; the system gives no memory or threads; the log or the trace file cannot be opened:
+    /// the error says which, and why.
     pub fn open(self) -> Result<Dpa, Error> {
         let device = Device::open(self.config).map_err(DpaOpenError)?;
-        Dpa::on(&device)
+        Ok(Dpa::on(&device, &self.process).map_err(DpaOpenError)?)
     }
 
-    pub(crate) fn into_config(self) -> DeviceConfig {
-        self.config
+    pub(crate) fn into_parts(self) -> (DeviceConfig, ProcessSpec) {
+        (self.config, self.process)
     }
 }

@@ -15,7 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Dpa {
     /// Closes the context for all clones: refuses new work, waits (at most 30 s) for what runs, drops what is parked,
-    /// and says what was still in use.
+    /// and says what was still in use. What kernels have sent to the log, to message streams and to the trace is handed
+    /// to the sinks, as long as the time lasts.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, new work is refused already; dropping the last clone then does the rest.
@@ -44,6 +45,12 @@ impl Dpa {
         })
         .await;
         let report = process.shut_down();
+        let mut flushing = process.begin_flush();
+        poll_fn(|cx| match flushing.poll(cx) {
+            Poll::Pending => deadline.as_mut().poll(cx),
+            ready => ready,
+        })
+        .await;
         if at_rest {
             Ok(report)
         } else {

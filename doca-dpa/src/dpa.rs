@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dpa_abi::Kernel;
-use flexio::{Device, DeviceInfo, Fault, Process, ProcessRef, Snapshot};
+use flexio::{Device, DeviceInfo, Fault, OpenError, Process, ProcessRef, ProcessSpec, Snapshot};
 
 use crate::builder::Builder;
 use crate::error::{DpaOpenError, Error};
@@ -46,16 +46,18 @@ impl Dpa {
         Device::list()
     }
 
-    /// Another context on the same device: another process, with memory, events and faults of its own.
+    /// Another context on the same device: another process, with memory, events and faults of its own. Its log and its
+    /// trace go to `tracing`.
     ///
     /// # Errors
     /// The system gives no memory.
     pub fn open_beside(&self) -> Result<Self, Error> {
-        Self::on(self.device())
+        let beside = Self::on(self.device(), &ProcessSpec::default());
+        Ok(beside.map_err(DpaOpenError)?)
     }
 
-    pub(crate) fn on(device: &Device) -> Result<Self, Error> {
-        let process = device.process().map_err(DpaOpenError)?;
+    pub(crate) fn on(device: &Device, spec: &ProcessSpec) -> Result<Self, OpenError> {
+        let process = device.process_with(spec)?;
         Ok(Self { process })
     }
 

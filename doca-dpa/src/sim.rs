@@ -1,6 +1,6 @@
 //! Simulations: the same host program and the same kernels, on one thread, replayed by a seed.
 
-use flexio::SimError;
+use flexio::{OpenError, SimError};
 
 use crate::builder::Builder;
 use crate::dpa::Dpa;
@@ -45,15 +45,17 @@ impl Sim {
     /// Runs the program to its end, and then what it has left behind.
     ///
     /// # Errors
-    /// The device could not be made, or the program waits for something that can never happen: then the error names the
+    /// The device or its context could not be made, or the program waits for something that can never happen: then the error names the
     /// seed and the kernels' threads that wait.
     ///
     /// # Panics
     /// As the program does.
     pub fn run<T>(self, program: impl AsyncFnOnce(Dpa) -> T) -> Result<Simulated<T>, SimError> {
-        flexio::simulate(self.seed, self.builder.into_config(), |device| async move {
-            let dpa = Dpa::on(&device).expect("a simulated device has room for a process");
-            program(dpa).await
-        })
+        let (config, process) = self.builder.into_parts();
+        let run = flexio::simulate(self.seed, config, |device| async move {
+            let dpa = Dpa::on(&device, &process)?;
+            Ok::<_, OpenError>(program(dpa).await)
+        })?;
+        Ok(run.transpose()?)
     }
 }

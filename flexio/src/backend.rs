@@ -8,6 +8,10 @@ pub use dpa_model::fault::{Place, Waiting, WaitingOn};
 pub use dpa_model::handler::{Affinity, HandlerError};
 pub use dpa_model::heap::{HeapInfo, OutOfMemory};
 pub use dpa_model::launch::Outcome;
+pub use dpa_model::message::{
+    Delivery, FileError, FlushError, Layout, LogOpenError, LogSpec, MessageStream as RawStream,
+    Overflow, Sink, SinkError, StreamError as MessageStreamError, StreamSpec,
+};
 pub use dpa_model::nic::{
     AttachError, CompletionQueue, CompletionQueueError, ConnectError, ConnectionRef,
     ConnectionState, ContextError, ContextRef, ContextSpec, Ended, ExportError, HostMemory,
@@ -15,11 +19,19 @@ pub use dpa_model::nic::{
 };
 pub use dpa_model::seeded::{SimError, Stuck};
 pub use dpa_model::stream::Stream;
+pub use dpa_model::trace::{TraceOpenError, TraceSpec};
 pub use dpa_model::windows::WindowError;
 pub use dpa_model::{
     CloseReport, ConfigError, DeviceConfig, EventLimit, EventRef as Event, EventUseError, Fault,
-    HostWait, OpenError, Snapshot, SubmitError,
+    HostWait, OpenError, ProcessSpec, Snapshot, SubmitError,
 };
+
+/// Trace files.
+pub mod trace {
+    pub use dpa_model::trace::format::{
+        HEADER_BYTES, MAGIC, RECORD_BYTES, TraceReadError, TraceReader, TraceRecord, VERSION,
+    };
+}
 
 /// What the NIC's crate gives names to.
 pub mod rdma {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::backend::{self, DeviceConfig, OpenError, SimError, TimerKey};
+use crate::backend::{self, DeviceConfig, OpenError, ProcessSpec, SimError, TimerKey};
 use crate::process::Process;
 
 /// What kind of device it is.
@@ -63,7 +63,15 @@ impl Device {
     /// No address space for its heap.
     #[doc(alias = "flexio_process_create")]
     pub fn process(&self) -> Result<Process, OpenError> {
-        Ok(Process::new(self.clone(), self.engine.process()?))
+        self.process_with(&ProcessSpec::default())
+    }
+
+    /// A new process, with a log and a trace of these figures.
+    ///
+    /// # Errors
+    /// No address space for its heap; a figure is out of its range; a file could not be opened: which, and why.
+    pub fn process_with(&self, spec: &ProcessSpec) -> Result<Process, OpenError> {
+        Ok(Process::new(self.clone(), self.engine.process_with(spec)?))
     }
 
     /// Its figures.
@@ -130,6 +138,25 @@ pub struct Simulated<T> {
     pub choices: u64,
     /// A digest of them.
     pub digest: u64,
+}
+
+impl<T, E> Simulated<Result<T, E>> {
+    /// The program's error, or what the simulation gave with the program's value.
+    ///
+    /// # Errors
+    /// The program's.
+    pub fn transpose(self) -> Result<Simulated<T>, E> {
+        let Self {
+            value,
+            choices,
+            digest,
+        } = self;
+        value.map(|value| Simulated {
+            value,
+            choices,
+            digest,
+        })
+    }
 }
 
 /// Runs a host program and a device of these figures together on this thread, with virtual time and every choice drawn

@@ -22,15 +22,18 @@ mod command;
 mod device;
 pub mod handler;
 mod memory;
+pub mod message;
 mod process;
 pub mod rdma;
 mod window;
 
+pub use backend::trace;
 pub use backend::{
     CloseReport, ConfigError, ContextError, ContextSpec, DeviceConfig, Event, EventLimit,
-    EventUseError, Fault, HeapInfo, HostMemory, HostWait, NicError, OpenError, OutOfMemory,
-    Outcome, Place, Registration, RegistrationError, SimError, Snapshot, Stream, Stuck,
-    SubmitError, Waiting, WaitingOn, WindowError,
+    EventUseError, Fault, FileError, HeapInfo, HostMemory, HostWait, LogOpenError, LogSpec,
+    NicError, OpenError, OutOfMemory, Outcome, Place, ProcessSpec, Registration, RegistrationError,
+    SimError, Snapshot, Stream, StreamSpec, Stuck, SubmitError, TraceOpenError, TraceSpec, Waiting,
+    WaitingOn, WindowError,
 };
 pub use command::{Command, Submitted};
 pub use device::{Device, DeviceInfo, DeviceKind, Simulated, simulate};
