@@ -8,6 +8,7 @@ use doca_dpa_dev::prelude::*;
 
 pub mod async_ops;
 pub mod hash_table;
+pub mod messages;
 pub mod rdma;
 pub mod threads;
 pub mod windows;
