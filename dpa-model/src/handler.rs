@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::activation::{Activation, HandlerState, Next};
-use crate::launch::{ArgBytes, Body, Extra, Launch, Parts};
+use crate::launch::{ArgBytes, Body, Extra, Parts};
 use crate::process::Process;
 use crate::turns::Turns;
 
@@ -247,7 +247,6 @@ impl Process {
 
     fn start(self: &Arc<Self>, handler: Arc<Handler>) {
         handler.activations.fetch_add(1, Ordering::Relaxed);
-        self.unfinished.fetch_add(1, Ordering::SeqCst);
         let parts = Parts {
             body: Body::Kernel(handler.entry),
             args: handler.args.clone(),
@@ -260,17 +259,7 @@ impl Process {
             handler: Some(handler),
             ..Extra::default()
         };
-        let launch = self
-            .device
-            .pool
-            .fill(Launch::new(parts, Some(Box::new(extra))));
-        launch.unwatch();
-        self.make_ready(launch.clone());
-        self.device.notify();
-        // A stop that came meanwhile may have looked through the queues before this launch was there.
-        if self.is_stopped() {
-            self.take_back(&launch, self.stop_outcome());
-        }
+        self.start_internal(parts, extra);
     }
 
     /// An activation has ended.

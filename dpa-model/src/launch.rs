@@ -72,6 +72,8 @@ pub enum Body {
     Kernel(&'static KernelEntry),
     /// Runs a call and keeps its result.
     Rpc(&'static RpcEntry),
+    /// Runs jobs of a command queue.
+    Queue,
     /// A step of the device's own copy engine: a copy or a fill. Takes no unit.
     Step(Box<Step>),
 }
@@ -112,6 +114,7 @@ impl Body {
         match self {
             Self::Kernel(entry) => entry.name,
             Self::Rpc(entry) => entry.name,
+            Self::Queue => "command queue",
             Self::Step(step) => step.name,
         }
     }
@@ -134,6 +137,9 @@ pub struct Extra {
     /// Whose activation it is.
     #[cfg(not(dpa_loom))]
     pub handler: Option<std::sync::Arc<crate::handler::Handler>>,
+    /// The queue whose jobs it runs.
+    #[cfg(not(dpa_loom))]
+    pub queue: Option<std::sync::Arc<crate::cmdq::CommandQueue>>,
 }
 
 /// What the threads of one launch share.
@@ -297,6 +303,8 @@ impl Launch {
         match &self.body {
             Body::Kernel(entry) => (entry.movable)(),
             Body::Rpc(entry) => (entry.movable)(),
+            // Jobs are kernels of crates like any other; one that must stay where it is stays, for all do.
+            Body::Queue => false,
             Body::Step(_) => true,
         }
     }

@@ -35,6 +35,8 @@ mod clock;
 #[cfg(not(dpa_loom))]
 mod close;
 #[cfg(not(dpa_loom))]
+pub mod cmdq;
+#[cfg(not(dpa_loom))]
 mod device;
 #[cfg(not(dpa_loom))]
 mod ending;

@@ -235,6 +235,7 @@ impl Process {
                 wait,
                 gang,
                 handler: None,
+                queue: None,
             })
         });
         let then = spec.then.map(|(event, update)| (event.0.index, update));
@@ -325,6 +326,9 @@ impl Process {
             }
             if let Some(handler) = &extra.handler {
                 self.activation_ended(handler);
+            }
+            if let Some(queue) = &extra.queue {
+                self.worker_ended(queue);
             }
         }
         if let Some((index, _)) = launch.then() {

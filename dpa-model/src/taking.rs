@@ -58,6 +58,12 @@ fn run_kernel(core: &Core) -> KernelResult {
             0
         }
         Body::Rpc(entry) => (entry.run)(unit, &launch.args),
+        Body::Queue => {
+            if let Some(queue) = launch.extra.as_ref().and_then(|extra| extra.queue.as_ref()) {
+                queue.work(unit);
+            }
+            0
+        }
         Body::Step(_) => 0,
     }));
     core.leave_kernel();

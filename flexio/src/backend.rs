@@ -4,6 +4,7 @@
 //! takes the place of these types; nothing above this file names the model.
 
 pub use dpa_model::activation::HandlerState;
+pub use dpa_model::cmdq::{JOB_BYTES, QueueError, QueueSpec};
 pub use dpa_model::fault::{Place, Waiting, WaitingOn};
 pub use dpa_model::handler::{Affinity, HandlerError};
 pub use dpa_model::heap::{HeapInfo, OutOfMemory};
@@ -53,6 +54,7 @@ pub mod rdma {
     };
 }
 
+pub(crate) use dpa_model::cmdq::{CommandQueue, Job};
 pub(crate) use dpa_model::handler::{Handler, HandlerSpec};
 pub(crate) use dpa_model::launch::{ArgBytes, Body, Launch, Step};
 pub(crate) use dpa_model::nic::NicLease;

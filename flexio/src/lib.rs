@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod cmdq;
 mod command;
 mod device;
 pub mod handler;
@@ -35,6 +36,7 @@ pub use backend::{
     SimError, Snapshot, Stream, StreamSpec, Stuck, SubmitError, TraceOpenError, TraceSpec, Waiting,
     WaitingOn, WindowError,
 };
+pub use cmdq::CommandQueue;
 pub use command::{Command, Submitted};
 pub use device::{Device, DeviceInfo, DeviceKind, Simulated, simulate};
 pub use handler::{Affinity, EventHandler, EventHandlerBuilder, HandlerError, HandlerState};
