@@ -115,3 +115,32 @@ fn the_readme_of_the_repository_is_verified() {
     let output = pipeline(&[readme.to_str().expect("a plain path")]);
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
+
+#[test]
+fn matrix_multiplies_cell_by_cell() {
+    for args in [
+        &[][..],
+        &["--workers", "1"],
+        &["--workers", "25", "--seed", "12"],
+    ] {
+        let output = run(env!("CARGO_BIN_EXE_matrix"), args);
+        let out = text(&output.stdout);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(
+            out.contains("25 jobs") && out.ends_with("verified\n"),
+            "{out}"
+        );
+    }
+}
+
+#[test]
+fn event_handler_is_started_for_each_block() {
+    for args in [&[][..], &["--kib", "1", "--block", "1000"]] {
+        let output = run(env!("CARGO_BIN_EXE_event-handler"), args);
+        let out = text(&output.stdout);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(out.ends_with("verified\n"), "{out}");
+    }
+    let typo = run(env!("CARGO_BIN_EXE_event-handler"), &["--block", "1"]);
+    assert_eq!(typo.status.code(), Some(2));
+}

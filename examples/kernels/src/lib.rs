@@ -6,11 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod crc;
+pub mod handler;
+pub mod matrix;
 pub mod pipeline;
 pub mod rally;
 pub mod scatter;
 pub mod small;
 
+pub use handler::{CopyBlocksArgs, copy_blocks};
+pub use matrix::{MultiplyCellArgs, multiply_cell};
 pub use pipeline::{
     CumulateArgs, DigestBlocksArgs, JoinCrcsArgs, Piece, cumulate, digest_blocks, join_crcs,
 };

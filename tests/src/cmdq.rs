@@ -1,0 +1,27 @@
+//! Jobs of command queues.
+
+use doca_dpa_dev::prelude::*;
+
+/// Adds 1 to a word.
+#[dpa_kernel]
+pub fn tally(thread: &Thread, at: DevAddr<u64>, index: u64) {
+    match thread.bind_atomic(at.element(index), 1) {
+        Ok(word) => word.at(0).add(1),
+        Err(kind) => thread.fault(kind),
+    };
+}
+
+/// Counts who is inside, keeps the greatest number, and stays a while.
+#[dpa_kernel]
+pub fn stay(thread: &Thread, at: DevAddr<u64>) {
+    let inside = match thread.bind_atomic(at, 2) {
+        Ok(words) => words,
+        Err(kind) => thread.fault(kind),
+    };
+    let others = inside.at(0).add(1);
+    inside.at(1).max(others + 1);
+    for _ in 0..6 {
+        thread.yield_now();
+    }
+    inside.at(0).add(u64::MAX);
+}
