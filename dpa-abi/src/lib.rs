@@ -15,6 +15,7 @@
 pub mod access;
 pub mod addr;
 pub mod arg;
+mod bytes;
 pub mod condition;
 pub mod event_word;
 pub mod fault;

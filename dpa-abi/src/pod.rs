@@ -5,6 +5,7 @@
 //! travels, no bit pattern is invalid and nobody has to promise a memory layout with `unsafe`.
 
 use crate::addr::DevAddr;
+use crate::bytes;
 use crate::handle::{EventHandle, Handle, HandlerHandle};
 
 /// Where plain values are loaded from: aligned little-endian numbers at byte offsets.
@@ -70,6 +71,18 @@ pub trait Pod: Copy + Send + Sync + 'static {
         for (item, chunk) in out.iter_mut().zip(bytes.chunks_exact(Self::SIZE.max(1))) {
             *item = Self::load(&Bytes(chunk), 0);
         }
+    }
+
+    /// The items as bytes, if they lie here as they lie in device memory: numbers do, on little-endian machines.
+    #[inline]
+    fn as_bytes(_: &[Self]) -> Option<&[u8]> {
+        None
+    }
+
+    /// As [`Pod::as_bytes`], to be written.
+    #[inline]
+    fn as_bytes_mut(_: &mut [Self]) -> Option<&mut [u8]> {
+        None
     }
 
     /// The value with all bytes zero.
@@ -168,6 +181,14 @@ macro_rules! number {
             fn store<S: Store + ?Sized>(self, to: &mut S, at: usize) {
                 to.$put(at, $get::from_le_bytes(self.to_le_bytes()));
             }
+            #[inline]
+            fn as_bytes(items: &[Self]) -> Option<&[u8]> {
+                cfg!(target_endian = "little").then(|| bytes::of(items))
+            }
+            #[inline]
+            fn as_bytes_mut(items: &mut [Self]) -> Option<&mut [u8]> {
+                cfg!(target_endian = "little").then(|| bytes::of_mut(items))
+            }
         }
     )*};
 }
@@ -194,6 +215,12 @@ impl Pod for u8 {
     #[inline]
     fn store<S: Store + ?Sized>(self, to: &mut S, at: usize) {
         to.put_u8(at, self);
+    }
+    fn as_bytes(items: &[Self]) -> Option<&[u8]> {
+        Some(items)
+    }
+    fn as_bytes_mut(items: &mut [Self]) -> Option<&mut [u8]> {
+        Some(items)
     }
     fn encode_slice(items: &[Self], out: &mut [u8]) {
         out.copy_from_slice(items);

@@ -134,6 +134,9 @@ impl<'t, T: Pod> Bound<'t, T> {
     fn read_into(&self, first: usize, out: &mut [T], caller: &'static Location<'static>) {
         const PIECE: usize = 256;
         let from = self.bytes(first, out.len(), caller);
+        if let Some(bytes) = T::as_bytes_mut(out) {
+            return from.copy_out(0, bytes);
+        }
         let per_piece = (PIECE / T::SIZE.max(1)).max(1);
         if T::SIZE > PIECE || T::SIZE == 0 {
             out.iter_mut()
@@ -151,6 +154,9 @@ impl<'t, T: Pod> Bound<'t, T> {
 
     fn write_from(&self, first: usize, items: &[T], caller: &'static Location<'static>) {
         let mut to = self.bytes(first, items.len(), caller);
+        if let Some(bytes) = T::as_bytes(items) {
+            return to.copy_in(0, bytes);
+        }
         for (i, item) in items.iter().enumerate() {
             item.store(&mut to, i * T::SIZE);
         }
