@@ -8,6 +8,7 @@
 mod chain;
 mod events;
 mod flexio;
+mod handlers;
 mod memory;
 mod rdma;
 mod row;
@@ -89,7 +90,13 @@ const RDMA: [(&str, Measure); 6] = [
     ("many-qps", rdma::many_queue_pairs),
 ];
 
-const FLEXIO: [(&str, Measure); 1] = [("hash-find", flexio::hash_find)];
+const FLEXIO: [(&str, Measure); 5] = [
+    ("handler", handlers::handler),
+    ("rpc", handlers::rpc),
+    ("cmdq", handlers::command_queue),
+    ("hash-find", flexio::hash_find),
+    ("window", handlers::window),
+];
 
 fn main() -> ExitCode {
     let options = Options::parse();

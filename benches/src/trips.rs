@@ -16,13 +16,13 @@ fn device() -> Dpa {
 }
 
 /// A thread that answers what it gets, over two channels of one place.
-struct Pair {
+pub(crate) struct Pair {
     ask: Sender<u64>,
     answer: Receiver<u64>,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let ((ask, asked), (answers, answer)) = (bounded(1), bounded(1));
         std::thread::spawn(move || {
             for request in asked {
@@ -34,7 +34,7 @@ impl Pair {
         Self { ask, answer }
     }
 
-    fn trips(&self, n: u64) -> Duration {
+    pub(crate) fn trips(&self, n: u64) -> Duration {
         timed(n, || {
             self.ask.send(1).expect("the other thread runs");
             self.answer.recv().expect("the other thread runs");

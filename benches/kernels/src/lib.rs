@@ -186,3 +186,52 @@ pub fn find_each(
     }
     sum.at(0).add(found);
 }
+
+/// Started by the completion of a copy of nothing: asks for the next notification and posts the next copy, as often as its
+/// storage says.
+#[dpa_kernel]
+pub fn again(thread: &Thread, ops: AsyncOps, completions: Completions, done: DevEvent) {
+    let Ok(left) = thread.bind_mut(thread.local_storage::<u64>(), 1) else {
+        thread.error(1);
+    };
+    while let Ok(Some(_)) = completions.poll() {}
+    let now = left.read(0);
+    if now == 0 {
+        if done.add(1).is_err() {
+            thread.error(3);
+        }
+        return;
+    }
+    left.write(0, now - 1);
+    // Nothing is there, and nobody else posts.
+    let more = completions.request_notification();
+    let empty = Buf::default();
+    if more || ops.copy(empty, empty, PostFlags::FLUSH).is_err() {
+        thread.error(2);
+    }
+}
+
+/// Gives back what it got.
+#[dpa_rpc]
+pub fn echo(_thread: &Thread, value: u64) -> u64 {
+    value
+}
+
+/// A result of its own for each job.
+#[dpa_kernel]
+pub fn job(thread: &Thread, at: DevAddr<u64>, index: u64, round: u64) {
+    match thread.bind_mut(at.element(index), 1) {
+        Ok(result) => result.write(0, index + round),
+        Err(kind) => thread.fault(kind),
+    }
+}
+
+/// Reads a page of host memory so many times.
+#[dpa_kernel]
+pub fn read_window(_thread: &Thread, page: DevSlice<u64>, times: u64) {
+    let mut copy = [0; 512];
+    for _ in 0..times {
+        page.read_into(0, &mut copy);
+        core::hint::black_box(&mut copy);
+    }
+}
