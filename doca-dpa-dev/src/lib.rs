@@ -79,7 +79,8 @@ mod thread;
 
 pub use dpa_abi::queue::{CompletionKind, Syndrome};
 pub use dpa_abi::{
-    Condition, DevAddr, EventError, EventHandle, FaultKind, HandlerHandle, MAX_ARG_BYTES, Pod,
+    Condition, DevAddr, EventError, EventHandle, FaultKind, Handle, HandlerHandle, MAX_ARG_BYTES,
+    Pod,
 };
 pub use dpa_macros::{Arg, Pod, dpa_kernel, dpa_rpc};
 pub use flexio_dev::math;
