@@ -77,12 +77,13 @@ pub mod prelude;
 mod rank_slice;
 mod thread;
 
+pub use dpa_abi::global::Global;
 pub use dpa_abi::queue::{CompletionKind, Syndrome};
 pub use dpa_abi::{
     Condition, DevAddr, EventError, EventHandle, FaultKind, Handle, HandlerHandle, MAX_ARG_BYTES,
     Pod,
 };
-pub use dpa_macros::{Arg, Pod, dpa_kernel, dpa_rpc};
+pub use dpa_macros::{Arg, Pod, dpa_global, dpa_kernel, dpa_rpc};
 pub use flexio_dev::math;
 pub use flexio_dev::{
     AsyncOps, Buf, BufArray, Completion, CompletionError, Completions, Connection, ConnectionState,

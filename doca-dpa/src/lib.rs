@@ -62,6 +62,7 @@ mod cmdq;
 mod dpa;
 pub mod error;
 mod event;
+mod global;
 mod hash_table;
 mod launch;
 pub mod log;
@@ -88,6 +89,7 @@ pub use flexio::{
     CloseReport, DeviceInfo, DeviceKind, Fault, HandlerError, HandlerState, HeapInfo, Place,
     Snapshot, Waiting, WaitingOn,
 };
+pub use global::GlobalRef;
 pub use hash_table::{HashTable, HashTableError};
 pub use launch::{Launch, LaunchBuilder, Times, TrySubmitError};
 pub use log::{LogFilter, MessageStream, StreamHandle};

@@ -19,6 +19,7 @@ mod bytes;
 pub mod condition;
 pub mod event_word;
 pub mod fault;
+pub mod global;
 pub mod handle;
 pub mod kernel;
 pub mod message;

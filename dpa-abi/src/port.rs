@@ -11,6 +11,7 @@ use core::ptr::NonNull;
 use crate::access::Cell;
 use crate::condition::{Condition, Update};
 use crate::fault::{EventError, FaultKind, Rights};
+use crate::global::AnyGlobal;
 use crate::handle::{EventHandle, Handle};
 use crate::message::StreamHandle;
 
@@ -205,6 +206,8 @@ pub struct PortVtable {
     pub local_storage: unsafe fn(NonNull<()>) -> u64,
     /// Triggers a handler of the process. A handle that refers to none is answered with `false`.
     pub trigger: unsafe fn(NonNull<()>, Handle) -> bool,
+    /// The device address of a global variable of the process; `None` if there is no memory for it.
+    pub global: unsafe fn(NonNull<()>, &'static dyn AnyGlobal) -> Option<u64>,
     /// Whether a message of this level would reach a stream now. Asked before a message is formatted.
     pub message_enabled: unsafe fn(NonNull<()>, StreamHandle, LogLevel) -> bool,
     /// Hands a formatted message to a stream, or to all; `false` if the handle refers to none.
@@ -318,6 +321,8 @@ forward! {
     leave(how: Leaving) -> !;
     /// See [`PortVtable::local_storage`].
     local_storage() -> u64;
+    /// See [`PortVtable::global`].
+    global(global: &'static dyn AnyGlobal) -> Option<u64>;
     /// See [`PortVtable::trigger`].
     trigger(handler: Handle) -> bool;
     /// See [`PortVtable::message_enabled`].

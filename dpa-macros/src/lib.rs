@@ -9,6 +9,7 @@ use proc_macro::TokenStream;
 mod arg;
 mod args;
 mod fields;
+mod global;
 mod kernel;
 mod lifetimes;
 mod pod;
@@ -45,6 +46,18 @@ pub fn dpa_kernel(attr: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn dpa_rpc(attr: TokenStream, item: TokenStream) -> TokenStream {
     refuse::answer(rpc::expand(attr.into(), item.into()))
+}
+
+/// Makes a static a global variable of the device: every process has one of its own, which begins with this value.
+///
+/// ```text
+/// #[dpa_global]
+/// pub static HITS: Global<u64> = Global::new(0);
+/// ```
+#[doc(alias = "__dpa_global__")]
+#[proc_macro_attribute]
+pub fn dpa_global(attr: TokenStream, item: TokenStream) -> TokenStream {
+    refuse::answer(global::expand(attr.into(), item.into()))
 }
 
 /// Makes a struct a plain value: each field plain, laid out as C does (each field at a multiple of its alignment, the

@@ -49,6 +49,8 @@ pub mod fault;
 #[cfg(not(dpa_loom))]
 mod fiber;
 #[cfg(not(dpa_loom))]
+mod globals;
+#[cfg(not(dpa_loom))]
 pub mod handler;
 #[cfg(not(dpa_loom))]
 mod handles;

@@ -13,6 +13,7 @@ use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence as native_fence};
 
+use dpa_abi::global::AnyGlobal;
 use dpa_abi::port::{Collective, Counter, Leaving, Ops, PortVtable, Space};
 use dpa_abi::{Condition, EventError, EventHandle, FaultKind, Handle, Rights, Update};
 
@@ -47,6 +48,7 @@ pub static PORT: PortVtable = PortVtable {
     leave,
     local_storage,
     trigger,
+    global,
     message_enabled: message::enabled,
     message: message::message,
     trace: message::trace,
@@ -472,4 +474,15 @@ unsafe fn trigger(unit: NonNull<()>, handler: Handle) -> bool {
     }
     end(core);
     found
+}
+
+unsafe fn global(unit: NonNull<()>, global: &'static dyn AnyGlobal) -> Option<u64> {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let found = core
+        .switch()
+        .on_parent_stack(|| core.process().global(global));
+    end(core);
+    found.ok()
 }

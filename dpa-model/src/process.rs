@@ -15,6 +15,7 @@ use crate::epoch::Epochs;
 use crate::events::{Events, Slot};
 use crate::fault::{Fault, Waiting, WaitingOn};
 use crate::gate::Gate;
+use crate::globals::Globals;
 use crate::handler::Handler;
 use crate::handles::Handles;
 use crate::heap::Heap;
@@ -59,6 +60,7 @@ pub struct Process {
     pub(crate) doorbells: Doorbells,
     pub(crate) handlers: Handles<Arc<Handler>>,
     pub(crate) windows: Windows,
+    globals: Globals,
     pub(crate) messages: Messages,
     pub(crate) tracer: Tracer,
     /// RDMA contexts: what comes in through them may open anything.
@@ -146,6 +148,7 @@ impl Process {
             doorbells: Doorbells::default(),
             handlers: Handles::default(),
             windows: Windows::default(),
+            globals: Globals::default(),
             messages,
             tracer,
             rdma: AtomicU32::new(0),
@@ -245,6 +248,17 @@ impl Process {
             .into_iter()
             .chain(room.into_iter().map(|(_, w)| w))
             .for_each(Waker::wake);
+    }
+
+    /// The device address of a global variable. It is initialised when it is first asked for.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn global(
+        &self,
+        global: &'static dyn dpa_abi::global::AnyGlobal,
+    ) -> Result<u64, crate::heap::OutOfMemory> {
+        self.globals.find(&self.heap, &self.epochs, global)
     }
 
     /// Opens a window onto host memory; its first device address.

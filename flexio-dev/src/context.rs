@@ -3,6 +3,7 @@
 use core::cell::Cell;
 use core::panic::Location;
 
+use dpa_abi::global::Global;
 use dpa_abi::port::{Collective, Counter, Leaving, LogLevel, ReduceOp};
 use dpa_abi::{DevAddr, FaultKind, HandlerHandle, KernelArg, Pod, Rights, UnitRef};
 
@@ -150,6 +151,18 @@ impl<'t> ThreadContext<'t> {
     #[doc(alias = "flexio_dev_get_thread_local_storage")]
     pub fn local_storage<T: 'static>(&self) -> DevAddr<T> {
         DevAddr::from_raw(self.unit.local_storage())
+    }
+
+    /// The address of a global variable, of which each process has one. Out of memory is a fault.
+    #[track_caller]
+    pub fn global<T: Pod + Sync>(&self, global: &'static Global<T>) -> DevAddr<T> {
+        match self.unit.global(global) {
+            Some(addr) => DevAddr::from_raw(addr),
+            None => self.fault(FaultKind::OutOfRange {
+                addr: 0,
+                len: T::SIZE as u64,
+            }),
+        }
     }
 
     /// Triggers an event handler or DPA thread of this process: it runs once more from now on, at the latest when the

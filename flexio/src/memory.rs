@@ -1,6 +1,7 @@
 //! Device memory as the host reads and writes it.
 
 use dpa_abi::FaultKind;
+use dpa_abi::global::AnyGlobal;
 use thiserror::Error;
 
 use crate::backend::{HeapInfo, OutOfMemory};
@@ -45,6 +46,14 @@ impl ProcessRef {
     #[doc(alias = "doca_dpa_mem_free")]
     pub fn free(&self, addr: u64) -> bool {
         self.raw().heap.free(&self.raw().epochs, addr)
+    }
+
+    /// The device address of a global variable of the application, of which each process has one.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn global(&self, global: &'static dyn AnyGlobal) -> Result<u64, OutOfMemory> {
+        self.raw().global(global)
     }
 
     /// Copies bytes to the device; complete when it returns.

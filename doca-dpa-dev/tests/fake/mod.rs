@@ -91,6 +91,7 @@ static TABLE: PortVtable = PortVtable {
     leave,
     local_storage,
     trigger: doorbell,
+    global,
     message_enabled,
     message,
     trace,
@@ -239,4 +240,8 @@ unsafe fn trace(unit: NonNull<()>, args: [u64; 5]) {
 unsafe fn trace_flush(unit: NonNull<()>) {
     // SAFETY: called through the table.
     unsafe { device(unit) }.traced.borrow_mut().push(None);
+}
+
+unsafe fn global(_: NonNull<()>, _: &'static dyn dpa_abi::global::AnyGlobal) -> Option<u64> {
+    None
 }

@@ -5,7 +5,9 @@ use crate::source::{self, File};
 const DOCUMENT: &str = "docs/semantics.md";
 
 /// Sections whose rules are built; the others wait for theirs.
-const SECTIONS: [&str; 9] = ["1.", "2.", "3.", "4.1.", "4.2.", "4.3.", "5.", "6.", "7."];
+const SECTIONS: [&str; 11] = [
+    "1.", "2.", "3.", "4.1.", "4.2.", "4.3.", "4.5.", "4.6.", "5.", "6.", "7.",
+];
 
 /// A finding per rule without a test; a note when there is no document.
 pub fn check(files: &[File]) -> Vec<String> {
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn other_sections_wait() {
-        assert_eq!(findings("R 8.1, R 4.4 and R 4.5", ""), 0);
+        assert_eq!(findings("R 8.1 and R 4.4", ""), 0);
         assert_eq!(findings("R 4.3", ""), 1);
         assert_eq!(findings("R 6.1", ""), 1);
     }
