@@ -423,3 +423,59 @@ impl MessageStream {
         self.channel.lost()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_stream_ends_no_other_of_its_number() {
+        let messages = Messages::open(&LogSpec::default(), true).expect("a log");
+        let add = || {
+            let sink = Sink::Writer(Box::new(std::io::sink()), Layout::Plain);
+            let added = messages.add(&StreamSpec::default(), sink, true);
+            added.expect("a stream")
+        };
+        let old = add();
+        messages.remove(&old);
+        let new = add();
+        assert_eq!(old.handle().0.index, new.handle().0.index);
+        messages.remove(&old);
+        messages.set_level(&old, LogFilter::Off);
+        assert!(messages.enabled(new.handle(), LogLevel::Info));
+        assert!(!messages.enabled(old.handle(), LogLevel::Info));
+        let (reached, exists) = messages.reached(old.handle(), LogLevel::Info);
+        assert!(reached.is_empty() && !exists);
+    }
+
+    #[test]
+    fn what_the_log_holds_is_written_when_the_process_ends() {
+        let name = format!("dpa-model-log-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let spec = LogSpec {
+            stream: StreamSpec {
+                delivery: Delivery::Batch,
+                ..StreamSpec::default()
+            },
+            file: Some(path.clone()),
+        };
+        let messages = Messages::open(&spec, true).expect("a log");
+        let origin = Origin {
+            kernel: "count",
+            launch: 1,
+            rank: 0,
+            time: 0,
+        };
+        messages.all()[0].channel.push(Line {
+            stream: 0,
+            level: LogLevel::Info,
+            origin,
+            at: std::panic::Location::caller(),
+            text: "held".into(),
+        });
+        drop(messages);
+        let text = std::fs::read_to_string(&path);
+        let _ = std::fs::remove_file(&path);
+        assert!(text.expect("the log").contains(": held ("));
+    }
+}

@@ -34,6 +34,7 @@ async fn the_log_goes_to_its_file_at_its_level() -> Result<(), Error> {
     assert_eq!(dpa.log_level(), LogFilter::Warn);
     assert_eq!(dpa.log_file(), Some(&*file.0));
     dpa.launch(logs).submit()?.await?;
+    dpa.flush_messages().await;
     let text = std::fs::read_to_string(&file.0).expect("the log");
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
@@ -56,6 +57,7 @@ async fn the_default_level_is_info() -> Result<(), Error> {
     let dpa = Dpa::builder().log_file(&file.0).open()?;
     assert_eq!(dpa.log_level(), LogFilter::Info);
     dpa.launch(logs).threads(3).submit()?.await?;
+    dpa.flush_messages().await;
     let text = std::fs::read_to_string(&file.0).expect("the log");
     assert_eq!(text.lines().count(), 4 * 3, "{text}");
     assert!(text.contains(".2: rank 2 of 3 ("), "{text}");

@@ -16,6 +16,7 @@ struct Seen {
     items: Mutex<Vec<i64>>,
     held: Mutex<bool>,
     moved: Condvar,
+    slow: AtomicBool,
 }
 
 impl Seen {
@@ -32,6 +33,9 @@ impl Seen {
         let mut held = self.held.lock();
         while *held {
             self.moved.wait(&mut held);
+        }
+        if self.slow.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 }
@@ -184,7 +188,7 @@ fn a_producer_waits_for_its_item() {
 #[test]
 fn a_producer_does_not_wait_for_a_sink_that_does_not_move() {
     let impatient = Figures {
-        patience: Duration::from_millis(20),
+        patience: Duration::from_secs(2),
         ..figures(Delivery::Sync, Overflow::DropOldest, false)
     };
     let (channel, seen) = channel(impatient);
@@ -203,6 +207,7 @@ fn a_producer_does_not_wait_for_a_sink_that_does_not_move() {
     let patient = Instant::now() + LONG;
     while channel.flush().is_err() && Instant::now() < patient {}
     assert_eq!(seen.items(), [0, -9995, 9996, 9997, 9998, 9999]);
+    seen.slow.store(true, Ordering::Relaxed);
     channel.wait_for(channel.push(7).unwrap());
     assert_eq!(seen.items().last(), Some(&7), "it waits again");
 }
