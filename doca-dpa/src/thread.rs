@@ -138,6 +138,11 @@ impl ThreadBuilder {
 /// A DPA thread. Clones are the same thread; when the last is dropped it ends, with the activation that runs then.
 #[doc(alias = "doca_dpa_thread")]
 #[doc(alias = "doca_dpa_notification_completion")]
+#[doc(alias = "doca_dpa_thread_destroy")]
+#[doc(alias = "doca_dpa_thread_stop")]
+#[doc(alias = "doca_dpa_notification_completion_create")]
+#[doc(alias = "doca_dpa_notification_completion_start")]
+#[doc(alias = "doca_dpa_notification_completion_destroy")]
 #[derive(Clone, Debug)]
 pub struct DpaThread {
     thread: Arc<Inner>,
@@ -203,6 +208,8 @@ impl IntoArg<HandlerHandle> for &DpaThread {
 
 /// DPA threads with ranks, from 0: `thread.rank()` and `thread.threads()` in each are those of the group.
 #[doc(alias = "doca_dpa_tg")]
+#[doc(alias = "doca_dpa_thread_group_stop")]
+#[doc(alias = "doca_dpa_thread_group_destroy")]
 #[derive(Clone, Debug)]
 pub struct ThreadGroup {
     threads: Vec<DpaThread>,

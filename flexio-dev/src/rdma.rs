@@ -129,6 +129,7 @@ impl<'t> Rdma<'t> {
     /// # Errors
     /// All entries are in use: [`Rdma::receive_ack`] gives them back.
     #[doc(alias = "doca_dpa_dev_rdma_post_receive")]
+    #[doc(alias = "doca_dpa_dev_rdma_post_buf_receive")]
     #[track_caller]
     pub fn post_receive(&self, buf: Buf) -> Result<u16, PostError> {
         self.table.post_receive(buf.address, buf.len, buf.key)
@@ -215,6 +216,7 @@ impl Connection<'_> {
     /// # Errors
     /// The queue is full; not connected.
     #[doc(alias = "doca_dpa_dev_rdma_post_send")]
+    #[doc(alias = "doca_dpa_dev_rdma_post_buf_send")]
     pub fn send(&self, data: Buf, flags: PostFlags) -> Result<u16, PostError> {
         self.post(with_data(WorkOpcode::Send, data), flags)
     }
@@ -224,6 +226,7 @@ impl Connection<'_> {
     /// # Errors
     /// The queue is full; not connected.
     #[doc(alias = "doca_dpa_dev_rdma_post_send_imm")]
+    #[doc(alias = "doca_dpa_dev_rdma_post_buf_send_imm")]
     pub fn send_imm(&self, data: Buf, immediate: u32, flags: PostFlags) -> Result<u16, PostError> {
         let entry = WorkEntry {
             immediate,
@@ -237,6 +240,7 @@ impl Connection<'_> {
     /// # Errors
     /// The queue is full; not connected.
     #[doc(alias = "doca_dpa_dev_rdma_post_write")]
+    #[doc(alias = "doca_dpa_dev_rdma_post_buf_write")]
     pub fn write(&self, data: Buf, to: RemoteBuf, flags: PostFlags) -> Result<u16, PostError> {
         self.post(at(with_data(WorkOpcode::Write, data), to), flags)
     }
@@ -246,6 +250,7 @@ impl Connection<'_> {
     /// # Errors
     /// The queue is full; not connected.
     #[doc(alias = "doca_dpa_dev_rdma_post_write_imm")]
+    #[doc(alias = "doca_dpa_dev_rdma_post_buf_write_imm")]
     pub fn write_imm(
         &self,
         data: Buf,
@@ -282,6 +287,7 @@ impl Connection<'_> {
     /// # Errors
     /// The queue is full; not connected.
     #[doc(alias = "doca_dpa_dev_rdma_post_read")]
+    #[doc(alias = "doca_dpa_dev_rdma_post_buf_read")]
     pub fn read(&self, into: Buf, from: RemoteBuf, flags: PostFlags) -> Result<u16, PostError> {
         self.post(at(with_data(WorkOpcode::Read, into), from), flags)
     }
@@ -292,6 +298,7 @@ impl Connection<'_> {
     /// # Errors
     /// The queue is full; not connected.
     #[doc(alias = "doca_dpa_dev_rdma_post_atomic_fetch_add")]
+    #[doc(alias = "doca_dpa_dev_rdma_post_buf_atomic_fetch_add")]
     pub fn fetch_add(
         &self,
         to: RemoteBuf,

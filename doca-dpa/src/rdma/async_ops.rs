@@ -131,6 +131,8 @@ impl Rdma {
 /// A queue of asynchronous operations. Clones are the same queue; it stays open while one exists, or an unfinished launch
 /// that was given it.
 #[doc(alias = "doca_dpa_async_ops")]
+#[doc(alias = "doca_dpa_async_ops_get_dpa_handle")]
+#[doc(alias = "doca_dpa_async_ops_destroy")]
 #[derive(Clone, Debug)]
 pub struct AsyncOps {
     parts: Arc<Parts>,

@@ -122,6 +122,10 @@ impl IntoArg<flexio_dev::Rdma<'static>> for &Rdma {
 
 /// Where the work of kernels is reported when it is over. Several RDMA contexts of one NIC may share it.
 #[doc(alias = "doca_dpa_completion")]
+#[doc(alias = "doca_dpa_completion_create")]
+#[doc(alias = "doca_dpa_completion_start")]
+#[doc(alias = "doca_dpa_completion_destroy")]
+#[doc(alias = "doca_dpa_completion_get_dpa_handle")]
 #[derive(Clone, Debug)]
 pub struct CompletionQueue {
     nic: Nic,
