@@ -2,6 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// How long a program may run. Nodes give up by themselves before; this is for those that cannot.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Of the packets that arrive, dropped before a socket sees them.
 #[derive(Clone, Copy)]
@@ -28,8 +33,15 @@ const ADDRESSES: [&str; 2] = ["10.78.0.1", "10.78.0.2"];
 
 impl Lab {
     /// Builds it; why not, if that is not possible here.
+    ///
+    /// # Panics
+    /// It is possible, and fails all the same: that is no reason to skip a test.
     pub fn build(name: &str, middle_box: bool) -> Result<Self, String> {
         possible()?;
+        Ok(Self::raise(name, middle_box).expect("a network where one is possible"))
+    }
+
+    fn raise(name: &str, middle_box: bool) -> Result<Self, String> {
         let id = std::process::id();
         let names = ["a", "b", "m"].map(|end| format!("dpa-{id}-{name}-{end}"));
         let mut lab = Self {
@@ -149,7 +161,8 @@ fn report(line: &str) -> Option<Report> {
 struct Program {
     child: Child,
     input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+    lines: Receiver<String>,
+    deadline: Instant,
 }
 
 impl Program {
@@ -161,16 +174,19 @@ impl Program {
         Ok(Self {
             child,
             input,
-            output: BufReader::new(output),
+            lines: lines_of(output),
+            deadline: Instant::now() + LIMIT,
         })
     }
 
-    /// Its next line; empty if it has ended.
+    /// Its next line; empty if it has ended, a failure if it says nothing until its time is over.
     fn line(&mut self) -> String {
-        let mut line = String::new();
-        // A program that dies in the middle of a line has said nothing.
-        let _ = self.output.read_line(&mut line);
-        line.trim().to_owned()
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match self.lines.recv_timeout(left) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => String::new(),
+            Err(RecvTimeoutError::Timeout) => format!("failed: still running after {LIMIT:?}"),
+        }
     }
 
     fn tell(&mut self, line: &str) {
@@ -188,6 +204,19 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a program says, until it ends: the thread that reads it ends with it.
+fn lines_of(output: ChildStdout) -> Receiver<String> {
+    let (said, lines) = channel();
+    std::thread::spawn(move || {
+        let all = BufReader::new(output).lines().map_while(Result::ok);
+        // When nobody listens any more, the program is about to be killed.
+        let _ = all
+            .map(|line| line.trim().to_owned())
+            .try_for_each(|line| said.send(line));
+    });
+    lines
 }
 
 /// Why it cannot be done here.
@@ -216,10 +245,15 @@ fn possible() -> Result<(), String> {
     let mut arguments = vec!["netns", "exec", &name, "iptables"];
     arguments.extend(rule.split(' '));
     let loses = works("ip", &arguments);
+    let pair = "link add p0 type veth peer name p1";
+    let mut joined = vec!["-n", &name];
+    joined.extend(pair.split(' '));
+    let joins = works("ip", &joined);
     works("ip", &["netns", "del", &name]);
-    match loses {
-        true => Ok(()),
-        false => Err("`iptables` with its match `statistic` does not work here".into()),
+    match (joins, loses) {
+        (true, true) => Ok(()),
+        (false, _) => Err("this kernel makes no veth pairs".into()),
+        (true, false) => Err("`iptables` with its match `statistic` does not work here".into()),
     }
 }
 
