@@ -59,6 +59,7 @@ fn rule_6_4_delayed_reordered_duplicated_and_corrupted() {
     assert!(sum(|r| r.resent) > 0, "{reports:?}");
     assert!(sum(|r| r.duplicates) > 0, "{reports:?}");
     assert!(sum(|r| r.corrupt) > 0, "{reports:?}");
+    assert!(sum(|r| r.mismatched) > 0, "{reports:?}");
     let done = lab.middle_box_did();
     assert!(done.iter().all(|&count| count > 0), "{done:?}");
 }

@@ -21,6 +21,8 @@ pub struct Report {
     pub duplicates: u64,
     /// Packets whose ICRC was wrong.
     pub corrupt: u64,
+    /// Packets that the kernel kept back because of their UDP checksum.
+    pub mismatched: u64,
 }
 
 /// Two namespaces for nodes, and perhaps a third between them.
@@ -128,12 +130,14 @@ impl Lab {
         }
     }
 
-    /// Packets that the middle box has lost, delayed, sent twice, corrupted.
-    pub fn middle_box_did(mut self) -> Vec<u64> {
+    /// Packets that the middle box has lost, delayed, sent twice, corrupted, given a wrong checksum.
+    pub fn middle_box_did(mut self) -> [u64; 5] {
         let program = self.middle_box.as_mut().expect("there is one");
         program.input = None;
         let line = program.line();
-        line.split(' ').filter_map(|n| n.parse().ok()).collect()
+        let counts: Vec<u64> = line.split(' ').map_while(|n| n.parse().ok()).collect();
+        let all = counts.try_into();
+        all.unwrap_or_else(|_| panic!("the middle box said `{line}`"))
     }
 }
 
@@ -154,6 +158,7 @@ fn report(line: &str) -> Option<Report> {
         resent: numbers.next()?,
         duplicates: numbers.next()?,
         corrupt: numbers.next()?,
+        mismatched: numbers.next()?,
     })
 }
 

@@ -90,6 +90,11 @@ impl<'f> Roce<'f> {
         self.0[6..8].fill(0);
     }
 
+    /// Gives it a UDP checksum that fits one packet in 65,535, and so hardly ever this one.
+    pub fn break_checksum(self) {
+        self.0[6..8].copy_from_slice(&[0, 1]);
+    }
+
     /// Flips one bit of the packet.
     pub fn flip(self, bit: u64) {
         let packet = &mut self.0[8..];

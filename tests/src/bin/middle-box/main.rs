@@ -1,8 +1,8 @@
 //! A bad network: takes frames from one interface to another, and back, and on the way loses, delays (so reorders),
 //! duplicates and corrupts packets for the RoCE port.
 //!
-//! `middle-box INTERFACE INTERFACE SEED`. It runs until its standard input ends, then says what it did. What it corrupts
-//! has no UDP checksum any more: only the ICRC can tell.
+//! `middle-box INTERFACE INTERFACE SEED`. It runs until its standard input ends, then says what it did. What it passes on
+//! has no UDP checksum any more, so that only the ICRC can tell what is corrupt; some packets get a wrong one.
 #![deny(unsafe_code)]
 
 mod frames;
@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use frames::{Frames, Roce};
 
-/// Of a thousand packets: lost, held back, sent twice, corrupted.
+/// Of a thousand packets: lost, held back, sent twice, corrupted, given a wrong UDP checksum.
 const LOST: u64 = 10;
 const DELAYED: u64 = 200;
 const TWICE: u64 = 30;
 const CORRUPT: u64 = 20;
+const MISMATCHED: u64 = 10;
 /// How long a packet is held back at most.
 const LONGEST: u64 = 3000;
 
@@ -43,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut network = Network {
         random: Random(seed),
         held: BinaryHeap::new(),
-        done: [0; 4],
+        done: [0; 5],
         count: 0,
     };
     let mut frame = vec![0; 1 << 16];
@@ -60,8 +61,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             std::thread::sleep(Duration::from_micros(50));
         }
     }
-    let [lost, delayed, twice, corrupt] = network.done;
-    println!("{lost} {delayed} {twice} {corrupt}");
+    let [lost, delayed, twice, corrupt, mismatched] = network.done;
+    println!("{lost} {delayed} {twice} {corrupt} {mismatched}");
     Ok(())
 }
 
@@ -76,7 +77,7 @@ struct Held {
 struct Network {
     random: Random,
     held: BinaryHeap<Held>,
-    done: [u64; 4],
+    done: [u64; 5],
     count: u64,
 }
 
@@ -94,6 +95,11 @@ impl Network {
             Roce::find(&mut frame).into_iter().for_each(|roce| {
                 roce.flip(self.random.next());
             });
+        }
+        if self.strikes(4, MISMATCHED) {
+            Roce::find(&mut frame)
+                .into_iter()
+                .for_each(Roce::break_checksum);
         }
         if self.strikes(2, TWICE) {
             self.hold(to, frame.clone());

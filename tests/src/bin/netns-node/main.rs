@@ -5,6 +5,8 @@
 //! told the same of the peer on its standard input; `tests/netns.rs` carries the lines.
 #![forbid(unsafe_code)]
 
+mod kernels;
+
 use std::collections::VecDeque;
 use std::error::Error;
 use std::io::BufRead;
@@ -13,18 +15,21 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use doca_dpa::rdma::{
-    Connection, EventExport, HostBuffer, HostMap, PathMtu, Rdma, RemoteMemoryMap, RemoteSyncEvent,
-    RetryLimit, Rights,
+    Connection, EventExport, HostBuffer, HostMap, PathMtu, Rdma, ReceivedKind, RemoteMemoryMap,
+    RemoteSyncEvent, RetryLimit, Rights,
 };
 use doca_dpa::{Dpa, Location, SyncEvent};
+use kernels::{Kernels, PeerKernels};
 
 /// Operations of each kind.
 const EACH: usize = 150;
 /// The largest message.
 const LARGEST: usize = 6000;
-/// Places that are written in turn; the word that is counted up lies behind them.
+/// Places that are written in turn. Behind them lies the word that is counted up, and then a place for each write that
+/// says its number.
 const PLACES: usize = 8;
 const WORD: u64 = (PLACES * LARGEST) as u64;
+const NUMBERED: u64 = WORD + 8;
 /// Atomics and messages on their way at a time.
 const AHEAD: usize = 8;
 /// Nothing here takes so long unless it hangs.
@@ -47,9 +52,10 @@ async fn run() -> Outcome {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().ok_or("netns-node ADDRESS RETRIES");
     let (address, retries): (IpAddr, u32) = (next()?.parse()?, next()?.parse()?);
-    let node = Node::open(address, retries)?;
+    let node = Node::open(address, retries).await?;
     let peer = node.meet()?;
     futures::future::try_join(node.ask(&peer), node.receive_all()).await?;
+    node.kernels.work(&node.connection, &peer.kernels).await?;
     said("asked", "all");
     heard("asked")?;
     node.judge().await
@@ -61,6 +67,7 @@ struct Node {
     memory: HostMap,
     signaled: SyncEvent,
     export: EventExport,
+    kernels: Kernels,
     rdma: Rdma,
     _dpa: Dpa,
 }
@@ -69,10 +76,11 @@ struct Node {
 struct Peer {
     memory: RemoteMemoryMap,
     event: RemoteSyncEvent,
+    kernels: PeerKernels,
 }
 
 impl Node {
-    fn open(address: IpAddr, retries: u32) -> Outcome<Self> {
+    async fn open(address: IpAddr, retries: u32) -> Outcome<Self> {
         let dpa = Dpa::builder().workers(1).open()?;
         let rdma = dpa
             .rdma()
@@ -84,17 +92,19 @@ impl Node {
             .open()?;
         let connection = rdma.export()?;
         let rights = Rights::REMOTE_READ | Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
-        let memory = rdma.map_host(HostBuffer::new(WORD as usize + 8), rights)?;
+        let memory = rdma.map_host(HostBuffer::new(NUMBERED as usize + EACH * LARGEST), rights)?;
         let signaled = SyncEvent::builder(&dpa)
             .publisher(Location::Remote)
             .subscriber(Location::Host)
             .create()?;
         let export = connection.export_event(&signaled)?;
+        let kernels = Kernels::new(&dpa, &rdma).await?;
         Ok(Self {
             connection,
             memory,
             signaled,
             export,
+            kernels,
             rdma,
             _dpa: dpa,
         })
@@ -104,18 +114,24 @@ impl Node {
         said("connection", &hex(&self.connection.blob()));
         said("memory", &hex(&self.memory.map().export()));
         said("event", &hex(&self.export.export()));
-        self.connection.connect(&from_hex(&heard("connection")?)?)?;
-        let memory = RemoteMemoryMap::import(&from_hex(&heard("memory")?)?)?;
-        let event = RemoteSyncEvent::import(&from_hex(&heard("event")?)?)?;
+        self.kernels.tell();
+        self.connection.connect(&heard_bytes("connection")?)?;
+        let memory = RemoteMemoryMap::import(&heard_bytes("memory")?)?;
+        let event = RemoteSyncEvent::import(&heard_bytes("event")?)?;
+        let kernels = PeerKernels::heard()?;
         said("connected", "yes");
         heard("connected")?;
-        Ok(Peer { memory, event })
+        Ok(Peer {
+            memory,
+            event,
+            kernels,
+        })
     }
 
     async fn ask(&self, peer: &Peer) -> Outcome {
         self.write_and_read_back(peer).await?;
         self.count_up(peer).await?;
-        self.send_all().await?;
+        self.send_all(peer).await?;
         for _ in 0..EACH {
             self.connection.signal_add(&peer.event, 1)?.await?;
         }
@@ -157,13 +173,18 @@ impl Node {
         Ok(())
     }
 
-    async fn send_all(&self) -> Outcome {
+    /// All messages, and behind each a write that says its number.
+    async fn send_all(&self, peer: &Peer) -> Outcome {
         let mut on_their_way = VecDeque::new();
         for number in 0..EACH {
-            let buffer = HostBuffer::from_bytes(&message(number));
-            let sent = self.connection.send_imm(buffer, number as u32);
+            let buffer = || HostBuffer::from_bytes(&message(number));
+            let sent = self.connection.send_imm(buffer(), number as u32);
             on_their_way.push_back(sent.map_err(|(error, _)| error)?);
-            if on_their_way.len() == AHEAD {
+            let wrote =
+                self.connection
+                    .write_imm(buffer(), &peer.memory, place(number), number as u32);
+            on_their_way.push_back(wrote.map_err(|(error, _)| error)?);
+            while on_their_way.len() >= AHEAD {
                 on_their_way.pop_front().ok_or("none on its way")?.await?;
             }
         }
@@ -173,24 +194,46 @@ impl Node {
         Ok(())
     }
 
-    /// Every message of the peer, once, in order.
+    /// Every message of the peer and every write with a number, once, in order.
     async fn receive_all(&self) -> Outcome {
         let post = || {
             let receive = self.rdma.receive(HostBuffer::new(LARGEST));
             receive.map_err(|(error, _)| error)
         };
         let mut posted = VecDeque::new();
-        for number in 0..EACH {
+        for turn in 0..2 * EACH {
             while posted.len() < AHEAD {
                 posted.push_back(post()?);
             }
             let received = posted.pop_front().ok_or("none posted")?.await?;
-            let bytes = received.buffer.to_vec();
-            if bytes[..received.len as usize] != message(number) {
-                return Err(format!("message {number} was not what was sent").into());
+            let (number, len) = (turn / 2, received.len as usize);
+            let (expected, bytes) = match turn % 2 {
+                0 => (
+                    ReceivedKind::SendImmediate(number as u32),
+                    received.buffer.to_vec()[..len].to_vec(),
+                ),
+                _ => (
+                    ReceivedKind::WriteImmediate(number as u32),
+                    self.written(number, len)?,
+                ),
+            };
+            if received.kind != expected {
+                return Err(format!("{:?} came, not {expected:?}", received.kind).into());
+            }
+            if bytes != message(number) {
+                return Err(format!("{expected:?} came with other bytes").into());
             }
         }
         Ok(())
+    }
+
+    /// What the peer has written where it writes this number.
+    fn written(&self, number: usize, len: usize) -> Outcome<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.memory
+            .buffer()
+            .read(place(number) as usize, &mut bytes)?;
+        Ok(bytes)
     }
 
     /// What the peer did here, once all of it is acknowledged.
@@ -202,11 +245,13 @@ impl Node {
         if found != expected {
             return Err(format!("word and event are {found:?}, not {expected:?}").into());
         }
+        self.kernels.judge().await?;
         let (ours, nic) = (self.connection.counters(), self.rdma.counters());
         let resent = ours.resent + ours.timeouts + ours.sequence_naks_received;
         let bad = nic.bad_icrc;
         let duplicates = ours.duplicates + ours.stale_answers;
-        said("done", &format!("{resent} {duplicates} {bad}"));
+        let sums = wrong_checksums()?;
+        said("done", &format!("{resent} {duplicates} {bad} {sums}"));
         // The last acknowledgement of the peer may be lost: it asks again.
         heard("done")?;
         Ok(())
@@ -217,6 +262,22 @@ impl Node {
 fn message(number: usize) -> Vec<u8> {
     let len = 1 + number * 977 % LARGEST;
     (0..len).map(|at| (at * 31 + number * 7) as u8).collect()
+}
+
+/// Where the peer is told the write of this number.
+fn place(number: usize) -> u64 {
+    NUMBERED + (number * LARGEST) as u64
+}
+
+/// Datagrams that this namespace's kernel has thrown away because of their UDP checksum.
+fn wrong_checksums() -> Outcome<u64> {
+    let table = std::fs::read_to_string("/proc/net/snmp")?;
+    let mut rows = table.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let (names, values) = (rows.next(), rows.next());
+    let mut columns = names.into_iter().flat_map(|names| names.split(' '));
+    let column = columns.position(|name| name == "InCsumErrors");
+    let value = column.and_then(|column| values?.split(' ').nth(column));
+    Ok(value.ok_or("the kernel does not count them")?.parse()?)
 }
 
 fn said(what: &str, value: &str) {
@@ -231,6 +292,11 @@ fn heard(what: &str) -> Outcome<String> {
         Some((name, value)) if name == what => Ok(value.to_owned()),
         _ => Err(format!("`{}` from the peer, not its {what}", line.trim()).into()),
     }
+}
+
+/// As [`heard`], for what was told by [`hex`].
+fn heard_bytes(what: &str) -> Outcome<Vec<u8>> {
+    from_hex(&heard(what)?)
 }
 
 fn hex(bytes: &[u8]) -> String {
