@@ -189,6 +189,9 @@ impl DpaThread {
     /// Attaches it to a completion queue: it is started when something completes after `request_notification`. The first
     /// completion counts as asked for.
     ///
+    /// It may also be started with nothing new in the queue: a completion that it took while it ran had started it once
+    /// more. So it looks, and assumes nothing.
+    ///
     /// # Errors
     /// The queue has a thread already, or belongs to another context.
     #[doc(alias = "doca_dpa_completion_set_thread")]

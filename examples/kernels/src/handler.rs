@@ -5,7 +5,8 @@ use doca_dpa_dev::prelude::*;
 /// Copies block after block, and is started by the completion of each: posts the copy of the next, and when the last is
 /// done, ends for good.
 ///
-/// Its storage holds how many blocks have been copied.
+/// Its storage holds how many blocks have been posted, and how many have been copied. It may be started although nothing
+/// new is complete (what it found while it ran had started it once more), so it looks and assumes nothing.
 #[dpa_kernel]
 pub fn copy_blocks(
     thread: &Thread,
@@ -16,7 +17,7 @@ pub fn copy_blocks(
     block: u32,
     progress: DevEvent,
 ) {
-    let copied = match thread.bind_mut(thread.local_storage::<u64>(), 1) {
+    let counts = match thread.bind_mut(thread.local_storage::<u64>(), 2) {
         Ok(storage) => storage,
         Err(kind) => thread.fault(kind),
     };
@@ -25,18 +26,20 @@ pub fn copy_blocks(
             if completion.result().is_err() || progress.add(1).is_err() {
                 thread.error(1);
             }
-            copied.write(0, copied.read(0) + 1);
+            counts.write(1, counts.read(1) + 1);
         }
-        let at = copied.read(0) * u64::from(block);
-        if at >= from.len {
+        let (posted, copied) = (counts.read(0), counts.read(1));
+        let at = posted * u64::from(block);
+        if posted == copied && at >= from.len {
             thread.finish();
         }
-        let len = u64::from(block).min(from.len - at) as u32;
-        if ops
-            .copy(to.at(at, len), from.at(at, len), PostFlags::FLUSH)
-            .is_err()
-        {
-            thread.error(2);
+        if posted == copied {
+            let len = u64::from(block).min(from.len - at) as u32;
+            let copy = ops.copy(to.at(at, len), from.at(at, len), PostFlags::FLUSH);
+            if copy.is_err() {
+                thread.error(2);
+            }
+            counts.write(0, posted + 1);
         }
         if !done.request_notification() {
             return;

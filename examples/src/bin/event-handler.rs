@@ -59,7 +59,7 @@ async fn run(options: &Options) -> Result<(), HandlerError> {
         .collect();
     let blocks = bytes.len().div_ceil(options.block as usize) as u64;
     let to = dpa.zeroed::<u8>(bytes.len()).await.map_err(Error::from)?;
-    let copied = dpa.zeroed::<u64>(1).await.map_err(Error::from)?;
+    let counts = dpa.zeroed::<u64>(2).await.map_err(Error::from)?;
     let progress = SyncEvent::device_to_host(&dpa)?;
     let ops = dpa.async_ops().open()?;
     let (source, target) = (ops.map_host(HostBuffer::from_bytes(&bytes))?, ops.map(&to)?);
@@ -71,7 +71,7 @@ async fn run(options: &Options) -> Result<(), HandlerError> {
         block: options.block,
         progress: &progress,
     };
-    let thread = dpa.thread(copy_blocks, args).storage(&copied).start()?;
+    let thread = dpa.thread(copy_blocks, args).storage(&counts).start()?;
     thread.attach_to(ops.completions())?;
     thread.run()?;
     let begin = dpa.now();
