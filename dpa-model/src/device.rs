@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::affinity::Affinities;
 use crate::clock::{Action, Clock};
 use crate::config::{ConfigError, DeviceConfig};
+use crate::crash::Crash;
 use crate::heap::Heap;
 use crate::idle::Idle;
 use crate::message::{LogOpenError, Messages};
@@ -141,9 +142,9 @@ impl Device {
         let bytes = self.config.heap_bytes;
         let heap = Heap::new(bytes, self.choices.is_some())
             .map_err(|source| OpenError::Heap { bytes, source })?;
-        Ok(self
-            .sched
-            .admit(|number| Arc::new(Process::new(self.clone(), number, heap, messages, tracer))))
+        let crash = Crash::new(&spec.crash);
+        let make = |number| Process::new(self.clone(), number, heap, messages, tracer, crash);
+        Ok(self.sched.admit(|number| Arc::new(make(number))))
     }
 
     pub(crate) fn next_seq(&self) -> u64 {

@@ -9,6 +9,7 @@ use sync_event::Reached;
 use sync_event::sync::Arc as ModelArc;
 
 use crate::chunk::Chunk;
+use crate::crash::stack::StackCopy;
 use crate::fiber::Switch;
 use crate::gate::Gate;
 use crate::launch::{Body, Launch, Outcome};
@@ -45,7 +46,13 @@ impl Worker {
                     .map_or(0, |limit| limit.as_millis() as u64),
             },
         };
-        self.fail_running(core, kind, None);
+        let stray = matches!(why, Trapped::Native(_));
+        let trap = core
+            .trap
+            .take()
+            .filter(|_| core.process().crash.wants_stacks());
+        let stack = trap.map(|trap| StackCopy::trapped(core, trap, stray));
+        self.fail_running(core, kind, None, stack);
         self.end_thread(core, None, None);
     }
 
@@ -63,7 +70,9 @@ impl Worker {
     pub(crate) fn unwound(&self, core: &Core, payload: Box<dyn std::any::Any + Send>) {
         core.set_unwinding(false);
         if !payload.is::<Stop>() && !payload.is::<Leave>() {
-            self.fail_running(core, FaultKind::Panic, core.take_note());
+            let mut note = core.take_note();
+            let stack = note.as_mut().and_then(|note| note.stack.take());
+            self.fail_running(core, FaultKind::Panic, note, stack);
         }
         // A payload's own destructor may panic; it is the kernel's.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
@@ -75,6 +84,7 @@ impl Worker {
         core: &Core,
         kind: FaultKind,
         note: Option<crate::unit::PanicNote>,
+        stack: Option<StackCopy>,
     ) {
         let process = core
             .process
@@ -87,7 +97,7 @@ impl Worker {
             fault.place = note.place;
             fault.backtrace = note.backtrace;
         }
-        process.fail(fault);
+        process.fail_on(stack, fault);
     }
 
     /// Books the end of a thread; the last one of a launch completes it.

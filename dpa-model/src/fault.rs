@@ -3,9 +3,13 @@
 use std::backtrace::Backtrace;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dpa_abi::FaultKind;
 use dpa_abi::handle::EventHandle;
+
+use crate::crash::ENVIRONMENT;
+use crate::crash::report::{CrashReport, Expected};
 
 /// Where in the source something happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,9 +110,31 @@ pub struct Fault {
     pub backtrace: Option<Arc<Backtrace>>,
     /// The threads of a deadlock.
     pub waiting: Vec<Waiting>,
+    pub(crate) crash: Expected,
 }
 
 impl Fault {
+    /// The files of its crash report. `None`: they are not written yet, or none are.
+    pub fn crash_report(&self) -> Option<&CrashReport> {
+        self.crash.report()
+    }
+
+    /// As [`Fault::crash_report`], but waits, at most for `patience`, until they are written. `None` at once if none
+    /// are. Blocks this thread.
+    pub fn wait_for_crash_report(&self, patience: Duration) -> Option<&CrashReport> {
+        self.crash.wait(patience)
+    }
+
+    /// The device address that was accessed, if it was an access.
+    pub fn address(&self) -> Option<u64> {
+        match self.kind {
+            FaultKind::OutOfRange { addr, .. }
+            | FaultKind::Unaligned { addr, .. }
+            | FaultKind::NotWritable { addr } => Some(addr),
+            _ => None,
+        }
+    }
+
     pub(crate) fn of(kind: FaultKind, kernel: &str, launch: u64, rank: u32) -> Self {
         let (place, message, backtrace) = (None, None, None);
         Self {
@@ -120,6 +146,7 @@ impl Fault {
             message,
             backtrace,
             waiting: Vec::new(),
+            crash: Expected::Unknown,
         }
     }
 
@@ -127,6 +154,23 @@ impl Fault {
         Self {
             waiting,
             ..Self::of(FaultKind::Deadlock, "", 0, 0)
+        }
+    }
+}
+
+impl Fault {
+    fn say_where_the_report_is(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Expected::Off = self.crash {
+            return write!(f, " (no crash report: {ENVIRONMENT} is not set)");
+        }
+        match self.crash_report() {
+            Some(CrashReport {
+                text: Some(text), ..
+            }) => write!(f, " (crash report: {})", text.display()),
+            Some(CrashReport { problems, .. }) if !problems.is_empty() => {
+                write!(f, " (no crash report: {})", problems[0])
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -151,7 +195,7 @@ impl fmt::Display for Fault {
         for waiting in &self.waiting {
             write!(f, "; {waiting}")?;
         }
-        Ok(())
+        self.say_where_the_report_is(f)
     }
 }
 

@@ -215,6 +215,19 @@ impl Heap {
         (end <= self.map.bytes as u64).then(|| self.cell(addr, len))
     }
 
+    /// The live allocations, ascending.
+    pub(crate) fn live_ranges(&self) -> Vec<std::ops::Range<u64>> {
+        let live = self.live.read();
+        live.iter()
+            .map(|(&start, &bytes)| start..start + bytes)
+            .collect()
+    }
+
+    /// Where its first byte is in native memory.
+    pub(crate) fn native_base(&self) -> u64 {
+        self.map.base.as_ptr() as u64
+    }
+
     fn native(&self, addr: u64) -> NonNull<u8> {
         let offset = (addr - HEAP_BASE) as usize;
         debug_assert!(offset <= self.map.bytes, "an address in the heap");

@@ -17,6 +17,7 @@ use dpa_abi::global::AnyGlobal;
 use dpa_abi::port::{Collective, Counter, Leaving, Ops, PortVtable, Space};
 use dpa_abi::{Condition, EventError, EventHandle, FaultKind, Handle, Rights, Update};
 
+use crate::crash::stack::Frame;
 use crate::events::Slot;
 use crate::fault::Place;
 use crate::fiber::Request;
@@ -102,6 +103,7 @@ fn overflow(core: &Core) -> ! {
 
 #[cold]
 fn raise(core: &Core, kind: FaultKind, at: Option<&'static Location<'static>>) -> ! {
+    let here = Frame::here();
     core.switch().on_parent_stack(|| {
         let process = core
             .process
@@ -110,7 +112,7 @@ fn raise(core: &Core, kind: FaultKind, at: Option<&'static Location<'static>>) -
             .expect("a running thread has one");
         let mut fault = core.fault(kind);
         fault.place = at.map(Place::from);
-        process.fail(fault);
+        process.fail_on(process.crash.copy_stack(core, here), fault);
     });
     stop(core)
 }

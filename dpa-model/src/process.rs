@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use slab::Slab;
 use sync_event::{CloseReason, Closed, WaiterId};
 
+use crate::crash::stack::StackCopy;
+use crate::crash::{Crash, CrashSpec};
 use crate::device::Device;
 use crate::epoch::Epochs;
 use crate::events::{Events, Slot};
@@ -36,6 +38,8 @@ pub struct ProcessSpec {
     pub log: LogSpec,
     /// Its trace.
     pub trace: TraceSpec,
+    /// Its crash reports.
+    pub crash: CrashSpec,
 }
 
 /// A process of a device.
@@ -53,6 +57,7 @@ pub struct Process {
     stop: AtomicBool,
     pub(crate) dismissed: AtomicBool,
     fault: OnceLock<Arc<Fault>>,
+    pub(crate) crash: Crash,
     blocked: AtomicU32,
     waits: Mutex<Slab<BlockedThread>>,
     pub(crate) wakers: Mutex<Wakers>,
@@ -127,6 +132,7 @@ impl Process {
         heap: Heap,
         messages: Messages,
         tracer: Tracer,
+        crash: Crash,
     ) -> Self {
         let events = Events::new(device.config.max_events);
         Self {
@@ -141,6 +147,7 @@ impl Process {
             stop: AtomicBool::new(false),
             dismissed: AtomicBool::new(false),
             fault: OnceLock::new(),
+            crash,
             blocked: AtomicU32::new(0),
             waits: Mutex::default(),
             wakers: Mutex::default(),
@@ -179,10 +186,23 @@ impl Process {
     /// Makes the process fatal (SEMANTICS 5.1, 5.2). Only the first cause counts. Called on a worker's or the host's
     /// own stack, never on a kernel's.
     pub(crate) fn fail(self: &Arc<Self>, fault: Fault) {
+        self.fail_on(None, fault);
+    }
+
+    /// As [`Process::fail`], with the stack of the thread that did it, for the crash report.
+    pub(crate) fn fail_on(self: &Arc<Self>, stack: Option<StackCopy>, mut fault: Fault) {
         tracing::debug!(target: "doca_dpa::fault", %fault, "a process became fatal");
+        fault.crash = self.crash.expected();
         if self.fault.set(Arc::new(fault)).is_ok() {
+            self.crash.begin(self, stack);
             self.stop(CloseReason::Faulted, Outcome::Faulted);
+            self.crash.finish(self);
         }
+    }
+
+    /// The figures of its crash report: whether and where one will be written.
+    pub fn crash_spec(&self) -> CrashSpec {
+        self.crash.spec()
     }
 
     pub(crate) fn rdma_opened(&self) {
@@ -217,6 +237,7 @@ impl Process {
         let streams = std::mem::take(&mut *self.streams.lock());
         for stream in streams.iter().filter_map(Weak::upgrade) {
             for launch in stream.break_off() {
+                self.crash.saw_parked();
                 self.take_back(&launch, outcome);
             }
         }
@@ -235,6 +256,7 @@ impl Process {
             .filter_map(|l| l.gang())
             .flat_map(|gang| gang.meeting.close())
         {
+            self.crash.saw_blocked(unit.core());
             self.wake_unit(unit, Wake::Closed(0));
         }
     }
@@ -291,7 +313,10 @@ impl Process {
     fn closed(self: &Arc<Self>, gate: Gate, closed: Closed) {
         match gate {
             Gate::Launch(launch) => self.wait_event_closed(&launch, closed),
-            Gate::Unit(unit) => self.wake_unit(unit, Wake::Closed(closed.last)),
+            Gate::Unit(unit) => {
+                self.crash.saw_blocked(unit.core());
+                self.wake_unit(unit, Wake::Closed(closed.last));
+            }
             Gate::Queue(queue) => queue.open(self.device.clock.now(), false),
         }
     }
@@ -303,6 +328,7 @@ impl Process {
             _ => Outcome::WaitEventClosed,
         };
         if launch.wait_closed(outcome, closed) {
+            self.crash.saw_parked();
             self.settled(launch, outcome);
         }
     }

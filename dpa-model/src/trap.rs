@@ -118,6 +118,7 @@ pub(crate) fn ensure_alternate_stack() {}
 #[cfg(not(dpa_sanitize))]
 mod signals {
     use super::{ENTERED, Entered, Trapped};
+    use crate::crash::stack::Trap;
     use crate::fiber::Exit;
     use std::mem::MaybeUninit;
     use std::sync::OnceLock;
@@ -187,6 +188,11 @@ mod signals {
         let Some(why) = cause(signal, info, entered) else {
             return false;
         };
+        // SAFETY: the core is valid while its stack is entered, and nobody else looks at it; SIGSEGV and SIGBUS carry an
+        // address, and of another signal it is not used.
+        unsafe { &*entered.core }
+            .trap
+            .set(Some(Trap::new(unsafe { info.si_addr() } as usize, context)));
         // SAFETY: the stack pointer lies in the coroutine this worker has entered, nothing of ours is live on it
         // (rules of this file), and the registers are set as demanded.
         let registers = unsafe {

@@ -16,6 +16,7 @@ use sync_event::WaiterId;
 use sync_event::sync::Arc;
 
 use crate::clock::TimerKey;
+use crate::crash::stack::{Frame, StackCopy, Trap};
 use crate::epoch::Entered;
 use crate::fault::{Fault, Place};
 use crate::fiber::{Fiber, Request, Resumed, Switch};
@@ -48,7 +49,7 @@ pub struct Running {
 }
 
 /// What a panic hook noted.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PanicNote {
     /// The message.
     pub message: String,
@@ -56,6 +57,8 @@ pub struct PanicNote {
     pub place: Option<Place>,
     /// The stack.
     pub backtrace: Option<StdArc<std::backtrace::Backtrace>>,
+    /// The stack's bytes, for a crash report.
+    pub stack: Option<StackCopy>,
 }
 
 /// What belongs to a unit beside its stack. Its address is what the device port gets.
@@ -63,6 +66,10 @@ pub struct Core {
     worker: Cell<*const Worker>,
     switch: Cell<*const Switch>,
     stack_limit: Cell<usize>,
+    stack_high: Cell<usize>,
+    left_at: Cell<Frame>,
+    /// What a signal handler saw when it reset the stack.
+    pub(crate) trap: Cell<Option<Trap>>,
     in_kernel: AtomicBool,
     unwinding: Cell<bool>,
     /// The thread that runs.
@@ -93,6 +100,9 @@ impl Core {
             worker: Cell::new(std::ptr::null()),
             switch: Cell::new(std::ptr::null()),
             stack_limit: Cell::new(0),
+            stack_high: Cell::new(0),
+            left_at: Cell::new(Frame::default()),
+            trap: Cell::new(None),
             in_kernel: AtomicBool::new(false),
             unwinding: Cell::new(false),
             running: RefCell::new(None),
@@ -129,6 +139,7 @@ impl Core {
 
     /// Leaves the stack until the wait is over.
     pub fn suspend(&self, request: Request) -> Wake {
+        self.left_at.set(Frame::here());
         self.switch().suspend(request);
         self.wake.get()
     }
@@ -212,6 +223,16 @@ impl Core {
         (std::ptr::from_ref(&here) as usize).saturating_sub(self.stack_limit.get())
     }
 
+    /// Where the code on the stack was when it left it last.
+    pub(crate) fn left_at(&self) -> Frame {
+        self.left_at.get()
+    }
+
+    /// The addresses of the stack, from its limit up.
+    pub(crate) fn stack_bounds(&self) -> std::ops::Range<u64> {
+        self.stack_limit.get() as u64..self.stack_high.get() as u64
+    }
+
     /// Called by the panic hook, on the kernel's stack.
     pub(crate) fn note_panic(&self, info: &std::panic::PanicHookInfo<'_>) {
         self.leave_kernel();
@@ -222,10 +243,19 @@ impl Core {
         let backtrace = roomy
             .then(std::backtrace::Backtrace::force_capture)
             .map(StdArc::new);
+        let at = Frame::here();
+        let copy = |process: &StdArc<Process>| process.crash.copy_stack(self, at);
+        let stack = self
+            .process
+            .borrow()
+            .as_ref()
+            .filter(|_| roomy)
+            .and_then(copy);
         *self.note.borrow_mut() = Some(PanicNote {
             message,
             place,
             backtrace,
+            stack,
         });
     }
 
@@ -298,6 +328,7 @@ impl Unit {
     pub fn new(spare: Spare) -> Box<Self> {
         let Spare { stack, core } = spare;
         core.stack_limit.set(stack.limit_of_use());
+        core.stack_high.set(stack.high());
         core.unwinding.set(false);
         let (low, limit, high) = (stack.low(), stack.limit_of_use(), stack.high());
         // SAFETY: the core lives in the unit beside the fiber, is dropped after it, and its address is stable.

@@ -1,0 +1,92 @@
+//! Crash reports of faults that safe kernels cannot make.
+
+mod common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::*;
+use dpa_abi::FaultKind;
+use dpa_model::crash::{CrashFiles, CrashSpec};
+use dpa_model::launch::Outcome;
+
+kernel!(STRAY, |_unit, args| {
+    // Nothing is there, and no view has checked it.
+    bump(counter(args, 0));
+});
+
+struct Dir(PathBuf);
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(not(dpa_sanitize))]
+#[test]
+fn rule_5_2_a_stray_access_says_where_and_leaves_all_registers() {
+    const ADDRESS: u64 = 0x10;
+    let dir = Dir(std::env::temp_dir().join(format!("dpa-stray-{}", std::process::id())));
+    std::fs::create_dir(&dir.0).expect("a directory");
+    let (device, _other) = open(config(2));
+    let spec_of = dpa_model::ProcessSpec {
+        crash: CrashSpec {
+            files: CrashFiles::At(dir.0.clone()),
+            ..CrashSpec::default()
+        },
+        ..dpa_model::ProcessSpec::default()
+    };
+    let process = device.device().process_with(&spec_of).expect("a process");
+    let launch = submit(&process, spec(&STRAY, &[ADDRESS]));
+    assert_eq!(outcome(&launch), Outcome::Faulted);
+    let fault = process.fault().expect("a fault");
+    let signal = libc::SIGSEGV;
+    assert_eq!(fault.kind, FaultKind::Native { signal });
+    let report = fault.wait_for_crash_report(LONG).expect("a report");
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    let text = std::fs::read_to_string(report.text.as_ref().expect("a text")).expect("it");
+    for expected in ["kernel: STRAY\n", "host address: 0x10\n", "thread 1: STRAY"] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    let core = std::fs::read(report.core.as_ref().expect("a core")).expect("it");
+    let word = |at: usize| u64::from_le_bytes(core[at..at + 8].try_into().expect("eight"));
+    // The first note is the status of the faulted thread: name and header take 20 bytes.
+    let headers = u16::from_le_bytes([core[56], core[57]]);
+    let status = 64 + 56 * usize::from(headers) + 20;
+    assert_eq!(
+        u16::from_le_bytes([core[status + 12], core[status + 13]]),
+        11
+    );
+    let count = if cfg!(target_arch = "x86_64") { 27 } else { 34 };
+    let registers: Vec<u64> = (0..count).map(|nth| word(status + 112 + nth * 8)).collect();
+    assert!(registers.contains(&ADDRESS), "{registers:x?}");
+    process.shut_down();
+}
+
+#[test]
+fn rule_5_2_thousands_of_faults_write_nothing_unless_asked() {
+    kernel!(PANIC, |_unit, _args| {
+        panic!("again");
+    });
+    let (device, _other) = open(config(2));
+    let off = dpa_model::ProcessSpec {
+        crash: CrashSpec {
+            files: CrashFiles::Off,
+            ..CrashSpec::default()
+        },
+        ..dpa_model::ProcessSpec::default()
+    };
+    for _ in 0..1000 {
+        let process = device.device().process_with(&off).expect("a process");
+        let launch = submit(&process, spec(&PANIC, &[]));
+        assert_eq!(outcome(&launch), Outcome::Faulted);
+        let fault = process.fault().expect("a fault").clone();
+        assert!(
+            fault
+                .wait_for_crash_report(Duration::from_secs(20))
+                .is_none()
+        );
+        process.shut_down();
+    }
+}
