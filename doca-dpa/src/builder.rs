@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dpa_abi::LogFilter;
-use flexio::{Device, DeviceConfig, ProcessSpec};
+use flexio::{CrashFiles, Device, DeviceConfig, ProcessSpec};
 
 use crate::dpa::Dpa;
 use crate::error::{DpaOpenError, Error};
@@ -90,6 +90,28 @@ impl Builder {
     /// Trace records that are buffered before they are sent: 1 to 2^20, default 1,024.
     pub fn trace_records(mut self, records: usize) -> Self {
         self.process.trace.records = records;
+        self
+    }
+
+    /// Should the context become fatal, writes a crash report to files whose names begin so: `.PID.crash` and
+    /// `.PID.core` are appended, and a number before that if there is such a file already. In a directory they are
+    /// called `doca_dpa_fatal`. Default: what the environment variable `DPA_CRASH_PATH` says, and no report if it is
+    /// not set.
+    pub fn crash_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.process.crash.files = CrashFiles::At(path.into());
+        self
+    }
+
+    /// Writes no crash report, whatever the environment says.
+    pub fn no_crash_report(mut self) -> Self {
+        self.process.crash.files = CrashFiles::Off;
+        self
+    }
+
+    /// Bytes that the core file of a crash report has at most; what is beyond is left out. Below 64 KiB no core is
+    /// written, only the text. Default 64 MiB.
+    pub fn crash_core_bytes(mut self, bytes: u64) -> Self {
+        self.process.crash.core_bytes = bytes;
         self
     }
 

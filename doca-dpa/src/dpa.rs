@@ -1,11 +1,14 @@
 //! The context: an application on a device.
 
 use std::future::poll_fn;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dpa_abi::Kernel;
-use flexio::{Device, DeviceInfo, Fault, OpenError, Process, ProcessRef, ProcessSpec, Snapshot};
+use flexio::{
+    CrashFiles, Device, DeviceInfo, Fault, OpenError, Process, ProcessRef, ProcessSpec, Snapshot,
+};
 
 use crate::builder::Builder;
 use crate::error::{DpaOpenError, Error};
@@ -47,12 +50,16 @@ impl Dpa {
     }
 
     /// Another context on the same device: another process, with memory, events and faults of its own. Its log and its
-    /// trace go to `tracing`.
+    /// trace go to `tracing`, its crash report beside this context's.
     ///
     /// # Errors
     /// The system gives no memory.
     pub fn open_beside(&self) -> Result<Self, Error> {
-        let beside = Self::on(self.device(), &ProcessSpec::default());
+        let spec = ProcessSpec {
+            crash: self.process.crash_spec(),
+            ..ProcessSpec::default()
+        };
+        let beside = Self::on(self.device(), &spec);
         Ok(beside.map_err(DpaOpenError)?)
     }
 
@@ -104,10 +111,19 @@ impl Dpa {
         crate::time::block(self.device(), |cx| self.process.poll_idle(cx)).is_some()
     }
 
-    /// Why the context is fatal, if it is. Looking does not clear it.
+    /// Why the context is fatal, if it is. Looking does not clear it. Says where the crash report is, once it is
+    /// written ([`Fault::crash_report`]).
     #[doc(alias = "doca_dpa_peek_at_last_error")]
     pub fn last_error(&self) -> Option<Arc<Fault>> {
         self.process.fault()
+    }
+
+    /// What the names of its crash report's files begin with, should it become fatal; `None`: none are written.
+    pub fn crash_path(&self) -> Option<PathBuf> {
+        match self.process.crash_spec().files {
+            CrashFiles::At(prefix) => Some(prefix),
+            _ => None,
+        }
     }
 
     /// What the context is doing now.

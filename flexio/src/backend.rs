@@ -5,6 +5,8 @@
 
 pub use dpa_model::activation::HandlerState;
 pub use dpa_model::cmdq::{JOB_BYTES, QueueError, QueueSpec};
+pub use dpa_model::crash::report::{CrashProblem, CrashReport};
+pub use dpa_model::crash::{CrashFiles, CrashSpec};
 pub use dpa_model::fault::{Place, Waiting, WaitingOn};
 pub use dpa_model::handler::{Affinity, HandlerError};
 pub use dpa_model::heap::{HeapInfo, OutOfMemory};

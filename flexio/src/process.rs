@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use dpa_abi::EventHandle;
 use sync_event::Locations;
 
-use crate::backend::{self, CloseReport, Event, EventLimit, Fault, Snapshot, Stream};
+use crate::backend::{self, CloseReport, CrashSpec, Event, EventLimit, Fault, Snapshot, Stream};
 use crate::device::Device;
 
 /// Whether something went wrong in a process.
@@ -125,6 +125,14 @@ impl ProcessRef {
     /// Whether it is fatal, or closed.
     pub fn is_stopped(&self) -> bool {
         self.raw().is_stopped()
+    }
+
+    /// The figures of its crash report, should it become fatal: [`CrashFiles::At`](crate::CrashFiles::At) what the
+    /// names of its files begin with, or [`CrashFiles::Off`](crate::CrashFiles::Off).
+    #[doc(alias = "flexio_coredump_create")]
+    #[doc(alias = "flexio_crash_data")]
+    pub fn crash_spec(&self) -> CrashSpec {
+        self.raw().crash_spec()
     }
 
     /// What it is doing.
