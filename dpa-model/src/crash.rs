@@ -8,16 +8,16 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`mod@report`] | what became of a report, and the errors |
-//! | [`capture`] | what is taken down on the fault path |
-//! | [`stack`] | registers, and copies of kernel stacks |
-//! | [`parts`] | which parts of a heap are worth writing |
-//! | [`text`] | the text |
-//! | [`elf`] | the layout of a core file |
-//! | [`notes`] | what its notes say |
-//! | [`file`] | names, and files that are never overwritten |
-//! | [`write`] | all of it together |
-//! | [`pending`] | the end of the program waits a little for reports on their way |
+//! | `report` | what became of a report, and the errors |
+//! | `capture` | what is taken down on the fault path |
+//! | `stack` | registers, and copies of kernel stacks |
+//! | `parts` | which parts of a heap are worth writing |
+//! | `text` | the text |
+//! | `elf` | the layout of a core file |
+//! | `notes` | what its notes say |
+//! | `file` | names, and files that are never overwritten |
+//! | `write` | all of it together |
+//! | `pending` | the end of the program waits a little for reports on their way |
 
 pub(crate) mod capture;
 mod elf;
@@ -96,6 +96,8 @@ pub(crate) struct Target {
 #[derive(Debug)]
 pub(crate) struct Crash {
     target: Option<Target>,
+    /// Whether there is no target because none is wanted.
+    by_choice: bool,
     slot: Arc<Slot>,
     capture: Mutex<Option<Capture>>,
     parked: AtomicUsize,
@@ -116,27 +118,32 @@ impl Crash {
                 prefix: file::prefix(path),
                 core_bytes,
             }),
+            by_choice: spec.files == CrashFiles::Off,
             slot: Arc::default(),
             capture: Mutex::default(),
             parked: AtomicUsize::new(0),
         }
     }
 
-    /// The figures, with the place found.
+    /// The figures, with the place found; [`CrashFiles::Environment`] if the environment named none.
     pub(crate) fn spec(&self) -> CrashSpec {
         let figures = |target: &Target| CrashSpec {
             files: CrashFiles::At(target.prefix.clone()),
             core_bytes: target.core_bytes,
         };
-        let off = || CrashSpec {
-            files: CrashFiles::Off,
+        let none = || CrashSpec {
+            files: if self.by_choice {
+                CrashFiles::Off
+            } else {
+                CrashFiles::Environment
+            },
             ..CrashSpec::default()
         };
-        self.target.as_ref().map_or_else(off, figures)
+        self.target.as_ref().map_or_else(none, figures)
     }
 
-    /// Whether stacks are worth a copy.
-    pub(crate) fn wants_stacks(&self) -> bool {
+    /// Whether there will be a core: only then are stacks worth a copy.
+    pub(crate) fn wants_core(&self) -> bool {
         self.target
             .as_ref()
             .is_some_and(|target| target.core_bytes >= CrashSpec::LEAST_CORE_BYTES)
@@ -146,13 +153,15 @@ impl Crash {
     pub(crate) fn expected(&self) -> Expected {
         match self.target {
             Some(_) => Expected::In(self.slot.clone()),
-            None => Expected::Off,
+            None => Expected::Off {
+                by_choice: self.by_choice,
+            },
         }
     }
 
     /// The stack of the thread that runs, or of one that has just been reset: of the caller, or of whoever waits for it.
     pub(crate) fn copy_stack(&self, core: &Core, at: Frame) -> Option<StackCopy> {
-        self.wants_stacks().then(|| StackCopy::of(core, at))
+        self.wants_core().then(|| StackCopy::of(core, at))
     }
 
     /// The process has become fatal; what would be gone once it is stopped is taken down. Nothing of it waits long.
@@ -166,7 +175,7 @@ impl Crash {
     /// A thread that waited is taken out of its wait, and not yet resumed.
     pub(crate) fn saw_blocked(&self, core: &Core) {
         let mut capture = self.capture.lock();
-        if let Some(capture) = capture.as_mut().filter(|_| self.wants_stacks()) {
+        if let Some(capture) = capture.as_mut().filter(|_| self.wants_core()) {
             capture.add_blocked(core);
         }
     }
@@ -186,7 +195,11 @@ impl Crash {
             self.write(process, capture);
             return;
         }
-        let writing = pending::Writing::begin();
+        let Some(writing) = pending::Writing::begin() else {
+            let limit = pending::MOST;
+            self.settle(CrashReport::of(CrashProblem::TooManyAtOnce { limit }));
+            return;
+        };
         let of = process.clone();
         let helper = std::thread::Builder::new().name("dpa-crash".into());
         let started = helper.spawn(move || {

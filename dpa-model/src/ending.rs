@@ -50,7 +50,7 @@ impl Worker {
         let trap = core
             .trap
             .take()
-            .filter(|_| core.process().crash.wants_stacks());
+            .filter(|_| core.process().crash.wants_core());
         let stack = trap.map(|trap| StackCopy::trapped(core, trap, stray));
         self.fail_running(core, kind, None, stack);
         self.end_thread(core, None, None);

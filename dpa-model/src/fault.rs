@@ -160,8 +160,8 @@ impl Fault {
 
 impl Fault {
     fn say_where_the_report_is(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Expected::Off = self.crash {
-            return write!(f, " (no crash report: {ENVIRONMENT} is not set)");
+        if let Expected::Off { by_choice: false } = self.crash {
+            return write!(f, " (for a crash report, set {ENVIRONMENT})");
         }
         match self.crash_report() {
             Some(CrashReport {

@@ -223,6 +223,11 @@ impl Heap {
             .collect()
     }
 
+    /// Its size.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.map.bytes as u64
+    }
+
     /// Where its first byte is in native memory.
     pub(crate) fn native_base(&self) -> u64 {
         self.map.base.as_ptr() as u64

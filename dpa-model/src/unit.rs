@@ -249,7 +249,7 @@ impl Core {
             .process
             .borrow()
             .as_ref()
-            .filter(|_| roomy)
+            .filter(|_| self.stack_left() > 16 * 1024)
             .and_then(copy);
         *self.note.borrow_mut() = Some(PanicNote {
             message,

@@ -127,8 +127,8 @@ impl ProcessRef {
         self.raw().is_stopped()
     }
 
-    /// The figures of its crash report, should it become fatal: [`CrashFiles::At`](crate::CrashFiles::At) what the
-    /// names of its files begin with, or [`CrashFiles::Off`](crate::CrashFiles::Off).
+    /// The figures of its crash report, should it become fatal. [`CrashFiles::At`](crate::CrashFiles::At): what the
+    /// names of its files begin with, whoever said so; anything else: none is written.
     #[doc(alias = "flexio_coredump_create")]
     #[doc(alias = "flexio_crash_data")]
     pub fn crash_spec(&self) -> CrashSpec {

@@ -1,7 +1,9 @@
 //! What is taken down on the fault path, because it is gone once the process is stopped.
 
+use std::ops::Range;
 use std::time::SystemTime;
 
+use super::parts;
 use super::stack::StackCopy;
 use crate::close::Snapshot;
 use crate::process::Process;
@@ -31,6 +33,8 @@ pub(crate) struct Capture {
     pub(crate) snapshot: Snapshot,
     /// The first events by index, those that nobody waits for and that are 0 left out.
     pub(crate) events: Vec<EventValue>,
+    /// The parts of the heap that were allocated.
+    pub(crate) live: Vec<Range<u64>>,
     /// Launches that were parked.
     pub(crate) parked: usize,
     /// The faulted thread first, if there is one, then those that waited.
@@ -47,6 +51,11 @@ impl Capture {
             device_time: process.device.clock.now(),
             snapshot: process.snapshot(),
             events: events(process),
+            live: if process.crash.wants_core() {
+                parts::live(&process.heap)
+            } else {
+                Vec::new()
+            },
             parked: 0,
             stack_bytes: stack.as_ref().map_or(0, |stack| stack.bytes.len()),
             stacks: stack.into_iter().collect(),

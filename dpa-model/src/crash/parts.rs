@@ -11,15 +11,15 @@ use crate::heap::Heap;
 /// What `/proc/self/pagemap` says of a page that is in memory or was moved out of it.
 const TOUCHED: u64 = 0b11 << 62;
 
-/// Ranges of device addresses, ascending, at most `most`. Where there would be more, what lies between is written too.
-pub(crate) fn parts(heap: &Heap, page: u64, most: usize) -> Vec<Range<u64>> {
-    let info = heap.info();
-    let end = info.base + info.size;
-    let live = heap.live_ranges().into_iter().map(|range| {
-        let up = |addr: u64| ((addr - HEAP_BASE).next_multiple_of(page) + HEAP_BASE).min(end);
-        (range.start - HEAP_BASE) / page * page + HEAP_BASE..up(range.end)
-    });
-    let live = join(live, 0);
+/// What is allocated now, ascending, in steps of 4 KiB: what is freed while the report is written is in it all the same.
+pub(crate) fn live(heap: &Heap) -> Vec<Range<u64>> {
+    rounded(heap, heap.live_ranges(), 4096)
+}
+
+/// The parts of what was allocated that have been touched: ranges of device addresses, ascending, at most `most`. Where
+/// there would be more, what lies between is written too.
+pub(crate) fn parts(heap: &Heap, live: &[Range<u64>], page: u64, most: usize) -> Vec<Range<u64>> {
+    let live = rounded(heap, live.to_vec(), page);
     let touched = match File::open("/proc/self/pagemap") {
         Ok(map) => live
             .iter()
@@ -28,6 +28,17 @@ pub(crate) fn parts(heap: &Heap, page: u64, most: usize) -> Vec<Range<u64>> {
         Err(_) => live,
     };
     at_most(touched, page, most)
+}
+
+/// The same in whole pages.
+fn rounded(heap: &Heap, ranges: Vec<Range<u64>>, page: u64) -> Vec<Range<u64>> {
+    let end = HEAP_BASE + heap.bytes();
+    let up = |addr: u64| ((addr - HEAP_BASE).next_multiple_of(page) + HEAP_BASE).min(end);
+    let down = |addr: u64| (addr - HEAP_BASE) / page * page + HEAP_BASE;
+    let pages = ranges
+        .into_iter()
+        .map(|range| down(range.start)..up(range.end));
+    join(pages, 0)
 }
 
 /// The touched pages of a range; all of it, if the system does not say.
@@ -95,11 +106,12 @@ mod tests {
         let addr = heap.alloc(&epochs, 64 * 4096, false).expect("room");
         heap.checked(addr + 5 * 4096, 8).expect("live").fill(1);
         heap.checked(addr + 6 * 4096, 8).expect("live").fill(1);
-        let parts = parts(&heap, 4096, 100);
+        let live = live(&heap);
+        heap.free(&epochs, addr);
+        let parts = parts(&heap, &live, 4096, 100);
         let touched = addr + 5 * 4096..addr + 7 * 4096;
         assert_eq!(parts, std::slice::from_ref(&touched));
-        heap.free(&epochs, addr);
-        assert_eq!(super::parts(&heap, 4096, 100), []);
+        assert_eq!(super::live(&heap), []);
     }
 
     #[test]

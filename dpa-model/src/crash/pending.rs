@@ -6,6 +6,9 @@
 use std::sync::{Condvar, Mutex, Once, PoisonError};
 use std::time::Duration;
 
+/// Reports that are written at the same time at most, each by a thread of its own.
+pub(crate) const MOST: usize = 32;
+
 /// How long the end of the program waits at most, for all reports together.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -21,9 +24,14 @@ static PENDING: Pending = Pending {
 };
 
 impl Pending {
-    fn add(&self) {
+    fn add(&self) -> bool {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        *count = (count.0 + 1, std::process::id());
+        let program = std::process::id();
+        let now = if count.1 == program { count.0 } else { 0 };
+        if now < MOST {
+            *count = (now + 1, program);
+        }
+        now < MOST
     }
 
     fn remove(&self) {
@@ -54,19 +62,32 @@ extern "C" fn at_exit() {
 pub(crate) struct Writing(());
 
 impl Writing {
-    pub(crate) fn begin() -> Self {
+    /// `None`: there are [`MOST`] already.
+    pub(crate) fn begin() -> Option<Self> {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(|| {
             // SAFETY: the function is part of the program, and neither unwinds nor uses thread-locals.
             unsafe { libc::atexit(at_exit) };
         });
-        PENDING.add();
-        Self(())
+        PENDING.add().then(|| Self(()))
     }
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
         PENDING.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_5_2_the_reports_written_at_a_time_are_bounded() {
+        let all: Vec<Writing> = std::iter::from_fn(Writing::begin).take(2 * MOST).collect();
+        assert!(all.len() <= MOST && Writing::begin().is_none());
+        drop(all);
+        assert!(Writing::begin().is_some());
     }
 }

@@ -35,6 +35,12 @@ pub enum CrashProblem {
         /// How many there may be.
         limit: u32,
     },
+    /// As many reports as may be are being written at the moment.
+    #[error("{limit} crash reports are being written at the moment, as many as may be")]
+    TooManyAtOnce {
+        /// How many may be.
+        limit: usize,
+    },
     /// The core took too long, and ends where it was then.
     #[error("{} took longer than {after:?} and is not complete", .path.display())]
     TimeUp {
@@ -80,8 +86,8 @@ pub(crate) enum Expected {
     /// It is not yet the fault of any process.
     #[default]
     Unknown,
-    /// None is written.
-    Off,
+    /// None is written: because none is wanted, or because nothing says where.
+    Off { by_choice: bool },
     /// It will be here.
     In(Arc<Slot>),
 }

@@ -81,7 +81,7 @@ impl<'a> Core<'a> {
             bytes: stack.bytes.len() as u64,
             from: Source::Bytes(&stack.bytes),
         });
-        let heap = parts::parts(&process.heap, page, most)
+        let heap = parts::parts(&process.heap, &capture.live, page, most)
             .into_iter()
             .map(|range| Segment {
                 address: range.start,
