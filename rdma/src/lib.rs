@@ -53,4 +53,5 @@ pub mod work;
 
 #[cfg(not(dpa_loom))]
 pub use loopback::copy_local;
+#[cfg(not(dpa_loom))]
 pub use transmit::{MAX_SEGMENTS, Transmit};
