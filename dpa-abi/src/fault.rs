@@ -9,6 +9,8 @@ pub enum Rights {
     Read,
     /// Loads and stores.
     ReadWrite,
+    /// Loads, stores and atomic operations.
+    Atomic,
 }
 
 /// What went wrong in a kernel. Each of these makes its process fatal.

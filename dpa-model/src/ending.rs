@@ -105,6 +105,7 @@ impl Worker {
         let Some(Running { launch, epoch, .. }) = core.running.borrow_mut().take() else {
             return;
         };
+        core.memory_of_thread_over();
         core.leave_epoch(epoch);
         self.give_back(launch.proc, 1);
         if self.counted_in_chunk(&launch) {

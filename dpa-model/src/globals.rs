@@ -33,6 +33,7 @@ impl Globals {
         global.initial(&mut initial);
         if let Some(cell) = heap.within(addr, initial.len() as u64) {
             cell.copy_in(0, &initial);
+            heap.wrote(addr, initial.len() as u64);
         }
         known.insert(key, addr);
         Ok(addr)

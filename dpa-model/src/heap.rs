@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use range_alloc::RangeAllocator;
 use thiserror::Error;
 
+use crate::coherency::image::Image;
 use crate::epoch::{Epochs, Quarantine};
 
 /// Every allocation begins at a multiple of this many bytes, so it is aligned for any type and for DMA.
@@ -55,6 +56,8 @@ pub struct Heap {
     live: RwLock<BTreeMap<u64, u64>>,
     ranges: Mutex<Ranges>,
     poison: bool,
+    /// What the NIC sees of it, under the seeded driver.
+    pub(crate) image: Option<Box<Image>>,
 }
 
 #[derive(Debug)]
@@ -106,11 +109,12 @@ fn round_up(bytes: u64) -> u64 {
 }
 
 impl Heap {
-    /// Reserves a heap of so many bytes. With `poison`, freed memory is filled with [`POISON`].
+    /// Reserves a heap of so many bytes. If `seeded`, freed memory is filled with [`POISON`], and the NIC sees only what is
+    /// written back.
     ///
     /// # Errors
     /// The system has no address space left.
-    pub fn new(bytes: usize, poison: bool) -> std::io::Result<Self> {
+    pub fn new(bytes: usize, seeded: bool) -> std::io::Result<Self> {
         let bytes = bytes.next_multiple_of(4096);
         let free = RangeAllocator::new(HEAP_BASE..HEAP_BASE + bytes as u64);
         let ranges = Ranges {
@@ -122,7 +126,8 @@ impl Heap {
             map: Map::new(bytes)?,
             live: RwLock::default(),
             ranges: Mutex::new(ranges),
-            poison,
+            poison: seeded,
+            image: seeded.then(Box::default),
         })
     }
 
@@ -142,6 +147,7 @@ impl Heap {
         drop(ranges);
         if zeroed {
             self.cell(range.start, size).fill(0);
+            self.wrote(range.start, size);
         }
         self.live.write().insert(range.start, bytes);
         Ok(range.start)
@@ -162,6 +168,7 @@ impl Heap {
         let size = round_up(bytes);
         if self.poison {
             self.cell(addr, size).fill(POISON);
+            self.wrote(addr, size);
         }
         let mut ranges = self.ranges.lock();
         ranges.allocated -= size;

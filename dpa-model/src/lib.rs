@@ -37,6 +37,8 @@ mod close;
 #[cfg(not(dpa_loom))]
 pub mod cmdq;
 #[cfg(not(dpa_loom))]
+mod coherency;
+#[cfg(not(dpa_loom))]
 pub mod crash;
 #[cfg(not(dpa_loom))]
 mod device;

@@ -179,8 +179,18 @@ unsafe fn bind(
     core.leave_kernel();
     let process = core.process();
     let bound = match Windows::is_window(addr) {
-        false => process.heap.bind(addr, len, align),
-        true => process.windows.bind(addr, len, align, rights),
+        false => {
+            let bound = process.heap.bind(addr, len, align);
+            if bound.is_ok() {
+                core.note_bound(addr..addr + len, rights);
+            }
+            bound
+        }
+        true => {
+            let cached_for = core.caches_windows().then(|| core.thread_key());
+            let windows = &process.windows;
+            windows.bind(cached_for, addr, len, align, rights)
+        }
     };
     core.enter_kernel();
     bound
@@ -227,6 +237,7 @@ unsafe fn event_get(unit: NonNull<()>, event: EventHandle) -> Result<u64, EventE
     let core = unsafe { core(unit) };
     begin(core);
     let value = find(core, event).map(|slot| slot.event.get());
+    core.acquire_all();
     if !core.unwinding() {
         take_turns(core, false);
     }
@@ -242,6 +253,7 @@ unsafe fn event_update(
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
+    core.release_all();
     let result = find(core, event).and_then(|slot| {
         if !slot.device_publishes() {
             return Err(EventError::NotPublisher);
@@ -297,6 +309,7 @@ unsafe fn event_wait(
         }
         wait(core, event, slot, condition, timeout)
     });
+    core.acquire_all();
     end(core);
     result
 }
@@ -327,11 +340,13 @@ unsafe fn collective(unit: NonNull<()>, what: Collective) -> u64 {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
+    core.release_all();
     let result = if core.unwinding() {
         0
     } else {
         meet(core, what)
     };
+    core.acquire_all();
     end(core);
     result
 }
@@ -381,11 +396,13 @@ fn alone(what: Collective) -> u64 {
     }
 }
 
-/// The model's memory is coherent: a fence of whatever space orders all accesses, as strongly as asked.
-unsafe fn fence(unit: NonNull<()>, _: Space, pred: Ops, succ: Ops) {
+/// This machine's memory is coherent: a fence of whatever space orders all accesses, as strongly as asked. The seeded
+/// driver makes weaker memory of it.
+unsafe fn fence(unit: NonNull<()>, space: Space, pred: Ops, succ: Ops) {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
+    core.order(space, pred, succ);
     match (pred, succ) {
         (Ops::R, _) => native_fence(Ordering::Acquire),
         (Ops::W, Ops::W) => native_fence(Ordering::Release),
@@ -418,6 +435,7 @@ unsafe fn doorbell(unit: NonNull<()>, queue: Handle) -> bool {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
+    core.note_stores();
     let device = core.worker().device();
     let rung = core
         .switch()
@@ -465,6 +483,7 @@ unsafe fn trigger(unit: NonNull<()>, handler: Handle) -> bool {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
+    core.release_all();
     let found = core.switch().on_parent_stack(|| {
         let process = core.process.borrow();
         let process = process.as_ref().expect("a running thread has one");

@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::config::DeviceConfig;
 use crate::device::{Device, OpenError};
 use crate::fault::{Fault, Waiting};
+use crate::process::Process;
 use crate::trap;
 use crate::worker::{Pick, Worker};
 
@@ -210,6 +211,10 @@ impl Device {
         else {
             return false;
         };
+        if let Some(choices) = &self.choices {
+            let processes = self.sched.processes();
+            processes.iter().for_each(|p| p.age_caches(choices));
+        }
         if let Some(pick) = self.pick_any(&worker) {
             worker.run(pick);
             self.clock
@@ -217,7 +222,11 @@ impl Device {
             self.run_timers();
             return true;
         }
-        self.poll_nics() || self.pass_time() || self.report_deadlocks()
+        let drained = |process: &Arc<Process>| process.drain_stores();
+        self.sched.processes().iter().any(drained)
+            || self.poll_nics()
+            || self.pass_time()
+            || self.report_deadlocks()
     }
 
     fn pick_any(&self, worker: &Worker) -> Option<Pick> {

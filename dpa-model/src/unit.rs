@@ -140,7 +140,9 @@ impl Core {
     /// Leaves the stack until the wait is over.
     pub fn suspend(&self, request: Request) -> Wake {
         self.left_at.set(Frame::here());
+        self.leave_memory();
         self.switch().suspend(request);
+        self.come_back_to_memory();
         self.wake.get()
     }
 

@@ -11,6 +11,8 @@ use dpa_abi::{FaultKind, Rights};
 use parking_lot::RwLock;
 use thiserror::Error;
 
+use crate::coherency::ThreadKey;
+use crate::coherency::cache::Caches;
 use crate::epoch::{Epochs, Quarantine};
 use crate::nic::HostMemory;
 
@@ -55,6 +57,7 @@ struct Window {
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
     state: RwLock<State>,
+    caches: Caches,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +106,11 @@ impl Windows {
         state.collect(epochs, &mut gone);
     }
 
+    /// What threads have cached.
+    pub(crate) fn caches(&self) -> &Caches {
+        &self.caches
+    }
+
     /// Whether an address is one of a window, open or not.
     #[inline]
     pub(crate) fn is_window(addr: u64) -> bool {
@@ -110,8 +118,11 @@ impl Windows {
     }
 
     /// Where these bytes are in this program's memory. They stay there as long as the launch that asks runs.
+    ///
+    /// A thread that is named has a cache, which atomic operations go past.
     pub(crate) fn bind(
         &self,
+        cached_for: Option<ThreadKey>,
         addr: u64,
         len: u64,
         align: u32,
@@ -125,10 +136,14 @@ impl Windows {
         let state = self.state.read();
         let window = state.slots.get((from_base / STEP) as usize);
         let window = window.and_then(Option::as_ref).ok_or(out_of_range)?;
-        if rights == Rights::ReadWrite && window.rights != Rights::ReadWrite {
+        if rights != Rights::Read && window.rights != Rights::ReadWrite {
             return Err(FaultKind::NotWritable { addr });
         }
-        let place = window.memory.address(from_base % STEP, len);
+        let offset = from_base % STEP;
+        let place = match cached_for.filter(|_| rights != Rights::Atomic) {
+            Some(key) => self.caches.address(key, &window.memory, offset, len),
+            None => window.memory.address(offset, len),
+        };
         place.ok_or(out_of_range)
     }
 }

@@ -5,7 +5,7 @@ use core::panic::Location;
 
 use dpa_abi::global::Global;
 use dpa_abi::port::{Collective, Counter, Leaving, LogLevel, ReduceOp};
-use dpa_abi::{DevAddr, FaultKind, HandlerHandle, KernelArg, Pod, Rights, UnitRef};
+use dpa_abi::{DevAddr, FaultKind, HandlerHandle, KernelArg, Pod, UnitRef};
 
 use crate::view::{AtomicSlice, DevSlice, DevSliceMut};
 use dpa_abi::access::AtomicNumber;
@@ -252,8 +252,4 @@ impl<'t, T: Pod> BindArg<'t> for T {
     fn bind_arg(wire: T, _: &'t ThreadContext<'t>) -> Result<T, FaultKind> {
         Ok(wire)
     }
-}
-
-pub(crate) const fn rights_for_stores() -> Rights {
-    Rights::ReadWrite
 }

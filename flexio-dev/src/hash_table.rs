@@ -28,10 +28,10 @@ use core::fmt;
 
 use dpa_abi::access::{AtomicNumber, Cell};
 use dpa_abi::pod::{Load, Store};
-use dpa_abi::{FaultKind, KernelArg, Pod};
+use dpa_abi::{FaultKind, KernelArg, Pod, Rights};
 
 pub use self::table::{Layout, Table, Words};
-use crate::context::{BindArg, ThreadContext, rights_for_stores};
+use crate::context::{BindArg, ThreadContext};
 
 /// A table has as many entries as it may have: the new key was not inserted, and nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,9 +108,7 @@ impl<'t> HashTable<'t> {
         let unlikely = FaultKind::OutOfRange { addr, len: entries };
         let layout = Layout::exact(entries).ok_or(unlikely)?;
         let bytes = layout.words().checked_mul(8).ok_or(unlikely)?;
-        let cell = thread
-            .unit()
-            .bind_cell(addr, bytes, 8, rights_for_stores())?;
+        let cell = thread.unit().bind_cell(addr, bytes, 8, Rights::Atomic)?;
         Ok(Self {
             table: Table::new(layout, DeviceWords { cell, thread }),
         })

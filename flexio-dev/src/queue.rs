@@ -142,6 +142,7 @@ impl<'t> QueueTable<'t> {
         };
         let words = entry.encode(number, 0, phase(number, entries));
         put(&ring, number % entries, &words, PHASE_WORD);
+        self.thread.memory_writeback();
         Ok(number as u16)
     }
 
@@ -347,6 +348,7 @@ impl<'t> CompletionQueue<'t> {
     #[doc(alias = "flexio_dev_dbr_cq_set_ci")]
     pub fn acknowledge(&self, count: u32) {
         self.record.at(ACKNOWLEDGED).add(count.into());
+        self.thread.memory_writeback();
     }
 
     /// Asks for a notification when the next entry is written: the queue's thread is triggered, or if it has none, 1 is

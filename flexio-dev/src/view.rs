@@ -10,7 +10,7 @@ use dpa_abi::access::{AtomicNumber, Cell, Volatile};
 use dpa_abi::pod::{Load, Store};
 use dpa_abi::{DevAddr, FaultKind, KernelArg, Pod, Rights};
 
-use crate::context::{BindArg, ThreadContext, rights_for_stores};
+use crate::context::{BindArg, ThreadContext};
 
 /// Bytes that a copy between views holds at a time, on the kernel's stack.
 const COPY_PIECE: usize = 512;
@@ -251,7 +251,7 @@ impl<T: Pod> DevSlice<'_, T> {
 #[derive(Debug)]
 pub struct DevSliceMut<'t, T>(Bound<'t, T>);
 
-view!(DevSliceMut, Pod, rights_for_stores());
+view!(DevSliceMut, Pod, Rights::ReadWrite);
 
 impl<T: Pod> DevSliceMut<'_, T> {
     /// The element at `index`. A plain load: it may be merged with others and orders nothing.
@@ -324,7 +324,7 @@ impl<T: Pod> DevSliceMut<'_, T> {
 #[derive(Debug)]
 pub struct AtomicSlice<'t, T>(Bound<'t, T>);
 
-view!(AtomicSlice, AtomicNumber, rights_for_stores());
+view!(AtomicSlice, AtomicNumber, Rights::Atomic);
 
 impl<'t, T: AtomicNumber> AtomicSlice<'t, T> {
     /// The number at `index`; a fault if there is none.

@@ -53,6 +53,13 @@ impl NicMemory {
         }
     }
 
+    /// Kernels see what the NIC has stored.
+    fn wrote(&self, at: Target, len: usize) {
+        if let Some(Space::Heap(process)) = self.spaces.get(at.space.0 as usize) {
+            process.heap.wrote(at.offset, len as u64);
+        }
+    }
+
     /// Enters a memory; its name.
     pub(crate) fn enter(&mut self, space: Space) -> SpaceId {
         SpaceId(self.spaces.insert(space) as u64)
@@ -61,15 +68,22 @@ impl NicMemory {
 
 impl Memory for NicMemory {
     fn read(&self, from: Target, out: &mut [u8]) {
-        // Regions lie in their memories, so there always is a cell.
-        if let Some(cell) = self.cell(from, out.len()) {
-            cell.copy_out(0, out);
+        // Regions lie in their memories, so there always is a place.
+        match self.spaces.get(from.space.0 as usize) {
+            Some(Space::Heap(process)) => {
+                process.heap.nic_read(from.offset, out);
+            }
+            Some(Space::Host(memory)) => {
+                memory.read(from.offset, out);
+            }
+            Some(Space::Event(..)) | None => {}
         }
     }
 
     fn write(&self, to: Target, data: &[u8]) {
         if let Some(cell) = self.cell(to, data.len()) {
             cell.copy_in(0, data);
+            self.wrote(to, data.len());
         }
     }
 
@@ -77,10 +91,12 @@ impl Memory for NicMemory {
         let Some(cell) = self.cell(at, 8) else {
             return 0;
         };
-        match operation {
+        let before = match operation {
             Atomic::Add(n) => u64::fetch_add(&cell, 0, n),
             Atomic::CompareSwap { compare, swap } => u64::compare_exchange(&cell, 0, compare, swap),
-        }
+        };
+        self.wrote(at, 8);
+        before
     }
 
     fn event_update(&self, at: Target, update: EventUpdate) -> Result<u64, EventGone> {

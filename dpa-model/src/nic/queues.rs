@@ -54,27 +54,43 @@ impl Block {
         cell.expect("a block that was allocated lies in its heap")
     }
 
+    /// A word as the NIC sees it.
     pub(crate) fn load(&self, word: usize) -> u64 {
-        u64::load_acquire(&self.cell(), word * 8)
+        if self.process.heap.is_coherent() {
+            return u64::load_acquire(&self.cell(), word * 8);
+        }
+        let mut bytes = [0; 8];
+        let heap = &self.process.heap;
+        heap.nic_read(self.addr + word as u64 * 8, &mut bytes);
+        u64::from_ne_bytes(bytes)
     }
 
     pub(crate) fn store(&self, word: usize, value: u64) {
         u64::store_release(&self.cell(), word * 8, value);
+        self.process.heap.wrote(self.addr + word as u64 * 8, 8);
     }
 
     fn swap(&self, word: usize, value: u64) -> u64 {
-        u64::swap(&self.cell(), word * 8, value)
+        let before = u64::swap(&self.cell(), word * 8, value);
+        self.process.heap.wrote(self.addr + word as u64 * 8, 8);
+        before
     }
 
     /// The entry in this slot, if it is of the round of `number`: then all of it is there.
     fn entry(&self, number: u64, entries: u64) -> Option<EntryWords> {
-        let at = (number % entries) as usize * ENTRY_BYTES;
-        let cell = self.cell().part(at, ENTRY_BYTES);
-        let word = u64::load_acquire(&cell, PHASE_WORD * 8);
+        let first = (number % entries) as usize * ENTRY_WORDS;
+        let word = self.load(first + PHASE_WORD);
         if !WorkEntry::has_phase(word, phase(number, entries)) {
             return None;
         }
         let mut words = [0; ENTRY_WORDS];
+        if !self.process.heap.is_coherent() {
+            for (index, word) in words.iter_mut().enumerate() {
+                *word = self.load(first + index);
+            }
+            return Some(words);
+        }
+        let cell = self.cell().part(first * 8, ENTRY_BYTES);
         for (index, word) in words.iter_mut().enumerate() {
             *word = dpa_abi::pod::Load::u64(&cell, index * 8);
         }
