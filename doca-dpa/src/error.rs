@@ -3,18 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use flexio::handler::AttachError;
 use flexio::{
     AccessError, EventLimit, EventUseError, Fault, OpenError, OutOfMemory, Outcome, SubmitError,
+    WindowError,
 };
 use sync_event::location::{LocationsError, NotPublisher, NotSubscriber};
 use sync_event::{CloseReason, Closed};
 use thiserror::Error;
 
+use crate::cmdq::CommandError;
 use crate::hash_table::HashTableError;
+use crate::log::{FlushError, MessageStreamError};
 use crate::rdma::{
     BlobError, ConnectError, ExportError, HostRangeError, MapError, QueueError, RdmaOpenError,
     WorkRefused, WorkUnfinished,
 };
+use crate::thread::ThreadError;
 
 /// A context could not be opened.
 #[derive(Debug, Error)]
@@ -287,4 +292,22 @@ pub enum Error {
     /// Bytes of a host buffer.
     #[error(transparent)]
     HostRange(#[from] HostRangeError),
+    /// Opening a window.
+    #[error(transparent)]
+    Window(#[from] WindowError),
+    /// A DPA thread or a group of them.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+    /// Attaching a thread to completions.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A command queue.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// Opening a message stream.
+    #[error(transparent)]
+    MessageStream(#[from] MessageStreamError),
+    /// Writing messages or the trace out.
+    #[error(transparent)]
+    Flush(#[from] FlushError),
 }
