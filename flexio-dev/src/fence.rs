@@ -2,8 +2,9 @@
 //!
 //! Memory rules of the device: threads of a process see each other's heap accesses coherently but weakly ordered; the
 //! NIC's writes are seen by threads, but a thread's writes are seen by the NIC only after a writeback; host memory
-//! through a window is cached until invalidated. The library's own operations fence for their user; these functions
-//! are for code that shares memory by hand.
+//! through a window is cached until invalidated. The library's own operations fence for their user: updates of and waits
+//! for events, barriers, triggers, posts with a doorbell, acknowledgements. These functions are for code that shares
+//! memory by hand. Who leaves one out is caught by the seeded driver, under which memory is that weak.
 
 use dpa_abi::port::{Ops, Space};
 

@@ -1,0 +1,107 @@
+//! Kernels that share memory by hand: right with their fences, wrong without. Each leaves its fence out if it is told to.
+
+use doca_dpa_dev::prelude::*;
+
+/// How often a kernel looks before it gives up.
+const LOOKS: u64 = 200;
+
+/// Polls a flag that the host sets, through a window. Returns whether it has seen it.
+#[dpa_kernel]
+pub fn poll_a_flag(
+    thread: &Thread,
+    flag: DevSlice<u64>,
+    seen: DevSliceMut<u64>,
+    ready: DevEvent,
+    fenced: u64,
+) {
+    let before = flag.read(0);
+    if before != 0 || ready.add(1).is_err() {
+        thread.error(1);
+    }
+    for _ in 0..LOOKS {
+        if fenced == 1 {
+            thread.window_read_inv();
+        }
+        if flag.read_volatile(0) != 0 {
+            seen.write(0, 1);
+            return;
+        }
+        thread.safe_point();
+    }
+}
+
+/// Sets a flag in host memory, and then says so in device memory.
+#[dpa_kernel]
+pub fn set_a_flag(
+    thread: &Thread,
+    flag: DevSliceMut<u64>,
+    told: DevSliceMut<u64>,
+    go_on: DevEvent,
+    fenced: u64,
+) {
+    flag.write(0, 7);
+    if fenced == 1 {
+        thread.window_writeback();
+    }
+    told.write(0, 1);
+    if go_on.wait(Condition::ge(1)).is_err() {
+        thread.error(1);
+    }
+}
+
+/// Rank 0 stores a value and then a flag; rank 1 waits for the flag and reads the value.
+#[dpa_kernel]
+pub fn hand_over(thread: &Thread, value: DevSliceMut<u64>, flag: DevSliceMut<u64>, fenced: u64) {
+    if thread.rank() == 0 {
+        value.write(0, 42);
+        if fenced == 1 {
+            thread.memory_fence(Ops::W, Ops::W);
+        }
+        flag.write(0, 1);
+        return linger(thread, &flag);
+    }
+    while flag.read_volatile(0) != 1 {
+        thread.safe_point();
+    }
+    value.write(1, value.read(0));
+    flag.write(0, 2);
+}
+
+/// A thread's end is a release of all it has stored, so it stays until it was seen.
+fn linger(thread: &Thread, flag: &DevSliceMut<'_, u64>) {
+    while flag.read_volatile(0) != 2 {
+        thread.safe_point();
+    }
+}
+
+/// Rank 0 stores what is to be copied, and a flag on another line; rank 1 has the NIC copy it once it sees that.
+#[dpa_kernel]
+pub fn copy_what_another_stored(
+    thread: &Thread,
+    ops: AsyncOps,
+    done: Completions,
+    from: LocalMemory,
+    to: LocalMemory,
+    words: DevSliceMut<u64>,
+    fenced: u64,
+) {
+    let flag = words.part(8, 1);
+    if thread.rank() == 0 {
+        words.write(0, 42);
+        match fenced {
+            1 => thread.memory_writeback(),
+            _ => thread.fence(Space::Heap, Ops::W, Ops::W),
+        }
+        flag.write(0, 1);
+        return linger(thread, &flag);
+    }
+    while flag.read_volatile(0) != 1 {
+        thread.safe_point();
+    }
+    let posted = ops.copy(to.at(0, 8), from.at(0, 8), PostFlags::FLUSH);
+    let ended = done.wait().map(|completion| completion.result());
+    if posted.is_err() || !matches!(ended, Ok(Ok(()))) {
+        thread.error(1);
+    }
+    flag.write(0, 2);
+}

@@ -1,0 +1,119 @@
+//! What the seeded driver shows of memory that is shared by hand (SEMANTICS 4.4): each of these programs is right with its
+//! fences at every seed, and wrong without them at some.
+
+use doca_dpa::rdma::HostBuffer;
+use doca_dpa::{Dpa, Error, Location, Sim, SyncEvent};
+use tests::coherency::*;
+
+const SEEDS: u64 = 60;
+
+/// Runs a program at many seeds, with its fence and without: always right with it, sometimes wrong without.
+fn check(right: impl AsyncFn(&Dpa, u64) -> Result<bool, Error> + Copy) {
+    let at = |seed: u64, fenced: u64| {
+        let run = Sim::new(seed).run(async |dpa: Dpa| right(&dpa, fenced).await);
+        run.expect("ends").value.expect("no errors")
+    };
+    for seed in 0..SEEDS {
+        assert!(at(seed, 1), "wrong with its fence at seed {seed}");
+    }
+    assert!(
+        (0..SEEDS).any(|seed| !at(seed, 0)),
+        "nothing goes wrong without the fence"
+    );
+}
+
+fn word(buffer: &HostBuffer) -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    buffer.read(0, &mut bytes).map_err(Error::from)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Lets the device go on for a step or two.
+async fn a_while(dpa: &Dpa) {
+    dpa.sleep(std::time::Duration::from_nanos(50)).await;
+}
+
+#[test]
+fn rule_4_4_a_flag_that_the_host_sets_is_polled_with_invalidation() {
+    check(async |dpa, fenced| {
+        let window = dpa.read_window::<u64>(HostBuffer::new(64))?;
+        let seen = dpa.zeroed::<u64>(1).await?;
+        let ready = SyncEvent::device_to_host(dpa)?;
+        let args = PollAFlagArgs {
+            flag: &window,
+            seen: &seen,
+            ready: &ready,
+            fenced,
+        };
+        let polling = dpa.launch(poll_a_flag).args(args).submit()?;
+        ready.ge(1).await?;
+        window.buffer().write(0, &1u64.to_ne_bytes())?;
+        polling.await?;
+        Ok(seen.copy_out().await? == [1])
+    });
+}
+
+#[test]
+fn rule_4_4_a_flag_that_the_host_reads_is_written_back() {
+    check(async |dpa, fenced| {
+        let window = dpa.window::<u64>(HostBuffer::new(64))?;
+        let told = dpa.zeroed::<u64>(1).await?;
+        let go_on = SyncEvent::builder(dpa)
+            .publisher(Location::Host)
+            .subscriber(Location::Device)
+            .create()?;
+        let args = SetAFlagArgs {
+            flag: &window,
+            told: &told,
+            go_on: &go_on,
+            fenced,
+        };
+        let setting = dpa.launch(set_a_flag).args(args).submit()?;
+        while told.copy_out().await? != [1] {
+            a_while(dpa).await;
+        }
+        let seen = word(window.buffer())?;
+        go_on.add(1)?;
+        setting.await?;
+        assert_eq!(word(window.buffer())?, 7, "a thread's end writes back");
+        Ok(seen == 7)
+    });
+}
+
+#[test]
+fn rule_4_4_a_value_is_stored_before_its_flag() {
+    check(async |dpa, fenced| {
+        let (value, flag) = (dpa.zeroed::<u64>(2).await?, dpa.zeroed::<u64>(1).await?);
+        let args = HandOverArgs {
+            value: &value,
+            flag: &flag,
+            fenced,
+        };
+        dpa.launch(hand_over)
+            .args(args)
+            .threads(2)
+            .submit()?
+            .await?;
+        Ok(value.copy_out().await? == [42, 42])
+    });
+}
+
+#[test]
+fn rule_4_4_what_the_nic_reads_is_written_back_by_who_stored_it() {
+    check(async |dpa, fenced| {
+        let ops = dpa.async_ops().open()?;
+        let (words, copy) = (dpa.zeroed::<u64>(16).await?, dpa.zeroed::<u64>(8).await?);
+        let (from, to) = (ops.map(&words)?, ops.map(&copy)?);
+        let args = CopyWhatAnotherStoredArgs {
+            ops: &ops,
+            done: ops.completions(),
+            from: &from,
+            to: &to,
+            words: &words,
+            fenced,
+        };
+        let copying = dpa.launch(copy_what_another_stored).args(args);
+        copying.threads(2).submit()?.await?;
+        Ok(copy.copy_out().await?[0] == 42)
+    });
+}
