@@ -42,12 +42,29 @@ pub enum EventCreateError {
     /// The context is closed or faulted.
     #[error("the context is closed or faulted")]
     Stopped,
+    /// It was to stand in memory, where there are no eight aligned bytes.
+    #[error("an event stands in 8 bytes aligned to 8, which are not at {at:#x}")]
+    NotThere {
+        /// The offset in the host buffer, or the device address.
+        at: u64,
+    },
+    /// Another event stands there.
+    #[error("another event stands at {at:#x}")]
+    Taken {
+        /// The offset in the host buffer, or the device address.
+        at: u64,
+    },
+    /// The buffer it was to stand in is one of another context.
+    #[error("the event was to stand in a buffer of another context")]
+    Foreign,
 }
 
 impl From<EventLimit> for EventCreateError {
     fn from(error: EventLimit) -> Self {
         match error {
             EventLimit::Full { limit } => Self::Full { limit },
+            EventLimit::NotThere { at } => Self::NotThere { at },
+            EventLimit::Taken { at } => Self::Taken { at },
             _ => Self::Stopped,
         }
     }

@@ -7,11 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dpa_abi::{Condition, EventHandle, Update};
-use flexio::{Event, Fault, HostWait, ProcessRef};
+use flexio::{Event, EventPlace, Fault, HostMemory, HostWait, ProcessRef};
 use sync_event::{CloseReason, LocationSet, Locations};
 
+use crate::buffer::BufferSlice;
 use crate::dpa::Dpa;
 use crate::error::{Error, EventCreateError, EventError};
+use crate::rdma::HostBuffer;
 use crate::time::Deadline;
 
 /// A 64-bit counter that host, kernels and (by RDMA) other nodes update, and for whose conditions host, launches and
@@ -40,6 +42,14 @@ pub struct EventBuilder<'d> {
     publishers: LocationSet,
     subscribers: LocationSet,
     initial: u64,
+    place: Option<Place>,
+}
+
+/// Where an event stands.
+#[derive(Clone, Debug)]
+enum Place {
+    Host(Arc<HostMemory>, u64),
+    Device(BufferSlice<u64>),
 }
 
 impl EventBuilder<'_> {
@@ -65,16 +75,48 @@ impl EventBuilder<'_> {
         self
     }
 
+    /// It stands in eight bytes of a host buffer, aligned to eight: they show its value. Where the host is a publisher,
+    /// [`HostBuffer::write`] to them updates it; where a remote node or the device is, so do writes, atomics and
+    /// copies of the NIC. Everything else that is stored there is overwritten by the next update.
+    #[doc(alias = "doca_sync_event_set_addr")]
+    #[doc(alias = "doca_sync_event_set_doca_buf")]
+    pub fn in_host_memory(mut self, buffer: &HostBuffer, offset: usize) -> Self {
+        self.place = Some(Place::Host(buffer.memory().clone(), offset as u64));
+        self
+    }
+
+    /// It stands in the first word of device memory, as [`EventBuilder::in_host_memory`] in a host buffer. Kernels may read
+    /// it there, too.
+    pub fn in_device_memory(mut self, word: &BufferSlice<u64>) -> Self {
+        self.place = Some(Place::Device(word.clone()));
+        self
+    }
+
     /// Makes the event.
     ///
     /// # Errors
-    /// No publisher, no subscriber or a remote subscriber; too many events; the context is closed or faulted.
+    /// No publisher, no subscriber or a remote subscriber; too many events; the context is closed or faulted; it cannot
+    /// stand where it was to.
     #[doc(alias = "doca_sync_event_create")]
     #[doc(alias = "doca_sync_event_start")]
     pub fn create(self) -> Result<SyncEvent, Error> {
         let locations =
             Locations::new(self.publishers, self.subscribers).map_err(EventCreateError::from)?;
-        Ok(SyncEvent::new(self.dpa.process(), self.initial, locations)?)
+        let (process, initial) = (self.dpa.process(), self.initial);
+        let event = match self.place {
+            None => return Ok(SyncEvent::new(process, initial, locations)?),
+            Some(Place::Host(memory, offset)) => {
+                let place = EventPlace::Host(memory, offset);
+                process.event_at(initial, locations, place, ())
+            }
+            Some(Place::Device(word)) if word.hold().process().is(process) => {
+                let at = EventPlace::Heap(word.addr().raw());
+                process.event_at(initial, locations, at, word.hold().clone())
+            }
+            Some(Place::Device(_)) => return Err(EventCreateError::Foreign.into()),
+        };
+        let event = event.map_err(EventCreateError::from)?;
+        Ok(SyncEvent::of(process, event))
     }
 }
 
@@ -84,13 +126,14 @@ impl SyncEvent {
         initial: u64,
         locations: Locations,
     ) -> Result<Self, EventCreateError> {
-        let parts = Parts {
-            event: process.event(initial, locations)?,
-            process: process.clone(),
-        };
-        Ok(Self {
-            parts: Arc::new(parts),
-        })
+        Ok(Self::of(process, process.event(initial, locations)?))
+    }
+
+    fn of(process: &ProcessRef, event: Event) -> Self {
+        let process = process.clone();
+        Self {
+            parts: Arc::new(Parts { event, process }),
+        }
     }
 
     /// To make an event with any publishers and subscribers.
@@ -100,6 +143,7 @@ impl SyncEvent {
             publishers: LocationSet::NONE,
             subscribers: LocationSet::NONE,
             initial: 0,
+            place: None,
         }
     }
 

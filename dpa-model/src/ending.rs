@@ -243,6 +243,10 @@ impl Worker {
                 queue.open(self.device.clock.now(), true);
                 true
             }
+            Gate::Place(placed) => {
+                placed.follow(process);
+                false
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use sync_event::{CloseReason, Closed, Event, Location, Locations, WaitOwned};
 use thiserror::Error;
 
 use crate::gate::Gate;
+use crate::placed::{EventPlace, Keep, Misplaced, Placed};
 use crate::process::Process;
 
 /// Why an event could not be made.
@@ -26,6 +27,18 @@ pub enum EventLimit {
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,
+    /// There are no eight aligned bytes where it was to stand.
+    #[error("an event stands in 8 bytes aligned to 8, which are not at {at:#x}")]
+    NotThere {
+        /// The offset in the host buffer, or the device address.
+        at: u64,
+    },
+    /// Another event stands there.
+    #[error("another event stands at {at:#x}")]
+    Taken {
+        /// The offset in the host buffer, or the device address.
+        at: u64,
+    },
 }
 
 /// Why the host could not use an event.
@@ -93,6 +106,27 @@ impl Process {
             return Err(EventLimit::Stopped);
         }
         Ok(event)
+    }
+
+    /// A new event that stands in memory; `keep` is what keeps that allocated, and is let go of when the event is closed.
+    ///
+    /// # Errors
+    /// As [`Process::event`]; there are no such eight bytes; another event stands there.
+    pub fn event_at(
+        self: &Arc<Self>,
+        initial: u64,
+        locations: Locations,
+        place: EventPlace,
+        keep: Option<Keep>,
+    ) -> Result<EventRef, EventLimit> {
+        let at = place.offset();
+        let event = self.event(initial, locations)?;
+        let index = event.handle.0.index;
+        match Placed::begin(self, index, locations, place, keep) {
+            Ok(()) => Ok(event),
+            Err(Misplaced::NotThere) => Err(EventLimit::NotThere { at }),
+            Err(Misplaced::Taken) => Err(EventLimit::Taken { at }),
+        }
     }
 }
 

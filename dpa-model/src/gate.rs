@@ -24,6 +24,9 @@ pub enum Gate {
     /// A queue of a NIC can go on.
     #[cfg(not(dpa_loom))]
     Queue(Box<crate::nic::QueueGate>),
+    /// The value is shown where the event stands in memory.
+    #[cfg(not(dpa_loom))]
+    Place(std::sync::Arc<crate::placed::Placed>),
 }
 
 impl sync_event::Gate for Gate {

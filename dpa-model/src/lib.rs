@@ -69,6 +69,8 @@ pub mod nic;
 #[cfg(not(dpa_loom))]
 mod parking;
 #[cfg(not(dpa_loom))]
+pub mod placed;
+#[cfg(not(dpa_loom))]
 mod pool;
 #[cfg(not(dpa_loom))]
 mod port;

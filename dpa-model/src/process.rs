@@ -25,6 +25,7 @@ use crate::launch::{Launch, Outcome};
 use crate::message::{LogSpec, Messages};
 use crate::nic::Doorbells;
 use crate::nic::HostMemory;
+use crate::placed::{self, Places};
 use crate::sched::Tenant;
 use crate::stream::Stream;
 use crate::trace::{TraceSpec, Tracer};
@@ -48,6 +49,7 @@ pub struct Process {
     pub(crate) number: u32,
     /// Its memory.
     pub heap: Heap,
+    pub(crate) places: Places,
     /// When what it freed may be used again.
     pub epochs: Epochs,
     pub(crate) events: Events,
@@ -139,6 +141,7 @@ impl Process {
             device,
             number,
             heap,
+            places: Places::default(),
             epochs: Epochs::default(),
             events,
             unfinished: AtomicUsize::new(0),
@@ -303,6 +306,12 @@ impl Process {
         self.windows.close(&self.epochs, addr);
     }
 
+    /// The host has written to the heap.
+    pub fn host_wrote(&self, addr: u64, len: u64) {
+        self.heap.wrote(addr, len);
+        placed::written_by_host(&self.places, addr, len);
+    }
+
     /// Closes an event and settles what waited for it.
     pub(crate) fn close_event(self: &Arc<Self>, slot: &Slot, reason: CloseReason) {
         slot.event
@@ -318,6 +327,7 @@ impl Process {
                 self.wake_unit(unit, Wake::Closed(closed.last));
             }
             Gate::Queue(queue) => queue.open(self.device.clock.now(), false),
+            Gate::Place(placed) => placed.end(self),
         }
     }
 
@@ -355,6 +365,7 @@ impl Process {
             Gate::Launch(launch) => self.make_ready(launch),
             Gate::Unit(unit) => self.wake_unit(unit, Wake::Value(value)),
             Gate::Queue(queue) => queue.open(self.device.clock.now(), true),
+            Gate::Place(placed) => placed.follow(self),
         }
     }
 

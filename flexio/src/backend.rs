@@ -20,6 +20,7 @@ pub use dpa_model::nic::{
     ConnectionState, ContextError, ContextRef, ContextSpec, Ended, ExportError, HostMemory,
     KeptWork, NicError, Pending, PostHostError, Registration, RegistrationError,
 };
+pub use dpa_model::placed::{EventPlace, Keep};
 pub use dpa_model::seeded::{SimError, Stuck};
 pub use dpa_model::stream::Stream;
 pub use dpa_model::trace::{TraceOpenError, TraceSpec};

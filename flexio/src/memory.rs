@@ -64,7 +64,7 @@ impl ProcessRef {
     #[doc(alias = "doca_dpa_h2d_memcpy")]
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), AccessError> {
         self.checked(addr, bytes.len() as u64)?.copy_in(0, bytes);
-        self.raw().heap.wrote(addr, bytes.len() as u64);
+        self.raw().host_wrote(addr, bytes.len() as u64);
         Ok(())
     }
 
@@ -86,7 +86,7 @@ impl ProcessRef {
     #[doc(alias = "doca_dpa_memset")]
     pub fn fill(&self, addr: u64, len: u64, value: u8) -> Result<(), AccessError> {
         self.checked(addr, len)?.fill(value);
-        self.raw().heap.wrote(addr, len);
+        self.raw().host_wrote(addr, len);
         Ok(())
     }
 

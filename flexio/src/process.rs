@@ -1,5 +1,6 @@
 //! Processes.
 
+use std::any::Any;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -7,7 +8,9 @@ use std::task::{Context, Poll};
 use dpa_abi::EventHandle;
 use sync_event::Locations;
 
-use crate::backend::{self, CloseReport, CrashSpec, Event, EventLimit, Fault, Snapshot, Stream};
+use crate::backend::{
+    self, CloseReport, CrashSpec, Event, EventLimit, EventPlace, Fault, Keep, Snapshot, Stream,
+};
 use crate::device::Device;
 
 /// Whether something went wrong in a process.
@@ -104,6 +107,25 @@ impl ProcessRef {
     /// There are as many as there may be, or the process is stopped.
     pub fn event(&self, initial: u64, locations: Locations) -> Result<Event, EventLimit> {
         self.raw().event(initial, locations)
+    }
+
+    /// A new event that stands in memory: its eight bytes show its value, and whoever writes them through the library
+    /// (copies of the host, peers, the NIC) updates it, if it has such a publisher. `keep` is what keeps that memory
+    /// allocated, until the event is closed.
+    ///
+    /// # Errors
+    /// As [`ProcessRef::event`]; there are no such eight aligned bytes; another event stands there.
+    #[doc(alias = "doca_sync_event_set_addr")]
+    #[doc(alias = "doca_sync_event_set_doca_buf")]
+    pub fn event_at(
+        &self,
+        initial: u64,
+        locations: Locations,
+        place: EventPlace,
+        keep: impl Any + Send + Sync,
+    ) -> Result<Event, EventLimit> {
+        let keep: Keep = Box::new(keep);
+        self.raw().event_at(initial, locations, place, Some(keep))
     }
 
     /// Why it is fatal, if it is. Looking does not clear it.

@@ -475,3 +475,32 @@ async fn a_thread_serves_a_completion_queue() -> Result<(), Box<dyn std::error::
     assert!(thread.activations() >= 4, "{}", thread.activations());
     Ok(())
 }
+
+#[tokio::test]
+async fn a_peer_updates_an_event_in_memory_by_writes_and_atomics() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let buffer = HostBuffer::new(64);
+    let event = SyncEvent::builder(&b.dpa)
+        .publisher(Location::Host | Location::Remote)
+        .subscriber(Location::Host)
+        .in_host_memory(&buffer, 0)
+        .create()?;
+    let rights = Rights::REMOTE_READ | Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
+    let map = b.rdma.map_host(buffer, rights)?;
+    let theirs = RemoteMemoryMap::import(&map.map().export())?;
+    let bytes = HostBuffer::from_bytes(&5u64.to_ne_bytes());
+    let wrote = a.connection.write(bytes, &theirs, 0);
+    let seen = event.ge(5);
+    wrote.map_err(|(error, _)| error)?.await?;
+    assert_eq!(seen.await?, 5);
+    assert_eq!(a.connection.fetch_add(&theirs, 0, 6)?.await?.original, 5);
+    assert_eq!(event.ge(11).await?, 11);
+    event.add(1)?;
+    let swapped = a.connection.compare_swap(&theirs, 0, 12, 40)?.await?;
+    assert_eq!((swapped.original, event.ge(40).await?), (12, 40));
+    let read = a.connection.read(HostBuffer::new(8), &theirs, 0);
+    let read = read.map_err(|(error, _)| error)?.await?;
+    let bytes = read.buffer.expect("it had one").to_vec();
+    assert_eq!(bytes, 40u64.to_ne_bytes());
+    Ok(())
+}

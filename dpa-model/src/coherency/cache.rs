@@ -34,7 +34,7 @@ impl Cache {
         let mut fetched = vec![0; host.len()];
         host.read(0, &mut fetched);
         let here = HostMemory::new(host.len())?;
-        here.write(0, &fetched);
+        here.put(0, &fetched);
         let host = host.clone();
         Some(Self {
             key,
@@ -58,7 +58,7 @@ impl Cache {
         self.here.read(at, here);
         if *here != *fetched && write_back {
             for (offset, byte) in stored(here, fetched) {
-                self.host.write(at + offset, &[byte]);
+                self.host.put(at + offset, &[byte]);
             }
             fetched.copy_from_slice(here);
         }
@@ -71,7 +71,7 @@ impl Cache {
             for (offset, byte) in kept {
                 now[offset as usize] = byte;
             }
-            self.here.write(at, now);
+            self.here.put(at, now);
         }
     }
 

@@ -5,6 +5,8 @@ use std::ptr::NonNull;
 
 use dpa_abi::access::Cell;
 
+use crate::placed::{self, Places};
+
 /// Its alignment: a page, as for any memory that is registered.
 const ALIGN: usize = 4096;
 
@@ -14,6 +16,7 @@ const ALIGN: usize = 4096;
 pub struct HostMemory {
     base: NonNull<u8>,
     len: usize,
+    places: Places,
 }
 
 // SAFETY: the memory is accessed only through `dpa_abi::access`, from any thread.
@@ -37,7 +40,11 @@ impl HostMemory {
         let Some(base) = NonNull::new(base) else {
             handle_alloc_error(layout);
         };
-        Some(Self { base, len })
+        Some(Self {
+            base,
+            len,
+            places: Places::default(),
+        })
     }
 
     /// Its bytes.
@@ -74,9 +81,21 @@ impl HostMemory {
     }
 
     /// Copies bytes in; false if they do not fit.
-    pub fn write(&self, offset: u64, bytes: &[u8]) -> bool {
+    pub(crate) fn put(&self, offset: u64, bytes: &[u8]) -> bool {
         let cell = self.cell(offset, bytes.len());
         cell.map(|cell| cell.copy_in(0, bytes)).is_some()
+    }
+
+    /// As the host writes: events that stand there are updated. False if the bytes do not fit.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> bool {
+        let done = self.put(offset, bytes);
+        placed::written_by_host(&self.places, offset, bytes.len() as u64);
+        done
+    }
+
+    /// The events that stand in it.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 }
 

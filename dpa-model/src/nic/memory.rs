@@ -10,11 +10,16 @@ use dpa_abi::Update;
 use dpa_abi::access::{AtomicNumber, Cell};
 use rdma::memory::{Atomic, EventGone, EventUpdate, Memory, SpaceId, Target};
 use slab::Slab;
-use sync_event::Reached;
+use smallvec::SmallVec;
+use sync_event::{Location, Reached};
 
 use super::after::After;
 use super::host_memory::HostMemory;
+use crate::placed::Touched;
 use crate::process::Process;
+
+/// Who updates an event by the NIC: peers, and kernels by their own node's.
+const BY_NIC: &[Location] = &[Location::Remote, Location::Device];
 
 /// One memory that regions lie in.
 #[derive(Debug)]
@@ -53,6 +58,41 @@ impl NicMemory {
         }
     }
 
+    /// The events that stand in a range.
+    #[inline]
+    fn touched(&self, at: Target, len: usize) -> SmallVec<[Touched; 1]> {
+        let places = match self.spaces.get(at.space.0 as usize) {
+            Some(Space::Heap(process)) => &process.places,
+            Some(Space::Host(memory)) => memory.places(),
+            Some(Space::Event(..)) | None => return SmallVec::new(),
+        };
+        places.touched(at.offset, len as u64)
+    }
+
+    /// An event gets what was written where it stands.
+    #[cold]
+    fn update_written(&self, touched: &Touched) {
+        if touched.admits(BY_NIC)
+            && let Some(value) = touched.written()
+        {
+            let (process, index) = (&touched.process, touched.index());
+            let event = &process.events.slot(index).event;
+            if let Err(reached) = event.try_update_fast(Update::Set(value)) {
+                self.open_later(process, index, reached);
+            }
+        }
+    }
+
+    #[cold]
+    fn update_placed(&self, process: &Arc<Process>, index: u32, operation: Atomic) -> u64 {
+        let event = &process.events.slot(index).event;
+        let result = match operation {
+            Atomic::Add(n) => event.try_update_fast(Update::Add(n)),
+            Atomic::CompareSwap { compare, swap } => event.try_compare_swap(compare, swap),
+        };
+        result.unwrap_or_else(|reached| self.open_later(process, index, reached))
+    }
+
     /// Kernels see what the NIC has stored.
     fn wrote(&self, at: Target, len: usize) {
         if let Some(Space::Heap(process)) = self.spaces.get(at.space.0 as usize) {
@@ -84,10 +124,18 @@ impl Memory for NicMemory {
         if let Some(cell) = self.cell(to, data.len()) {
             cell.copy_in(0, data);
             self.wrote(to, data.len());
+            for touched in self.touched(to, data.len()) {
+                self.update_written(&touched);
+            }
         }
     }
 
     fn atomic(&self, at: Target, operation: Atomic) -> u64 {
+        for touched in self.touched(at, 8) {
+            if touched.admits(BY_NIC) {
+                return self.update_placed(&touched.process, touched.index(), operation);
+            }
+        }
         let Some(cell) = self.cell(at, 8) else {
             return 0;
         };

@@ -1,0 +1,247 @@
+//! Events that stand in memory: eight bytes of a host buffer or of a heap that show an event's value.
+//!
+//! The counter itself stays where all counters are, beside the lowest value that anyone waits for, out of reach of plain
+//! stores. A gate follows it: whenever the value changes it is stored at the place, by whoever changed it, before the
+//! update returns. The other way round, whoever writes the place through the library (copies of the host, peers and the
+//! NIC) updates the event. A kernel's plain store there is overwritten by the next update.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+
+use dpa_abi::Condition;
+use dpa_abi::access::Cell;
+use dpa_abi::pod::{Load, Store};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use sync_event::{Location, Locations, Registered};
+
+use crate::gate::Gate;
+use crate::nic::HostMemory;
+use crate::process::Process;
+
+/// Bytes of a place.
+pub(crate) const BYTES: u64 = 8;
+
+/// Eight aligned bytes.
+#[derive(Clone, Debug)]
+pub enum EventPlace {
+    /// Of a host buffer, so many bytes into it.
+    Host(Arc<HostMemory>, u64),
+    /// Of the process's heap, at this device address.
+    Heap(u64),
+}
+
+impl EventPlace {
+    pub(crate) fn offset(&self) -> u64 {
+        match *self {
+            Self::Host(_, offset) | Self::Heap(offset) => offset,
+        }
+    }
+
+    /// The place in its memory; `None` if it is not there.
+    fn cell(&self, process: &Process) -> Option<Cell> {
+        match self {
+            Self::Host(memory, offset) => memory.cell(*offset, BYTES as usize),
+            Self::Heap(addr) => process.heap.checked(*addr, BYTES).ok(),
+        }
+    }
+
+    fn places<'a>(&'a self, process: &'a Process) -> &'a Places {
+        match self {
+            Self::Host(memory, _) => memory.places(),
+            Self::Heap(_) => &process.places,
+        }
+    }
+
+    fn is_aligned(&self) -> bool {
+        self.offset().is_multiple_of(BYTES)
+    }
+}
+
+/// What keeps a place's memory allocated.
+pub type Keep = Box<dyn Any + Send + Sync>;
+
+/// An event that stands in memory.
+pub struct Placed {
+    place: EventPlace,
+    index: u32,
+    locations: Locations,
+    /// Let go of when the event is closed.
+    _keep: Option<Keep>,
+}
+
+impl fmt::Debug for Placed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "event {} at {:?}", self.index, self.place)
+    }
+}
+
+/// Why an event cannot stand there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misplaced {
+    NotThere,
+    Taken,
+}
+
+impl Placed {
+    /// Lets an event that was just made stand at a place.
+    pub(crate) fn begin(
+        process: &Arc<Process>,
+        index: u32,
+        locations: Locations,
+        place: EventPlace,
+        keep: Option<Keep>,
+    ) -> Result<(), Misplaced> {
+        if !place.is_aligned() || place.cell(process).is_none() {
+            return Err(Misplaced::NotThere);
+        }
+        let placed = Arc::new(Self {
+            place,
+            index,
+            locations,
+            _keep: keep,
+        });
+        let entry = Entry {
+            offset: placed.place.offset(),
+            process: Arc::downgrade(process),
+            placed: Arc::downgrade(&placed),
+        };
+        if !placed.place.places(process).enter(entry) {
+            return Err(Misplaced::Taken);
+        }
+        placed.follow(process);
+        Ok(())
+    }
+
+    /// Stores the value of now, and waits for the next.
+    pub(crate) fn follow(self: Arc<Self>, process: &Process) {
+        let event = &process.events.slot(self.index).event;
+        loop {
+            let value = event.get();
+            self.show(process, value);
+            let gate = |_| Gate::Place(self.clone());
+            if !matches!(
+                event.register(Condition::ne(value), gate),
+                Registered::Holds(..)
+            ) {
+                return;
+            }
+        }
+    }
+
+    fn show(&self, process: &Process, value: u64) {
+        if let Some(mut cell) = self.place.cell(process) {
+            cell.put_u64(0, value);
+            if let EventPlace::Heap(addr) = self.place {
+                process.heap.wrote(addr, BYTES);
+            }
+        }
+    }
+
+    /// The event is closed: its place is memory like any other.
+    pub(crate) fn end(&self, process: &Process) {
+        self.place.places(process).leave(self.place.offset());
+    }
+}
+
+/// An event at some place of a memory.
+#[derive(Clone, Debug)]
+struct Entry {
+    offset: u64,
+    process: Weak<Process>,
+    placed: Weak<Placed>,
+}
+
+/// The events that stand in one memory, by ascending offset.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    entries: OnceLock<Mutex<Vec<Entry>>>,
+}
+
+/// An event whose place was written.
+#[derive(Debug)]
+pub(crate) struct Touched {
+    pub(crate) process: Arc<Process>,
+    placed: Arc<Placed>,
+}
+
+impl Touched {
+    /// The event.
+    pub(crate) fn index(&self) -> u32 {
+        self.placed.index
+    }
+
+    /// Whether who wrote there may update it. Otherwise its value is shown again.
+    pub(crate) fn admits(&self, by: &[Location]) -> bool {
+        let publishers = self.placed.locations.publishers();
+        let admitted = by.iter().any(|location| publishers.contains(*location));
+        if !admitted {
+            let event = &self.process.events.slot(self.index()).event;
+            self.placed.show(&self.process, event.get());
+        }
+        admitted
+    }
+
+    /// What was written.
+    pub(crate) fn written(&self) -> Option<u64> {
+        let cell = self.placed.place.cell(&self.process)?;
+        Some(cell.u64(0))
+    }
+}
+
+impl Places {
+    /// False if an event stands there already.
+    fn enter(&self, entry: Entry) -> bool {
+        let mut entries = self.entries.get_or_init(Mutex::default).lock();
+        match entries.binary_search_by_key(&entry.offset, |other| other.offset) {
+            Ok(_) => false,
+            Err(at) => {
+                entries.insert(at, entry);
+                true
+            }
+        }
+    }
+
+    fn leave(&self, offset: u64) {
+        if let Some(entries) = self.entries.get() {
+            entries.lock().retain(|entry| entry.offset != offset);
+        }
+    }
+
+    /// The events whose places overlap a range that was written. Most memories have none.
+    #[inline]
+    pub(crate) fn touched(&self, offset: u64, len: u64) -> SmallVec<[Touched; 1]> {
+        match self.entries.get() {
+            None => SmallVec::new(),
+            Some(entries) => touched(&entries.lock(), offset, len),
+        }
+    }
+}
+
+#[cold]
+fn touched(entries: &[Entry], offset: u64, len: u64) -> SmallVec<[Touched; 1]> {
+    let first = entries.partition_point(|entry| entry.offset + BYTES <= offset);
+    let end = offset.saturating_add(len);
+    let within = entries[first..].iter().take_while(|e| e.offset < end);
+    let live = within.filter_map(|entry| {
+        Some(Touched {
+            process: entry.process.upgrade()?,
+            placed: entry.placed.upgrade()?,
+        })
+    });
+    live.collect()
+}
+
+/// The host has written this range of a memory: events that stand there get what was written.
+pub(crate) fn written_by_host(places: &Places, offset: u64, len: u64) {
+    for touched in places.touched(offset, len) {
+        if touched.admits(&[Location::Host])
+            && let Some(value) = touched.written()
+        {
+            let slot = touched.process.events.slot(touched.index());
+            // A closed event has left its place.
+            let _ = touched.process.update(slot, dpa_abi::Update::Set(value));
+        }
+    }
+}
