@@ -84,6 +84,7 @@ pub use dpa_abi::{
     Pod,
 };
 pub use dpa_macros::{Arg, Pod, dpa_global, dpa_kernel, dpa_rpc};
+pub use flexio_dev::fence::compiler_barrier;
 pub use flexio_dev::math;
 pub use flexio_dev::{
     AsyncOps, Buf, BufArray, Completion, CompletionError, Completions, Connection, ConnectionState,
@@ -92,6 +93,7 @@ pub use flexio_dev::{
 pub use flexio_dev::{
     AtomicSlice, DevEvent, DevSlice, DevSliceMut, LogLevel, Ops, ReduceOp, Space, ThreadContext,
 };
+pub use flexio_dev::{Errno, SpinGuard, SpinLock};
 pub use flexio_dev::{HashTable, HashTableWire, TableFull};
 pub use flexio_dev::{MAX_MESSAGE, StreamHandle, dpa_print, msg};
 pub use rank_slice::RankSlice;

@@ -12,6 +12,7 @@ pub use crate::{
     ConnectionState, LocalMemory, PostError, PostFlags, Rdma, RemoteBuf, RemoteEvent, RemoteMemory,
     Syndrome, WorkError,
 };
+pub use crate::{Errno, SpinGuard, SpinLock};
 pub use crate::{Global, dpa_global};
 pub use crate::{HashTable, HashTableWire, TableFull};
 pub use crate::{StreamHandle, dpa_print, msg};

@@ -5,15 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dpa_abi::Kernel;
+use dpa_abi::{IntoArgs, Kernel};
 use flexio::{
-    CrashFiles, Device, DeviceInfo, Fault, OpenError, Process, ProcessRef, ProcessSpec, Snapshot,
+    CrashFiles, Device, DeviceInfo, ErrorStatus, Fault, HeapInfo, OpenError, Process, ProcessRef,
+    ProcessSpec, Snapshot,
 };
 
+use crate::args;
 use crate::builder::Builder;
-use crate::error::{DpaOpenError, Error};
+use crate::error::{DpaOpenError, Error, OnErrorError};
 use crate::event::SyncEvent;
-use crate::launch::LaunchBuilder;
+use crate::launch::{LaunchBuilder, boxed};
 use crate::stream::Stream;
 
 /// An application on a device: its kernels, events and memory. One process of the device.
@@ -116,6 +118,50 @@ impl Dpa {
     #[doc(alias = "doca_dpa_peek_at_last_error")]
     pub fn last_error(&self) -> Option<Arc<Fault>> {
         self.process.fault()
+    }
+
+    /// Waits until the context is fatal: why. `None` if it was closed instead.
+    ///
+    /// Cancel safety: nothing is lost; ask again.
+    #[doc(alias = "flexio_err_handler_fd")]
+    pub async fn failed(&self) -> Option<Arc<Fault>> {
+        poll_fn(|cx| self.process.poll_failed(cx)).await
+    }
+
+    /// Whether something went wrong: nothing, a fault, or a kernel that ended the context itself.
+    #[doc(alias = "flexio_err_status_get")]
+    pub fn error_status(&self) -> ErrorStatus {
+        self.process.error_status()
+    }
+
+    /// The kernel that runs, once, on the thread that makes the context fatal, before everything else is stopped: to say
+    /// so, to leave things tidy. It may do all that kernels may but wait, and what it does wrong itself ends it and nothing
+    /// else. What its arguments refer to is kept alive meanwhile.
+    ///
+    /// It does not run where no stack is left for it: after a stack overflow, or when a kernel is stopped for its run
+    /// time; nor for a deadlock, nor when a kernel ends the context by `process_finish`.
+    ///
+    /// # Errors
+    /// There is one already; something among the arguments belongs to another context; the context is closed or faulted.
+    #[doc(alias = "flexio_process_error_handler_set")]
+    pub fn on_error<K: Kernel, A: IntoArgs<K::Args>>(
+        &self,
+        kernel: K,
+        args: A,
+    ) -> Result<(), OnErrorError> {
+        let ((wire, kept), foreign) = args::pack(&self.process, || args.into_args());
+        if foreign {
+            let kernel = kernel.entry().name;
+            return Err(OnErrorError::Foreign { kernel });
+        }
+        let keep = boxed(kept);
+        Ok(self.process.set_error_handler(kernel.entry(), wire, keep)?)
+    }
+
+    /// The figures of the heap: its size, what is asked for, what is taken.
+    #[doc(alias = "flexio_process_mem_info_get")]
+    pub fn memory_info(&self) -> HeapInfo {
+        self.process.memory_info()
     }
 
     /// What the names of its crash report's files begin with, should it become fatal; `None`: none are written.

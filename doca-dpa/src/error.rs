@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use flexio::handler::AttachError;
 use flexio::{
-    AccessError, EventLimit, EventUseError, Fault, OpenError, OutOfMemory, Outcome, SubmitError,
-    WindowError,
+    AccessError, ErrorHandlerError, EventLimit, EventUseError, Fault, OpenError, OutOfMemory,
+    Outcome, SubmitError, WindowError,
 };
 use sync_event::location::{LocationsError, NotPublisher, NotSubscriber};
 use sync_event::{CloseReason, Closed};
@@ -251,6 +251,21 @@ pub struct CloseTimedOut {
     pub report: flexio::CloseReport,
 }
 
+/// A kernel for errors was not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum OnErrorError {
+    /// There is one already, or the context is closed or faulted.
+    #[error(transparent)]
+    Refused(#[from] ErrorHandlerError),
+    /// Something among its arguments belongs to another context.
+    #[error("the error handler `{kernel}` was given something of another context")]
+    Foreign {
+        /// The kernel.
+        kernel: &'static str,
+    },
+}
+
 /// Any error of this crate.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -318,6 +333,9 @@ pub enum Error {
     /// Attaching a thread to completions.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// Setting a kernel for errors.
+    #[error(transparent)]
+    OnError(#[from] OnErrorError),
     /// A command queue.
     #[error(transparent)]
     Command(#[from] CommandError),

@@ -86,8 +86,8 @@ pub use event::{EventBuilder, EventCondition, EventWait, SyncEvent};
 pub use flexio::WindowError;
 pub use flexio::handler::{Affinity, AttachError};
 pub use flexio::{
-    CloseReport, CrashProblem, CrashReport, DeviceInfo, DeviceKind, Fault, HandlerError,
-    HandlerState, HeapInfo, Place, Snapshot, Waiting, WaitingOn,
+    CloseReport, CrashProblem, CrashReport, DeviceInfo, DeviceKind, ErrorStatus, Fault,
+    HandlerError, HandlerState, HeapInfo, Place, Snapshot, Waiting, WaitingOn,
 };
 pub use global::GlobalRef;
 pub use hash_table::{HashTable, HashTableError};

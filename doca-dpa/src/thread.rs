@@ -115,10 +115,18 @@ impl ThreadBuilder {
         self
     }
 
+    /// Its kernel may wait, where it is, for the next event (`thread.await_trigger()`, `thread.yield_and_retrigger()`),
+    /// with its stack and its execution unit. It takes a sync event of the context.
+    pub fn continuable(mut self) -> Self {
+        self.handler = self.handler.continuable();
+        self
+    }
+
     /// Makes it. It may be attached now; nothing runs before [`DpaThread::run`].
     ///
     /// # Errors
-    /// Something of another context; no such execution unit; the context is closed or faulted.
+    /// Something of another context; no such execution unit; no sync event is left for one that is continuable; the
+    /// context is closed or faulted.
     #[doc(alias = "doca_dpa_thread_start")]
     pub fn start(self) -> Result<DpaThread, ThreadError> {
         if self.foreign {

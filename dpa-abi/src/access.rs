@@ -524,6 +524,10 @@ pub trait AtomicNumber: crate::Pod + PartialEq {
     fn load_acquire(cell: &Cell, at: usize) -> Self;
     /// A releasing store.
     fn store_release(cell: &Cell, at: usize, v: Self);
+    /// `a + b`, wrapping.
+    fn plus(a: Self, b: Self) -> Self;
+    /// `-a`, wrapping.
+    fn negated(a: Self) -> Self;
     /// `a & b`, for the updates built from compare-and-swap.
     fn and(a: Self, b: Self) -> Self;
     /// `a | b`.
@@ -564,6 +568,12 @@ macro_rules! atomic_number {
             fn store_release(cell: &Cell, at: usize, v: Self) {
                 core::sync::atomic::fence(core::sync::atomic::Ordering::Release);
                 crate::pod::Store::$put(&mut { *cell }, at, v);
+            }
+            fn plus(a: Self, b: Self) -> Self {
+                a.wrapping_add(b)
+            }
+            fn negated(a: Self) -> Self {
+                a.wrapping_neg()
             }
             fn and(a: Self, b: Self) -> Self {
                 a & b

@@ -67,6 +67,8 @@ pub enum FaultKind {
         /// Its code.
         code: u64,
     },
+    /// A kernel ended its process, for no error.
+    Finished,
     /// Every started thread waits for events that only the device can update.
     Deadlock,
     /// The threads of a launch met in different collectives (one in a barrier, one in a reduction).
@@ -113,6 +115,7 @@ impl fmt::Display for FaultKind {
             }
             Self::StackOverflow { size } => write!(f, "stack overflow ({size} bytes)"),
             Self::User { code } => write!(f, "ended with error code {code}"),
+            Self::Finished => f.write_str("a kernel ended its process"),
             Self::Deadlock => {
                 f.write_str("deadlock: every started thread waits for the device itself")
             }

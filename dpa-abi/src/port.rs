@@ -12,7 +12,7 @@ use crate::access::Cell;
 use crate::condition::{Condition, Update};
 use crate::fault::{EventError, FaultKind, Rights};
 use crate::global::AnyGlobal;
-use crate::handle::{EventHandle, Handle};
+use crate::handle::{EventHandle, Handle, HandlerHandle};
 use crate::message::StreamHandle;
 
 /// Level of a message from a kernel.
@@ -152,9 +152,22 @@ pub enum Leaving {
     Finish,
 }
 
+/// Which thread it is that runs on a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The name of its kernel or call.
+    pub kernel: &'static str,
+    /// The number of its launch, or of this activation of its handler, in order of submission.
+    pub launch: u64,
+    /// Its handler, if it is an activation of one.
+    pub handler: Option<HandlerHandle>,
+    /// Whether it can wait for its handler to be triggered again.
+    pub continuable: bool,
+}
+
 /// The functions of a device. Each takes the device's own pointer of the unit first.
 ///
-/// Every function but `bind`, `counter` and `message_enabled` is a *safe point*: the thread may be switched there, or
+/// Every function but `bind`, `counter`, `who` and `message_enabled` is a *safe point*: the thread may be switched there, or
 /// stopped by unwinding its stack.
 #[derive(Debug)]
 #[expect(
@@ -204,6 +217,12 @@ pub struct PortVtable {
     pub leave: unsafe fn(NonNull<()>, Leaving) -> !,
     /// The address of the handler's local storage; 0 in a launch.
     pub local_storage: unsafe fn(NonNull<()>) -> u64,
+    /// Which thread this is.
+    pub who: unsafe fn(NonNull<()>) -> Who,
+    /// Waits until the handler is triggered again; `false` at once if it is none that can go on where it was.
+    pub await_trigger: unsafe fn(NonNull<()>) -> bool,
+    /// Forgets what is cached of the line of a window that this address lies in, with what was stored to it.
+    pub data_ignore: unsafe fn(NonNull<()>, addr: u64),
     /// Triggers a handler of the process. A handle that refers to none is answered with `false`.
     pub trigger: unsafe fn(NonNull<()>, Handle) -> bool,
     /// The device address of a global variable of the process; `None` if there is no memory for it.
@@ -323,6 +342,12 @@ forward! {
     local_storage() -> u64;
     /// See [`PortVtable::global`].
     global(global: &'static dyn AnyGlobal) -> Option<u64>;
+    /// See [`PortVtable::who`].
+    who() -> Who;
+    /// See [`PortVtable::await_trigger`].
+    await_trigger() -> bool;
+    /// See [`PortVtable::data_ignore`].
+    data_ignore(addr: u64);
     /// See [`PortVtable::trigger`].
     trigger(handler: Handle) -> bool;
     /// See [`PortVtable::message_enabled`].

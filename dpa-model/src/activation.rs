@@ -6,6 +6,7 @@
 //!    runs make it run once more.
 //! 3. Who ends an activation takes `AGAIN` with it: if it was set, the handler is `ACTIVE` still and this one starts it
 //!    again; else it is `IDLE`.
+//!    A continuable handler takes `AGAIN` while it runs, and goes on instead of ending.
 //! 4. `OVER` is for good: it has finished, or nobody holds it any more.
 
 use sync_event::sync::atomic::{AtomicU32, Ordering};
@@ -101,6 +102,12 @@ impl Activation {
         before.is_some_and(|word| word & PHASE == IDLE)
     }
 
+    /// Takes the trigger that came since the activation that runs was started, or since this took one last.
+    pub fn take(&self) -> bool {
+        let before = self.change(|word| (word & AGAIN != 0).then_some(word & !AGAIN));
+        before.is_some()
+    }
+
     /// The activation that runs is to be the last.
     pub fn finish(&self) {
         self.word.fetch_or(FINISH, Ordering::Relaxed);
@@ -159,6 +166,17 @@ mod tests {
         assert!(activation.trigger());
         assert!(!activation.trigger());
         assert_eq!(activation.ended(), Next::Again);
+        assert_eq!(activation.ended(), Next::Idle);
+    }
+
+    #[test]
+    fn a_trigger_that_is_taken_starts_nothing() {
+        let activation = Activation::new();
+        activation.run();
+        assert!(activation.trigger());
+        assert!(!activation.take());
+        assert!(!activation.trigger());
+        assert!(activation.take() && !activation.take());
         assert_eq!(activation.ended(), Next::Idle);
     }
 

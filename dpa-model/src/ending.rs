@@ -30,10 +30,22 @@ enum Updated {
     Opened(Gate, u64),
 }
 
+/// A thread was unwound; still on its stack. If it was by a panic, the error handler of its process runs.
+#[cold]
+pub(crate) fn handle_panic(core: &Core, payload: &(dyn std::any::Any + Send)) {
+    if !payload.is::<Stop>() && !payload.is::<Leave>() {
+        let note = core.take_note();
+        crate::port::handler::handle_error(core);
+        core.put_note(note);
+    }
+}
+
 impl Worker {
     /// The stack was reset under a kernel: its process becomes fatal, its thread is over.
     pub(crate) fn abandoned(&self, core: &Core, why: Trapped) {
         core.leave_kernel();
+        core.handling.set(false);
+        core.set_unwinding(false);
         let config = &self.device.config;
         let kind = match why {
             Trapped::Overflow => FaultKind::StackOverflow {

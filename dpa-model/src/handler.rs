@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use dpa_abi::kernel::KernelEntry;
-use dpa_abi::{DevAddr, Handle};
+use dpa_abi::{DevAddr, EventHandle, Handle, HandlerHandle, Update};
 use parking_lot::Mutex;
+use sync_event::{Location, Locations};
 use thiserror::Error;
 
 use crate::activation::{Activation, HandlerState, Next};
@@ -42,6 +43,8 @@ pub struct HandlerSpec {
     pub storage: DevAddr<u8>,
     /// Where it may run.
     pub affinity: Affinity,
+    /// Whether its kernel may wait, where it is, to be triggered again.
+    pub continuable: bool,
     /// What must stay alive as long as it may run.
     pub keep: Option<Box<dyn Any + Send>>,
 }
@@ -72,6 +75,14 @@ pub enum HandlerError {
     /// It is in a group of threads already.
     #[error("the thread is in a group already")]
     InGroup,
+    /// It is to be continuable, which takes a sync event, and there are as many as there may be.
+    #[error(
+        "a continuable handler takes a sync event, and the process has {limit}, as many as it may have"
+    )]
+    Events {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,
@@ -89,6 +100,9 @@ pub struct Handler {
     activation: Activation,
     activations: AtomicU64,
     keep: Mutex<Option<Box<dyn Any + Send>>>,
+    handle: OnceLock<Handle>,
+    /// What its triggers are counted at, if it is continuable; closed when it is over.
+    resumes: Option<EventHandle>,
 }
 
 impl std::fmt::Debug for Handler {
@@ -124,6 +138,22 @@ impl Handler {
     /// The address of its local storage.
     pub(crate) fn storage(&self) -> DevAddr<u8> {
         self.storage
+    }
+
+    /// The handle by which kernels trigger it.
+    pub(crate) fn handle(&self) -> HandlerHandle {
+        let handle = self.handle.get().copied();
+        HandlerHandle(handle.unwrap_or(Handle::from_bits(0)))
+    }
+
+    /// The event that its triggers are counted at, if it is continuable.
+    pub(crate) fn resumes(&self) -> Option<EventHandle> {
+        self.resumes
+    }
+
+    /// Takes a trigger that came while it runs.
+    pub(crate) fn take_trigger(&self) -> bool {
+        self.activation.take()
     }
 
     /// The activation that runs is its last.
@@ -163,21 +193,39 @@ impl Process {
         if self.is_stopped() {
             return Err(HandlerError::Stopped);
         }
+        let units = self
+            .device
+            .affinities
+            .units(spec.affinity, &self.device.config)?;
+        let resumes = match spec.continuable {
+            true => Some(self.trigger_event()?),
+            false => None,
+        };
         let handler = Arc::new(Handler {
             entry: spec.entry,
             args: spec.args,
             storage: spec.storage,
-            units: self
-                .device
-                .affinities
-                .units(spec.affinity, &self.device.config)?,
+            units,
             place: OnceLock::new(),
             activation: Activation::new(),
             activations: AtomicU64::new(0),
             keep: Mutex::new(spec.keep),
+            handle: OnceLock::new(),
+            resumes,
         });
         let handle = self.handlers.add(handler.clone());
+        let _ = handler.handle.set(handle);
         Ok((handler, handle))
+    }
+
+    /// An event that stays open until its handler is dropped.
+    fn trigger_event(&self) -> Result<EventHandle, HandlerError> {
+        let limit = self.device.config.max_events;
+        let locations = Locations::new(Location::Host | Location::Device, Location::Device);
+        let handle = locations
+            .ok()
+            .and_then(|at| self.events.create(&self.epochs, 0, at));
+        handle.ok_or(HandlerError::Events { limit })
     }
 
     /// Makes these handlers the threads of one group: each has its place in the list as its rank.
@@ -219,6 +267,9 @@ impl Process {
     pub fn trigger(self: &Arc<Self>, handler: &Arc<Handler>) {
         if handler.activation.trigger() {
             self.activate(handler.clone());
+        } else if let Some(slot) = handler.resumes.and_then(|event| self.events.find(event)) {
+            // It waits where it is, or will look before it does. A closed event has nobody that waits.
+            let _ = self.update(slot, Update::Add(1));
         }
     }
 
@@ -229,9 +280,17 @@ impl Process {
     }
 
     /// Nobody holds the handler any more: it ends with the activation that runs, if one does.
-    pub fn drop_handler(&self, handler: &Handler, handle: Handle) {
+    pub fn drop_handler(self: &Arc<Self>, handler: &Handler, handle: Handle) {
         self.handlers.remove(handle);
         handler.stop();
+        self.let_go_of_trigger(handler);
+    }
+
+    /// Nobody will trigger it any more: what waits for that ends.
+    fn let_go_of_trigger(self: &Arc<Self>, handler: &Handler) {
+        if let Some(event) = handler.resumes {
+            self.let_go_of_event(event.0.index, 1);
+        }
     }
 
     /// Starts a handler that was triggered: now, or when one of its units is free.

@@ -45,6 +45,8 @@ mod device;
 #[cfg(not(dpa_loom))]
 mod ending;
 #[cfg(not(dpa_loom))]
+pub mod error_handler;
+#[cfg(not(dpa_loom))]
 mod event;
 #[cfg(not(dpa_loom))]
 mod events;

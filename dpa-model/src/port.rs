@@ -7,6 +7,7 @@
 //!    worker's stack.
 //! 3. While the thread's stack is being unwound, no call blocks, faults or switches.
 
+pub(crate) mod handler;
 mod message;
 
 use std::panic::{Location, resume_unwind};
@@ -48,6 +49,9 @@ pub static PORT: PortVtable = PortVtable {
     doorbell,
     leave,
     local_storage,
+    who: handler::who,
+    await_trigger: handler::await_trigger,
+    data_ignore: handler::data_ignore,
     trigger,
     global,
     message_enabled: message::enabled,
@@ -103,6 +107,9 @@ fn overflow(core: &Core) -> ! {
 
 #[cold]
 fn raise(core: &Core, kind: FaultKind, at: Option<&'static Location<'static>>) -> ! {
+    if kind != FaultKind::Finished {
+        handler::handle_error(core);
+    }
     let here = Frame::here();
     core.switch().on_parent_stack(|| {
         let process = core
@@ -200,6 +207,7 @@ unsafe fn fault(unit: NonNull<()>, kind: FaultKind, at: &'static Location<'stati
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     core.leave_kernel();
+    handler::end_if_handling(core);
     if core.unwinding() {
         // A destructor of a thread that is being unwound does something wrong once more: there is nothing to go back
         // to, so its stack is left for good.
@@ -454,6 +462,7 @@ unsafe fn leave(unit: NonNull<()>, how: Leaving) -> ! {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
+    handler::end_if_handling(core);
     if core.unwinding() {
         // It is over already: a destructor has nowhere to leave to.
         core.switch().suspend(Request::Abandon);
@@ -467,6 +476,20 @@ unsafe fn leave(unit: NonNull<()>, how: Leaving) -> ! {
         }
     }
     drop(running);
+    core.set_unwinding(true);
+    resume_unwind(Box::new(Leave))
+}
+
+/// Ends a thread that nobody will ever go on with.
+fn leave_for_good(core: &Core) -> ! {
+    if let Some(handler) = core
+        .running
+        .borrow()
+        .as_ref()
+        .and_then(|r| r.launch.handler())
+    {
+        handler.finish();
+    }
     core.set_unwinding(true);
     resume_unwind(Box::new(Leave))
 }

@@ -14,6 +14,7 @@ use crate::crash::stack::StackCopy;
 use crate::crash::{Crash, CrashSpec};
 use crate::device::Device;
 use crate::epoch::Epochs;
+use crate::error_handler::ErrorHandlerSlot;
 use crate::events::{Events, Slot};
 use crate::fault::{Fault, Waiting, WaitingOn};
 use crate::gate::Gate;
@@ -68,6 +69,7 @@ pub struct Process {
     pub(crate) handlers: Handles<Arc<Handler>>,
     pub(crate) windows: Windows,
     globals: Globals,
+    pub(crate) error_handler: ErrorHandlerSlot,
     pub(crate) messages: Messages,
     pub(crate) tracer: Tracer,
     /// RDMA contexts: what comes in through them may open anything.
@@ -159,6 +161,7 @@ impl Process {
             handlers: Handles::default(),
             windows: Windows::default(),
             globals: Globals::default(),
+            error_handler: ErrorHandlerSlot::default(),
             messages,
             tracer,
             rdma: AtomicU32::new(0),
@@ -219,6 +222,7 @@ impl Process {
     /// Stops everything: what has not started is settled with `outcome`, events are closed, threads are told.
     pub(crate) fn stop(self: &Arc<Self>, reason: CloseReason, outcome: Outcome) {
         self.stop.store(true, Ordering::SeqCst);
+        self.drop_error_handler();
         self.doorbells.clear();
         for handler in self.handlers.clear() {
             handler.stop();

@@ -398,6 +398,11 @@ impl Process {
         self.poll_quiet(cx, || self.unfinished.load(Ordering::SeqCst) == 0)
     }
 
+    /// Polls until it is stopped: fatal or closed.
+    pub fn poll_stopped(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_quiet(cx, || self.is_stopped())
+    }
+
     /// Polls until `quiet` holds; it is asked again whenever something ends.
     pub(crate) fn poll_quiet(&self, cx: &Context<'_>, quiet: impl Fn() -> bool) -> Poll<()> {
         if quiet() {

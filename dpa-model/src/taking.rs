@@ -19,6 +19,9 @@ pub(crate) fn on_stack(core: &Core, switch: &Switch) {
     core.set_switch(switch);
     while core.worker().take_up(core) {
         let result = run_kernel(core);
+        if let Err(payload) = &result {
+            crate::ending::handle_panic(core, payload.as_ref());
+        }
         core.worker().thread_over(core, result);
         if core.worker().must_leave_stack() {
             break;

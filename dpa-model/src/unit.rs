@@ -90,6 +90,8 @@ pub struct Core {
     pub waiter: Cell<Option<WaiterId>>,
     /// Device calls since the last switch.
     pub calls: Cell<u32>,
+    /// The error handler of its process runs on it.
+    pub(crate) handling: Cell<bool>,
     note: RefCell<Option<PanicNote>>,
 }
 
@@ -114,6 +116,7 @@ impl Core {
             timer: Cell::new(None),
             waiter: Cell::new(None),
             calls: Cell::new(0),
+            handling: Cell::new(false),
             note: RefCell::new(None),
         })
     }
@@ -271,6 +274,10 @@ impl Core {
             running.launch.seq,
             running.rank,
         )
+    }
+
+    pub(crate) fn put_note(&self, note: Option<PanicNote>) {
+        *self.note.borrow_mut() = note;
     }
 
     pub(crate) fn take_note(&self) -> Option<PanicNote> {

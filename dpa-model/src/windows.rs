@@ -111,6 +111,16 @@ impl Windows {
         &self.caches
     }
 
+    /// Forgets what a thread has cached of the line of this address.
+    pub(crate) fn ignore(&self, key: ThreadKey, addr: u64) {
+        let from_base = addr.wrapping_sub(WINDOW_BASE);
+        let state = self.state.read();
+        let window = state.slots.get((from_base / STEP) as usize);
+        if let Some(window) = window.and_then(Option::as_ref) {
+            self.caches.ignore(key, &window.memory, from_base % STEP);
+        }
+    }
+
     /// Whether an address is one of a window, open or not.
     #[inline]
     pub(crate) fn is_window(addr: u64) -> bool {

@@ -7,6 +7,7 @@ use dpa_abi::global::Global;
 use dpa_abi::port::{Collective, Counter, Leaving, LogLevel, ReduceOp};
 use dpa_abi::{DevAddr, FaultKind, HandlerHandle, KernelArg, Pod, UnitRef};
 
+use crate::errno::Errno;
 use crate::view::{AtomicSlice, DevSlice, DevSliceMut};
 use dpa_abi::access::AtomicNumber;
 
@@ -21,6 +22,7 @@ pub const READS_PER_SAFE_POINT: u32 = 1024;
 pub struct ThreadContext<'t> {
     unit: UnitRef<'t>,
     reads: Cell<u32>,
+    refusal: Cell<Option<Errno>>,
 }
 
 impl<'t> ThreadContext<'t> {
@@ -30,6 +32,7 @@ impl<'t> ThreadContext<'t> {
         Self {
             unit,
             reads: Cell::new(READS_PER_SAFE_POINT),
+            refusal: Cell::new(None),
         }
     }
 
@@ -51,6 +54,30 @@ impl<'t> ThreadContext<'t> {
     #[inline]
     pub(crate) fn unit(&self) -> UnitRef<'t> {
         self.unit
+    }
+
+    /// Where the last refusal is kept.
+    #[inline]
+    pub(crate) fn refusal(&self) -> &Cell<Option<Errno>> {
+        &self.refusal
+    }
+
+    /// Which number this thread has: that of its launch, or of this activation of its handler, in order of submission.
+    /// The threads of one launch share it, and differ in their ranks.
+    #[doc(alias = "flexio_dev_get_thread_id")]
+    pub fn id(&self) -> u64 {
+        self.unit.who().launch
+    }
+
+    /// The name of the kernel or call that runs.
+    #[doc(alias = "flexio_dev_get_current_thread_name")]
+    pub fn name(&self) -> &'static str {
+        self.unit.who().kernel
+    }
+
+    /// The event handler or DPA thread that this is an activation of; `None` in a launch.
+    pub fn handler(&self) -> Option<HandlerHandle> {
+        self.unit.who().handler
     }
 
     /// Binds `len` elements at `addr` to a checked view for loads.
@@ -98,6 +125,9 @@ impl<'t> ThreadContext<'t> {
     }
 
     /// Ends the process with an error code of the kernel's own.
+    ///
+    /// Any 64-bit code reaches the host whole. Where one byte is all there is, as in the status of the original, codes
+    /// from 0x80 to 0xFF are that byte, and all others are 0xFF.
     #[doc(alias = "flexio_dev_error")]
     #[track_caller]
     pub fn error(&self, code: u64) -> ! {
@@ -127,7 +157,6 @@ impl<'t> ThreadContext<'t> {
     /// Ends this activation, and has the handler run again at once, behind what is ready already. In a launch it ends the
     /// thread.
     #[doc(alias = "flexio_dev_thread_retrigger")]
-    #[doc(alias = "flexio_dev_yield_and_retrigger")]
     pub fn retrigger(&self) -> ! {
         self.unit.leave(Leaving::Retrigger)
     }
@@ -139,11 +168,33 @@ impl<'t> ThreadContext<'t> {
         self.unit.leave(Leaving::Finish)
     }
 
-    /// Ends the process, with the status 0x40 of one that ends itself.
+    /// Leaves the kernel where it is until its handler is triggered again, and goes on there: what stands on the stack
+    /// stays. True if it was; a trigger that came since the handler was started last or came here last ends it at once.
+    ///
+    /// Only a handler that was made continuable can: in any other, and in a launch, this is false at once and has no
+    /// effect. The handler keeps its execution unit meanwhile. If it is dropped, its thread ends here.
+    #[doc(alias = "flexio_dev_yield")]
+    pub fn await_trigger(&self) -> bool {
+        self.unit.await_trigger()
+    }
+
+    /// As [`ThreadContext::await_trigger`], with a trigger of its own: lets what is ready run, and goes on. False if
+    /// this is no activation of a continuable handler.
+    #[doc(alias = "flexio_dev_yield_and_retrigger")]
+    pub fn yield_and_retrigger(&self) -> bool {
+        let who = self.unit.who();
+        let own = who.handler.filter(|_| who.continuable);
+        own.is_some_and(|own| self.notify(own)) && {
+            self.yield_now();
+            self.await_trigger()
+        }
+    }
+
+    /// Ends the process for no error: its status is the 0x40 of one that ends itself.
     #[doc(alias = "flexio_dev_process_finish")]
     #[track_caller]
     pub fn process_finish(&self) -> ! {
-        self.fault(FaultKind::User { code: 0x40 })
+        self.fault(FaultKind::Finished)
     }
 
     /// The address that the handler was given for its local storage; null if it was given none, and in a launch.
@@ -170,7 +221,11 @@ impl<'t> ThreadContext<'t> {
     #[doc(alias = "doca_dpa_dev_thread_notify")]
     #[doc(alias = "flexio_dev_event_handler_activate")]
     pub fn notify(&self, handler: HandlerHandle) -> bool {
-        self.unit.trigger(handler.0)
+        let found = self.unit.trigger(handler.0);
+        if !found {
+            self.refused(Errno::NoHandler);
+        }
+        found
     }
 
     /// Counts a read by which a loop could be polling; every [`READS_PER_SAFE_POINT`]th is a safe point.

@@ -30,7 +30,7 @@ impl<'t> DevEvent<'t> {
 
     #[track_caller]
     fn answer(&self, result: Result<u64, EventError>) -> Result<u64, EventError> {
-        match result {
+        match self.thread.noting(result) {
             Err(EventError::Stale) => self.thread.fault(FaultKind::StaleHandle {
                 bits: self.handle.0.to_bits(),
             }),

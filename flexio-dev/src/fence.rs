@@ -6,6 +6,7 @@
 //! for events, barriers, triggers, posts with a doorbell, acknowledgements. These functions are for code that shares
 //! memory by hand. Who leaves one out is caught by the seeded driver, under which memory is that weak.
 
+use dpa_abi::DevAddr;
 use dpa_abi::port::{Ops, Space};
 
 use crate::context::ThreadContext;
@@ -59,4 +60,27 @@ impl ThreadContext<'_> {
     pub fn memory_writeback(&self) {
         self.fence(Space::Memory, Ops::W, Ops::W);
     }
+
+    /// Empties the first-level cache of this unit: what was stored is written back, to device memory and through windows, and
+    /// what is read through windows next comes from host memory.
+    #[doc(alias = "__dpa_thread_l1_flush")]
+    pub fn l1_flush(&self) {
+        self.memory_writeback();
+        self.window_writeback();
+        self.window_read_inv();
+    }
+
+    /// Forgets what is cached of the 64 bytes around an address of a window, with what was stored there and not written
+    /// back: the next read goes to host memory. At an address of the heap, which is coherent, it has no effect.
+    #[doc(alias = "__dpa_data_ignore")]
+    pub fn data_ignore<T: 'static>(&self, at: DevAddr<T>) {
+        self.unit().data_ignore(at.raw());
+    }
+}
+
+/// Keeps the compiler from moving accesses over this place. The device may still: that is what fences are for.
+#[doc(alias = "__dpa_compiler_barrier")]
+#[inline]
+pub fn compiler_barrier() {
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
 }

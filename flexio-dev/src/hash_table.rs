@@ -128,7 +128,10 @@ impl<'t> HashTable<'t> {
     /// The key is new, and the table has as many entries as it may have.
     #[doc(alias = "doca_dpa_dev_hash_table_add")]
     pub fn insert(&self, key: u32, value: u64) -> Result<Option<u64>, TableFull> {
-        self.table.insert(key, value)
+        self.table
+            .words()
+            .thread
+            .noting(self.table.insert(key, value))
     }
 
     /// Takes `key` out; the value it had. May wait for another writer.

@@ -12,9 +12,11 @@
 
 pub mod async_ops;
 pub mod context;
+pub mod errno;
 pub mod event;
 pub mod fence;
 pub mod hash_table;
+pub mod lock;
 pub mod math;
 pub mod memory;
 pub mod message;
@@ -26,8 +28,10 @@ pub use async_ops::AsyncOps;
 pub use context::{BindArg, ThreadContext};
 pub use dpa_abi::StreamHandle;
 pub use dpa_abi::port::{Collective, Counter, LogLevel, Ops, ReduceOp, Space};
+pub use errno::Errno;
 pub use event::DevEvent;
 pub use hash_table::{HashTable, HashTableWire, TableFull};
+pub use lock::{SpinGuard, SpinLock};
 pub use memory::{Buf, BufArray, LocalMemory, RemoteBuf, RemoteEvent, RemoteMemory};
 pub use message::MAX_MESSAGE;
 pub use queue::{CompletionError, PostError};

@@ -69,12 +69,15 @@ impl LocalMemory {
 pub struct Buf {
     /// Its first byte, as the key counts.
     #[doc(alias = "doca_dpa_dev_buf_get_addr")]
+    #[doc(alias = "doca_dpa_dev_buf_set_addr")]
     pub address: u64,
     /// Its bytes.
     #[doc(alias = "doca_dpa_dev_buf_get_len")]
+    #[doc(alias = "doca_dpa_dev_buf_set_len")]
     pub len: u32,
     /// The local key.
     #[doc(alias = "doca_dpa_dev_buf_get_mmap")]
+    #[doc(alias = "doca_dpa_dev_buf_set_mmap")]
     pub key: u32,
 }
 

@@ -10,6 +10,7 @@ use dpa_abi::StreamHandle;
 use dpa_abi::port::LogLevel;
 
 use crate::context::ThreadContext;
+use crate::errno::Errno;
 
 /// Bytes a message may have. A longer one is cut at a character and ends with `…`.
 pub const MAX_MESSAGE: usize = 512;
@@ -91,11 +92,16 @@ impl ThreadContext<'_> {
     #[track_caller]
     pub fn message(&self, to: StreamHandle, level: LogLevel, text: fmt::Arguments<'_>) -> bool {
         let at = Location::caller();
-        if self.unit().message_enabled(to, level) {
-            return with_text(text, |text| self.unit().message(to, level, text, at));
+        let found = if self.unit().message_enabled(to, level) {
+            with_text(text, |text| self.unit().message(to, level, text, at))
+        } else {
+            // Only its level may keep it back: that of another level tells whether there is a stream.
+            self.unit().message_enabled(to, LogLevel::Always)
+        };
+        if !found {
+            self.refused(Errno::NoStream);
         }
-        // Only its level may keep it back: that of another level tells whether there is a stream.
-        self.unit().message_enabled(to, LogLevel::Always)
+        found
     }
 
     /// Sends a message to the default stream, whatever its level; only a stream that is off keeps it back.

@@ -83,6 +83,11 @@ pub struct QueueTable<'t> {
 }
 
 impl<'t> QueueTable<'t> {
+    /// The thread that uses it.
+    pub(crate) fn thread(&self) -> &'t ThreadContext<'t> {
+        self.thread
+    }
+
     /// The table at `addr`, of so many words.
     ///
     /// # Errors
@@ -178,7 +183,12 @@ pub struct SendQueue<'t> {
     queue_pair: u32,
 }
 
-impl SendQueue<'_> {
+impl<'t> SendQueue<'t> {
+    /// The thread that uses it.
+    pub(crate) fn thread(&self) -> &'t ThreadContext<'t> {
+        self.thread
+    }
+
     /// Posts an entry; its number modulo 2^16, by which its completion names it. The NIC need not look at it before
     /// [`SendQueue::ring_doorbell`].
     ///
@@ -273,6 +283,11 @@ impl notify::Flag for Armed<'_> {
 }
 
 impl<'t> CompletionQueue<'t> {
+    /// The thread that uses it.
+    pub(crate) fn thread(&self) -> &'t ThreadContext<'t> {
+        self.thread
+    }
+
     /// The queue whose record is at `addr`.
     ///
     /// # Errors

@@ -132,7 +132,8 @@ impl<'t> Rdma<'t> {
     #[doc(alias = "doca_dpa_dev_rdma_post_buf_receive")]
     #[track_caller]
     pub fn post_receive(&self, buf: Buf) -> Result<u16, PostError> {
-        self.table.post_receive(buf.address, buf.len, buf.key)
+        let posted = self.table.post_receive(buf.address, buf.len, buf.key);
+        self.table.thread().noting(posted)
     }
 
     /// Gives the entries of `count` receives whose completions have been read back to the queue.
@@ -179,7 +180,7 @@ impl Connection<'_> {
             flags: flags.work(),
             ..entry
         };
-        let number = self.queue.post(&entry)?;
+        let number = self.queue.thread().noting(self.queue.post(&entry))?;
         if flags.has(PostFlags::FLUSH) {
             self.queue.ring_doorbell();
         }
@@ -544,7 +545,8 @@ impl Completions<'_> {
     /// As [`Completions::poll`].
     #[doc(alias = "doca_dpa_dev_get_completion")]
     pub fn poll_unacknowledged(&self) -> Result<Option<Completion>, CompletionError> {
-        Ok(self.queue.take()?.map(Completion))
+        let taken = self.queue.thread().noting(self.queue.take())?;
+        Ok(taken.map(Completion))
     }
 
     /// Gives the slots of `count` completions back.
@@ -585,7 +587,7 @@ impl Completions<'_> {
         &self,
         entry: Result<CompletionEntry, CompletionError>,
     ) -> Result<Completion, CompletionError> {
-        let entry = entry?;
+        let entry = self.queue.thread().noting(entry)?;
         self.queue.acknowledge(1);
         Ok(Completion(entry))
     }

@@ -11,6 +11,7 @@ use dpa_abi::pod::{Load, Store};
 use dpa_abi::{DevAddr, FaultKind, KernelArg, Pod, Rights};
 
 use crate::context::{BindArg, ThreadContext};
+use crate::errno::Errno;
 
 /// Bytes that a copy between views holds at a time, on the kernel's stack.
 const COPY_PIECE: usize = 512;
@@ -68,10 +69,12 @@ impl<'t, T: Pod> Bound<'t, T> {
             addr,
             len: (len as u64).saturating_mul(T::SIZE as u64),
         };
-        let bytes = len.checked_mul(T::SIZE).ok_or(out_of_range)?;
-        let cell = thread
-            .unit()
-            .bind_cell(addr, bytes, T::ALIGN as u32, rights)?;
+        let bytes = len.checked_mul(T::SIZE).ok_or(out_of_range);
+        let cell = bytes.and_then(|bytes| {
+            let unit = thread.unit();
+            unit.bind_cell(addr, bytes, T::ALIGN as u32, rights)
+        });
+        let cell = cell.inspect_err(|_| thread.refused(Errno::BadMemory))?;
         Ok(Self {
             cell,
             len,
@@ -299,6 +302,9 @@ impl<T: Pod> DevSliceMut<'_, T> {
     /// Copies all elements of another view, of device or of host memory, to `first` and behind. If the two overlap, what
     /// is copied of the overlap is unspecified.
     #[doc(alias = "flexio_dev_window_copy_to_host")]
+    #[doc(alias = "flexio_dev_window_copy_from_host")]
+    #[doc(alias = "flexio_dev_memcpy16")]
+    #[doc(alias = "flexio_dev_memcpy32")]
     #[doc(alias = "flexio_dev_memcpy64")]
     #[track_caller]
     pub fn copy_from(&self, first: usize, from: &DevSlice<'_, T>) {
@@ -357,6 +363,7 @@ pub struct AtomicCell<'t, T> {
 
 impl<T: AtomicNumber> AtomicCell<'_, T> {
     /// An acquiring load. For polling; every 1,024th is a safe point.
+    #[doc(alias = "__dpa_remote_atomic_load")]
     #[inline]
     pub fn load(&self) -> T {
         let value = T::load_acquire(&self.cell, self.at);
@@ -371,6 +378,7 @@ impl<T: AtomicNumber> AtomicCell<'_, T> {
     }
 
     /// Adds, wrapping; the previous value. Acquire-release, like all read-modify-writes here.
+    #[doc(alias = "__dpa_remote_atomic_fetch_add")]
     #[inline]
     pub fn add(&self, n: T) -> T {
         let previous = T::fetch_add(&self.cell, self.at, n);
@@ -378,7 +386,29 @@ impl<T: AtomicNumber> AtomicCell<'_, T> {
         previous
     }
 
+    /// Subtracts, wrapping; the previous value.
+    #[doc(alias = "__dpa_remote_atomic_fetch_sub")]
+    #[inline]
+    pub fn sub(&self, n: T) -> T {
+        self.add(T::negated(n))
+    }
+
+    /// Adds, wrapping; the value after it.
+    #[doc(alias = "__dpa_remote_atomic_add_fetch")]
+    #[inline]
+    pub fn add_fetch(&self, n: T) -> T {
+        T::plus(self.add(n), n)
+    }
+
+    /// Subtracts, wrapping; the value after it.
+    #[doc(alias = "__dpa_remote_atomic_sub_fetch")]
+    #[inline]
+    pub fn sub_fetch(&self, n: T) -> T {
+        self.add_fetch(T::negated(n))
+    }
+
     /// Stores; the previous value.
+    #[doc(alias = "__dpa_remote_atomic_exchange")]
     #[inline]
     pub fn swap(&self, value: T) -> T {
         let previous = T::swap(&self.cell, self.at, value);
@@ -390,6 +420,7 @@ impl<T: AtomicNumber> AtomicCell<'_, T> {
     ///
     /// # Errors
     /// The value that was there instead.
+    #[doc(alias = "__dpa_remote_atomic_compare_exchange")]
     #[inline]
     pub fn compare_exchange(&self, expected: T, new: T) -> Result<T, T> {
         let previous = T::compare_exchange(&self.cell, self.at, expected, new);

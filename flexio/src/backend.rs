@@ -7,6 +7,7 @@ pub use dpa_model::activation::HandlerState;
 pub use dpa_model::cmdq::{JOB_BYTES, QueueError, QueueSpec};
 pub use dpa_model::crash::report::{CrashProblem, CrashReport};
 pub use dpa_model::crash::{CrashFiles, CrashSpec};
+pub use dpa_model::error_handler::ErrorHandlerError;
 pub use dpa_model::fault::{Place, Waiting, WaitingOn};
 pub use dpa_model::handler::{Affinity, HandlerError};
 pub use dpa_model::heap::{HeapInfo, OutOfMemory};
@@ -58,6 +59,7 @@ pub mod rdma {
 }
 
 pub(crate) use dpa_model::cmdq::{CommandQueue, Job};
+pub(crate) use dpa_model::error_handler::ErrorHandler;
 pub(crate) use dpa_model::handler::{Handler, HandlerSpec};
 pub(crate) use dpa_model::launch::{ArgBytes, Body, Launch, Step};
 pub(crate) use dpa_model::nic::NicLease;

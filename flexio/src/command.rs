@@ -20,7 +20,7 @@ pub struct Command {
     spec: Spec,
 }
 
-fn packed<A: Pod>(args: A) -> ArgBytes {
+pub(crate) fn packed<A: Pod>(args: A) -> ArgBytes {
     let mut bytes = ArgBytes::from_elem(0, A::SIZE);
     args.store(&mut Bytes(&mut bytes[..]), 0);
     bytes

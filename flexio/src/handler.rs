@@ -37,6 +37,7 @@ impl ProcessRef {
                 args: bytes,
                 storage: DevAddr::from_raw(0),
                 affinity: Affinity::None,
+                continuable: false,
                 keep: None,
             },
         }
@@ -53,6 +54,13 @@ impl EventHandlerBuilder {
     /// Where it may run. Default: anywhere.
     pub fn affinity(mut self, affinity: Affinity) -> Self {
         self.spec.affinity = affinity;
+        self
+    }
+
+    /// Its kernel may wait, where it is, to be triggered again (`await_trigger`, `yield_and_retrigger`), with its stack
+    /// and its execution unit. It takes a sync event of its process.
+    pub fn continuable(mut self) -> Self {
+        self.spec.continuable = true;
         self
     }
 

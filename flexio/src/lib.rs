@@ -31,10 +31,11 @@ mod window;
 pub use backend::trace;
 pub use backend::{
     CloseReport, ConfigError, ContextError, ContextSpec, CrashFiles, CrashProblem, CrashReport,
-    CrashSpec, DeviceConfig, Event, EventLimit, EventPlace, EventUseError, Fault, FileError,
-    HeapInfo, HostMemory, HostWait, LogOpenError, LogSpec, NicError, OpenError, OutOfMemory,
-    Outcome, Place, ProcessSpec, Registration, RegistrationError, SimError, Snapshot, Stream,
-    StreamSpec, Stuck, SubmitError, TraceOpenError, TraceSpec, Waiting, WaitingOn, WindowError,
+    CrashSpec, DeviceConfig, ErrorHandlerError, Event, EventLimit, EventPlace, EventUseError,
+    Fault, FileError, HeapInfo, HostMemory, HostWait, LogOpenError, LogSpec, NicError, OpenError,
+    OutOfMemory, Outcome, Place, ProcessSpec, Registration, RegistrationError, SimError, Snapshot,
+    Stream, StreamSpec, Stuck, SubmitError, TraceOpenError, TraceSpec, Waiting, WaitingOn,
+    WindowError,
 };
 pub use cmdq::CommandQueue;
 pub use command::{Command, Submitted};

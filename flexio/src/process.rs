@@ -5,11 +5,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use dpa_abi::EventHandle;
+use dpa_abi::{EventHandle, KernelEntry, Pod};
 use sync_event::Locations;
 
 use crate::backend::{
-    self, CloseReport, CrashSpec, Event, EventLimit, EventPlace, Fault, Keep, Snapshot, Stream,
+    self, CloseReport, CrashSpec, ErrorHandlerError, Event, EventLimit, EventPlace, Fault, Keep,
+    Snapshot, Stream,
 };
 use crate::device::Device;
 
@@ -24,6 +25,22 @@ pub enum ErrorStatus {
     Fatal,
     /// A kernel ended it with an error code of its own.
     User(u64),
+    /// A kernel ended it, for no error.
+    Finished,
+}
+
+impl ErrorStatus {
+    /// The byte that the original has for it: 0 for no error, 1 for a fault, 0x40 for a process that ended itself; a code
+    /// of the kernel's own if it is from 0x80 to 0xFF, and 0xFF if it is any other.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::NoError => 0,
+            Self::Fatal => 1,
+            Self::Finished => 0x40,
+            Self::User(code @ 0x80..=0xff) => code as u8,
+            Self::User(_) => 0xff,
+        }
+    }
 }
 
 /// A process, and what keeps it open: when the last clone is dropped it is shut down, without waiting.
@@ -140,8 +157,36 @@ impl ProcessRef {
         match self.raw().fault().map(|fault| fault.kind) {
             None => ErrorStatus::NoError,
             Some(dpa_abi::FaultKind::User { code }) => ErrorStatus::User(code),
+            Some(dpa_abi::FaultKind::Finished) => ErrorStatus::Finished,
             Some(_) => ErrorStatus::Fatal,
         }
+    }
+
+    /// Polls until it is fatal, or closed: then with why, or with nothing.
+    #[doc(alias = "flexio_err_handler_fd")]
+    pub fn poll_failed(&self, cx: &Context<'_>) -> Poll<Option<Arc<Fault>>> {
+        self.raw().poll_stopped(cx).map(|()| self.fault())
+    }
+
+    /// Sets the kernel that runs, once, on the thread that makes the process fatal, before everything else of it is
+    /// stopped: to say so, to leave things tidy. It may do all that kernels may but wait: waits that do not hold end as
+    /// closed, barriers are passed. What it does wrong itself ends it and nothing else.
+    ///
+    /// It does not run where no stack is left to run it on: after an overflow, or when a kernel is stopped for its run
+    /// time; nor for a deadlock, nor when a kernel ends the process for no error.
+    ///
+    /// # Errors
+    /// There is one already; the process is stopped.
+    #[doc(alias = "flexio_process_error_handler_set")]
+    pub fn set_error_handler<A: Pod>(
+        &self,
+        entry: &'static KernelEntry,
+        args: A,
+        keep: Option<Box<dyn Any + Send>>,
+    ) -> Result<(), ErrorHandlerError> {
+        let args = crate::command::packed(args);
+        let handler = backend::ErrorHandler { entry, args, keep };
+        self.raw().set_error_handler(handler)
     }
 
     /// Whether it is fatal, or closed.

@@ -9,6 +9,7 @@ use doca_dpa_dev::prelude::*;
 pub mod async_ops;
 pub mod cmdq;
 pub mod coherency;
+pub mod device;
 pub mod globals;
 pub mod hash_table;
 pub mod isolation;

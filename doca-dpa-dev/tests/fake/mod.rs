@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 
-use dpa_abi::port::{Collective, Counter, Leaving, Ops, Space};
+use dpa_abi::port::{Collective, Counter, Leaving, Ops, Space, Who};
 use dpa_abi::{
     Condition, EventError, EventHandle, FaultKind, HEAP_BASE, Handle, LogLevel, PortVtable, Rights,
     StreamHandle, UnitRef, Update,
@@ -90,6 +90,9 @@ static TABLE: PortVtable = PortVtable {
     doorbell,
     leave,
     local_storage,
+    who,
+    await_trigger,
+    data_ignore,
     trigger: doorbell,
     global,
     message_enabled,
@@ -209,6 +212,21 @@ unsafe fn doorbell(_: NonNull<()>, _: dpa_abi::Handle) -> bool {
 unsafe fn leave(_: NonNull<()>, how: Leaving) -> ! {
     panic!("no handlers here: {how:?}")
 }
+
+unsafe fn who(_: NonNull<()>) -> Who {
+    Who {
+        kernel: "fake",
+        launch: 0,
+        handler: None,
+        continuable: false,
+    }
+}
+
+unsafe fn await_trigger(_: NonNull<()>) -> bool {
+    false
+}
+
+unsafe fn data_ignore(_: NonNull<()>, _: u64) {}
 
 unsafe fn local_storage(_: NonNull<()>) -> u64 {
     0

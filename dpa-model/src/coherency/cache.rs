@@ -75,6 +75,17 @@ impl Cache {
         }
     }
 
+    /// One line: what was stored to it is forgotten, and it is fetched again.
+    fn ignore(&mut self, line: u64) {
+        let at = line * LINE;
+        let end = (at + LINE).min(self.fetched.len() as u64);
+        if at < end {
+            let fetched = &mut self.fetched[at as usize..end as usize];
+            self.host.read(at, fetched);
+            self.here.put(at, fetched);
+        }
+    }
+
     fn refresh_all(&mut self, write_back: bool, invalidate: bool) {
         for line in 0..self.lines() {
             self.refresh(line, write_back, invalidate);
@@ -122,6 +133,15 @@ impl Caches {
     /// What the thread reads from now on is what host memory holds, but for what it has stored itself.
     pub(super) fn invalidate(&self, key: ThreadKey) {
         self.each(key, |cache| cache.refresh_all(false, true));
+    }
+
+    /// The line of a window that this byte lies in: forgotten, with what was stored to it.
+    pub(crate) fn ignore(&self, key: ThreadKey, host: &Arc<HostMemory>, offset: u64) {
+        let mut all = self.all.lock();
+        let known = all.iter_mut();
+        known
+            .filter(|cache| cache.key == key && Arc::ptr_eq(&cache.host, host))
+            .for_each(|cache| cache.ignore(offset / LINE));
     }
 
     /// The thread is over: what it has stored is written back.

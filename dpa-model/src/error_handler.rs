@@ -1,0 +1,103 @@
+//! The error handler of a process: a kernel that runs once, on the thread that made the process fatal, before everything is
+//! stopped.
+//!
+//! Rules:
+//! 1. It runs for what a thread does wrong while it still has its stack: an error code, a bad access, a panic. A stack that
+//!    overflowed or was taken away for its run time is gone, and a process that ends itself has done nothing wrong.
+//! 2. It runs where the thread stood. It may do all a kernel may but wait, and its own faults and panics end it and
+//!    nothing else: the cause that is recorded is the first.
+//! 3. The other threads run on meanwhile; they stop when it is over.
+
+use std::any::Any;
+
+use dpa_abi::UnitRef;
+use dpa_abi::kernel::KernelEntry;
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::launch::ArgBytes;
+use crate::process::Process;
+
+/// Why an error handler was not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ErrorHandlerError {
+    /// The process has one.
+    #[error("the process has an error handler already")]
+    Taken,
+    /// The process is fatal or closed.
+    #[error("the process is stopped")]
+    Stopped,
+}
+
+/// A kernel to be run when something went wrong.
+pub struct ErrorHandler {
+    /// The kernel.
+    pub entry: &'static KernelEntry,
+    /// Its packed arguments.
+    pub args: ArgBytes,
+    /// What must stay alive until it has run.
+    pub keep: Option<Box<dyn Any + Send>>,
+}
+
+impl ErrorHandler {
+    pub(crate) fn run(&self, unit: UnitRef<'_>) {
+        (self.entry.run)(unit, &self.args);
+    }
+}
+
+impl std::fmt::Debug for ErrorHandler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.entry.name)
+    }
+}
+
+/// Where a process keeps it.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorHandlerSlot(Mutex<State>);
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    None,
+    Set(ErrorHandler),
+    Taken,
+}
+
+impl ErrorHandlerSlot {
+    /// The handler, for the one who runs it.
+    pub(crate) fn take(&self) -> Option<ErrorHandler> {
+        let mut state = self.0.lock();
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Set(handler) => Some(handler),
+            State::None => {
+                *state = State::None;
+                None
+            }
+            State::Taken => None,
+        }
+    }
+}
+
+impl Process {
+    /// Sets the kernel that runs when a thread makes the process fatal, once.
+    ///
+    /// # Errors
+    /// There is one already; the process is stopped.
+    pub fn set_error_handler(&self, handler: ErrorHandler) -> Result<(), ErrorHandlerError> {
+        let mut state = self.error_handler.0.lock();
+        if self.is_stopped() {
+            return Err(ErrorHandlerError::Stopped);
+        }
+        match *state {
+            State::None => *state = State::Set(handler),
+            _ => return Err(ErrorHandlerError::Taken),
+        }
+        Ok(())
+    }
+
+    /// Lets go of an error handler that will never run.
+    pub(crate) fn drop_error_handler(&self) {
+        drop(self.error_handler.take());
+    }
+}

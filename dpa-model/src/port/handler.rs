@@ -1,0 +1,124 @@
+//! Which thread this is, how it waits for its handler to be triggered again, and the errors of its process that it may
+//! handle.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::NonNull;
+
+use dpa_abi::port::Who;
+use dpa_abi::{Condition, EventError, UnitRef};
+
+use super::{begin, core, end, leave_for_good, wait};
+use crate::launch::Launch;
+use crate::unit::Core;
+use crate::windows::Windows;
+use crate::worker::Stop;
+
+/// Bytes of stack that an error handler has at least, beside those of a device call.
+const HANDLER_STACK: usize = 16 * 1024;
+
+/// The launch of the thread that runs.
+fn launch(core: &Core) -> &Launch {
+    let running = core.running.borrow();
+    let running = running.as_ref().expect("a running thread");
+    let launch = sync_event::sync::Arc::as_ptr(&running.launch);
+    // SAFETY: the core holds a count of the launch until the thread is over.
+    unsafe { &*launch }
+}
+
+pub(super) unsafe fn who(unit: NonNull<()>) -> Who {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    core.leave_kernel();
+    let launch = launch(core);
+    let handler = launch.handler();
+    let who = Who {
+        kernel: launch.body.name(),
+        launch: launch.seq,
+        handler: handler.map(|handler| handler.handle()),
+        continuable: handler.is_some_and(|handler| handler.resumes().is_some()),
+    };
+    core.enter_kernel();
+    who
+}
+
+pub(super) unsafe fn await_trigger(unit: NonNull<()>) -> bool {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    core.release_all();
+    let triggered = !core.unwinding() && triggered_again(core);
+    core.acquire_all();
+    end(core);
+    triggered
+}
+
+/// Waits at the event that triggers of a continuable handler count at. Whoever triggers it leaves its mark first and
+/// counts then; this looks at the count first and for the mark then: a trigger is never missed.
+fn triggered_again(core: &Core) -> bool {
+    let Some(handler) = launch(core).handler() else {
+        return false;
+    };
+    let Some(event) = handler.resumes() else {
+        return false;
+    };
+    loop {
+        let Ok(slot) = super::find(core, event) else {
+            leave_for_good(core)
+        };
+        let count = slot.event.get();
+        if handler.take_trigger() {
+            return true;
+        }
+        // It is closed with its handler: nobody will ever trigger it.
+        if let Err(EventError::Closed { .. }) = wait(core, event, slot, Condition::ne(count), None)
+        {
+            leave_for_good(core)
+        }
+    }
+}
+
+pub(super) unsafe fn data_ignore(unit: NonNull<()>, addr: u64) {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    if Windows::is_window(addr) && core.caches_windows() {
+        let (windows, key) = (&core.process().windows, core.thread_key());
+        core.switch().on_parent_stack(|| windows.ignore(key, addr));
+    }
+    end(core);
+}
+
+/// An error handler that does something wrong, or leaves, ends.
+pub(super) fn end_if_handling(core: &Core) {
+    if core.handling.take() {
+        resume_unwind(Box::new(Stop));
+    }
+}
+
+/// Runs the error handler of the process, if it has one that has not run, on the stack of the thread that did wrong.
+///
+/// It runs as code of an unwound thread does: it neither waits nor lets others run.
+pub(crate) fn handle_error(core: &Core) {
+    if core.stack_left() < super::RESERVE + HANDLER_STACK && cfg!(not(dpa_sanitize)) {
+        return;
+    }
+    let process = core.process();
+    if process.is_stopped() {
+        return;
+    }
+    let Some(handler) = process.error_handler.take() else {
+        return;
+    };
+    // SAFETY: the core is what the functions of the port expect, and outlives the thread.
+    let unit = unsafe { UnitRef::new(&super::PORT, NonNull::from(core).cast(), 0, 1) };
+    let was = core.unwinding();
+    core.set_unwinding(true);
+    core.handling.set(true);
+    core.enter_kernel();
+    let ended = catch_unwind(AssertUnwindSafe(|| handler.run(unit)));
+    core.leave_kernel();
+    core.handling.set(false);
+    core.set_unwinding(was);
+    // A panic of the handler is the second thing that went wrong; the first is what is reported.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(ended)));
+}
