@@ -8,7 +8,7 @@ use std::time::Duration;
 use dpa_abi::{IntoArgs, Kernel};
 use flexio::{
     CrashFiles, Device, DeviceInfo, ErrorStatus, Fault, HeapInfo, OpenError, Process, ProcessRef,
-    ProcessSpec, Snapshot,
+    ProcessSpec, Snapshot, VirtualNetwork,
 };
 
 use crate::args;
@@ -63,6 +63,11 @@ impl Dpa {
         };
         let beside = Self::on(self.device(), &spec);
         Ok(beside.map_err(DpaOpenError)?)
+    }
+
+    /// The virtual network between the NICs of a simulated device; `None` outside of a [`Sim`](crate::Sim).
+    pub fn network(&self) -> Option<VirtualNetwork> {
+        self.device().network()
     }
 
     pub(crate) fn on(device: &Device, spec: &ProcessSpec) -> Result<Self, OpenError> {

@@ -93,7 +93,7 @@ pub use global::GlobalRef;
 pub use hash_table::{HashTable, HashTableError};
 pub use launch::{Launch, LaunchBuilder, Times, TrySubmitError};
 pub use log::{LogFilter, MessageStream, StreamHandle};
-pub use sim::{Sim, Simulated};
+pub use sim::{Chance, NetworkCounters, NetworkSpec, Sim, Simulated, VirtualNetwork};
 pub use step::{Step, StepBuilder};
 pub use stream::Stream;
 pub use sync_event::{CloseReason, Location, LocationSet, Locations};

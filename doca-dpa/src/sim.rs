@@ -5,7 +5,7 @@ use flexio::{OpenError, SimError};
 use crate::builder::Builder;
 use crate::dpa::Dpa;
 
-pub use flexio::Simulated;
+pub use flexio::{Chance, NetworkCounters, NetworkSpec, Simulated, VirtualNetwork};
 
 /// A simulation to be run.
 ///
@@ -25,6 +25,7 @@ pub use flexio::Simulated;
 pub struct Sim {
     seed: u64,
     builder: Builder,
+    network: NetworkSpec,
 }
 
 impl Sim {
@@ -33,12 +34,23 @@ impl Sim {
         Self {
             seed,
             builder: Builder::default(),
+            network: NetworkSpec::default(),
         }
     }
 
     /// On a device of these figures.
     pub fn on(mut self, builder: Builder) -> Self {
         self.builder = builder;
+        self
+    }
+
+    /// What the network between the NICs does to packets. Default: it carries each once, in order, within 3 us.
+    ///
+    /// Every NIC of the simulated device is on it, at whatever address it was opened, so contexts that are opened beside
+    /// each other ([`Dpa::open_beside`]) and each have a NIC of their own are nodes of one simulated cluster. While the
+    /// program runs, [`Dpa::network`] changes the network and cuts it.
+    pub fn network(mut self, network: NetworkSpec) -> Self {
+        self.network = network;
         self
     }
 
@@ -53,6 +65,9 @@ impl Sim {
     pub fn run<T>(self, program: impl AsyncFnOnce(Dpa) -> T) -> Result<Simulated<T>, SimError> {
         let (config, process) = self.builder.into_parts();
         let run = flexio::simulate(self.seed, config, |device| async move {
+            if let Some(network) = device.network() {
+                network.set(self.network);
+            }
             let dpa = Dpa::on(&device, &process)?;
             Ok::<_, OpenError>(program(dpa).await)
         })?;

@@ -16,6 +16,7 @@ use crate::crash::Crash;
 use crate::heap::Heap;
 use crate::idle::Idle;
 use crate::message::{LogOpenError, Messages};
+use crate::network::Network;
 use crate::nic::Nics;
 use crate::pool::Pool;
 use crate::process::{Process, ProcessSpec};
@@ -71,6 +72,8 @@ pub struct Device {
     pub clock: Clock,
     pub(crate) choices: Option<Choices>,
     pub(crate) nics: Nics,
+    /// What is between its NICs under the seeded driver.
+    pub network: Network,
     injector: Mutex<VecDeque<Suspended>>,
     injected: AtomicUsize,
     stopping: AtomicBool,
@@ -117,6 +120,7 @@ impl Device {
             clock,
             choices,
             nics: Nics::default(),
+            network: Network::default(),
             injector: Mutex::default(),
             injected: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),

@@ -67,6 +67,8 @@ mod keeper;
 #[cfg(not(dpa_loom))]
 pub mod message;
 #[cfg(not(dpa_loom))]
+pub mod network;
+#[cfg(not(dpa_loom))]
 pub mod nic;
 #[cfg(not(dpa_loom))]
 mod parking;

@@ -12,6 +12,7 @@
 //!
 //! Lock order: engine, then an event's waiters (a queue that waits registers there), then nothing. What wakes anybody is collected under the lock (`after`) and done behind it.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use crossbeam::queue::SegQueue;
 use parking_lot::{Mutex, RwLock};
+use rdma::Datagram;
 use rdma::psn::Qpn;
 use rdma::region::RegionTable;
 use rdma::udp::{BindError, Options, SocketCounters};
@@ -109,6 +111,17 @@ impl DeviceNic {
         let regions = Arc::new(RegionTable::new(MAX_REGIONS, random));
         let engine = Engine::inside(address, regions.clone());
         Self::of(engine, regions, None)
+    }
+
+    fn carried(address: SocketAddr, random: u64) -> Self {
+        let regions = Arc::new(RegionTable::new(MAX_REGIONS, random));
+        let engine = Engine::carried(address, regions.clone());
+        Self::of(engine, regions, None)
+    }
+
+    /// What it has sent into the virtual network.
+    pub(crate) fn take_sent(&self) -> VecDeque<Datagram> {
+        self.engine.lock().soft.take_sent()
     }
 
     fn of(engine: Engine, regions: Arc<RegionTable>, attendant: Option<Attendant>) -> Self {
@@ -306,6 +319,16 @@ impl Nics {
         looked
     }
 
+    /// Hands a packet of the virtual network to the NIC it is for; false if there is none.
+    pub(crate) fn deliver(&self, datagram: Datagram) -> bool {
+        let all = self.all.read();
+        let Some(nic) = all.iter().find(|nic| nic.address == datagram.to) else {
+            return false;
+        };
+        nic.engine.lock().soft.deliver(datagram);
+        true
+    }
+
     /// The earliest time at which one of them wants to be called.
     pub(crate) fn next_timer(&self) -> Option<u64> {
         let mut next: Option<Duration> = None;
@@ -369,8 +392,10 @@ impl Device {
         if let Some(nic) = all.iter().find(|nic| nic.address == wanted) {
             return Ok(self.lease(nic.clone()));
         }
-        let nic = if self.is_seeded() || wanted == LOCAL {
+        let nic = if wanted == LOCAL {
             Arc::new(DeviceNic::inside(wanted, self.random()))
+        } else if self.is_seeded() {
+            Arc::new(DeviceNic::carried(wanted, self.random()))
         } else {
             let options = Options {
                 port,

@@ -214,6 +214,10 @@ impl Device {
         if let Some(choices) = &self.choices {
             let processes = self.sched.processes();
             processes.iter().for_each(|p| p.age_caches(choices));
+            // Workers look at the NICs now and then, also while there are kernels to run.
+            if self.network.carry(&self.nics, choices, self.clock.now()) && choices.below(2) == 0 {
+                self.poll_nics();
+            }
         }
         if let Some(pick) = self.pick_any(&worker) {
             worker.run(pick);
@@ -251,12 +255,16 @@ impl Device {
     }
 
     fn pass_time(&self) -> bool {
-        let next = [self.clock.next(), self.nics.next_timer()];
+        let arrival = self.network.next_arrival();
+        let next = [self.clock.next(), self.nics.next_timer(), arrival];
         let Some(next) = next.into_iter().flatten().min() else {
             return false;
         };
         self.clock.advance_to(next);
         self.run_timers();
+        if let Some(choices) = &self.choices {
+            self.network.carry(&self.nics, choices, self.clock.now());
+        }
         self.poll_nics();
         true
     }

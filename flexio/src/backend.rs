@@ -16,6 +16,7 @@ pub use dpa_model::message::{
     Delivery, FileError, FlushError, Layout, LogOpenError, LogSpec, MessageStream as RawStream,
     Overflow, Sink, SinkError, StreamError as MessageStreamError, StreamSpec,
 };
+pub use dpa_model::network::{Chance, NetworkCounters, NetworkSpec};
 pub use dpa_model::nic::{
     AttachError, CompletionQueue, CompletionQueueError, ConnectError, ConnectionRef,
     ConnectionState, ContextError, ContextRef, ContextSpec, Ended, ExportError, HostMemory,

@@ -1,10 +1,13 @@
 //! Devices.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::backend::{self, DeviceConfig, OpenError, ProcessSpec, SimError, TimerKey};
+use crate::backend::{
+    self, DeviceConfig, NetworkCounters, NetworkSpec, OpenError, ProcessSpec, SimError, TimerKey,
+};
 use crate::process::Process;
 
 /// What kind of device it is.
@@ -118,9 +121,50 @@ impl Device {
             .map(|choices| (choices.made(), choices.digest()))
     }
 
+    /// The virtual network between its NICs; `None` with another driver than the seeded one.
+    pub fn network(&self) -> Option<VirtualNetwork> {
+        let engine = self.engine.clone();
+        engine.is_seeded().then_some(VirtualNetwork { engine })
+    }
+
     /// Kernel stacks in use, those that idle workers keep included.
     pub fn stacks_in_use(&self) -> usize {
         self.engine.stacks_in_use()
+    }
+}
+
+/// The network of a simulation: what it does to the packets that the NICs of the device send each other.
+///
+/// It works in virtual time, and draws from the seed what becomes of each packet.
+#[derive(Clone, Debug)]
+pub struct VirtualNetwork {
+    engine: Arc<backend::Device>,
+}
+
+impl VirtualNetwork {
+    /// From now on it does this to packets that are sent.
+    pub fn set(&self, spec: NetworkSpec) {
+        self.engine.network.set(spec);
+    }
+
+    /// What it does to packets.
+    pub fn spec(&self) -> NetworkSpec {
+        self.engine.network.spec()
+    }
+
+    /// No packet passes between these two any more, in either direction. Those on their way arrive.
+    pub fn cut(&self, a: IpAddr, b: IpAddr) {
+        self.engine.network.cut(a, b);
+    }
+
+    /// Packets pass between these two again.
+    pub fn mend(&self, a: IpAddr, b: IpAddr) {
+        self.engine.network.mend(a, b);
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> NetworkCounters {
+        self.engine.network.counters()
     }
 }
 

@@ -47,6 +47,8 @@ mod transmit;
 #[cfg(not(dpa_loom))]
 pub mod udp;
 #[cfg(not(dpa_loom))]
+mod virtual_link;
+#[cfg(not(dpa_loom))]
 pub mod wire;
 #[cfg(not(dpa_loom))]
 pub mod work;
@@ -55,3 +57,5 @@ pub mod work;
 pub use loopback::copy_local;
 #[cfg(not(dpa_loom))]
 pub use transmit::{MAX_SEGMENTS, Transmit};
+#[cfg(not(dpa_loom))]
+pub use virtual_link::Datagram;

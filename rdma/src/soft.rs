@@ -4,6 +4,7 @@
 //! replies out, completions to the [`Host`]. The calling thread is the one that carries a packet from the socket to
 //! memory and to the event behind it. Queue pairs of this same NIC talk to each other without the socket.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io};
 use crate::transmit::Transmit;
 use crate::udp::{BindError, Options, Socket, SocketCounters};
+use crate::virtual_link::{Datagram, VirtualLink};
 use crate::work::Completion;
 
 /// The most that one UDP send can carry.
@@ -45,6 +47,8 @@ enum Link {
     Udp(Box<Socket>),
     /// Nothing: its queue pairs reach each other only.
     Inside(Vec<u8>),
+    /// Whoever calls carries what it sends.
+    Virtual(Box<VirtualLink>),
 }
 
 impl Link {
@@ -52,13 +56,14 @@ impl Link {
         match self {
             Self::Udp(socket) => socket.buffer(),
             Self::Inside(buffer) => buffer,
+            Self::Virtual(link) => &mut link.buffer,
         }
     }
 
     fn max_segments(&self) -> usize {
         match self {
             Self::Udp(socket) => socket.max_segments(),
-            Self::Inside(_) => 1,
+            Self::Inside(_) | Self::Virtual(_) => 1,
         }
     }
 }
@@ -87,6 +92,31 @@ impl SoftNic {
         }
     }
 
+    /// A NIC whose datagrams whoever calls carries: [`SoftNic::take_sent`], [`SoftNic::deliver`].
+    pub fn carried(address: SocketAddr) -> Self {
+        Self {
+            nic: Nic::new(address),
+            link: Link::Virtual(Box::new(VirtualLink::new())),
+            unreachable: 0,
+        }
+    }
+
+    /// What it has sent since this was called last, if it is [`SoftNic::carried`].
+    pub fn take_sent(&mut self) -> VecDeque<Datagram> {
+        match &mut self.link {
+            Link::Virtual(link) => link.take_sent(),
+            Link::Udp(_) | Link::Inside(_) => VecDeque::new(),
+        }
+    }
+
+    /// A datagram has come, to be taken in by the next [`SoftNic::progress`]. Has no effect on a NIC that is not
+    /// [`SoftNic::carried`].
+    pub fn deliver(&mut self, datagram: Datagram) {
+        if let Link::Virtual(link) = &mut self.link {
+            link.deliver(datagram);
+        }
+    }
+
     /// The NIC itself: to create, connect and post.
     pub fn nic(&mut self) -> &mut Nic {
         &mut self.nic
@@ -101,7 +131,7 @@ impl SoftNic {
     pub fn socket(&self) -> Option<&Socket> {
         match &self.link {
             Link::Udp(socket) => Some(socket),
-            Link::Inside(_) => None,
+            Link::Inside(_) | Link::Virtual(_) => None,
         }
     }
 
@@ -110,9 +140,12 @@ impl SoftNic {
         self.socket().map(Socket::counters).unwrap_or_default()
     }
 
-    /// Sends that no socket led anywhere.
+    /// Packets that led nowhere: there is no network, or no room on it.
     pub const fn unreachable(&self) -> u64 {
-        self.unreachable
+        match &self.link {
+            Link::Virtual(link) => link.dropped(),
+            Link::Udp(_) | Link::Inside(_) => self.unreachable,
+        }
     }
 
     /// When [`SoftNic::progress`] wants to be called, if no datagram comes before.
@@ -137,15 +170,23 @@ impl SoftNic {
     }
 
     fn take_in(&mut self, now: Duration, host: &mut dyn Host) -> bool {
-        let Link::Udp(socket) = &mut self.link else {
-            return false;
-        };
         let nic = &mut self.nic;
-        let received = socket.receive(|from, datagram| {
+        let mut take = |from, datagram: &[u8]| {
             let mut io = host.io(Nic::destination(datagram));
             nic.receive(now, from, datagram, &mut io);
-        });
-        received.unwrap_or(0) > 0
+        };
+        match &mut self.link {
+            Link::Udp(socket) => socket.receive(take).unwrap_or(0) > 0,
+            Link::Inside(_) => false,
+            Link::Virtual(link) => {
+                let mut any = false;
+                while let Some(datagram) = link.take_arrived() {
+                    any = true;
+                    take(datagram.from, &datagram.bytes);
+                }
+                any
+            }
+        }
     }
 
     fn send_out(&mut self, now: Duration, host: &mut dyn Host) -> bool {
@@ -174,6 +215,7 @@ impl SoftNic {
         match &mut self.link {
             Link::Udp(socket) => socket.push(transmit),
             Link::Inside(_) => self.unreachable += transmit.packets as u64,
+            Link::Virtual(link) => link.push(self.nic.local(), transmit),
         }
     }
 

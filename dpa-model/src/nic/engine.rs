@@ -42,6 +42,14 @@ impl Engine {
         }
     }
 
+    /// On the virtual network of a simulation.
+    pub(crate) fn carried(address: SocketAddr, regions: Arc<RegionTable>) -> Self {
+        Self {
+            soft: SoftNic::carried(address),
+            world: World::new(regions),
+        }
+    }
+
     /// A doorbell: the send queue of this queue pair is looked at.
     pub(crate) fn ring(&mut self, now: Duration, number: Qpn) -> bool {
         self.world.pump(self.soft.nic(), now, number)

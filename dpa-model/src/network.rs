@@ -1,0 +1,257 @@
+//! The virtual network of a simulation: it carries packets between the NICs of the device, late and badly if it is told to.
+//!
+//! All NICs of a simulated device are on it, at whatever addresses they were opened. Each packet's fate is drawn from the
+//! seed when it is sent: whether it is lost, doubled, damaged, overtaken, and how long it travels in virtual time.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdma::Datagram;
+
+use crate::nic::Nics;
+use crate::seeded::Choices;
+
+/// How likely something is: so many times in a million.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Chance(u32);
+
+const MILLION: u32 = 1_000_000;
+
+impl Chance {
+    /// Never.
+    pub const NEVER: Self = Self(0);
+    /// Always.
+    pub const ALWAYS: Self = Self(MILLION);
+
+    /// So many times in a million; more than a million is always.
+    pub const fn per_million(n: u32) -> Self {
+        Self(if n < MILLION { n } else { MILLION })
+    }
+
+    /// So many times in a hundred; more than a hundred is always.
+    pub const fn percent(n: u32) -> Self {
+        Self::per_million(if n < 100 { n * 10_000 } else { MILLION })
+    }
+
+    /// How many times in a million.
+    pub const fn in_a_million(self) -> u32 {
+        self.0
+    }
+
+    /// Whether it happens now.
+    pub(crate) fn strikes(self, choices: &Choices) -> bool {
+        self.0 > 0 && choices.below(MILLION.into()) < self.0.into()
+    }
+}
+
+/// What a virtual network does to packets. By default it carries each once, in order, within a few microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// A packet is lost.
+    pub loss: Chance,
+    /// A packet comes twice.
+    pub duplicate: Chance,
+    /// A packet may be overtaken by later ones, and overtake earlier ones.
+    pub reorder: Chance,
+    /// A bit of a packet is flipped.
+    pub corrupt: Chance,
+    /// The least time a packet travels.
+    pub least_latency: Duration,
+    /// The most time a packet travels, if it is not reordered.
+    pub most_latency: Duration,
+}
+
+impl Default for NetworkSpec {
+    fn default() -> Self {
+        Self {
+            loss: Chance::NEVER,
+            duplicate: Chance::NEVER,
+            reorder: Chance::NEVER,
+            corrupt: Chance::NEVER,
+            least_latency: Duration::from_micros(1),
+            most_latency: Duration::from_micros(3),
+        }
+    }
+}
+
+/// A packet that is reordered travels up to so many times as long.
+const LATE: u64 = 8;
+
+/// What a network has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkCounters {
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets delivered, doubles included.
+    pub delivered: u64,
+    /// Packets lost.
+    pub lost: u64,
+    /// Packets doubled.
+    pub duplicated: u64,
+    /// Packets that later ones might overtake.
+    pub reordered: u64,
+    /// Packets with a flipped bit.
+    pub corrupted: u64,
+    /// Packets that a cut stopped.
+    pub cut: u64,
+    /// Packets to addresses without a NIC.
+    pub unreachable: u64,
+}
+
+/// The network of one simulated device.
+#[derive(Debug, Default)]
+pub struct Network {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    spec: NetworkSpec,
+    /// By the time at which they arrive, and a number that makes each of its own.
+    flying: BTreeMap<(u64, u64), Datagram>,
+    next: u64,
+    /// When the last packet in order between two nodes arrives.
+    last: BTreeMap<(SocketAddr, SocketAddr), u64>,
+    cuts: Vec<(IpAddr, IpAddr)>,
+    counters: NetworkCounters,
+}
+
+fn pair(a: IpAddr, b: IpAddr) -> (IpAddr, IpAddr) {
+    if a <= b { (a, b) } else { (b, a) }
+}
+
+impl Network {
+    /// From now on it does this to packets.
+    pub fn set(&self, spec: NetworkSpec) {
+        self.state.lock().spec = spec;
+    }
+
+    /// What it does to packets.
+    pub fn spec(&self) -> NetworkSpec {
+        self.state.lock().spec
+    }
+
+    /// No packet passes between these two any more, in either direction.
+    pub fn cut(&self, a: IpAddr, b: IpAddr) {
+        let mut state = self.state.lock();
+        if !state.cuts.contains(&pair(a, b)) {
+            state.cuts.push(pair(a, b));
+        }
+    }
+
+    /// Packets pass between these two again.
+    pub fn mend(&self, a: IpAddr, b: IpAddr) {
+        self.state.lock().cuts.retain(|cut| *cut != pair(a, b));
+    }
+
+    /// What it has done.
+    pub fn counters(&self) -> NetworkCounters {
+        self.state.lock().counters
+    }
+
+    /// Takes up what the NICs have sent, and delivers what has arrived; whether anything was delivered.
+    pub(crate) fn carry(&self, nics: &Nics, choices: &Choices, now: u64) -> bool {
+        if nics.is_empty() {
+            return false;
+        }
+        let mut state = self.state.lock();
+        nics.each(|nic| {
+            for datagram in nic.take_sent() {
+                state.send(datagram, choices, now);
+            }
+        });
+        let mut any = false;
+        while let Some(datagram) = state.arrived(now) {
+            any = true;
+            let found = nics.deliver(datagram);
+            let counters = &mut state.counters;
+            let counter = if found {
+                &mut counters.delivered
+            } else {
+                &mut counters.unreachable
+            };
+            *counter += 1;
+        }
+        any
+    }
+
+    /// When the next packet arrives.
+    pub(crate) fn next_arrival(&self) -> Option<u64> {
+        let state = self.state.lock();
+        state.flying.first_key_value().map(|((at, _), _)| *at)
+    }
+}
+
+impl State {
+    fn send(&mut self, mut datagram: Datagram, choices: &Choices, now: u64) {
+        self.counters.sent += 1;
+        if self
+            .cuts
+            .contains(&pair(datagram.from.ip(), datagram.to.ip()))
+        {
+            self.counters.cut += 1;
+            return;
+        }
+        if self.spec.loss.strikes(choices) {
+            self.counters.lost += 1;
+            return;
+        }
+        if self.spec.duplicate.strikes(choices) {
+            self.counters.duplicated += 1;
+            self.fly(datagram.clone(), choices, now);
+        }
+        if self.spec.corrupt.strikes(choices) && !datagram.bytes.is_empty() {
+            self.counters.corrupted += 1;
+            let bit = choices.below(datagram.bytes.len() as u64 * 8);
+            datagram.bytes[bit as usize / 8] ^= 1 << (bit % 8);
+        }
+        self.fly(datagram, choices, now);
+    }
+
+    fn fly(&mut self, datagram: Datagram, choices: &Choices, now: u64) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2);
+        let least = nanos(self.spec.least_latency);
+        let spread = nanos(self.spec.most_latency).saturating_sub(least) + 1;
+        let ends = (datagram.from, datagram.to);
+        let mut at = now.saturating_add(least + choices.below(spread));
+        if self.spec.reorder.strikes(choices) {
+            self.counters.reordered += 1;
+            at = now.saturating_add(least + choices.below(spread.saturating_mul(LATE)));
+        } else {
+            let last = self.last.entry(ends).or_default();
+            at = at.max(*last);
+            *last = at;
+        }
+        self.next += 1;
+        self.flying.insert((at, self.next), datagram);
+    }
+
+    fn arrived(&mut self, now: u64) -> Option<Datagram> {
+        let first = self.flying.first_entry().filter(|e| e.key().0 <= now)?;
+        Some(first.remove())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chance_is_at_most_always() {
+        assert_eq!(Chance::percent(5), Chance::per_million(50_000));
+        assert_eq!(Chance::percent(u32::MAX), Chance::ALWAYS);
+        assert_eq!(Chance::per_million(u32::MAX), Chance::ALWAYS);
+    }
+
+    #[test]
+    fn a_cut_is_one_of_both_directions() {
+        let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let network = Network::default();
+        network.cut(a, b);
+        network.cut(b, a);
+        network.mend(b, a);
+        assert!(network.state.lock().cuts.is_empty());
+    }
+}

@@ -1,0 +1,158 @@
+//! Nodes of one simulation: RDMA over a virtual network that loses, doubles, reorders, damages and delays, at many seeds.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use doca_dpa::rdma::{
+    Cause, Connection, HostBuffer, Rdma, RemoteMemoryMap, RemoteSyncEvent, Rights, WorkError,
+};
+use doca_dpa::{Chance, Dpa, Error, Location, NetworkCounters, NetworkSpec, Sim, SyncEvent};
+use tests::rdma::*;
+
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+
+struct Node {
+    connection: Connection,
+    rdma: Rdma,
+    dpa: Dpa,
+}
+
+fn node(dpa: &Dpa, address: IpAddr) -> Result<Node, Error> {
+    let rdma = dpa
+        .rdma()
+        .address(address)
+        .timeout(Duration::from_millis(1))
+        .open()?;
+    Ok(Node {
+        connection: rdma.export()?,
+        rdma,
+        dpa: dpa.clone(),
+    })
+}
+
+fn pair(dpa: &Dpa) -> Result<(Node, Node), Error> {
+    let (a, b) = (node(dpa, A)?, node(&dpa.open_beside()?, B)?);
+    a.connection.connect(&b.connection.blob())?;
+    b.connection.connect(&a.connection.blob())?;
+    Ok((a, b))
+}
+
+fn bad() -> NetworkSpec {
+    NetworkSpec {
+        loss: Chance::percent(5),
+        duplicate: Chance::percent(5),
+        reorder: Chance::percent(10),
+        corrupt: Chance::percent(3),
+        ..NetworkSpec::default()
+    }
+}
+
+/// Kernels of A write and signal, the host of A counts; B sees all of it, each thing once.
+async fn exactly_once(dpa: Dpa) -> Result<NetworkCounters, Error> {
+    const ROUNDS: u64 = 6;
+    const BYTES: usize = 10_000;
+    let (a, b) = pair(&dpa)?;
+    let source = a.dpa.zeroed::<u8>(BYTES).await?;
+    let from = a.rdma.map(&source, Rights::empty())?;
+    let target = b.dpa.zeroed::<u8>(BYTES).await?;
+    let map = b.rdma.map(&target, Rights::REMOTE_WRITE)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    let counter = b.rdma.map_host(HostBuffer::new(8), Rights::REMOTE_ATOMIC)?;
+    let count = RemoteMemoryMap::import(&counter.map().export())?;
+    let arrived = SyncEvent::builder(&b.dpa)
+        .publisher(Location::Remote)
+        .subscriber(Location::Host)
+        .create()?;
+    let export = b.connection.export_event(&arrived)?;
+    let event = RemoteSyncEvent::import(&export.export())?;
+    for round in 1..=ROUNDS {
+        let bytes: Vec<u8> = (0..BYTES).map(|i| (i as u64 * 7 + round) as u8).collect();
+        source.write(0, &bytes).await?;
+        let args = WriteAndSignalArgs {
+            rdma: &a.rdma,
+            from: &from,
+            to,
+            event,
+            value: round,
+        };
+        a.dpa.launch(write_and_signal).args(args).submit()?.await?;
+        let added = a.connection.fetch_add(&count, 0, round)?;
+        arrived.ge(round).await?;
+        assert_eq!(target.copy_out().await?, bytes);
+        assert_eq!(added.await?.original, round * (round - 1) / 2);
+    }
+    assert_eq!(counter.buffer().to_vec(), 21u64.to_ne_bytes());
+    Ok(dpa.network().expect("a simulation").counters())
+}
+
+fn run(seed: u64, network: NetworkSpec) -> (NetworkCounters, u64) {
+    let run = Sim::new(seed).network(network).run(exactly_once);
+    let run = run.expect("ends").transpose().expect("no errors");
+    (run.value, run.digest)
+}
+
+#[test]
+fn rule_6_4_exactly_once_over_a_bad_network_at_any_seed() {
+    let mut all = NetworkCounters::default();
+    for seed in 0..30 {
+        let (seen, _) = run(seed, bad());
+        all.sent += seen.sent;
+        all.lost += seen.lost;
+        all.duplicated += seen.duplicated;
+        all.reordered += seen.reordered;
+        all.corrupted += seen.corrupted;
+    }
+    for happened in [all.lost, all.duplicated, all.reordered, all.corrupted] {
+        assert!(happened > 0, "{all:?}");
+    }
+}
+
+#[test]
+fn a_quiet_network_carries_everything_once() {
+    for seed in 0..10 {
+        let (seen, _) = run(seed, NetworkSpec::default());
+        assert_eq!((seen.lost, seen.unreachable, seen.cut), (0, 0, 0));
+        assert!(seen.sent > 50, "{seen:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_packets() {
+    for seed in [3, 4] {
+        assert_eq!(run(seed, bad()), run(seed, bad()));
+    }
+    assert_ne!(run(3, bad()), run(4, bad()));
+}
+
+#[test]
+fn rule_6_7_a_cut_ends_work_in_time_and_a_mended_one_does_not() {
+    for seed in 0..10 {
+        let run = Sim::new(seed).run(async |dpa: Dpa| {
+            let (a, b) = pair(&dpa)?;
+            let map = b.rdma.map_host(HostBuffer::new(8), Rights::REMOTE_ATOMIC)?;
+            let count = RemoteMemoryMap::import(&map.map().export())?;
+            let network = dpa.network().expect("a simulation");
+            network.cut(B, A);
+            let adding = a.connection.fetch_add(&count, 0, 1)?;
+            dpa.sleep(Duration::from_millis(2)).await;
+            network.mend(A, B);
+            assert_eq!(adding.await?.original, 0, "a short cut is got over");
+            network.cut(A, B);
+            let began = dpa.now();
+            let lost = a.connection.fetch_add(&count, 0, 1)?;
+            assert!(lost.await.is_err());
+            let cause = a.connection.failed().await;
+            assert!(
+                matches!(cause, Cause::Work(WorkError::RetriesExceeded { .. })),
+                "{cause}"
+            );
+            let (retries, timeout) = (7, Duration::from_micros(1049));
+            let bound = (retries + 1) * 4 * timeout + Duration::from_millis(50);
+            assert!(dpa.now() - began <= bound, "{:?}", dpa.now() - began);
+            assert!(network.counters().cut > 0);
+            Ok::<_, Error>(())
+        });
+        run.expect("ends").value.expect("no errors");
+    }
+}
