@@ -143,7 +143,7 @@ impl State {
     }
 }
 
-/// All of this but [`Heap::wrote`] and [`Heap::nic_read`] is for the seeded driver, which runs one thread at a time.
+/// All of this but `wrote` and `nic_read` is for the seeded driver, which runs one thread at a time.
 impl Heap {
     fn line(&self, line: u64) -> Cell {
         let cell = self.within(line, LINE);
