@@ -35,6 +35,14 @@ impl Drop for Place {
 }
 
 impl Hold {
+    /// The first device address of what it holds.
+    pub(crate) fn addr(&self) -> DevAddr<u8> {
+        match &*self.0 {
+            Place::Heap { addr, .. } => DevAddr::from_raw(*addr),
+            Place::Window(window) => window.addr(),
+        }
+    }
+
     pub(crate) fn process(&self) -> &ProcessRef {
         match &*self.0 {
             Place::Heap { process, .. } => process,
@@ -117,6 +125,7 @@ impl Dpa {
     /// # Errors
     /// Out of memory; the context is closed.
     #[doc(alias = "doca_dpa_h2d_memcpy")]
+    #[doc(alias = "flexio_copy_from_host")]
     pub async fn copy_in<T: Pod>(&self, items: &[T]) -> Result<DeviceBuffer<T>, MemoryError> {
         self.copy_in_blocking(items)
     }
@@ -196,6 +205,7 @@ impl<T: Pod> DeviceBuffer<T> {
     /// # Errors
     /// The context is closed.
     #[doc(alias = "doca_dpa_d2h_memcpy")]
+    #[doc(alias = "doca_dpa_d2h_buf_memcpy")]
     pub async fn copy_out(&self) -> Result<Vec<T>, MemoryError> {
         self.copy_out_blocking()
     }
@@ -214,6 +224,7 @@ impl<T: Pod> DeviceBuffer<T> {
     ///
     /// # Errors
     /// Not within the buffer; the context is closed.
+    #[doc(alias = "doca_dpa_h2d_buf_memcpy")]
     pub async fn write(&self, first: usize, items: &[T]) -> Result<(), MemoryError> {
         self.write_blocking(first, items)
     }

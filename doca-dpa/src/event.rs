@@ -56,6 +56,7 @@ impl EventBuilder<'_> {
     /// One more place, or several, from which it is updated.
     #[doc(alias = "doca_sync_event_add_publisher_location_cpu")]
     #[doc(alias = "doca_sync_event_add_publisher_location_dpa")]
+    #[doc(alias = "doca_sync_event_add_publisher_location_remote_net")]
     pub fn publisher(mut self, places: impl Into<LocationSet>) -> Self {
         self.publishers = self.publishers | places;
         self
@@ -312,6 +313,8 @@ impl EventCondition {
     /// # Errors
     /// The host is no subscriber; closed; faulted; timed out.
     #[doc(alias = "doca_sync_event_wait_gt_yield")]
+    #[doc(alias = "doca_sync_event_wait_eq_yield")]
+    #[doc(alias = "doca_sync_event_wait_neq_yield")]
     pub fn blocking(self) -> Result<u64, EventError> {
         let waited = self
             .event

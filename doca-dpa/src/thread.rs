@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use dpa_abi::{HandlerHandle, IntoArg, IntoArgs, Kernel, Pod};
+use dpa_abi::{DevAddr, HandlerHandle, IntoArg, IntoArgs, Kernel, Pod};
 use flexio::handler::{Affinity, AttachError};
 use flexio::{EventHandler, EventHandlerBuilder, HandlerError, HandlerState, ProcessRef};
 use thiserror::Error;
@@ -44,6 +44,7 @@ pub struct ThreadBuilder {
     kernel: &'static str,
     foreign: bool,
     storage: Option<Hold>,
+    affinity: Affinity,
 }
 
 impl fmt::Debug for ThreadBuilder {
@@ -92,6 +93,7 @@ impl Dpa {
             kernel: kernel.entry().name,
             foreign,
             storage: None,
+            affinity: Affinity::None,
         }
     }
 }
@@ -112,6 +114,7 @@ impl ThreadBuilder {
     #[doc(alias = "doca_dpa_eu_affinity_set")]
     pub fn affinity(mut self, affinity: Affinity) -> Self {
         self.handler = self.handler.affinity(affinity);
+        self.affinity = affinity;
         self
     }
 
@@ -137,7 +140,9 @@ impl ThreadBuilder {
         Ok(DpaThread {
             thread: Arc::new(Inner {
                 handler: self.handler.create()?,
-                _storage: self.storage,
+                storage: self.storage,
+                kernel: self.kernel,
+                affinity: self.affinity,
             }),
         })
     }
@@ -159,7 +164,9 @@ pub struct DpaThread {
 #[derive(Debug)]
 struct Inner {
     handler: EventHandler,
-    _storage: Option<Hold>,
+    storage: Option<Hold>,
+    kernel: &'static str,
+    affinity: Affinity,
 }
 
 impl DpaThread {
@@ -182,6 +189,25 @@ impl DpaThread {
     #[doc(alias = "doca_dpa_thread_get_id")]
     pub fn handle(&self) -> HandlerHandle {
         self.thread.handler.handle()
+    }
+
+    /// The name of its kernel.
+    #[doc(alias = "doca_dpa_thread_get_func_arg")]
+    pub fn kernel(&self) -> &'static str {
+        self.thread.kernel
+    }
+
+    /// Where it may run.
+    #[doc(alias = "doca_dpa_thread_get_affinity")]
+    #[doc(alias = "doca_dpa_eu_affinity_get")]
+    pub fn affinity(&self) -> Affinity {
+        self.thread.affinity
+    }
+
+    /// The address of its storage, if it was given one.
+    #[doc(alias = "doca_dpa_thread_get_local_storage")]
+    pub fn storage(&self) -> Option<DevAddr<u8>> {
+        self.thread.storage.as_ref().map(Hold::addr)
     }
 
     /// How it stands.

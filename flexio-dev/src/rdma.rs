@@ -476,11 +476,25 @@ impl Completion {
 
     /// The number that the post gave.
     #[doc(alias = "doca_dpa_dev_rdma_completion_get_wr_index")]
+    #[doc(alias = "doca_dpa_dev_completion_element_get_wqe_counter")]
     pub const fn index(&self) -> u16 {
         self.0.index
     }
 
+    /// The number of the queue pair.
+    #[doc(alias = "doca_dpa_dev_completion_element_get_qpn")]
+    pub const fn queue_pair(&self) -> u32 {
+        self.0.queue_pair
+    }
+
+    /// When the entry was written: device time.
+    #[doc(alias = "doca_dpa_dev_completion_element_get_timestamp")]
+    pub const fn timestamp(&self) -> Duration {
+        Duration::from_nanos(self.0.timestamp)
+    }
+
     /// Bytes of the message.
+    #[doc(alias = "doca_dpa_dev_completion_element_get_received_bytes")]
     pub const fn len(&self) -> u32 {
         self.0.len
     }
@@ -499,6 +513,8 @@ impl Completion {
     ///
     /// # Errors
     /// Why it failed.
+    #[doc(alias = "doca_dpa_dev_completion_element_get_error_syndrome")]
+    #[doc(alias = "doca_dpa_dev_completion_element_get_vendor_error_syndrome")]
     pub const fn result(&self) -> Result<(), WorkError> {
         if self.0.kind.is_error() {
             Err(WorkError {

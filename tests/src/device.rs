@@ -189,3 +189,30 @@ pub fn forgets(thread: &Thread, host: DevSliceMut<u64>, seen: DevSliceMut<u64>, 
         thread.error(1);
     }
 }
+
+/// Copies twice, one behind the other, and says what the completions say beside that they are there.
+#[dpa_kernel]
+pub fn looks_at_completions(
+    thread: &Thread,
+    ops: AsyncOps,
+    done: Completions,
+    bytes: LocalMemory,
+    seen: DevSliceMut<u64>,
+) {
+    let half = (bytes.len / 2) as u32;
+    let (to, from) = (bytes.at(half.into(), half), bytes.at(0, half));
+    let mut last = Duration::ZERO;
+    for round in 0..2 {
+        let Ok(number) = ops.copy(to, from, PostFlags::FLUSH) else {
+            thread.error(1);
+        };
+        let Ok(completion) = done.wait() else {
+            thread.error(2);
+        };
+        let now = thread.time();
+        let in_order = last <= completion.timestamp() && completion.timestamp() <= now;
+        last = completion.timestamp();
+        seen.write(round, u64::from(in_order && completion.index() == number));
+        seen.write(2 + round, completion.queue_pair().into());
+    }
+}

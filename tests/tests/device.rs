@@ -2,7 +2,8 @@
 
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::{
-    Dpa, Error, ErrorStatus, FaultKind, HandlerState, HostWindow, Location, Sim, SyncEvent,
+    Affinity, Dpa, Error, ErrorStatus, FaultKind, HandlerState, HostWindow, Location, Sim,
+    SyncEvent,
 };
 use tests::device::*;
 use tests::{GivesUpArgs, OverflowsArgs, PanicsArgs, gives_up, overflows, panics};
@@ -442,6 +443,55 @@ fn the_figures_of_the_heap_follow_its_allocations() {
         assert_eq!(with.allocations, before.allocations + 1);
         let range = with.base..with.base + with.size;
         assert!(range.contains(&buffer.addr().raw()));
+        Ok(())
+    });
+}
+
+#[test]
+fn completions_say_when_and_of_which_queue_pair() {
+    both(async |dpa| {
+        let ops = dpa.async_ops().open()?;
+        let bytes = dpa.zeroed::<u8>(128).await?;
+        let seen = dpa.zeroed::<u64>(4).await?;
+        let map = ops.map(&bytes)?;
+        let args = LooksAtCompletionsArgs {
+            ops: &ops,
+            done: ops.completions(),
+            bytes: &map,
+            seen: &seen,
+        };
+        dpa.launch(looks_at_completions)
+            .args(args)
+            .submit()?
+            .await?;
+        let seen = seen.copy_out().await?;
+        assert_eq!(seen[..2], [1, 1]);
+        assert_eq!(seen[2], seen[3], "both are of one queue pair");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_host_asks_a_thread_what_it_was_given() {
+    both(async |dpa| {
+        let done = everywhere(&dpa)?;
+        let seen = dpa.zeroed::<u64>(3).await?;
+        let storage = dpa.zeroed::<u64>(1).await?;
+        let ops = dpa.async_ops().open()?;
+        let args = || SaysWhoArgs {
+            seen: &seen,
+            done: &done,
+        };
+        let thread = dpa.thread(says_who, args()).storage(&storage);
+        let thread = thread.affinity(Affinity::Strict(3)).start()?;
+        assert_eq!(thread.kernel(), "says_who");
+        assert_eq!(thread.affinity(), Affinity::Strict(3));
+        assert_eq!(thread.storage(), Some(storage.addr().cast()));
+        assert_eq!(ops.completions().thread(), None);
+        thread.attach_to(ops.completions())?;
+        assert_eq!(ops.completions().thread(), Some(thread.handle()));
+        let plain = dpa.thread(says_who, args()).start()?;
+        assert_eq!((plain.affinity(), plain.storage()), (Affinity::None, None));
         Ok(())
     });
 }

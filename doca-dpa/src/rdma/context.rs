@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::error::{QueueError, RdmaOpenError, WorkUnfinished};
 use super::memory::HostBuffer;
 use super::work::ReceiveOp;
-use dpa_abi::IntoArg;
+use dpa_abi::{HandlerHandle, IntoArg};
 
 /// An RDMA context: connections to other nodes, the receives they share, the NIC they go through.
 ///
@@ -149,6 +149,12 @@ impl CompletionQueue {
     #[doc(alias = "doca_dpa_completion_get_queue_size")]
     pub fn entries(&self) -> u32 {
         self.queue.entries()
+    }
+
+    /// The thread that is attached to it, by the handle by which kernels wake it.
+    #[doc(alias = "doca_dpa_completion_get_thread")]
+    pub fn thread(&self) -> Option<HandlerHandle> {
+        self.queue.attached()
     }
 
     /// Whether more completed than it had room for: then its connections have failed.

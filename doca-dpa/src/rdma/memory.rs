@@ -154,7 +154,11 @@ impl Rdma {
     ///
     /// # Errors
     /// The NIC has no region left; the context is closed or faulted.
+    #[doc(alias = "doca_mmap_create")]
+    #[doc(alias = "doca_mmap_add_dev")]
     #[doc(alias = "doca_mmap_set_memrange")]
+    #[doc(alias = "doca_mmap_set_permissions")]
+    #[doc(alias = "doca_mmap_start")]
     pub fn map_host(&self, buffer: HostBuffer, rights: Rights) -> Result<HostMap, MapError> {
         let range = 0..buffer.len() as u64;
         let rights = rights | Rights::LOCAL_WRITE;
@@ -264,6 +268,9 @@ impl BufferArray {
     /// # Errors
     /// They do not lie in the map.
     #[doc(alias = "doca_buf_arr_create")]
+    #[doc(alias = "doca_buf_arr_set_params")]
+    #[doc(alias = "doca_buf_arr_set_target_dpa")]
+    #[doc(alias = "doca_buf_arr_start")]
     pub fn new(map: &MemoryMap, element: u32, count: u32, offset: u64) -> Result<Self, MapError> {
         let len = u64::from(element) * u64::from(count);
         if offset.checked_add(len).is_none_or(|end| end > map.len()) {

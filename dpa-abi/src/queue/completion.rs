@@ -2,6 +2,7 @@
 //!
 //! | bytes | field |
 //! |---|---|
+//! | 16..24 | when it was written: nanoseconds of device time |
 //! | 36..40 | immediate data, or the invalidated key |
 //! | 40..44 | user data: the connection's id |
 //! | 44..48 | bytes of the message |
@@ -130,12 +131,15 @@ pub struct CompletionEntry {
     pub queue_pair: u32,
     /// The number of the work-queue entry, modulo 2^16.
     pub index: u16,
+    /// When it was written: nanoseconds of device time.
+    pub timestamp: u64,
 }
 
 impl CompletionEntry {
     /// As it lies in memory.
     pub fn encode(&self, phase: bool) -> EntryWords {
         let mut words = [0; 8];
+        words[2] = self.timestamp.swap_bytes();
         words[4] = pair(0, self.immediate);
         words[5] = pair(self.user_data, self.len);
         words[6] = if self.kind.is_error() {
@@ -181,6 +185,7 @@ impl CompletionEntry {
             },
             queue_pair: queue_pair & 0xff_ffff,
             index: (tail >> 16) as u16,
+            timestamp: words[2].swap_bytes(),
         })
     }
 }
@@ -201,6 +206,7 @@ mod tests {
             original: 0x0102_0304_0506_0708,
             queue_pair: 0xab_cdef,
             index: 0xfffe,
+            timestamp: 0x1122_3344_5566_7788,
         };
         let failed = CompletionEntry {
             kind: CompletionKind::SendError,
@@ -240,8 +246,10 @@ mod tests {
             original: 0,
             queue_pair: 0x11,
             index: 3,
+            timestamp: 7,
         };
         let words = entry.encode(true);
+        assert_eq!(words[2].to_le_bytes(), [0, 0, 0, 0, 0, 0, 0, 7]);
         assert_eq!(words[5].to_le_bytes(), [0, 0, 0, 5, 0, 0, 0, 9]);
         assert_eq!(words[6].to_le_bytes(), [0, 0, 0, 0, 0, 0, 0, 1]);
         assert_eq!(words[7].to_le_bytes(), [0, 0, 0, 0x11, 0, 3, 0, 0xe0]);

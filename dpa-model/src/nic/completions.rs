@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dpa_abi::HandlerHandle;
 use dpa_abi::queue::{MAX_ENTRIES, entries_for};
 use sync_event::{Location, Locations};
 use thiserror::Error;
@@ -126,6 +127,14 @@ impl CompletionQueue {
             let after = ring.attach(handler.clone());
             after.into_iter().for_each(|after| world.later(after));
             Ok(())
+        })
+    }
+
+    /// The handle of the handler that is attached.
+    pub fn attached(&self) -> Option<HandlerHandle> {
+        self.lease.nic().with(|engine| {
+            let ring = engine.world.queues.get(self.key)?;
+            ring.attached().map(|handler| handler.handle())
         })
     }
 

@@ -257,6 +257,11 @@ impl CompletionRing {
             self.record.store(ERROR, 1);
             return Err(Overrun);
         }
+        let timestamp = self.record.process.device().clock.now();
+        let entry = CompletionEntry {
+            timestamp,
+            ..*entry
+        };
         let words = entry.encode(phase(self.produced, self.entries));
         let first = (self.produced % self.entries) as usize * ENTRY_WORDS;
         let armed = notify::write_then_take(&Armed(&self.record), || {
@@ -279,6 +284,11 @@ impl CompletionRing {
     /// Notifications go to the event again.
     pub(crate) fn detach(&mut self) -> Option<Arc<Handler>> {
         self.handler.take()
+    }
+
+    /// The handler that is attached.
+    pub(crate) fn attached(&self) -> Option<&Arc<Handler>> {
+        self.handler.as_ref()
     }
 
     /// Whether a handler is attached.

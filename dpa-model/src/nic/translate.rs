@@ -111,6 +111,7 @@ pub(crate) fn work_done(done: &WorkDone, connection: u32, queue_pair: u32) -> Co
         original: done.original,
         queue_pair,
         index: done.id as u16,
+        timestamp: 0,
     }
 }
 
@@ -126,6 +127,7 @@ pub(crate) fn impossible(index: u16, connection: u32, queue_pair: u32) -> Comple
         original: 0,
         queue_pair,
         index,
+        timestamp: 0,
     }
 }
 
@@ -150,6 +152,7 @@ pub(crate) fn received(received: &Received, connection: u32, queue_pair: u32) ->
         original: 0,
         queue_pair,
         index: received.id as u16,
+        timestamp: 0,
     }
 }
 
