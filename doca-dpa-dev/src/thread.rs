@@ -15,6 +15,7 @@ use crate::rank_slice::RankSlice;
 /// Having one proves that the thread is started and running. It cannot leave the thread, and no view made with it can.
 /// Fences, `barrier()`, `fault(..)`, `error(..)`, `safe_point()` and `yield_now()` are those of the [`ThreadContext`]
 /// below it.
+#[doc(alias = "flexio_dev_get_thread_ctx")]
 #[derive(Clone, Copy, Debug)]
 pub struct Thread<'t>(&'t ThreadContext<'t>);
 

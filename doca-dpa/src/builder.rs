@@ -97,6 +97,8 @@ impl Builder {
     /// `.PID.core` are appended, and a number before that if there is such a file already. In a directory they are
     /// called `doca_dpa_fatal`. Default: what the environment variable `DPA_CRASH_PATH` says, and no report if it is
     /// not set.
+    #[doc(alias = "flexio_coredump_create")]
+    #[doc(alias = "flexio_crash_data")]
     pub fn crash_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.process.crash.files = CrashFiles::At(path.into());
         self

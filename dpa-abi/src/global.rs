@@ -21,7 +21,6 @@ pub trait AnyGlobal: Sync {
 ///
 /// Each process has one of its own, in device memory. A kernel reaches it through its thread (`thread.global(&HITS)`), the
 /// host through its context (`dpa.global(&HITS)`).
-#[doc(alias = "__dpa_global__")]
 #[derive(Debug)]
 pub struct Global<T: Pod + Sync> {
     name: &'static str,

@@ -62,7 +62,6 @@ pub unsafe trait Kernel: Copy + Send + 'static {
 ///
 /// # Safety
 /// As for [`Kernel`].
-#[doc(alias = "__dpa_rpc__")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be called on the device",
     note = "write #[dpa_rpc] above the function"

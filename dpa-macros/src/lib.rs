@@ -35,6 +35,7 @@ mod signature;
 ///
 /// Like a unit struct, which it is, a kernel's name cannot be the name of a local variable where it is in scope, nor of
 /// a module beside it.
+#[doc(alias = "__dpa_global__")]
 #[proc_macro_attribute]
 pub fn dpa_kernel(attr: TokenStream, item: TokenStream) -> TokenStream {
     refuse::answer(kernel::expand(attr.into(), item.into()))
@@ -54,7 +55,6 @@ pub fn dpa_rpc(attr: TokenStream, item: TokenStream) -> TokenStream {
 /// #[dpa_global]
 /// pub static HITS: Global<u64> = Global::new(0);
 /// ```
-#[doc(alias = "__dpa_global__")]
 #[proc_macro_attribute]
 pub fn dpa_global(attr: TokenStream, item: TokenStream) -> TokenStream {
     refuse::answer(global::expand(attr.into(), item.into()))

@@ -17,7 +17,6 @@ pub const READS_PER_SAFE_POINT: u32 = 1024;
 /// The context of one thread of a kernel. Having one proves that the thread is started and running.
 ///
 /// It is neither `Send` nor `Sync` and cannot outlive the thread.
-#[doc(alias = "flexio_dev_get_thread_ctx")]
 #[derive(Debug)]
 pub struct ThreadContext<'t> {
     unit: UnitRef<'t>,

@@ -171,6 +171,7 @@ impl Connection<'_> {
     }
 
     /// Rings the doorbell for everything posted without [`PostFlags::FLUSH`].
+    #[doc(alias = "flexio_dev_qp_sq_ring_db")]
     pub fn flush(&self) {
         self.queue.ring_doorbell();
     }
@@ -567,6 +568,7 @@ impl Completions<'_> {
 
     /// Gives the slots of `count` completions back.
     #[doc(alias = "doca_dpa_dev_completion_ack")]
+    #[doc(alias = "flexio_dev_dbr_cq_set_ci")]
     pub fn acknowledge(&self, count: u32) {
         self.queue.acknowledge(count);
     }

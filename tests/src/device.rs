@@ -201,8 +201,8 @@ pub fn looks_at_completions(
 ) {
     let half = (bytes.len / 2) as u32;
     let (to, from) = (bytes.at(half.into(), half), bytes.at(0, half));
-    let mut last = Duration::ZERO;
     for round in 0..2 {
+        let before = thread.time();
         let Ok(number) = ops.copy(to, from, PostFlags::FLUSH) else {
             thread.error(1);
         };
@@ -210,8 +210,7 @@ pub fn looks_at_completions(
             thread.error(2);
         };
         let now = thread.time();
-        let in_order = last <= completion.timestamp() && completion.timestamp() <= now;
-        last = completion.timestamp();
+        let in_order = before <= completion.timestamp() && completion.timestamp() <= now;
         seen.write(round, u64::from(in_order && completion.index() == number));
         seen.write(2 + round, completion.queue_pair().into());
     }

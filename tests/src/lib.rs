@@ -10,6 +10,7 @@ pub mod async_ops;
 pub mod cmdq;
 pub mod coherency;
 pub mod device;
+pub mod figures;
 pub mod globals;
 pub mod hash_table;
 pub mod isolation;
@@ -152,6 +153,12 @@ pub fn yields(thread: &Thread, started: AtomicSlice<u64>) {
 #[dpa_rpc]
 pub fn sum_of(_thread: &Thread, xs: DevSlice<u32>) -> u64 {
     (0..xs.len()).map(|i| u64::from(xs.read(i))).sum()
+}
+
+/// The sum of the numbers up to this one.
+#[dpa_rpc]
+pub fn sum_to(_thread: &Thread, last: u64) -> u64 {
+    (1..=last).sum()
 }
 
 /// The previous value of a counter that it adds to: calls come in order.

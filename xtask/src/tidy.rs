@@ -3,6 +3,8 @@
 //! Each check is a function from texts to findings, so that its tests can hand it a bad sample.
 
 mod arrows;
+mod c_names;
+mod names;
 mod rules;
 mod text;
 mod unsafety;
@@ -33,6 +35,7 @@ fn findings(files: &[File]) -> Vec<String> {
         found.extend(unsafety::check(file, unsafety::ALLOWED));
     }
     found.extend(rules::check(files));
+    found.extend(c_names::check(files));
     found
 }
 

@@ -18,7 +18,6 @@ use crate::dpa::Dpa;
 pub const MAX_USER_DATA: u32 = (1 << 24) - 1;
 
 /// A queue of asynchronous operations to be opened.
-#[doc(alias = "doca_dpa_async_ops_create")]
 #[derive(Debug)]
 #[must_use = "a builder opens nothing until `open`"]
 pub struct AsyncOpsBuilder {
@@ -116,6 +115,7 @@ fn local(entries: u32, user_data: u32) -> ContextSpec {
 
 impl Dpa {
     /// To open a queue of asynchronous operations: copies and waits that kernels post and go on.
+    #[doc(alias = "doca_dpa_async_ops_create")]
     pub fn async_ops(&self) -> AsyncOpsBuilder {
         AsyncOpsBuilder::new(self.process().local_nic().map_err(RdmaOpenError::from))
     }

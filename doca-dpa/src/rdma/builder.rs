@@ -11,7 +11,6 @@ use super::error::RdmaOpenError;
 use crate::dpa::Dpa;
 
 /// An RDMA context to be opened.
-#[doc(alias = "doca_rdma_create")]
 #[derive(Clone, Debug)]
 #[must_use = "a builder opens nothing until `open`"]
 pub struct RdmaBuilder<'d> {
@@ -34,6 +33,7 @@ pub struct RdmaBuilder<'d> {
 
 impl Dpa {
     /// To open an RDMA context: connections to other nodes.
+    #[doc(alias = "doca_rdma_create")]
     pub fn rdma(&self) -> RdmaBuilder<'_> {
         RdmaBuilder {
             dpa: self,

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn other_sections_wait() {
-        assert_eq!(findings("R 8.1 and R 4.4", ""), 0);
+        assert_eq!(findings("R 8.1 and R 9.4", ""), 0);
         assert_eq!(findings("R 4.3", ""), 1);
         assert_eq!(findings("R 6.1", ""), 1);
     }

@@ -1,0 +1,113 @@
+//! Kernels that use what few others do: counters, fixed-point numbers, fences one by one, completions given back by hand.
+
+use doca_dpa_dev::math;
+use doca_dpa_dev::prelude::*;
+
+/// Counters that only grow, and fixed-point numbers.
+#[dpa_kernel]
+pub fn counts_and_figures(thread: &Thread, seen: DevSliceMut<u64>) {
+    let (cycles, retired) = (thread.cycles(), thread.instructions_retired());
+    let before = thread.time();
+    for _ in 0..100 {
+        thread.yield_now();
+    }
+    let grew = thread.cycles() >= cycles
+        && thread.instructions_retired() >= retired
+        && thread.time() >= before;
+    seen.write(0, grew.into());
+    seen.write(1, math::reciprocal(4 * math::ONE).into());
+    seen.write(2, math::pow2(3 << 16).into());
+    seen.write(3, u64::from(math::log2(8 * math::ONE).unsigned_abs()));
+}
+
+/// Stores through a window and orders it with each kind of fence; the last one makes the host see it.
+#[dpa_kernel]
+pub fn orders(thread: &Thread, host: DevSliceMut<u64>, told: DevSliceMut<u64>) {
+    host.write(0, 1);
+    thread.window_fence(Ops::W, Ops::W);
+    told.write(0, 1);
+    thread.memory_fence(Ops::W, Ops::W);
+    thread.outbox_fence(Ops::W, Ops::W);
+    host.write(1, 2);
+    thread.system_fence();
+    thread.log_line(LogLevel::Debug, format_args!("ordered {}", host.len()));
+}
+
+/// Adds to a peer's event, and gives the completions back all at once.
+#[dpa_kernel]
+pub fn adds_to_peer(
+    thread: &Thread,
+    rdma: Rdma,
+    done: Completions,
+    event: RemoteEvent,
+    times: u32,
+) {
+    let peer = rdma.connection(0);
+    for _ in 0..times {
+        if peer.signal_add(event, 2, PostFlags::NONE).is_err() {
+            thread.error(1);
+        }
+    }
+    peer.flush();
+    let mut seen = 0;
+    while seen < times {
+        match done.poll_unacknowledged() {
+            Ok(Some(completion)) if completion.result().is_ok() => seen += 1,
+            Ok(None) => thread.yield_now(),
+            _ => thread.error(2),
+        }
+    }
+    done.acknowledge(times);
+}
+
+/// Sends to the peer with and without a number, writes with one, into receives of eight bytes behind each other; then sets
+/// an event to what the numbers add up to.
+#[dpa_kernel]
+pub fn sends_each_way(
+    thread: &Thread,
+    rdma: Rdma,
+    done: Completions,
+    from: LocalMemory,
+    into: LocalMemory,
+    to: RemoteMemory,
+    told: DevEvent,
+) {
+    let peer = rdma.connection(0);
+    let (data, first) = (from.at(0, 8), into.at(0, 8));
+    for place in 0..3 {
+        let at = Buf {
+            address: first.address + 8 * place,
+            ..first
+        };
+        if rdma.post_receive(at).is_err() {
+            thread.error(1);
+        }
+    }
+    let posted = [
+        peer.send(data, PostFlags::OPTIMIZE_REPORTS),
+        peer.send_imm(data, 20, PostFlags::OPTIMIZE_REPORTS),
+        peer.write_imm(
+            data,
+            to.at(16, 8),
+            300,
+            PostFlags::OPTIMIZE_REPORTS | PostFlags::FLUSH,
+        ),
+    ];
+    if posted.iter().any(Result::is_err) {
+        thread.error(2);
+    }
+    let (mut sum, mut received) = (0, 0);
+    while received < 3 {
+        match done.wait() {
+            Ok(completion) if completion.result().is_ok() => {
+                received += u32::from(completion.kind().is_receive());
+                sum += u64::from(completion.immediate().unwrap_or(1));
+            }
+            _ => thread.error(3),
+        }
+    }
+    rdma.receive_ack(received);
+    if told.set(sum).is_err() {
+        thread.error(4);
+    }
+}

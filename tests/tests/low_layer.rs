@@ -1,0 +1,280 @@
+//! The low layer by itself, without the high one: processes, memory, commands, handlers, windows, queues. And what of
+//! the high layer nothing else asks for.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use doca_dpa::rdma::{CompletionQueue, HostBuffer, RemoteMemoryMap, RemoteSyncEvent};
+use doca_dpa::{Dpa, Error, Location, SyncEvent};
+use dpa_abi::{DevAddr, IntoArgs, Kernel, Rights, Rpc};
+use flexio::rdma::Rights as RemoteRights;
+use flexio::{Command, Device, DeviceConfig, ErrorStatus, HandlerState, HostMemory, Outcome};
+use tests::figures::*;
+use tests::windows::{StoreAtArgs, store_at};
+use tests::{GivesUpArgs, gives_up};
+
+fn open() -> Device {
+    let config = DeviceConfig {
+        workers: 2,
+        ..DeviceConfig::default()
+    };
+    Device::open(config).expect("a device")
+}
+
+/// The packed arguments of a kernel that stores a number.
+fn store(at: u64, value: u64) -> <<store_at as Kernel>::Args as dpa_abi::KernelArgs>::Wire {
+    let at = DevAddr::from_raw(at);
+    StoreAtArgs { at, value }.into_args().0
+}
+
+fn word(process: &flexio::ProcessRef, at: u64) -> u64 {
+    let mut bytes = [0; 8];
+    process.read(at, &mut bytes).expect("its memory");
+    u64::from_le_bytes(bytes)
+}
+
+#[test]
+fn a_process_has_memory_that_the_host_copies_to_and_from() {
+    let device = open();
+    let process = device.process().expect("a process");
+    let at = process.alloc(64, false).expect("memory");
+    process.fill(at, 64, 0xaa).expect("its memory");
+    process
+        .write(at + 8, &7u64.to_le_bytes())
+        .expect("its memory");
+    assert_eq!(word(&process, at), 0xaaaa_aaaa_aaaa_aaaa);
+    assert_eq!(word(&process, at + 8), 7);
+    assert!(process.memory_info().requested >= 64);
+    assert!(process.free(at) && !process.free(at));
+    assert!(process.read(at, &mut [0]).is_err());
+    assert_eq!(process.error_status(), ErrorStatus::NoError);
+    let report = process.shut_down();
+    assert_eq!(report.launches_dropped, 0);
+    assert!(process.is_stopped());
+}
+
+#[test]
+fn commands_run_kernels_and_calls() {
+    let device = open();
+    let process = device.process().expect("a process");
+    let at = process.alloc(8, true).expect("memory");
+    let command = Command::kernel(store_at.entry(), store(at, 42));
+    let submitted = command.submit(&process).map_err(|(error, _)| error);
+    let submitted = submitted.expect("room");
+    assert_eq!(submitted.wait(), Some(Outcome::Completed));
+    assert_eq!(word(&process, at), 42);
+    let call = Command::call(tests::sum_to.entry(), (10u64,).0);
+    let call = call
+        .submit(&process)
+        .map_err(|(error, _)| error)
+        .expect("room");
+    assert_eq!((call.wait(), call.result()), (Some(Outcome::Completed), 55));
+}
+
+#[test]
+fn handlers_run_once_for_each_trigger() {
+    let device = open();
+    let process = device.process().expect("a process");
+    let at = process.alloc(8, true).expect("memory");
+    let handler = process.event_handler(store_at.entry(), store(at, 9));
+    let handler = handler.create().expect("a handler");
+    assert_eq!(handler.state(), HandlerState::New);
+    handler.run().expect("new");
+    handler.trigger();
+    wait_until(&process);
+    assert_eq!((word(&process, at), handler.activations()), (9, 1));
+    assert_ne!(handler.handle().0.to_bits(), 0);
+    drop(handler);
+}
+
+/// Blocks until nothing is unfinished.
+fn wait_until(process: &flexio::ProcessRef) {
+    for _ in 0..20_000 {
+        if process
+            .poll_idle(&Context::from_waker(Waker::noop()))
+            .is_ready()
+        {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("it is not idle after 20 s");
+}
+
+#[test]
+fn a_window_and_a_command_queue() {
+    let device = open();
+    let process = device.process().expect("a process");
+    let memory = Arc::new(HostMemory::new(64).expect("memory"));
+    let window = process
+        .window(&memory, Rights::ReadWrite)
+        .expect("a window");
+    let spec = flexio::cmdq::QueueSpec {
+        workers: 1,
+        batch: 2,
+        capacity: 16,
+    };
+    let queue = process.command_queue(spec).expect("a queue");
+    for number in 0..8 {
+        let args = store(window.addr().raw() + 8 * number, number + 1);
+        queue.add(store_at.entry(), args).expect("room");
+    }
+    assert!(!queue.is_empty() && !queue.is_running());
+    queue.run();
+    for _ in 0..20_000 {
+        if queue.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(queue.done(), 8);
+    let mut last = [0; 8];
+    memory.read(56, &mut last);
+    assert_eq!(u64::from_le_bytes(last), 8);
+}
+
+#[test]
+fn a_failure_is_polled_and_an_error_handler_runs_before() {
+    let device = open();
+    let process = device.process().expect("a process");
+    let at = process.alloc(8, true).expect("memory");
+    let set = process.set_error_handler(store_at.entry(), store(at, 5), None);
+    set.expect("none yet");
+    let cx = Context::from_waker(Waker::noop());
+    assert!(process.poll_failed(&cx).is_pending());
+    let args = GivesUpArgs { code: 0x99u64 }.into_args().0;
+    let command = Command::kernel(gives_up.entry(), args);
+    let submitted = command.submit(&process).map_err(|(error, _)| error);
+    assert_eq!(submitted.expect("room").wait(), Some(Outcome::Faulted));
+    assert!(matches!(process.poll_failed(&cx), Poll::Ready(Some(_))));
+    assert_eq!(process.error_status().code(), 0x99);
+    assert_eq!(word(&process, at), 5);
+}
+
+#[test]
+fn queues_and_keys_of_the_nic_without_a_network() {
+    let device = open();
+    let process = device.process().expect("a process");
+    let nic = process.local_nic().expect("a NIC");
+    let queue = nic.completion_queue(100).expect("a queue");
+    assert_eq!((queue.entries(), queue.has_overrun()), (128, false));
+    let at = process.alloc(64, true).expect("memory");
+    let registered = nic.register_device(at, 64, RemoteRights::REMOTE_READ);
+    assert!(registered.is_ok());
+    let outside = nic.register_device(at + 64, 1 << 40, RemoteRights::REMOTE_READ);
+    assert!(outside.is_err());
+}
+
+#[tokio::test]
+async fn the_figures_of_a_device() -> Result<(), Error> {
+    assert!(!Dpa::devices().is_empty());
+    let dpa = Dpa::builder().workers(1).open()?;
+    let (cores, each) = (dpa.cores(), dpa.eus_per_core());
+    assert!(dpa.eus_available() <= cores * each);
+    assert_eq!(dpa.max_threads_per_kernel(), dpa.eus_available());
+    assert!(dpa.kernel_max_run_time().is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn counters_grow_and_fixed_point_numbers_are_right() -> Result<(), Error> {
+    let dpa = Dpa::builder().workers(1).open()?;
+    let seen = dpa.zeroed::<u64>(4).await?;
+    let args = CountsAndFiguresArgs { seen: &seen };
+    dpa.launch(counts_and_figures).args(args).submit()?.await?;
+    let seen = seen.copy_out().await?;
+    assert_eq!(seen[..2], [1, 1 << 14]);
+    assert!(seen[2].abs_diff(8 << 16) <= 2 && seen[3].abs_diff(3 << 16) <= 2);
+    Ok(())
+}
+
+#[test]
+fn fences_of_each_kind_let_the_host_see_what_was_stored() {
+    for seed in 0..20 {
+        let run = doca_dpa::Sim::new(seed).run(async |dpa| {
+            let host = dpa.window::<u64>(HostBuffer::from_bytes(&[0; 16]))?;
+            let told = dpa.zeroed::<u64>(1).await?;
+            let args = OrdersArgs {
+                host: &host,
+                told: &told,
+            };
+            dpa.launch(orders).args(args).submit()?.await?;
+            assert_eq!(told.copy_out().await?, [1]);
+            assert_eq!(host.buffer().to_vec()[..9], [1, 0, 0, 0, 0, 0, 0, 0, 2]);
+            Ok::<_, Error>(())
+        });
+        run.expect("a simulation").value.expect("all well");
+    }
+}
+
+#[tokio::test]
+async fn a_kernel_adds_to_a_peers_event_and_gives_completions_back() -> Result<(), Error> {
+    let dpa = Dpa::builder().workers(1).open()?;
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    let at = std::net::Ipv4Addr::new(127, high | 1, low, 9).into();
+    let done: CompletionQueue = dpa
+        .rdma()
+        .address(at)
+        .completion_entries(16)
+        .completion_queue()?;
+    let rdma = dpa
+        .rdma()
+        .address(at)
+        .connections(2)
+        .completions(&done)
+        .open()?;
+    let (one, other) = (rdma.export()?, rdma.export()?);
+    one.connect(&other.blob())?;
+    other.connect(&one.blob())?;
+    let event = SyncEvent::builder(&dpa)
+        .publisher(Location::Remote)
+        .subscriber(Location::Host)
+        .create()?;
+    let export = other.export_event(&event)?;
+    for round in 1..=4 {
+        let args = AddsToPeerArgs {
+            rdma: &rdma,
+            done: &done,
+            event: RemoteSyncEvent::import(&export.export())?,
+            times: 10,
+        };
+        dpa.launch(adds_to_peer).args(args).submit()?.await?;
+        assert_eq!(event.ge(20 * round).await?, 20 * round);
+    }
+    assert!(!done.has_overrun());
+    one.disconnect();
+    let told = tokio::time::timeout(Duration::from_secs(20), one.failed()).await;
+    assert!(told.is_ok(), "a connection that was ended says so");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_kernel_sends_with_and_without_numbers() -> Result<(), Error> {
+    let dpa = Dpa::builder().workers(1).open()?;
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    let at = std::net::Ipv4Addr::new(127, high | 1, low, 8).into();
+    let rdma = dpa.rdma().address(at).connections(2).open()?;
+    let (one, other) = (rdma.export()?, rdma.export()?);
+    one.connect(&other.blob())?;
+    other.connect(&one.blob())?;
+    let mine = dpa.copy_in(&[0x55u8; 8]).await?;
+    let theirs = dpa.zeroed::<u8>(24).await?;
+    let (from, into) = (
+        rdma.map(&mine, RemoteRights::empty())?,
+        rdma.map(&theirs, RemoteRights::REMOTE_WRITE)?,
+    );
+    let told = SyncEvent::device_to_host(&dpa)?;
+    let args = SendsEachWayArgs {
+        rdma: &rdma,
+        done: rdma.completions(),
+        from: &from,
+        into: &into,
+        to: RemoteMemoryMap::import(&into.export())?,
+        told: &told,
+    };
+    dpa.launch(sends_each_way).args(args).submit()?.await?;
+    assert_eq!(told.get(), 321);
+    assert_eq!(theirs.copy_out().await?, [0x55; 24]);
+    Ok(())
+}
