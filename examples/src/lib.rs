@@ -6,11 +6,13 @@
 //! * [`table`]: what is printed.
 //! * [`node`]: a device with a NIC at an address of its own.
 //! * [`rally`]: one side of `ping-pong`.
+//! * [`kv`]: server and client of `kv-server`.
 //! * [`exchange`]: how programs tell each other what they need before they can speak RDMA.
 #![forbid(unsafe_code)]
 
 pub mod analysis;
 pub mod exchange;
+pub mod kv;
 pub mod node;
 pub mod portions;
 pub mod rally;

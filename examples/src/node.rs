@@ -10,6 +10,8 @@ use doca_dpa::{Dpa, Error};
 const FIRST: u8 = 2;
 /// How many it tries.
 const TRIES: u8 = 32;
+/// After so much silence a node asks whether its peer is still there.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
 /// A device with a NIC.
 #[derive(Debug)]
@@ -39,6 +41,20 @@ impl Place {
             Self::At(local)
         }
     }
+
+    /// What `open` makes of this place.
+    ///
+    /// # Errors
+    /// No address is free; as `open`.
+    pub fn take<T>(
+        self,
+        open: impl Fn(IpAddr) -> Result<T, RdmaOpenError>,
+    ) -> Result<T, RdmaOpenError> {
+        match self {
+            Self::At(address) => open(address),
+            Self::Loopback => on_loopback(open),
+        }
+    }
 }
 
 impl Node {
@@ -53,10 +69,7 @@ impl Node {
             .workers(1)
             .spin(Duration::from_millis(5))
             .open()?;
-        let rdma = match place {
-            Place::At(address) => open_at(&dpa, address, connections)?,
-            Place::Loopback => open_on_loopback(&dpa, connections)?,
-        };
+        let rdma = place.take(|address| open_at(&dpa, address, connections))?;
         Ok(Self { dpa, rdma })
     }
 }
@@ -66,15 +79,18 @@ fn open_at(dpa: &Dpa, address: IpAddr, connections: u32) -> Result<Rdma, RdmaOpe
         .address(address)
         .connections(connections)
         .receive_queue(0)
-        .keep_alive(Duration::from_millis(500))
+        .keep_alive(KEEP_ALIVE)
         .open()
 }
 
-fn open_on_loopback(dpa: &Dpa, connections: u32) -> Result<Rdma, RdmaOpenError> {
+/// What `open` makes of the first address of loopback that no other node has.
+///
+/// # Errors
+/// No address is free; as `open`.
+fn on_loopback<T>(open: impl Fn(IpAddr) -> Result<T, RdmaOpenError>) -> Result<T, RdmaOpenError> {
     let mut last = FIRST;
     loop {
-        let address = Ipv4Addr::new(127, 0, 0, last).into();
-        match open_at(dpa, address, connections) {
+        match open(Ipv4Addr::new(127, 0, 0, last).into()) {
             Err(RdmaOpenError::Nic(NicError::Bind(BindError::PortTaken { .. })))
                 if last < FIRST + TRIES =>
             {

@@ -170,7 +170,7 @@ impl Side {
             .map(&inbox, Rights::REMOTE_WRITE)
             .map_err(Error::from)?;
         let export = connection.export_event(&arrived).map_err(Error::from)?;
-        let peer = connect(&mut exchange, &connection, serves).await?;
+        let peer = connect::<RallyError>(&mut exchange, &connection, serves).await?;
         let what = "connection data";
         let info = ConnectionInfo::from_blob(&peer)
             .map_err(|source| Error::from(BlobError { what, source }))?;
@@ -306,11 +306,11 @@ impl Side {
 }
 
 /// One side asks, the other answers and echoes the nonce: so no answer to an earlier attempt is taken for this one's.
-async fn connect(
+pub(crate) async fn connect<E: From<Error> + From<ExchangeError>>(
     exchange: &mut Exchange,
     connection: &Connection,
     answers: bool,
-) -> Result<Vec<u8>, RallyError> {
+) -> Result<Vec<u8>, E> {
     let step = "connection";
     if !answers {
         exchange.send(step, &connection.blob()).await?;

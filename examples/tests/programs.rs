@@ -144,3 +144,16 @@ fn event_handler_is_started_for_each_block() {
     let typo = run(env!("CARGO_BIN_EXE_event-handler"), &["--block", "1"]);
     assert_eq!(typo.status.code(), Some(2));
 }
+
+#[test]
+fn window_overwrites_host_memory_and_checks_each_word() {
+    for args in [&[][..], &["--kib", "1", "--threads", "3", "--key", "7"]] {
+        let output = run(env!("CARGO_BIN_EXE_window"), args);
+        let out = text(&output.stdout);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(out.ends_with("verified\n"), "{out}");
+    }
+    let typo = run(env!("CARGO_BIN_EXE_window"), &["--kib", "0"]);
+    assert_eq!(typo.status.code(), Some(2));
+    assert!(text(&typo.stderr).contains("1..=65536"));
+}

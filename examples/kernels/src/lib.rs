@@ -7,11 +7,13 @@
 
 pub mod crc;
 pub mod handler;
+pub mod kv;
 pub mod matrix;
 pub mod pipeline;
 pub mod rally;
 pub mod scatter;
 pub mod small;
+pub mod window;
 
 pub use handler::{CopyBlocksArgs, copy_blocks};
 pub use matrix::{MultiplyCellArgs, multiply_cell};
@@ -21,3 +23,4 @@ pub use pipeline::{
 pub use rally::{CourtArg, FloodArgs, Game, PingPongArgs, Score, Stream, flood, ping_pong};
 pub use scatter::{AllToAllArgs, PeerWire, all_to_all};
 pub use small::{FanOutArgs, fan_out, hello};
+pub use window::{ScrambleArgs, scramble};

@@ -1,0 +1,210 @@
+//! A key-value store that DPA threads serve over RDMA, and a bench that drives it.
+#![forbid(unsafe_code)]
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use examples::exchange::{Exchange, Listener};
+use examples::kv::{self, Figures, KvError, Load, Server, ServerOptions};
+use examples::node::Place;
+use tokio::process::{Child, Command};
+
+/// What a shell expects of a program that Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
+
+/// A key-value store in the memory of a DPA: requests by RDMA send, responses by RDMA write, host processors out of the way.
+///
+/// Keys are numbers of 32 bits, values 1 to 256 bytes. Without a command a server and a bench are started on this machine,
+/// as two processes. Every answer is compared with what must be stored.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    #[command(subcommand)]
+    role: Option<Role>,
+    #[command(flatten)]
+    shop: Shop,
+    #[command(flatten)]
+    bench: Bench,
+}
+
+/// What the server is made with.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server")]
+struct Shop {
+    /// Entries of the store, rounded up to a power of two.
+    #[arg(long, global = true, default_value_t = 1 << 16, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    entries: u32,
+    /// Threads that serve; clients are dealt out to them.
+    #[arg(long, global = true, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    workers: u32,
+}
+
+/// What the bench asks for.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Bench")]
+struct Bench {
+    /// Requests that are measured, at most.
+    #[arg(long, global = true, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    requests: u64,
+    /// Seconds that are measured, at most.
+    #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Keys.
+    #[arg(long, global = true, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    keys: u32,
+    /// Bytes of a value.
+    #[arg(long, global = true, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
+    value: u32,
+    /// Requests under way at a time.
+    #[arg(long, global = true, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=64))]
+    outstanding: u32,
+    /// How many of a hundred requests are gets; of the others three are puts for one delete.
+    #[arg(long, global = true, default_value_t = 90, value_parser = clap::value_parser!(u32).range(0..=100))]
+    gets: u32,
+    /// Milliseconds that an answer may take.
+    #[arg(long, global = true, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    timeout: u64,
+    /// The address that this node's RDMA packets go to. Without it: the one that reaches the other side; on loopback the
+    /// first of 127.0.0.2, 127.0.0.3, .. that is free.
+    #[arg(long, global = true)]
+    rdma: Option<IpAddr>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Role {
+    /// Waits for clients, and serves them until Ctrl-C.
+    Serve {
+        /// Where clients come to (TCP), as in 0.0.0.0:7472.
+        #[arg(long, default_value = "127.0.0.1:7472")]
+        listen: String,
+    },
+    /// Drives a server.
+    Bench {
+        /// Where it waits (TCP), as in 192.168.1.10:7472.
+        #[arg(long, default_value = "127.0.0.1:7472")]
+        connect: String,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    tokio::select! {
+        result = run(&options) => match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("kv-server: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("kv-server: interrupted");
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
+
+async fn run(options: &Options) -> Result<(), KvError> {
+    match &options.role {
+        None => both(options).await,
+        Some(Role::Serve { listen }) => serve(options, listen).await.map(|never| match never {}),
+        Some(Role::Bench { connect }) => bench(options, connect).await,
+    }
+}
+
+async fn serve(options: &Options, listen: &str) -> Result<Infallible, KvError> {
+    let (mut server, mut listener) = open(options, listen).await?;
+    println!(
+        "waiting at {} for clients; RDMA at {}, {} entries, {} threads",
+        listener.local_addr()?,
+        server.address(),
+        server.entries(),
+        options.shop.workers
+    );
+    let told = |what: &str| println!("{what}");
+    server.serve(&mut listener, told).await
+}
+
+async fn open(options: &Options, listen: &str) -> Result<(Server, Listener), KvError> {
+    // A client may be silent as long as it likes: that it lives is the connection's to find out.
+    let session = kv::session().with_timeout(Duration::from_secs(10 * 365 * 86_400));
+    let listener = Listener::bind(listen, session).await?;
+    let reached = listener.local_addr()?.ip();
+    let place = match options.bench.rdma {
+        Some(address) => Place::At(address),
+        None => Place::reached_from(reached),
+    };
+    let options = ServerOptions {
+        place,
+        entries: options.shop.entries,
+        workers: options.shop.workers,
+    };
+    Ok((Server::open(&options).await?, listener))
+}
+
+async fn bench(options: &Options, connect: &str) -> Result<(), KvError> {
+    let exchange = Exchange::connect(connect, kv::session(), Duration::from_secs(10)).await?;
+    let reached = Place::reached_from(exchange.local_addr().ip());
+    let place = options.bench.rdma.map_or(reached, Place::At);
+    let bench = &options.bench;
+    let load = Load {
+        requests: bench.requests,
+        time: Duration::from_secs(bench.seconds),
+        keys: bench.keys,
+        value: bench.value,
+        outstanding: bench.outstanding,
+        gets: bench.gets,
+        patience: Duration::from_millis(bench.timeout),
+    };
+    let figures = kv::bench(place, exchange, &load).await?;
+    print(&load, &figures);
+    Ok(())
+}
+
+/// This process is the server, a child the bench, which prints.
+async fn both(options: &Options) -> Result<(), KvError> {
+    let (mut server, mut listener) = open(options, "127.0.0.1:0").await?;
+    let mut child = start(&listener.local_addr()?.to_string())?;
+    tokio::select! {
+        served = server.serve(&mut listener, |_| {}) => served.map(|never| match never {}),
+        status = child.wait() => match status {
+            Ok(status) if status.success() => Ok(()),
+            // It has said why on the standard error that it shares with this process.
+            _ => Err(KvError::Bench),
+        },
+    }
+}
+
+/// The same program with the same options, as the bench.
+fn start(address: &str) -> Result<Child, KvError> {
+    let program = std::env::current_exe().map_err(KvError::Start)?;
+    Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .args(["bench", "--connect", address])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(KvError::Start)
+}
+
+fn print(load: &Load, figures: &Figures) {
+    let us = |share| figures.percentile(share).as_nanos() as f64 / 1000.0;
+    println!(
+        "{} requests of {} keys, values of {} bytes, {} under way, {} % gets ({} hits)",
+        figures.requests, load.keys, load.value, load.outstanding, load.gets, figures.hits
+    );
+    println!("{:.0} operations/s", figures.per_second());
+    println!(
+        "latency, us: p50 {:.1}  p99 {:.1}  p99.9 {:.1}",
+        us(0.5),
+        us(0.99),
+        us(0.999)
+    );
+    if figures.full > 0 {
+        println!("{} puts found the store full", figures.full);
+    }
+    println!("verified");
+}

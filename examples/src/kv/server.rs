@@ -1,0 +1,317 @@
+//! The server: a store, and threads that serve it.
+//!
+//! A completion queue starts one thread, so each worker has a queue and receives of its own, and clients are dealt out to the
+//! workers. All workers work on the one store.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use doca_dpa::rdma::{Connection, MemoryMap, Rdma, RdmaOpenError, RemoteMemoryMap, Rights};
+use doca_dpa::{DeviceBuffer, Dpa, DpaThread, HashTable};
+use examples_kernels::kv::{
+    Client, DEPTH, DeskArg, MESSAGE_WORDS, SERVER_RECEIVES, ServeArgs, StoreArg, Tally, free_words,
+    serve, value_words,
+};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use super::welcome::{self, Welcome};
+use super::{KvError, MEETING};
+use crate::exchange::{Exchange, Listener};
+use crate::node::{KEEP_ALIVE, Place};
+use crate::rally::connect;
+
+/// Clients of one worker, at most.
+const CLIENTS: u32 = 8;
+/// Entries of a connection's queue: what a client may have under way, and as much that waits to be acknowledged.
+const SEND_QUEUE: u32 = 2 * DEPTH;
+/// Longer than any server runs.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// What a server is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerOptions {
+    /// Where its packets go.
+    pub place: Place,
+    /// Entries of the store; rounded up to a power of two.
+    pub entries: u32,
+    /// Serving threads.
+    pub workers: u32,
+}
+
+/// A server. Dropping it ends it: its clients find that it does not answer.
+#[derive(Debug)]
+pub struct Server {
+    dpa: Dpa,
+    desks: Vec<Desk>,
+    entries: u32,
+    sessions: u32,
+}
+
+/// What one worker has.
+#[derive(Debug)]
+struct Desk {
+    rdma: Rdma,
+    clients: DeviceBuffer<Client>,
+    tally: DeviceBuffer<Tally>,
+    visitors: u32,
+    _thread: DpaThread,
+}
+
+/// The memory of the store.
+struct Shelves {
+    table: HashTable,
+    values: DeviceBuffer<u64>,
+    free: DeviceBuffer<u64>,
+}
+
+/// A client that is served.
+struct Visit {
+    desk: usize,
+    connection: Connection,
+    exchange: Exchange,
+}
+
+impl Server {
+    /// Opens the device, makes the store, starts the workers.
+    ///
+    /// # Errors
+    /// The address is none of this machine's, or none is free; no memory for so many entries.
+    pub async fn open(options: &ServerOptions) -> Result<Self, KvError> {
+        let dpa = Dpa::builder()
+            .workers(1)
+            .spin(Duration::from_millis(5))
+            .open()?;
+        let first = options.place.take(|address| context(&dpa, address))?;
+        let shelves = Shelves::new(&dpa, options.entries).await?;
+        let address = first.address().ip();
+        let mut desks = vec![Desk::open(&dpa, first, &shelves).await?];
+        for _ in 1..options.workers {
+            let rdma = context(&dpa, address)?;
+            desks.push(Desk::open(&dpa, rdma, &shelves).await?);
+        }
+        Ok(Self {
+            entries: shelves.table.capacity() as u32,
+            desks,
+            dpa,
+            sessions: 0,
+        })
+    }
+
+    /// Where its packets go.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.desks[0].rdma.address()
+    }
+
+    /// Entries that the store may have.
+    #[must_use]
+    pub fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// Serves whoever comes, until the future is dropped; `told` hears of each who comes or goes.
+    ///
+    /// # Errors
+    /// Nobody can come any more; a worker has failed. That a client has is no error.
+    ///
+    /// # Cancel safety
+    /// Clients are let go when the future is dropped.
+    pub async fn serve(
+        &mut self,
+        listener: &mut Listener,
+        mut told: impl FnMut(&str),
+    ) -> Result<Infallible, KvError> {
+        let mut visits = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                exchange = listener.accept(FOR_EVER) => match self.let_in(exchange?).await {
+                    Ok(visit) => {
+                        told(&format!("client {} came", visit.exchange.peer_addr()));
+                        visits.push(visit.last());
+                    }
+                    Err(error) => told(&format!("a client was not let in: {error}")),
+                },
+                Some((visit, how)) = visits.next() => {
+                    told(&format!("client {} {how}", visit.exchange.peer_addr()));
+                    self.let_go(visit)?;
+                }
+            }
+            if let Some(fault) = self.dpa.last_error() {
+                return Err(KvError::Lost {
+                    good: self.answered()?,
+                    why: fault.to_string(),
+                });
+            }
+        }
+    }
+
+    /// Requests that were answered.
+    ///
+    /// # Errors
+    /// The device is closed.
+    pub fn answered(&self) -> Result<u64, KvError> {
+        let mut answered = 0;
+        for desk in &self.desks {
+            let tally = desk.tally.copy_out_blocking()?;
+            answered += tally.iter().map(|tally| tally.answered).sum::<u64>();
+        }
+        Ok(answered)
+    }
+
+    async fn let_in(&mut self, exchange: Exchange) -> Result<Visit, KvError> {
+        let meeting = tokio::time::timeout(MEETING, self.meet(exchange)).await;
+        meeting.unwrap_or(Err(KvError::Meeting(MEETING)))
+    }
+
+    async fn meet(&mut self, mut exchange: Exchange) -> Result<Visit, KvError> {
+        let emptiest = (0..self.desks.len()).min_by_key(|at| self.desks[*at].visitors);
+        let at = emptiest.unwrap_or(0);
+        let Ok(connection) = self.desks[at].rdma.export() else {
+            let clients = self.desks.iter().map(|desk| desk.visitors).sum();
+            exchange
+                .send("welcome", &welcome::encode(Err(clients)))
+                .await?;
+            return Err(super::WelcomeError::Crowded { clients }.into());
+        };
+        self.sessions = self.sessions.checked_add(1).unwrap_or(1);
+        let welcome = Welcome {
+            session: self.sessions,
+            entries: self.entries,
+        };
+        exchange
+            .send("welcome", &welcome::encode(Ok(welcome)))
+            .await?;
+        connect::<KvError>(&mut exchange, &connection, true).await?;
+        let ring = exchange.receive("response ring").await?;
+        let ring = RemoteMemoryMap::import(&ring)?;
+        let desk = &mut self.desks[at];
+        desk.introduce(&connection, ring, welcome.session)?;
+        desk.visitors += 1;
+        let visit = Visit {
+            desk: at,
+            connection,
+            exchange,
+        };
+        visit.ready(self).await
+    }
+
+    fn let_go(&mut self, visit: Visit) -> Result<(), KvError> {
+        let desk = &mut self.desks[visit.desk];
+        desk.visitors -= 1;
+        let nobody = Client::default();
+        Ok(desk
+            .clients
+            .write_blocking(visit.connection.id() as usize, &[nobody])?)
+    }
+}
+
+impl Visit {
+    async fn ready(mut self, server: &mut Server) -> Result<Self, KvError> {
+        match self.exchange.barrier("ready").await {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                server.let_go(self)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Returns when the client is gone, with how.
+    async fn last(mut self) -> (Self, String) {
+        let how = tokio::select! {
+            cause = self.connection.failed() => format!("was lost: {cause}"),
+            left = self.exchange.receive("goodbye") => match left {
+                Ok(_) => "left".to_owned(),
+                Err(error) => format!("is gone: {error}"),
+            },
+        };
+        (self, how)
+    }
+}
+
+/// A context on the NIC at this address, with a completion queue of its own.
+fn context(dpa: &Dpa, address: IpAddr) -> Result<Rdma, RdmaOpenError> {
+    dpa.rdma()
+        .address(address)
+        .connections(CLIENTS)
+        .send_queue(SEND_QUEUE)
+        .receive_queue(SERVER_RECEIVES)
+        // Everything that can be under way: receives, and what is flushed when all clients fail at once.
+        .completion_entries(SERVER_RECEIVES + CLIENTS * SEND_QUEUE)
+        .keep_alive(KEEP_ALIVE)
+        .open()
+}
+
+impl Shelves {
+    async fn new(dpa: &Dpa, entries: u32) -> Result<Self, KvError> {
+        let table = dpa.hash_table(entries.into())?;
+        let entries = table.capacity() as u32;
+        Ok(Self {
+            table,
+            values: dpa.zeroed(value_words(entries)).await?,
+            free: dpa.zeroed(free_words(entries)).await?,
+        })
+    }
+}
+
+impl Desk {
+    async fn open(dpa: &Dpa, rdma: Rdma, shelves: &Shelves) -> Result<Self, KvError> {
+        let inbox = dpa.zeroed(SERVER_RECEIVES as usize * MESSAGE_WORDS).await?;
+        let outbox = dpa
+            .zeroed((CLIENTS * DEPTH) as usize * MESSAGE_WORDS)
+            .await?;
+        let clients = dpa.zeroed(CLIENTS as usize).await?;
+        let places = dpa.zeroed(SERVER_RECEIVES as usize).await?;
+        let tally = dpa.zeroed(1).await?;
+        let requests: MemoryMap = rdma.map(&inbox, Rights::empty())?;
+        let replies = rdma.map(&outbox, Rights::empty())?;
+        let args = ServeArgs {
+            rdma: &rdma,
+            done: rdma.completions(),
+            store: StoreArg {
+                table: &shelves.table,
+                values: &shelves.values,
+                free: &shelves.free,
+            },
+            desk: DeskArg {
+                requests: &requests,
+                inbox: &inbox,
+                places: &places,
+                replies: &replies,
+                outbox: &outbox,
+                clients: &clients,
+                tally: &tally,
+            },
+        };
+        let thread = dpa.thread(serve, args).start()?;
+        thread.attach_to(rdma.completions())?;
+        thread.run()?;
+        // The first start posts the receives; requests do the rest.
+        thread.notify();
+        Ok(Self {
+            _thread: thread,
+            rdma,
+            clients,
+            tally,
+            visitors: 0,
+        })
+    }
+
+    /// From now on requests of this session are answered.
+    fn introduce(
+        &self,
+        connection: &Connection,
+        ring: RemoteMemoryMap,
+        session: u32,
+    ) -> Result<(), KvError> {
+        let client = Client {
+            ring: ring.handle(),
+            session: session.into(),
+        };
+        Ok(self
+            .clients
+            .write_blocking(connection.id() as usize, &[client])?)
+    }
+}

@@ -1,0 +1,256 @@
+//! `kv-server`, as a user runs it: server and clients as processes, real packets on loopback.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const KV: &str = env!("CARGO_BIN_EXE_kv-server");
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn run(args: &[&str]) -> Output {
+    let output = Command::new(KV).args(args).output();
+    output.expect("the program starts")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A program that runs beside the test, and is killed with it.
+struct Running {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(KV)
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, lines }
+    }
+
+    /// A server, and where it waits.
+    fn server(args: &[&str]) -> (Self, String) {
+        let serve = ["serve", "--listen", "127.0.0.1:0"];
+        let mut server = Self::start(&[&serve[..], args].concat());
+        let waiting = server.line();
+        let address = waiting
+            .split_whitespace()
+            .nth(2)
+            .expect("waiting at ADDRESS");
+        (server, address.to_owned())
+    }
+
+    /// A bench that asks for minutes, seen by its server.
+    fn long_bench(server: &mut Self, address: &str) -> Self {
+        let bench = ["bench", "--connect", address];
+        let long = ["--requests", "100000000", "--seconds", "600"];
+        let bench = Self::start(&[&bench[..], &long].concat());
+        assert!(server.line().ends_with("came\n"));
+        std::thread::sleep(Duration::from_millis(300));
+        bench
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line of text");
+        line
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    fn interrupt(&self) {
+        let status = Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status();
+        assert!(status.expect("kill starts").success());
+    }
+
+    /// Its end and what it has said on standard error.
+    fn end(&mut self) -> (ExitStatus, String) {
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                break status;
+            }
+            assert!(Instant::now() < until, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let mut said = String::new();
+        let mut stderr = self.child.stderr.take().expect("piped");
+        stderr.read_to_string(&mut said).expect("plain text");
+        (status, said)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn one_command_starts_both_and_verifies_every_answer() {
+    for args in [
+        &["--requests", "20000"][..],
+        &["--requests", "500", "--outstanding", "1", "--value", "1"],
+        &[
+            "--requests",
+            "5000",
+            "--outstanding",
+            "64",
+            "--value",
+            "256",
+            "--gets",
+            "0",
+        ],
+        &[
+            "--requests",
+            "5000",
+            "--keys",
+            "1",
+            "--workers",
+            "1",
+            "--value",
+            "13",
+        ],
+    ] {
+        let output = run(args);
+        let said = out(&output);
+        assert!(output.status.success(), "{args:?}: {}", err(&output));
+        assert!(said.contains(&format!("{} requests", args[1])), "{said}");
+        assert!(
+            said.contains("operations/s") && said.contains("p99.9"),
+            "{said}"
+        );
+        assert!(said.ends_with("verified\n"), "{said}");
+    }
+}
+
+#[test]
+fn a_full_store_is_an_answer() {
+    let output = run(&[
+        "--entries",
+        "16",
+        "--keys",
+        "100",
+        "--requests",
+        "3000",
+        "--gets",
+        "40",
+    ]);
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(
+        out(&output).contains("puts found the store full"),
+        "{}",
+        out(&output)
+    );
+    assert!(out(&output).ends_with("verified\n"));
+}
+
+#[test]
+fn clients_side_by_side_and_one_after_the_other() {
+    let (_server, address) = Running::server(&["--workers", "2"]);
+    let args = [
+        "bench",
+        "--connect",
+        &address,
+        "--requests",
+        "5000",
+        "--keys",
+        "500",
+    ];
+    for _ in 0..2 {
+        let mut clients: Vec<_> = (0..3).map(|_| Running::start(&args)).collect();
+        for client in &mut clients {
+            let (status, said) = client.end();
+            assert!(status.success(), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_killed_client_is_forgotten_and_the_next_is_served() {
+    let (mut server, address) = Running::server(&["--workers", "1"]);
+    for _ in 0..3 {
+        let mut client = Running::long_bench(&mut server, &address);
+        client.kill();
+        assert!(server.line().contains("client"));
+    }
+    let output = run(&["bench", "--connect", &address, "--requests", "2000"]);
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(out(&output).ends_with("verified\n"));
+}
+
+#[test]
+fn a_killed_server_is_noticed_by_its_client() {
+    let (mut server, address) = Running::server(&[]);
+    let mut client = Running::long_bench(&mut server, &address);
+    let begin = Instant::now();
+    server.kill();
+    let (status, said) = client.end();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("the server"), "{said}");
+    // An answer may take five seconds; the rest is a scheduler's delays.
+    assert!(begin.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn ctrl_c_ends_the_server_at_once() {
+    let (mut server, address) = Running::server(&[]);
+    let _client = Running::long_bench(&mut server, &address);
+    let begin = Instant::now();
+    server.interrupt();
+    let (status, said) = server.end();
+    assert_eq!(
+        (status.code(), &said[..]),
+        (Some(130), "kv-server: interrupted\n")
+    );
+    println!("after {:?}", begin.elapsed());
+}
+
+#[test]
+fn one_client_too_many_is_told_so() {
+    let (mut server, address) = Running::server(&["--workers", "1"]);
+    let _clients: Vec<_> = (0..8)
+        .map(|_| Running::long_bench(&mut server, &address))
+        .collect();
+    let output = run(&["bench", "--connect", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err(&output).contains("the server has 8 clients"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_sentence() {
+    let nobody = run(&["bench", "--connect", "nowhere"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert_eq!(err(&nobody).lines().count(), 1, "{}", err(&nobody));
+    for (args, allowed) in [
+        (["--value", "257"], "1..=256"),
+        (["--outstanding", "65"], "1..=64"),
+        (["--gets", "101"], "0..=100"),
+    ] {
+        let typo = run(&args);
+        assert_eq!(typo.status.code(), Some(2));
+        assert!(err(&typo).contains(allowed), "{}", err(&typo));
+    }
+}
