@@ -14,6 +14,7 @@ use crate::fault::{EventError, FaultKind, Rights};
 use crate::global::AnyGlobal;
 use crate::handle::{EventHandle, Handle, HandlerHandle};
 use crate::message::StreamHandle;
+use crate::queue::bell::{OutboxHandle, Ring, RingError};
 
 /// Level of a message from a kernel.
 #[doc(alias = "doca_dpa_dev_log_level_t")]
@@ -213,6 +214,8 @@ pub struct PortVtable {
     /// Rings a doorbell through the outbox: the NIC looks at the queue behind it. A handle that refers to nothing is
     /// answered with `false`.
     pub doorbell: unsafe fn(NonNull<()>, Handle) -> bool,
+    /// Says something about a queue, named by its number, through an outbox.
+    pub ring: unsafe fn(NonNull<()>, OutboxHandle, Ring) -> Result<(), RingError>,
     /// Ends this thread by unwinding its stack, and says what follows if it is the activation of a handler.
     pub leave: unsafe fn(NonNull<()>, Leaving) -> !,
     /// The address of the handler's local storage; 0 in a launch.
@@ -336,6 +339,8 @@ forward! {
     counter(which: Counter) -> u64;
     /// See [`PortVtable::doorbell`].
     doorbell(queue: Handle) -> bool;
+    /// See [`PortVtable::ring`].
+    ring(outbox: OutboxHandle, ring: Ring) -> Result<(), RingError>;
     /// See [`PortVtable::leave`].
     leave(how: Leaving) -> !;
     /// See [`PortVtable::local_storage`].

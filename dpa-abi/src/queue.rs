@@ -12,6 +12,7 @@
 //! before; the word with the phase is stored last, with release. So a reader that finds the phase of its round reads
 //! the whole entry.
 
+pub mod bell;
 pub mod completion;
 pub mod notify;
 pub mod record;

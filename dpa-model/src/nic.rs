@@ -29,6 +29,7 @@ use thiserror::Error;
 mod after;
 mod attend;
 pub mod bell;
+mod completion_ring;
 mod completions;
 mod connection;
 mod context;
@@ -36,19 +37,27 @@ mod doorbell;
 mod engine;
 mod host_memory;
 mod memory;
+mod pairs;
 mod pending;
+mod period;
+mod protocol;
 mod queues;
+mod raw;
 mod region;
 mod translate;
 mod waiting;
 mod watch;
 mod world;
 
-pub use completions::{AttachError, CompletionQueue, CompletionQueueError};
+pub use completion_ring::{CompletionSpec, Moderation, OverrunPolicy};
+pub use completions::{AttachError, CompletionQueue, CompletionQueueError, HostReadError};
 pub use connection::{ConnectError, ConnectionRef, PostHostError};
 pub use context::{ContextError, ContextRef, ContextSpec, ExportError};
 pub use host_memory::HostMemory;
 pub use pending::{Ended, KeptWork, Pending};
+pub use raw::outbox::OutboxError;
+pub use raw::pair::{ModifyError, QueuePairRef, QueuePairSpec, QueuePairStep};
+pub use raw::queue::{RawQueueError, ReceiveQueueRef, SendQueueRef};
 pub use region::{Registration, RegistrationError};
 pub use waiting::QueueGate;
 pub use watch::ConnectionState;
@@ -275,6 +284,7 @@ impl DeviceNic {
                 .memory
                 .spaces
                 .retain(|_, space| !space.is_of(process));
+            engine.world.wake_readers_of(process);
         });
     }
 }

@@ -16,6 +16,7 @@ use std::sync::atomic::{Ordering, fence as native_fence};
 
 use dpa_abi::global::AnyGlobal;
 use dpa_abi::port::{Collective, Counter, Leaving, Ops, PortVtable, Space};
+use dpa_abi::queue::bell::{OutboxHandle, Ring, RingError};
 use dpa_abi::{Condition, EventError, EventHandle, FaultKind, Handle, Rights, Update};
 
 use crate::crash::stack::Frame;
@@ -47,6 +48,7 @@ pub static PORT: PortVtable = PortVtable {
     fence,
     counter,
     doorbell,
+    ring,
     leave,
     local_storage,
     who: handler::who,
@@ -456,6 +458,24 @@ unsafe fn doorbell(unit: NonNull<()>, queue: Handle) -> bool {
     }
     end(core);
     rung.is_some()
+}
+
+unsafe fn ring(unit: NonNull<()>, outbox: OutboxHandle, ring: Ring) -> Result<(), RingError> {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    core.note_stores();
+    let rung = core
+        .switch()
+        .on_parent_stack(|| core.process().ring(outbox, ring));
+    if rung == Ok(true) {
+        core.worker().opened_midway();
+    }
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+    rung.map(drop)
 }
 
 unsafe fn leave(unit: NonNull<()>, how: Leaving) -> ! {

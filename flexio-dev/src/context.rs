@@ -5,6 +5,7 @@ use core::panic::Location;
 
 use dpa_abi::global::Global;
 use dpa_abi::port::{Collective, Counter, Leaving, LogLevel, ReduceOp};
+use dpa_abi::queue::bell::OutboxHandle;
 use dpa_abi::{DevAddr, FaultKind, HandlerHandle, KernelArg, Pod, UnitRef};
 
 use crate::errno::Errno;
@@ -22,6 +23,7 @@ pub struct ThreadContext<'t> {
     unit: UnitRef<'t>,
     reads: Cell<u32>,
     refusal: Cell<Option<Errno>>,
+    outbox: Cell<OutboxHandle>,
 }
 
 impl<'t> ThreadContext<'t> {
@@ -32,6 +34,7 @@ impl<'t> ThreadContext<'t> {
             unit,
             reads: Cell::new(READS_PER_SAFE_POINT),
             refusal: Cell::new(None),
+            outbox: Cell::new(OutboxHandle::DEFAULT),
         }
     }
 
@@ -59,6 +62,12 @@ impl<'t> ThreadContext<'t> {
     #[inline]
     pub(crate) fn refusal(&self) -> &Cell<Option<Errno>> {
         &self.refusal
+    }
+
+    /// The outbox its doorbells go through.
+    #[inline]
+    pub(crate) fn outbox(&self) -> &Cell<OutboxHandle> {
+        &self.outbox
     }
 
     /// Which number this thread has: that of its launch, or of this activation of its handler, in order of submission.

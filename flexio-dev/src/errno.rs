@@ -10,6 +10,7 @@
 use core::fmt;
 
 use dpa_abi::EventError;
+use dpa_abi::queue::bell::RingError;
 
 use crate::context::ThreadContext;
 use crate::hash_table::TableFull;
@@ -40,6 +41,12 @@ pub enum Errno {
     TableFull = 9,
     /// A message to a stream that there is not.
     NoStream = 10,
+    /// A doorbell through an outbox that the process has not.
+    NoOutbox = 11,
+    /// A doorbell for a queue that the process has not.
+    NoQueue = 12,
+    /// A doorbell with an index that the queue cannot have.
+    BadIndex = 13,
 }
 
 impl Errno {
@@ -62,6 +69,9 @@ impl fmt::Display for Errno {
             Self::QueueClosed => "the completion queue is closed",
             Self::TableFull => "the hash table is full",
             Self::NoStream => "no such message stream",
+            Self::NoOutbox => "no such outbox",
+            Self::NoQueue => "no such queue",
+            Self::BadIndex => "an index that the queue cannot have",
         })
     }
 }
@@ -91,6 +101,16 @@ impl From<&CompletionError> for Errno {
             CompletionError::Overrun => Self::Overrun,
             CompletionError::TimedOut => Self::TimedOut,
             _ => Self::QueueClosed,
+        }
+    }
+}
+
+impl From<&RingError> for Errno {
+    fn from(error: &RingError) -> Self {
+        match error {
+            RingError::NoQueue { .. } => Self::NoQueue,
+            RingError::BadIndex { .. } => Self::BadIndex,
+            _ => Self::NoOutbox,
         }
     }
 }

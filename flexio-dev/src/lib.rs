@@ -21,6 +21,7 @@ pub mod math;
 pub mod memory;
 pub mod message;
 pub mod queue;
+pub mod raw;
 pub mod rdma;
 pub mod view;
 

@@ -18,9 +18,11 @@ pub use dpa_model::message::{
 };
 pub use dpa_model::network::{Chance, NetworkCounters, NetworkSpec};
 pub use dpa_model::nic::{
-    AttachError, CompletionQueue, CompletionQueueError, ConnectError, ConnectionRef,
-    ConnectionState, ContextError, ContextRef, ContextSpec, Ended, ExportError, HostMemory,
-    KeptWork, NicError, Pending, PostHostError, Registration, RegistrationError,
+    AttachError, CompletionQueue, CompletionQueueError, CompletionSpec, ConnectError,
+    ConnectionRef, ConnectionState, ContextError, ContextRef, ContextSpec, Ended, ExportError,
+    HostMemory, HostReadError, KeptWork, Moderation, ModifyError, NicError, OutboxError,
+    OverrunPolicy, Pending, PostHostError, QueuePairRef, QueuePairSpec, QueuePairStep,
+    RawQueueError, ReceiveQueueRef, Registration, RegistrationError, SendQueueRef,
 };
 pub use dpa_model::placed::{EventPlace, Keep};
 pub use dpa_model::seeded::{SimError, Stuck};
@@ -49,7 +51,7 @@ pub mod rdma {
     pub use rdma::counters::Counters;
     pub use rdma::memory::Atomic;
     pub use rdma::mtu::PathMtu;
-    pub use rdma::queue_pair::Cause;
+    pub use rdma::queue_pair::{Cause, State as QueuePairState};
     pub use rdma::region::{LocalKey, RegisterError, RemoteKey, Rights};
     pub use rdma::udp::{BindError, ROCE_PORT, SocketCounters};
     pub use rdma::wire::RnrTimer;

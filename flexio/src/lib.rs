@@ -25,6 +25,7 @@ pub mod handler;
 mod memory;
 pub mod message;
 mod process;
+pub mod queues;
 pub mod rdma;
 mod window;
 

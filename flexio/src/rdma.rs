@@ -59,6 +59,10 @@ impl ProcessRef {
 }
 
 impl Nic {
+    pub(crate) fn lease(&self) -> &Arc<NicLease> {
+        &self.lease
+    }
+
     /// Its address and port.
     pub fn address(&self) -> SocketAddr {
         self.lease.nic().address()

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 
 use dpa_abi::port::{Collective, Counter, Leaving, Ops, Space, Who};
+use dpa_abi::queue::bell::{OutboxHandle, Ring, RingError};
 use dpa_abi::{
     Condition, EventError, EventHandle, FaultKind, HEAP_BASE, Handle, LogLevel, PortVtable, Rights,
     StreamHandle, UnitRef, Update,
@@ -88,6 +89,7 @@ static TABLE: PortVtable = PortVtable {
     fence,
     counter,
     doorbell,
+    ring,
     leave,
     local_storage,
     who,
@@ -207,6 +209,10 @@ unsafe fn counter(_: NonNull<()>, which: Counter) -> u64 {
 
 unsafe fn doorbell(_: NonNull<()>, _: dpa_abi::Handle) -> bool {
     false
+}
+
+unsafe fn ring(_: NonNull<()>, _: OutboxHandle, _: Ring) -> Result<(), RingError> {
+    Err(RingError::NoOutbox)
 }
 
 unsafe fn leave(_: NonNull<()>, how: Leaving) -> ! {

@@ -33,6 +33,8 @@ pub enum CompletionKind {
     ReceiveSendImmediate = 3,
     /// A receive, used by a send with invalidate.
     ReceiveSendInvalidate = 4,
+    /// Nothing: a kernel asked for it, to wake whoever waits.
+    Dummy = 5,
     /// Work of a send queue, failed.
     SendError = 13,
     /// A receive, failed.
@@ -47,6 +49,7 @@ impl CompletionKind {
             2 => Self::ReceiveSend,
             3 => Self::ReceiveSendImmediate,
             4 => Self::ReceiveSendInvalidate,
+            5 => Self::Dummy,
             13 => Self::SendError,
             14 => Self::ReceiveError,
             _ => return None,
@@ -60,7 +63,7 @@ impl CompletionKind {
 
     /// Whether a receive is over, not work of a send queue.
     pub const fn is_receive(self) -> bool {
-        !matches!(self, Self::Send | Self::SendError)
+        !matches!(self, Self::Send | Self::SendError | Self::Dummy)
     }
 }
 
@@ -114,28 +117,40 @@ impl core::fmt::Display for Syndrome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompletionEntry {
     /// What is complete.
+    #[doc(alias = "flexio_dev_cqe_get_opcode")]
     pub kind: CompletionKind,
     /// Why it failed.
+    #[doc(alias = "flexio_dev_cqe_get_err_synd")]
     pub syndrome: Syndrome,
     /// Of work that failed: nothing of it was sent, so it has done nothing.
     pub unsent: bool,
     /// The connection's id.
+    #[doc(alias = "flexio_dev_cqe_get_user_index")]
     pub user_data: u32,
     /// Immediate data, or the key that was invalidated.
     pub immediate: u32,
     /// Bytes of the message.
+    #[doc(alias = "flexio_dev_cqe_get_byte_cnt")]
     pub len: u32,
     /// The word before an atomic.
     pub original: u64,
     /// The number of the queue pair.
+    #[doc(alias = "flexio_dev_cqe_get_qpn")]
     pub queue_pair: u32,
     /// The number of the work-queue entry, modulo 2^16.
+    #[doc(alias = "flexio_dev_cqe_get_wqe_counter")]
     pub index: u16,
     /// When it was written: nanoseconds of device time.
     pub timestamp: u64,
 }
 
 impl CompletionEntry {
+    /// Why it failed, as the vendor says it: 1 if nothing of the work was sent, so that it has done nothing.
+    #[doc(alias = "flexio_dev_cqe_get_vendor_err_synd")]
+    pub const fn vendor_syndrome(&self) -> u8 {
+        self.unsent as u8
+    }
+
     /// As it lies in memory.
     pub fn encode(&self, phase: bool) -> EntryWords {
         let mut words = [0; 8];
@@ -153,6 +168,12 @@ impl CompletionEntry {
             u32::from(self.index) << 16 | (self.kind as u32) << 4 | owner,
         );
         words
+    }
+
+    /// The owner bit of this owner word.
+    #[doc(alias = "flexio_dev_cqe_get_owner")]
+    pub const fn owner(owner_word: u64) -> bool {
+        owner_word >> 56 & 1 == 1
     }
 
     /// Whether the entry with this owner word is a valid one of the round with this phase.

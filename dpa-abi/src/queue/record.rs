@@ -10,6 +10,14 @@
 //! 2. The doorbell makes the NIC read on from `TAKEN` as far as entries have the phase of their round. It copies each and
 //!    moves `TAKEN` on.
 //!
+//! A send queue of the low layer has the same record, but one producer: it writes entries where it likes, and its doorbell
+//! says how far they are there. Their phase means nothing.
+//!
+//! # Receive queue of the low layer
+//!
+//! Its entries are the data segments alone, 16 bytes each. The NIC takes one while `RECEIVE_PRODUCED`, which a kernel
+//! raises behind the entries, is ahead of `RECEIVE_TAKEN` by at most the queue's size.
+//!
 //! # Completion queue
 //!
 //! 1. The NIC writes an entry, its owner word last, then reads `ARMED` and clears it if it was set: in that case it adds
@@ -19,6 +27,8 @@
 //! 3. To wait, a thread sets `ARMED` by a read-modify-write and looks at the entry once more. So either it sees the
 //!    entry, or the NIC sees `ARMED` (Dekker's agreement; SEMANTICS 1.3 is about the event behind it).
 //! 4. Before it writes, the NIC compares with `ACKNOWLEDGED`: a full queue is an overrun, said in `ERROR`.
+//! 5. A queue that is to overwrite has no overrun: the NIC raises `PRODUCED` before it writes an entry. A reader who has
+//!    read one and then finds `PRODUCED` more than the queue's size ahead has read parts of another, and has lost some.
 
 /// Words of the head of a context's table.
 pub const HEAD_WORDS: usize = 8;
@@ -34,6 +44,11 @@ pub const RECEIVE_PRODUCED: usize = 3;
 pub const RECEIVE_ACKNOWLEDGED: usize = 4;
 /// Receives the NIC has used, ever.
 pub const RECEIVE_TAKEN: usize = 5;
+
+/// The number of a receive queue of the low layer, whose record is such a head alone.
+pub const RECEIVE_NUMBER: usize = 6;
+/// [`STATE_ERROR`] if it was set to the error state.
+pub const RECEIVE_STATE: usize = 7;
 
 /// Words of each connection in a context's table, behind the head.
 pub const CONNECTION_WORDS: usize = 8;
@@ -70,7 +85,7 @@ pub const fn table_words(connections: usize) -> usize {
 }
 
 /// Words of a completion queue's record.
-pub const COMPLETION_WORDS: usize = 8;
+pub const COMPLETION_WORDS: usize = 9;
 /// Address of the ring.
 pub const COMPLETION_RING: usize = 0;
 /// Its entries.
@@ -85,3 +100,7 @@ pub const ARMED: usize = 4;
 pub const NOTIFY_EVENT: usize = 5;
 /// Not 0: the queue has overrun, and takes no entry any more.
 pub const ERROR: usize = 6;
+/// Of a queue that overwrites what nobody reads: entries written or about to be, ever.
+pub const PRODUCED: usize = 7;
+/// The queue's number.
+pub const COMPLETION_NUMBER: usize = 8;

@@ -273,6 +273,20 @@ impl WorkEntry {
     }
 }
 
+/// Words of an entry of a receive queue of the low layer: a data segment.
+pub const RECEIVE_WORDS: usize = 2;
+
+/// An entry of a receive queue of the low layer.
+pub const fn encode_receive(address: u64, len: u32, key: u32) -> [u64; RECEIVE_WORDS] {
+    [pair(len & !INLINE, key), address.swap_bytes()]
+}
+
+/// Address, length and local key of an entry of a receive queue of the low layer, which may be anything.
+pub const fn decode_receive(words: [u64; RECEIVE_WORDS]) -> (u64, u32, u32) {
+    let (len, key) = unpair(words[0]);
+    (words[1].swap_bytes(), len & !INLINE, key)
+}
+
 fn encode_data(data: &WorkData, words: &mut [u64]) {
     match *data {
         WorkData::Local { address, len, key } => {
@@ -363,6 +377,19 @@ mod tests {
             &[0; 16],
         ];
         assert_eq!(bytes.as_slice(), expected.concat());
+    }
+
+    #[test]
+    fn golden_bytes_of_a_receive() {
+        let words = encode_receive(0x1122_3344_5566_7788, 0x1000, 0x0102_0304);
+        let bytes = words.map(u64::to_le_bytes);
+        let expected = [
+            [0, 0, 0x10, 0, 1, 2, 3, 4],
+            [0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88],
+        ];
+        assert_eq!(bytes, expected);
+        let back = decode_receive(words);
+        assert_eq!(back, (0x1122_3344_5566_7788, 0x1000, 0x0102_0304));
     }
 
     #[test]

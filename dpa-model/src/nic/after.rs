@@ -1,11 +1,13 @@
 //! What the NIC leaves to be done when its lock is free: opening gates, waking tasks, closing events.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use dpa_abi::Update;
 use sync_event::{CloseReason, Reached};
 
 use super::pending::{Ended, Pending};
+use super::period::Begun;
 use super::watch::Watch;
 use crate::handler::Handler;
 use crate::process::Process;
@@ -28,6 +30,10 @@ pub(crate) enum After {
     },
     /// The last who could have updated an event is gone.
     Close { process: Arc<Process>, index: u32 },
+    /// A task of the host that waits for a completion is woken.
+    Wake(Waker),
+    /// A completion queue holds a notification back for so long.
+    Moderate(Arc<Begun>),
     /// Work of the host is over.
     Ended(Arc<Pending>, Ended),
     /// A connection has changed its state.
@@ -52,6 +58,14 @@ impl After {
                 let slot = process.events.slot(index);
                 process.close_event(slot, CloseReason::PublisherGone);
                 true
+            }
+            Self::Wake(waker) => {
+                waker.wake();
+                false
+            }
+            Self::Moderate(period) => {
+                period.begin();
+                false
             }
             Self::Ended(pending, ended) => {
                 pending.end(ended);

@@ -1,14 +1,16 @@
 //! A completion queue, as its owner on the host holds it.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use dpa_abi::HandlerHandle;
-use dpa_abi::queue::{MAX_ENTRIES, entries_for};
+use dpa_abi::queue::{CompletionEntry, MAX_ENTRIES, entries_for};
 use sync_event::{Location, Locations};
 use thiserror::Error;
 
 use super::NicLease;
-use super::queues::CompletionRing;
+use super::completion_ring::{CompletionRing, CompletionSpec, Moderation, OverrunPolicy};
 use crate::event::EventLimit;
 use crate::handler::Handler;
 use crate::heap::OutOfMemory;
@@ -32,6 +34,17 @@ pub enum CompletionQueueError {
     /// No event for its notifications.
     #[error(transparent)]
     Event(#[from] EventLimit),
+    /// Moderation without a period that is above 0 and short enough: the last completions would never be told of.
+    #[error("a moderation period of {asked:?} was asked for, from 1 us to {max:?} are possible")]
+    Period {
+        /// What was asked for.
+        asked: Duration,
+        /// The longest.
+        max: Duration,
+    },
+    /// The process is fatal or closed.
+    #[error("the process is stopped")]
+    Stopped,
 }
 
 /// A handler could not be attached to a completion queue.
@@ -46,6 +59,41 @@ pub enum AttachError {
     Foreign,
 }
 
+/// Why the host gets no entry of a completion queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HostReadError {
+    /// More completed than there was room for, and the oldest were overwritten: the next call gives what is left.
+    #[error("{count} completions are lost: nobody read them in time")]
+    Lost {
+        /// How many.
+        count: u64,
+    },
+    /// More completed than there was room for: what came after is lost, and the queue pairs have failed.
+    #[error("the completion queue has overrun")]
+    Overrun,
+    /// The process is fatal or closed, and everything before has been read.
+    #[error("the process is stopped")]
+    Stopped,
+}
+
+/// The moderation, with whole microseconds.
+fn checked(moderation: Moderation) -> Result<Moderation, CompletionQueueError> {
+    if moderation.count <= 1 {
+        return Ok(Moderation::NONE);
+    }
+    let (asked, max) = (moderation.period, Moderation::MAX_PERIOD);
+    if asked < Duration::from_micros(1) || asked > max {
+        return Err(CompletionQueueError::Period { asked, max });
+    }
+    let micros = u64::from(asked.subsec_micros());
+    let period = Duration::from_micros(micros);
+    Ok(Moderation {
+        period,
+        ..moderation
+    })
+}
+
 /// A completion queue. Freed when it and all contexts that report to it are gone.
 #[derive(Debug)]
 pub struct CompletionQueue {
@@ -53,7 +101,9 @@ pub struct CompletionQueue {
     process: Arc<Process>,
     key: usize,
     record: u64,
+    number: u32,
     entries: u32,
+    overrun: OverrunPolicy,
 }
 
 impl CompletionQueue {
@@ -66,21 +116,129 @@ impl CompletionQueue {
         process: &Arc<Process>,
         asked: u32,
     ) -> Result<Arc<Self>, CompletionQueueError> {
-        let max = MAX_ENTRIES;
-        let entries = entries_for(asked).ok_or(CompletionQueueError::TooLarge { asked, max })?;
+        let entries = asked;
+        let spec = CompletionSpec {
+            entries,
+            ..CompletionSpec::default()
+        };
+        Self::with_spec(lease, process, spec)
+    }
+
+    /// A queue of these figures.
+    ///
+    /// # Errors
+    /// A figure out of its range; out of device memory or events; the process is stopped.
+    pub fn with_spec(
+        lease: &Arc<NicLease>,
+        process: &Arc<Process>,
+        mut spec: CompletionSpec,
+    ) -> Result<Arc<Self>, CompletionQueueError> {
+        let (asked, max) = (spec.entries, MAX_ENTRIES);
+        spec.entries = entries_for(asked).ok_or(CompletionQueueError::TooLarge { asked, max })?;
+        spec.moderation = checked(spec.moderation)?;
         let locations = Locations::new(Location::Remote, Location::Device)
             .expect("a remote publisher and a device subscriber");
         let event = process.event(0, locations)?;
-        let ring = CompletionRing::new(process, entries, event)?;
+        let ring = CompletionRing::new(process, spec, event)?;
         let record = ring.addr();
-        let key = lease.nic().with(|engine| engine.world.queues.insert(ring));
+        let (key, number) = Self::enter(lease, process, ring)?;
         Ok(Arc::new(Self {
             lease: lease.clone(),
             process: process.clone(),
             key,
             record,
-            entries,
+            number,
+            entries: spec.entries,
+            overrun: spec.overrun,
         }))
+    }
+
+    fn enter(
+        lease: &Arc<NicLease>,
+        process: &Arc<Process>,
+        mut ring: CompletionRing,
+    ) -> Result<(usize, u32), CompletionQueueError> {
+        lease.nic().with(|engine| {
+            if process.is_stopped() {
+                return Err(CompletionQueueError::Stopped);
+            }
+            let world = &mut engine.world;
+            let entry = world.queues.vacant_key();
+            let number = loop {
+                let number = world.completion_number();
+                if process
+                    .doorbells
+                    .enter_completions(lease.nic(), number, entry)
+                {
+                    break number;
+                }
+            };
+            ring.enter(number);
+            Ok((world.queues.insert(ring), number))
+        })
+    }
+
+    /// Its number: doorbells name it so.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// What happens when it is full.
+    pub fn overrun_policy(&self) -> OverrunPolicy {
+        self.overrun
+    }
+
+    /// How many completions one notification stands for.
+    pub fn moderation(&self) -> Moderation {
+        self.ring(|ring| ring.moderation()).unwrap_or_default()
+    }
+
+    /// From now on so many completions stand behind one notification. What was held back is told of now.
+    ///
+    /// # Errors
+    /// Moderation without a period, or with one that is too long.
+    pub fn set_moderation(&self, moderation: Moderation) -> Result<(), CompletionQueueError> {
+        let moderation = checked(moderation)?;
+        self.lease.nic().with(|engine| {
+            let ring = engine.world.queues.get_mut(self.key);
+            let after = ring.and_then(|ring| ring.moderate(moderation));
+            after
+                .into_iter()
+                .for_each(|after| engine.world.later(after));
+        });
+        Ok(())
+    }
+
+    /// Takes the next entry, as the host: what it has read is free again. Who has overrun gives what came before.
+    ///
+    /// # Errors
+    /// Entries are lost; it has overrun and all before that is read.
+    pub fn take(&self) -> Result<Option<CompletionEntry>, HostReadError> {
+        let taken = self.ring(|ring| (ring.take(), ring.has_overrun()));
+        let (taken, overrun) = taken.unwrap_or((None, false));
+        match taken {
+            Some(Ok(entry)) => Ok(Some(entry)),
+            Some(Err(count)) => Err(HostReadError::Lost { count }),
+            None if overrun => Err(HostReadError::Overrun),
+            None if self.process.is_stopped() => Err(HostReadError::Stopped),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`CompletionQueue::take`]; if there is nothing, the task is woken by the next notification.
+    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Result<CompletionEntry, HostReadError>> {
+        let look = || self.take().transpose();
+        if let Some(found) = look() {
+            return Poll::Ready(found);
+        }
+        self.ring(|ring| ring.wake(cx.waker()));
+        // An entry may have come between.
+        look().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn ring<R>(&self, f: impl FnOnce(&mut CompletionRing) -> R) -> Option<R> {
+        let nic = self.lease.nic();
+        nic.with(|engine| engine.world.queues.get_mut(self.key).map(f))
     }
 
     /// The address of its record, by which kernels know it.
@@ -103,6 +261,11 @@ impl CompletionQueue {
                 .get(self.key)
                 .is_some_and(CompletionRing::has_overrun)
         })
+    }
+
+    /// The share in its NIC.
+    pub fn lease(&self) -> &Arc<NicLease> {
+        &self.lease
     }
 
     /// Whether it is a queue of this process.
@@ -154,6 +317,7 @@ impl CompletionQueue {
 
 impl Drop for CompletionQueue {
     fn drop(&mut self) {
+        self.process.doorbells.remove_completions(self.number);
         let ring = self
             .lease
             .nic()

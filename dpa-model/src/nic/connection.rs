@@ -5,7 +5,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use dpa_abi::Handle;
-use dpa_abi::queue::record::{STATE, STATE_READY, connection};
+use dpa_abi::queue::record::{CONNECTION_WORDS, STATE, STATE_READY};
 use rdma::connection::{ConnectionInfo, Incompatible};
 use rdma::counters::Counters;
 use rdma::nic::{NicPostError, TransitionError};
@@ -63,8 +63,8 @@ impl ConnectionRef {
         info: ConnectionInfo,
     ) -> Self {
         let watch = context.lease.nic().with(|engine| {
-            let connection = engine.world.contexts.connection(number);
-            connection.map(|connection| connection.watch.clone())
+            let pair = engine.world.pairs.get(number);
+            pair.map(|pair| pair.watch.clone())
         });
         Self {
             context,
@@ -132,10 +132,8 @@ impl ConnectionRef {
             nic.activate(now, self.number)?;
             self.watch.set(ConnectionState::Connected);
             let world = &mut engine.world;
-            if let Some(context) = world.contexts.all.get(self.context.key) {
-                context
-                    .table
-                    .store(connection(self.id as usize) + STATE, STATE_READY);
+            if let Some(pair) = world.pairs.get(self.number) {
+                pair.record.store(STATE, STATE_READY);
             }
             world.look_at.push_back(self.number);
             Ok::<_, TransitionError>(())
@@ -209,13 +207,13 @@ impl Drop for ConnectionRef {
         let now = Duration::from_nanos(lease.now());
         let gone = lease.nic().with(|engine| {
             engine.soft.nic().destroy(now, self.number);
-            let contexts = &mut engine.world.contexts;
-            contexts.of.remove(&self.number);
-            let context = contexts.all.get_mut(self.context.key)?;
-            let base = connection(self.id as usize);
-            (0..dpa_abi::queue::record::CONNECTION_WORDS)
-                .for_each(|w| context.table.store(base + w, 0));
-            context.connections[self.id as usize].take()
+            let gone = engine.world.pairs.remove(self.number)?;
+            (0..CONNECTION_WORDS).for_each(|word| gone.record.store(word, 0));
+            let context = engine.world.contexts.get_mut(self.context.key);
+            context
+                .into_iter()
+                .for_each(|context| context.connections[self.id as usize] = None);
+            Some(gone)
         });
         drop(gone);
     }

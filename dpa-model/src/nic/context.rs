@@ -1,5 +1,6 @@
 //! An RDMA context, as its owner on the host holds it: its table in device memory, its receives, its connections.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,7 @@ use dpa_abi::queue::record::{
     STATE, STATE_READY, connection, table_words,
 };
 use dpa_abi::queue::{MAX_ENTRIES, entries_for};
-use rdma::config::{AckTimeout, Config, RetryLimit};
-use rdma::connection::{AtomicCapability, ConnectionInfo, Features, NicKind};
-use rdma::flow;
+use rdma::config::{AckTimeout, RetryLimit};
 use rdma::mtu::PathMtu;
 use rdma::psn::{Psn, Qpn};
 use rdma::region::Domain;
@@ -21,9 +20,12 @@ use thiserror::Error;
 use super::NicLease;
 use super::completions::CompletionQueue;
 use super::connection::ConnectionRef;
-use super::pending::{KeptWork, Pending};
-use super::queues::{Block, ReceiveRing, SendRing};
-use super::world::{Connection, Context, HOST};
+use super::pairs::{Context, Pair, Pool};
+use super::pending::{Ended, KeptWork, Pending};
+use super::protocol::Protocol;
+use super::queues::{Block, ReceiveRing, Record, SendRing};
+use super::waiting::Waiting;
+use super::world::HOST;
 use crate::heap::OutOfMemory;
 use crate::process::Process;
 
@@ -134,18 +136,14 @@ impl ContextRef {
         let table = Arc::new(Block::new(process, table_words(spec.connections as usize))?);
         table.store(CONNECTIONS, spec.connections.into());
         let receives = receive_ring(process, &table, spec.receive_entries)?;
-        let context = Context {
-            process: process.clone(),
-            table: table.clone(),
-            connections: (0..spec.connections).map(|_| None).collect(),
-            completions: completions.as_ref().map(|queue| queue.key()),
-            local: spec.local,
-            receives,
-            host_receives: Default::default(),
-        };
+        let pool = receives.map_or_else(|| Pool::Host(VecDeque::new()), Pool::Ring);
+        let connections = vec![None; spec.connections as usize];
         let key = lease.nic().with(|engine| {
-            let stopped = process.is_stopped();
-            (!stopped).then(|| engine.world.contexts.all.insert(context))
+            let world = &mut engine.world;
+            (!process.is_stopped()).then(|| {
+                let pool = world.pairs.pools.insert(pool);
+                world.contexts.insert(Context { connections, pool })
+            })
         });
         process.rdma_opened();
         let context = Self {
@@ -208,7 +206,7 @@ impl ContextRef {
         let base = connection(id as usize);
         self.table.store(base + QUEUE_PAIR, number.value().into());
         self.table.store(base + DOORBELL, doorbell.to_bits());
-        let info = self.info(number, first_psn);
+        let info = self.protocol().info(&self.lease, number, first_psn);
         Ok(ConnectionRef::new(self.clone(), id, number, doorbell, info))
     }
 
@@ -219,91 +217,85 @@ impl ContextRef {
             if self.process.is_stopped() {
                 return Err(ExportError::Stopped);
             }
-            let contexts = &mut engine.world.contexts;
-            let context = contexts.all.get_mut(self.key).ok_or(ExportError::Stopped)?;
+            let context = engine.world.contexts.get_mut(self.key);
+            let context = context.ok_or(ExportError::Stopped)?;
             let free = context.connections.iter().position(Option::is_none);
             let id = free.ok_or(ExportError::Full { limit })? as u32;
             let number = loop {
                 let number = Qpn::from_random(self.lease.random() as u32);
-                let config = self.config(number, first_psn);
+                let protocol = self.protocol();
+                let config = protocol.config(&self.lease, domain(&self.process), number, first_psn);
                 if engine.soft.nic().create(now, config).is_ok() {
                     break number;
                 }
             };
             let entries = self.spec.send_entries;
-            let send = ring.map(|ring| SendRing::new(ring, self.table.clone(), id, entries));
             let base = connection(id as usize);
+            let record = Record::new(self.table.clone(), base);
+            let send = ring.map(|ring| SendRing::new(ring, record.clone(), entries));
             self.table
                 .store(base + SEND_RING, send.as_ref().map_or(0, SendRing::addr));
             self.table.store(base + SEND_ENTRIES, entries.into());
-            context.connections[id as usize] = Some(Connection::new(number, send));
-            contexts.of.insert(number, (self.key, id));
+            context.connections[id as usize] = Some(number);
+            let pool = Some(context.pool);
+            let pair = self.pair(id, record, send, pool);
+            engine.world.pairs.insert(number, pair);
             Ok((id, number))
         })
     }
 
-    fn config(&self, number: Qpn, first_psn: Psn) -> Config {
-        let spec = &self.spec;
-        Config {
-            send_queue: spec.outstanding,
-            initiator_depth: spec.depth.into(),
-            responder_resources: spec.depth.into(),
-            rnr_timer: spec.rnr_timer,
-            timeout: spec.timeout,
-            retries: spec.retries,
-            rnr_retries: spec.rnr_retries,
-            keep_alive: spec.keep_alive,
-            receive_budget: self.budget(),
-            ..Config::new(number, first_psn, domain(&self.process))
+    fn pair(&self, id: u32, record: Record, send: Option<SendRing>, pool: Option<usize>) -> Pair {
+        let completions = self.completions.as_ref().map(|queue| queue.key());
+        Pair {
+            process: self.process.clone(),
+            name: self.spec.local.unwrap_or(id),
+            local: self.spec.local.is_some(),
+            record,
+            send,
+            send_completions: completions,
+            receive_completions: completions,
+            pool,
+            watch: Arc::default(),
+            events: Vec::new(),
+            waiting: Waiting::No,
         }
     }
 
-    /// A connection's share of the socket's buffer.
-    fn budget(&self) -> u32 {
-        let buffer = self.lease.nic().receive_buffer();
-        flow::budget(buffer, self.spec.mtu, self.spec.connections as usize)
-    }
-
-    fn info(&self, queue_pair: Qpn, first_psn: Psn) -> ConnectionInfo {
-        let nic = self.lease.nic();
-        let mut features = Features::INVALIDATE | Features::CONGESTION;
-        features.set(Features::SEGMENTS, nic.joins_segments());
-        let mut nonce = [0; 16];
-        nonce[..8].copy_from_slice(&self.lease.random().to_ne_bytes());
-        nonce[8..].copy_from_slice(&self.lease.random().to_ne_bytes());
-        ConnectionInfo {
-            kind: NicKind::Soft,
-            address: nic.address().ip(),
-            udp_port: nic.address().port(),
-            queue_pair,
-            first_psn,
-            mtu: self.spec.mtu,
-            initiator_depth: self.spec.depth,
-            responder_resources: self.spec.depth,
-            rnr_timer: self.spec.rnr_timer,
-            timeout: self.spec.timeout,
-            receive_budget: Some(self.budget()),
-            atomics: AtomicCapability::Global,
-            features,
-            nonce,
-            echo: None,
+    fn protocol(&self) -> Protocol {
+        let spec = &self.spec;
+        Protocol {
+            outstanding: spec.outstanding,
+            mtu: spec.mtu,
+            timeout: spec.timeout,
+            retries: spec.retries,
+            rnr_retries: spec.rnr_retries,
+            rnr_timer: spec.rnr_timer,
+            keep_alive: spec.keep_alive,
+            depth: spec.depth,
+            sharing: spec.connections,
         }
     }
 
     /// Posts a receive of the host. What it is received into is kept until it is over.
     ///
     /// It resolves when a message of any connection has arrived in it, or the context is gone. In a context whose
-    /// receives are in device memory it is never used.
+    /// receives are in device memory it is never used, and over at once.
     pub fn receive(&self, buffer: Segment, kept: KeptWork) -> Arc<Pending> {
         let pending = Pending::new(kept);
-        self.lease.nic().with(|engine| {
+        let taken = self.lease.nic().with(|engine| {
             let world = &mut engine.world;
-            // The context is there as long as this is.
-            if let Some(context) = world.contexts.all.get_mut(self.key) {
+            let pool = world.contexts.get(self.key).map(|context| context.pool);
+            let pool = pool.and_then(|pool| world.pairs.pools.get_mut(pool));
+            if let Some(Pool::Host(receives)) = pool {
                 let id = HOST | world.work.insert(pending.clone()) as u64;
-                context.host_receives.push_back(Receive { id, buffer });
+                receives.push_back(Receive { id, buffer });
+                return true;
             }
+            false
         });
+        if !taken {
+            pending.end(Ended::Gone);
+        }
         pending
     }
 }
@@ -312,15 +304,18 @@ impl Drop for ContextRef {
     fn drop(&mut self) {
         let now = Duration::from_nanos(self.lease.now());
         let context = self.lease.nic().with(|engine| {
-            let context = engine.world.contexts.all.try_remove(self.key)?;
-            for connection in context.connections.iter().flatten() {
-                engine.soft.nic().destroy(now, connection.number);
-                engine.world.contexts.of.remove(&connection.number);
+            let context = engine.world.contexts.try_remove(self.key)?;
+            let pairs = context.connections.iter().flatten().map(|number| {
+                engine.soft.nic().destroy(now, *number);
+                engine.world.pairs.remove(*number)
+            });
+            let pairs: Vec<_> = pairs.collect();
+            let pool = engine.world.pairs.pools.try_remove(context.pool);
+            if let Some(Pool::Host(receives)) = &pool {
+                let ids = receives.iter().map(|receive| receive.id);
+                ids.for_each(|id| engine.world.end_work(id));
             }
-            for receive in &context.host_receives {
-                engine.world.end_work(receive.id);
-            }
-            Some(context)
+            Some((pairs, pool))
         });
         drop(context);
         self.process.rdma_closed();
@@ -370,7 +365,12 @@ fn checked(mut spec: ContextSpec) -> Result<ContextSpec, ContextError> {
     Ok(spec)
 }
 
-fn range(what: &'static str, asked: u64, min: u64, max: u64) -> Result<(), ContextError> {
+pub(crate) fn range(
+    what: &'static str,
+    asked: u64,
+    min: u64,
+    max: u64,
+) -> Result<(), ContextError> {
     if (min..=max).contains(&asked) {
         return Ok(());
     }

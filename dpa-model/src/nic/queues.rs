@@ -7,20 +7,13 @@ use std::sync::Arc;
 
 use dpa_abi::access::{AtomicNumber, Cell};
 use dpa_abi::queue::record::{
-    ACKNOWLEDGED, ARMED, COMPLETION_ENTRIES, COMPLETION_RING, COMPLETION_WORDS, ERROR,
-    NOTIFY_EVENT, READ, RECEIVE_TAKEN, SEND_TAKEN, connection,
+    RECEIVE_PRODUCED, RECEIVE_STATE, RECEIVE_TAKEN, SEND_TAKEN, STATE_ERROR,
 };
-use dpa_abi::queue::work::PHASE_WORD;
-use dpa_abi::queue::{
-    BadEntry, CompletionEntry, ENTRY_BYTES, ENTRY_WORDS, EntryWords, WorkData, WorkEntry,
-    completion, notify, phase,
-};
+use dpa_abi::queue::work::{PHASE_WORD, RECEIVE_WORDS, decode_receive};
+use dpa_abi::queue::{BadEntry, ENTRY_BYTES, ENTRY_WORDS, EntryWords, WorkData, WorkEntry, phase};
 use rdma::region::LocalKey;
 use rdma::work::{Receive, Segment};
 
-use super::after::After;
-use crate::event::EventRef;
-use crate::handler::Handler;
 use crate::heap::OutOfMemory;
 use crate::process::Process;
 
@@ -70,7 +63,7 @@ impl Block {
         self.process.heap.wrote(self.addr + word as u64 * 8, 8);
     }
 
-    fn swap(&self, word: usize, value: u64) -> u64 {
+    pub(crate) fn swap(&self, word: usize, value: u64) -> u64 {
         let before = u64::swap(&self.cell(), word * 8, value);
         self.process.heap.wrote(self.addr + word as u64 * 8, 8);
         before
@@ -80,21 +73,24 @@ impl Block {
     fn entry(&self, number: u64, entries: u64) -> Option<EntryWords> {
         let first = (number % entries) as usize * ENTRY_WORDS;
         let word = self.load(first + PHASE_WORD);
-        if !WorkEntry::has_phase(word, phase(number, entries)) {
-            return None;
-        }
+        WorkEntry::has_phase(word, phase(number, entries)).then(|| self.words_of(number, entries))
+    }
+
+    /// What stands in the slot of `number`.
+    fn words_of(&self, number: u64, entries: u64) -> EntryWords {
+        let first = (number % entries) as usize * ENTRY_WORDS;
         let mut words = [0; ENTRY_WORDS];
         if !self.process.heap.is_coherent() {
             for (index, word) in words.iter_mut().enumerate() {
                 *word = self.load(first + index);
             }
-            return Some(words);
+            return words;
         }
         let cell = self.cell().part(first * 8, ENTRY_BYTES);
         for (index, word) in words.iter_mut().enumerate() {
             *word = dpa_abi::pod::Load::u64(&cell, index * 8);
         }
-        Some(words)
+        words
     }
 }
 
@@ -104,24 +100,61 @@ impl Drop for Block {
     }
 }
 
-/// The send queue of a connection.
+/// Words of a block: what kernels see of a queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    block: Arc<Block>,
+    first: usize,
+}
+
+impl Record {
+    /// The words of this block from `first` on.
+    pub(crate) fn new(block: Arc<Block>, first: usize) -> Self {
+        Self { block, first }
+    }
+
+    /// Where it is.
+    pub(crate) fn addr(&self) -> u64 {
+        self.block.addr + self.first as u64 * 8
+    }
+
+    pub(crate) fn load(&self, word: usize) -> u64 {
+        self.block.load(self.first + word)
+    }
+
+    pub(crate) fn store(&self, word: usize, value: u64) {
+        self.block.store(self.first + word, value);
+    }
+}
+
+/// A send queue.
 #[derive(Debug)]
 pub(crate) struct SendRing {
     ring: Block,
-    table: Arc<Block>,
-    record: usize,
+    record: Record,
     entries: u64,
     taken: u64,
+    /// One of the low layer: doorbells say how far the NIC may read. Else it reads as far as entries have their phase.
+    rung: Option<u64>,
 }
 
 impl SendRing {
-    pub(crate) fn new(ring: Block, table: Arc<Block>, id: u32, entries: u32) -> Self {
+    /// One of a connection.
+    pub(crate) fn new(ring: Block, record: Record, entries: u32) -> Self {
         Self {
             ring,
-            table,
-            record: connection(id as usize),
+            record,
             entries: entries.into(),
             taken: 0,
+            rung: None,
+        }
+    }
+
+    /// One of the low layer.
+    pub(crate) fn indexed(ring: Block, record: Record, entries: u32) -> Self {
+        Self {
+            rung: Some(0),
+            ..Self::new(ring, record, entries)
         }
     }
 
@@ -131,14 +164,30 @@ impl SendRing {
 
     /// The next entry and its number, left where it is.
     pub(crate) fn peek(&self) -> Option<(u16, Result<WorkEntry, BadEntry>)> {
-        let words = self.ring.entry(self.taken, self.entries)?;
+        let words = match self.rung {
+            Some(end) => (self.taken < end).then(|| self.ring.words_of(self.taken, self.entries)),
+            None => self.ring.entry(self.taken, self.entries),
+        }?;
         Some((self.taken as u16, WorkEntry::decode(&words)))
     }
 
     /// The entry that was looked at is taken.
     pub(crate) fn take(&mut self) {
         self.taken += 1;
-        self.table.store(self.record + SEND_TAKEN, self.taken);
+        self.record.store(SEND_TAKEN, self.taken);
+    }
+
+    /// A doorbell says that entries below `producer` are there; `None`: that cannot be. One that comes late says nothing
+    /// new.
+    pub(crate) fn rung(&mut self, producer: u16) -> Option<()> {
+        let end = self.rung.as_mut()?;
+        let ahead = u64::from(producer.wrapping_sub(self.taken as u16));
+        let behind = u64::from((self.taken as u16).wrapping_sub(producer));
+        if ahead <= self.entries {
+            *end = (self.taken + ahead).max(*end);
+            return Some(());
+        }
+        (behind <= self.entries).then_some(())
     }
 }
 
@@ -184,129 +233,54 @@ impl ReceiveRing {
     }
 }
 
-/// The word by which a kernel asks for a notification.
-struct Armed<'a>(&'a Block);
-
-impl notify::Flag for Armed<'_> {
-    fn swap(&self, value: u64) -> u64 {
-        self.0.swap(ARMED, value)
-    }
-}
-
-/// A completion queue.
+/// A receive queue of the low layer, of one queue pair or shared by several: its producer index says how far entries are
+/// there. What its kernels write into it can delay or spoil their own process's receives, and nothing else.
 #[derive(Debug)]
-pub(crate) struct CompletionRing {
+pub(crate) struct IndexedReceives {
     ring: Block,
-    record: Block,
-    event: EventRef,
-    handler: Option<Arc<Handler>>,
+    record: Record,
     entries: u64,
-    produced: u64,
-    overrun: bool,
+    taken: u64,
+    failed: bool,
 }
 
-/// A completion queue takes no entry any more.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Overrun;
-
-impl CompletionRing {
-    /// A queue of so many entries; `event` is told of notifications.
-    pub(crate) fn new(
-        process: &Arc<Process>,
-        entries: u32,
-        event: EventRef,
-    ) -> Result<Self, OutOfMemory> {
-        let ring = Block::ring(process, entries)?;
-        for slot in 0..entries as usize {
-            let word = slot * ENTRY_WORDS + completion::OWNER_WORD;
-            ring.store(word, completion::INVALID_OWNER_WORD);
-        }
-        let record = Block::new(process, COMPLETION_WORDS)?;
-        record.store(COMPLETION_RING, ring.addr);
-        record.store(COMPLETION_ENTRIES, entries.into());
-        record.store(NOTIFY_EVENT, event.handle().0.to_bits());
-        Ok(Self {
+impl IndexedReceives {
+    pub(crate) fn new(ring: Block, record: Record, entries: u32) -> Self {
+        Self {
             ring,
             record,
-            event,
-            handler: None,
             entries: entries.into(),
-            produced: 0,
-            overrun: false,
-        })
-    }
-
-    /// Where its record is.
-    pub(crate) fn addr(&self) -> u64 {
-        self.record.addr
-    }
-
-    /// Whether it has overrun.
-    pub(crate) fn has_overrun(&self) -> bool {
-        self.overrun
-    }
-
-    /// Writes an entry; a notification, if one was asked for.
-    pub(crate) fn put(&mut self, entry: &CompletionEntry) -> Result<Option<After>, Overrun> {
-        if self.overrun {
-            return Err(Overrun);
+            taken: 0,
+            failed: false,
         }
-        let free_from = self.record.load(ACKNOWLEDGED);
-        if self.produced.wrapping_sub(free_from) >= self.entries {
-            self.overrun = true;
-            self.record.store(ERROR, 1);
-            return Err(Overrun);
+    }
+
+    /// The next receive. A producer index further ahead than there are entries is none.
+    pub(crate) fn take(&mut self) -> Option<Receive> {
+        if self.failed {
+            return None;
         }
-        let timestamp = self.record.process.device().clock.now();
-        let entry = CompletionEntry {
-            timestamp,
-            ..*entry
-        };
-        let words = entry.encode(phase(self.produced, self.entries));
-        let first = (self.produced % self.entries) as usize * ENTRY_WORDS;
-        let armed = notify::write_then_take(&Armed(&self.record), || {
-            for (index, word) in words.iter().enumerate() {
-                // The word with the owner is the last.
-                self.ring.store(first + index, *word);
-            }
-        });
-        self.produced += 1;
-        Ok(armed.then(|| self.notification()))
-    }
-
-    /// From now on notifications trigger this handler; the first is asked for. What is there already triggers it at once.
-    pub(crate) fn attach(&mut self, handler: Arc<Handler>) -> Option<After> {
-        self.handler = Some(handler);
-        self.record.store(ARMED, 1);
-        (self.produced > self.record.load(READ)).then(|| self.notification())
-    }
-
-    /// Notifications go to the event again.
-    pub(crate) fn detach(&mut self) -> Option<Arc<Handler>> {
-        self.handler.take()
-    }
-
-    /// The handler that is attached.
-    pub(crate) fn attached(&self) -> Option<&Arc<Handler>> {
-        self.handler.as_ref()
-    }
-
-    /// Whether a handler is attached.
-    pub(crate) fn is_attached(&self) -> bool {
-        self.handler.is_some()
-    }
-
-    /// What wakes whoever waits for a notification.
-    pub(crate) fn notification(&self) -> After {
-        let process = self.record.process.clone();
-        match self.handler.clone() {
-            Some(handler) => After::Trigger { process, handler },
-            None => After::Notify {
-                process,
-                index: self.event.handle().0.index,
-            },
+        let ahead = self.record.load(RECEIVE_PRODUCED).wrapping_sub(self.taken);
+        if ahead == 0 || ahead > self.entries {
+            return None;
         }
+        let first = (self.taken % self.entries) as usize * RECEIVE_WORDS;
+        let (address, len, key) =
+            decode_receive([self.ring.load(first), self.ring.load(first + 1)]);
+        let key = LocalKey(key);
+        let id = u64::from(self.taken as u16);
+        self.taken += 1;
+        self.record.store(RECEIVE_TAKEN, self.taken);
+        let buffer = Segment { address, len, key };
+        Some(Receive { id, buffer })
+    }
+
+    /// From now on it gives nothing; the numbers of the receives that it had.
+    pub(crate) fn fail(&mut self) -> Vec<u16> {
+        let rest = std::iter::from_fn(|| self.take()).map(|receive| receive.id as u16);
+        let rest = rest.collect();
+        self.failed = true;
+        self.record.store(RECEIVE_STATE, STATE_ERROR);
+        rest
     }
 }
-
-const _: () = assert!(completion::OWNER_WORD == ENTRY_WORDS - 1);

@@ -119,8 +119,8 @@ impl Registration {
         let registration = Self::new(lease, process, space, (0, 8, 0), rights, kept)?;
         if let Some(number) = connection {
             lease.nic().with(|engine| {
-                if let Some(connection) = engine.world.contexts.connection(number) {
-                    connection.events.push(index);
+                if let Some(pair) = engine.world.pairs.get_mut(number) {
+                    pair.events.push(index);
                 }
             });
         }

@@ -50,11 +50,8 @@ impl QueueGate {
     pub(crate) fn open(&self, now: u64, met: bool) {
         if let Some(nic) = self.nic.upgrade() {
             let before = nic.with(|engine| {
-                let connection = engine.world.contexts.connection(self.number)?;
-                Some(std::mem::replace(
-                    &mut connection.waiting,
-                    Waiting::Over(met),
-                ))
+                let pair = engine.world.pairs.get_mut(self.number)?;
+                Some(std::mem::replace(&mut pair.waiting, Waiting::Over(met)))
             });
             // Its waiter is gone from the event already.
             drop(before);

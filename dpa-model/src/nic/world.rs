@@ -2,78 +2,37 @@
 //!
 //! All of it is under the NIC's lock. What wakes anybody is left for later ([`After`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use dpa_abi::queue::record::{STATE, STATE_ERROR, connection};
+use dpa_abi::queue::record::{STATE, STATE_ERROR};
 use dpa_abi::queue::{CompletionEntry, WorkEntry, WorkFlags, WorkOpcode};
 use rdma::nic::{Nic, NicPostError};
 use rdma::psn::Qpn;
 use rdma::queue_pair::{Cause, Io, State};
 use rdma::region::{LocalKey, RegionTable};
 use rdma::soft::Host;
-use rdma::work::{
-    Completion, PostReason, Receive, Receives, Segment, WorkDone, WorkError, WorkFailure, WorkKind,
-};
+use rdma::work::{Completion, PostReason, Segment, WorkDone, WorkError, WorkFailure, WorkKind};
 use slab::Slab;
 
 use super::after::After;
+use super::completion_ring::{CompletionRing, Overrun, Told};
 use super::context::domain;
 use super::memory::NicMemory;
+use super::pairs::{Context, Pairs};
 use super::pending::{Ended, Pending};
-use super::queues::{Block, CompletionRing, Overrun, ReceiveRing, SendRing};
+use super::period::Begun;
+use super::queues::SendRing;
 use super::waiting::{self, Looked, Waiting};
-use super::watch::{ConnectionState, Watch};
+use super::watch::ConnectionState;
 use super::{DeviceNic, translate};
 use crate::process::Process;
 
 /// Work of the host has this bit in its id, work of kernels has not.
 pub(crate) const HOST: u64 = 1 << 63;
-
-/// One RDMA context.
-#[derive(Debug)]
-pub(crate) struct Context {
-    pub(crate) process: Arc<Process>,
-    pub(crate) table: Arc<Block>,
-    pub(crate) connections: Vec<Option<Connection>>,
-    pub(crate) completions: Option<usize>,
-    /// What completions carry in place of the connection's id: it has no peers, only copies and waits.
-    pub(crate) local: Option<u32>,
-    pub(crate) receives: Option<ReceiveRing>,
-    pub(crate) host_receives: VecDeque<Receive>,
-}
-
-/// One connection of a context.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) number: Qpn,
-    pub(crate) watch: Arc<Watch>,
-    pub(crate) send: Option<SendRing>,
-    /// Events that only this connection's peer updates: closed when it fails.
-    pub(crate) events: Vec<u32>,
-    pub(crate) waiting: Waiting,
-}
-
-impl Connection {
-    pub(crate) fn new(number: Qpn, send: Option<SendRing>) -> Self {
-        Self {
-            number,
-            watch: Arc::default(),
-            send,
-            events: Vec::new(),
-            waiting: Waiting::No,
-        }
-    }
-}
-
-/// All contexts, and which of them lends receives just now.
-#[derive(Debug, Default)]
-pub(crate) struct Contexts {
-    pub(crate) all: Slab<Context>,
-    pub(crate) of: BTreeMap<Qpn, (usize, u32)>,
-    lending: Option<usize>,
-}
+/// The number of the first completion queue of a NIC.
+const FIRST_COMPLETION_QUEUE: u32 = 0x400;
 
 /// What became of an entry of a send queue.
 enum Taken {
@@ -85,50 +44,18 @@ enum Taken {
     Impossible,
 }
 
-impl Contexts {
-    /// Whether this queue has no peer.
-    fn is_local(&self, number: Qpn) -> bool {
-        let context = self
-            .of
-            .get(&number)
-            .and_then(|(context, _)| self.all.get(*context));
-        context.is_some_and(|context| context.local.is_some())
-    }
-
-    /// The context of a queue pair, and what its completions are named by.
-    fn name_of(&self, number: Qpn) -> Option<(usize, u32)> {
-        let (context, id) = *self.of.get(&number)?;
-        Some((context, self.all.get(context)?.local.unwrap_or(id)))
-    }
-
-    pub(crate) fn connection(&mut self, number: Qpn) -> Option<&mut Connection> {
-        let (context, id) = *self.of.get(&number)?;
-        self.all
-            .get_mut(context)?
-            .connections
-            .get_mut(id as usize)?
-            .as_mut()
-    }
-}
-
-impl Receives for Contexts {
-    fn take(&mut self) -> Option<Receive> {
-        let context = self.all.get_mut(self.lending?)?;
-        match &mut context.receives {
-            Some(ring) => ring.take(),
-            None => context.host_receives.pop_front(),
-        }
-    }
-}
-
 /// What stands around the NIC's core.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) nic: Weak<DeviceNic>,
     pub(crate) memory: NicMemory,
     pub(crate) regions: Arc<RegionTable>,
-    pub(crate) contexts: Contexts,
+    pub(crate) contexts: Slab<Context>,
+    pub(crate) pairs: Pairs,
     pub(crate) queues: Slab<CompletionRing>,
+    /// The number the next completion queue gets, if none has it.
+    next_completion_queue: u32,
+    next_receive_queue: u32,
     pub(crate) work: Slab<Arc<Pending>>,
     /// Queue pairs whose send queues must be looked at.
     pub(crate) look_at: VecDeque<Qpn>,
@@ -144,7 +71,10 @@ impl World {
             nic: Weak::new(),
             memory: NicMemory::default(),
             regions,
-            contexts: Contexts::default(),
+            contexts: Slab::new(),
+            pairs: Pairs::default(),
+            next_completion_queue: FIRST_COMPLETION_QUEUE,
+            next_receive_queue: 0,
             queues: Slab::new(),
             work: Slab::new(),
             look_at: VecDeque::new(),
@@ -160,8 +90,8 @@ impl World {
     /// Takes the entries of a send queue to the NIC, as many as both allow; whether there were any.
     pub(crate) fn pump(&mut self, nic: &mut Nic, now: Duration, number: Qpn) -> bool {
         let mut any = false;
-        while let Some(connection) = self.contexts.connection(number) {
-            let Some((index, entry)) = connection.send.as_ref().and_then(SendRing::peek) else {
+        while let Some(pair) = self.pairs.get_mut(number) {
+            let Some((index, entry)) = pair.send.as_ref().and_then(SendRing::peek) else {
                 return any;
             };
             let taken = match entry {
@@ -172,8 +102,8 @@ impl World {
                 return any;
             }
             any = true;
-            if let Some(connection) = self.contexts.connection(number) {
-                connection.send.iter_mut().for_each(SendRing::take);
+            if let Some(pair) = self.pairs.get_mut(number) {
+                pair.send.iter_mut().for_each(SendRing::take);
             }
             if matches!(taken, Taken::Impossible) {
                 self.impossible(nic, number, index);
@@ -191,7 +121,7 @@ impl World {
         index: u16,
         entry: &WorkEntry,
     ) -> Taken {
-        if self.contexts.is_local(number) || entry.opcode == WorkOpcode::Wait {
+        if self.pairs.is_local(number) || entry.opcode == WorkOpcode::Wait {
             return self.carry_out(nic, number, index, entry);
         }
         match nic.post(now, number, translate::request(index.into(), entry)) {
@@ -241,9 +171,7 @@ impl World {
     }
 
     fn copy(&mut self, number: Qpn, entry: &WorkEntry) -> Result<u32, WorkError> {
-        let context = self.contexts.of.get(&number);
-        let context = context.and_then(|(context, _)| self.contexts.all.get(*context));
-        let domain = context.map(|context| domain(&context.process));
+        let domain = self.pairs.get(number).map(|pair| domain(&pair.process));
         let from = translate::segment(&entry.data);
         let to = Segment {
             address: entry.remote.address,
@@ -253,7 +181,7 @@ impl World {
         let io = Io {
             memory: &self.memory,
             regions: &self.regions,
-            receives: &mut self.contexts,
+            receives: &mut self.pairs,
         };
         let domain = domain.ok_or(WorkError::LocalProtection)?;
         rdma::copy_local(domain, from, to, &io)?;
@@ -262,15 +190,12 @@ impl World {
 
     /// Looks at the wait at the head of a queue; `None`: it waits, else whether its condition held.
     fn wait(&mut self, number: Qpn, entry: &WorkEntry) -> Option<Result<(), ()>> {
-        let process = {
-            let (context, _) = *self.contexts.of.get(&number)?;
-            self.contexts.all.get(context)?.process.clone()
-        };
-        let connection = self.contexts.connection(number)?;
-        match std::mem::take(&mut connection.waiting) {
+        let pair = self.pairs.get_mut(number)?;
+        let process = pair.process.clone();
+        match std::mem::take(&mut pair.waiting) {
             Waiting::Over(met) => return Some(if met { Ok(()) } else { Err(()) }),
             parked @ Waiting::Parked(_) => {
-                connection.waiting = parked;
+                pair.waiting = parked;
                 return None;
             }
             Waiting::No => {}
@@ -279,7 +204,7 @@ impl World {
             Looked::Met => Some(Ok(())),
             Looked::Impossible => Some(Err(())),
             Looked::Parked(parked) => {
-                connection.waiting = Waiting::Parked(parked);
+                pair.waiting = Waiting::Parked(parked);
                 None
             }
         }
@@ -289,43 +214,80 @@ impl World {
     fn impossible(&mut self, nic: &mut Nic, number: Qpn, index: u16) {
         // It is one of ours, so this cannot fail.
         let _ = nic.fail(number, Cause::ImpossibleWork);
-        let Some((context, id)) = self.contexts.name_of(number) else {
+        let Some(pair) = self.pairs.get(number) else {
             return;
         };
-        self.report(
-            context,
-            number,
-            &translate::impossible(index, id, number.value()),
-        );
+        let entry = translate::impossible(index, pair.name, number.value());
+        self.report(pair.send_completions, number, &entry);
     }
 
     /// Reports work of a kernel.
     fn work_done(&mut self, number: Qpn, done: &WorkDone) {
-        if let Some((context, id)) = self.contexts.name_of(number) {
-            let entry = translate::work_done(done, id, number.value());
-            self.report(context, number, &entry);
+        if let Some(pair) = self.pairs.get(number) {
+            let entry = translate::work_done(done, pair.name, number.value());
+            self.report(pair.send_completions, number, &entry);
         }
     }
 
     /// Writes a completion entry.
-    fn report(&mut self, context: usize, number: Qpn, entry: &CompletionEntry) {
-        let queue = self
-            .contexts
-            .all
-            .get(context)
-            .and_then(|context| context.completions);
-        let Some(ring) = queue.and_then(|queue| self.queues.get_mut(queue)) else {
+    pub(crate) fn report(&mut self, queue: Option<usize>, number: Qpn, entry: &CompletionEntry) {
+        let Some(key) = queue else {
             return;
         };
+        if let Some(overran) = self.complete(key, entry) {
+            self.overruns.push(number);
+            overran.into_iter().for_each(|after| self.later(after));
+        }
+    }
+
+    /// Writes a completion entry of no queue pair, as a doorbell asks for.
+    pub(crate) fn dummy(&mut self, key: usize, entry: &CompletionEntry) {
+        let overran = self.complete(key, entry).flatten();
+        overran.into_iter().for_each(|after| self.later(after));
+    }
+
+    /// Writes a completion entry; if there was no room, who is told of it.
+    fn complete(&mut self, key: usize, entry: &CompletionEntry) -> Option<Option<After>> {
+        let ring = self.queues.get_mut(key)?;
         let first = !ring.has_overrun();
-        let after = match ring.put(entry) {
-            Ok(after) => after,
-            Err(Overrun) => {
-                self.overruns.push(number);
-                first.then(|| ring.notification())
+        match ring.put(entry) {
+            Ok(Told::Nobody) => {}
+            Ok(Told::Now(after)) => self.later(after),
+            Ok(Told::Later(period)) => {
+                let nic = self.nic.clone();
+                let begun = Begun { nic, key, period };
+                self.later(After::Moderate(Arc::new(begun)));
             }
-        };
-        after.into_iter().for_each(|after| self.later(after));
+            Err(Overrun) => return Some(first.then(|| ring.notification())),
+        }
+        None
+    }
+
+    /// Tasks of the host that wait for completions of this process are woken.
+    pub(crate) fn wake_readers_of(&mut self, process: &Process) {
+        let of = self
+            .queues
+            .iter_mut()
+            .filter(|(_, ring)| ring.is_of(process));
+        let woken: Vec<After> = of.filter_map(|(_, ring)| ring.wake_reader()).collect();
+        woken.into_iter().for_each(|after| self.later(after));
+    }
+
+    /// The number of a new receive queue.
+    pub(crate) fn receive_number(&mut self) -> u32 {
+        self.next_receive_queue = (self.next_receive_queue + 1) & 0xff_ffff;
+        self.next_receive_queue
+    }
+
+    /// The number of a new completion queue.
+    pub(crate) fn completion_number(&mut self) -> u32 {
+        loop {
+            let number = self.next_completion_queue;
+            self.next_completion_queue = (number + 1) & 0xff_ffff;
+            if self.queues.iter().all(|(_, ring)| ring.number() != number) {
+                return number;
+            }
+        }
     }
 
     /// Work of the host that nobody will ever do: its context is gone.
@@ -365,51 +327,43 @@ fn comes_later(error: &NicPostError) -> bool {
 
 impl Host for World {
     fn io(&mut self, receives_of: Option<Qpn>) -> Io<'_> {
-        self.contexts.lending =
-            receives_of.and_then(|number| self.contexts.of.get(&number).map(|at| at.0));
+        self.pairs.lend(receives_of);
         Io {
             memory: &self.memory,
             regions: &self.regions,
-            receives: &mut self.contexts,
+            receives: &mut self.pairs,
         }
     }
 
     fn completed(&mut self, number: Qpn, completion: Completion) {
-        let Some(&(context, id)) = self.contexts.of.get(&number) else {
+        let Some(pair) = self.pairs.get(number) else {
             return;
         };
+        let name = pair.name;
         match completion {
             Completion::Work(done) if done.id & HOST != 0 => {
                 self.work_of_host(done.id, Ended::Work(done));
             }
             Completion::Received(received) if received.id & HOST != 0 => {
-                self.work_of_host(received.id, Ended::Received(received, id));
+                self.work_of_host(received.id, Ended::Received(received, name));
             }
             Completion::Work(done) => self.work_done(number, &done),
             Completion::Received(received) => {
-                let entry = translate::received(&received, id, number.value());
-                self.report(context, number, &entry);
+                let entry = translate::received(&received, name, number.value());
+                self.report(pair.receive_completions, number, &entry);
             }
         }
     }
 
     fn failed(&mut self, number: Qpn, cause: Cause) {
-        let Some(&(context, id)) = self.contexts.of.get(&number) else {
+        let Some(pair) = self.pairs.get_mut(number) else {
             return;
         };
-        let Some(context) = self.contexts.all.get_mut(context) else {
-            return;
-        };
-        let process = context.process.clone();
-        context
-            .table
-            .store(connection(id as usize) + STATE, STATE_ERROR);
-        let Some(connection) = context.connections[id as usize].as_mut() else {
-            return;
-        };
-        connection.watch.set(ConnectionState::Failed(cause));
-        let watch = connection.watch.clone();
-        let events = std::mem::take(&mut connection.events);
+        let process = pair.process.clone();
+        pair.record.store(STATE, STATE_ERROR);
+        pair.watch.set(ConnectionState::Failed(cause));
+        let watch = pair.watch.clone();
+        let events = std::mem::take(&mut pair.events);
         self.later(After::Changed(watch));
         for index in events {
             let process = process.clone();

@@ -1,0 +1,364 @@
+//! A completion queue as the NIC writes it. The protocol stands in [`dpa_abi::queue::record`].
+//!
+//! Who is told when an entry is written, and when:
+//!
+//! 1. A handler is triggered, a task of the host is woken, or 1 is added to the queue's event: whichever it has, in this
+//!    order.
+//! 2. Only if a notification was asked for since the last, or the queue is always armed.
+//! 3. With moderation not before there are so many entries since the last notification, or so much time has passed since
+//!    the first of them.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use dpa_abi::queue::record::{
+    ACKNOWLEDGED, ARMED, COMPLETION_ENTRIES, COMPLETION_NUMBER, COMPLETION_RING, COMPLETION_WORDS,
+    ERROR, NOTIFY_EVENT, PRODUCED, READ,
+};
+use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, EntryWords, completion, notify, phase};
+
+use super::after::After;
+use super::period::Period;
+use super::queues::Block;
+use crate::event::EventRef;
+use crate::handler::Handler;
+use crate::heap::OutOfMemory;
+use crate::process::Process;
+
+/// What happens to an entry for which a completion queue has no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OverrunPolicy {
+    /// The queue takes no entry any more, and the queue pairs that report to it fail.
+    #[default]
+    Fail,
+    /// It takes the place of the oldest that nobody has given back. The reader finds out how many are lost.
+    Overwrite,
+}
+
+/// How many completions one notification stands for: none comes before there are `count`, or `period` has passed since
+/// the first of them.
+#[doc(alias = "flexio_cq_modify_moderation")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Moderation {
+    /// Completions.
+    pub count: u16,
+    /// Time; a whole number of microseconds is kept.
+    pub period: Duration,
+}
+
+impl Moderation {
+    /// Every completion by itself.
+    pub const NONE: Self = Self {
+        count: 1,
+        period: Duration::ZERO,
+    };
+    /// The longest period.
+    pub const MAX_PERIOD: Duration = Duration::from_micros(0xfff);
+
+    fn is_none(self) -> bool {
+        self.count <= 1
+    }
+}
+
+impl Default for Moderation {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// What a completion queue is made with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompletionSpec {
+    /// At least so many entries.
+    pub entries: u32,
+    /// What happens when it is full.
+    pub overrun: OverrunPolicy,
+    /// It notifies whether or not anybody has asked.
+    pub always_armed: bool,
+    /// How many completions one notification stands for.
+    pub moderation: Moderation,
+}
+
+/// The word by which a kernel asks for a notification.
+struct Armed<'a>(&'a Block);
+
+impl notify::Flag for Armed<'_> {
+    fn swap(&self, value: u64) -> u64 {
+        self.0.swap(ARMED, value)
+    }
+}
+
+/// A completion queue.
+#[derive(Debug)]
+pub(crate) struct CompletionRing {
+    ring: Block,
+    record: Block,
+    event: EventRef,
+    handler: Option<Arc<Handler>>,
+    /// A task of the host that waits for an entry.
+    waker: Option<Waker>,
+    number: u32,
+    spec: CompletionSpec,
+    entries: u64,
+    produced: u64,
+    overrun: bool,
+    /// Entries since the last notification that was or could have been.
+    held: u16,
+    /// Counts the times a period began, so that one that is over early does nothing when it ends.
+    period: u64,
+}
+
+/// Who is told of an entry.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// Nobody has asked, or it is held back with others.
+    Nobody,
+    /// Who has asked, now.
+    Now(After),
+    /// When this is over.
+    Later(Period),
+}
+
+/// A completion queue takes no entry any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overrun;
+
+impl CompletionRing {
+    /// A queue, its entries rounded up already; `event` is told of notifications.
+    pub(crate) fn new(
+        process: &Arc<Process>,
+        spec: CompletionSpec,
+        event: EventRef,
+    ) -> Result<Self, OutOfMemory> {
+        let entries = spec.entries;
+        let ring = Block::ring(process, entries)?;
+        for slot in 0..entries as usize {
+            let word = slot * ENTRY_WORDS + completion::OWNER_WORD;
+            ring.store(word, completion::INVALID_OWNER_WORD);
+        }
+        let record = Block::new(process, COMPLETION_WORDS)?;
+        record.store(COMPLETION_RING, ring.addr);
+        record.store(COMPLETION_ENTRIES, entries.into());
+        record.store(NOTIFY_EVENT, event.handle().0.to_bits());
+        Ok(Self {
+            ring,
+            record,
+            event,
+            handler: None,
+            waker: None,
+            number: 0,
+            spec,
+            entries: entries.into(),
+            produced: 0,
+            overrun: false,
+            held: 0,
+            period: 0,
+        })
+    }
+
+    /// Where its record is.
+    pub(crate) fn addr(&self) -> u64 {
+        self.record.addr
+    }
+
+    /// Whether it has overrun.
+    pub(crate) fn has_overrun(&self) -> bool {
+        self.overrun
+    }
+
+    /// Writes an entry; a notification, if one was asked for.
+    pub(crate) fn put(&mut self, entry: &CompletionEntry) -> Result<Told, Overrun> {
+        if self.overrun {
+            return Err(Overrun);
+        }
+        let free_from = self.record.load(ACKNOWLEDGED);
+        let full = self.produced.wrapping_sub(free_from) >= self.entries;
+        match self.spec.overrun {
+            OverrunPolicy::Fail if full => {
+                self.overrun = true;
+                self.record.store(ERROR, 1);
+                return Err(Overrun);
+            }
+            // Before the entry, so that a reader who finds parts of it knows.
+            OverrunPolicy::Overwrite => self.record.store(PRODUCED, self.produced + 1),
+            OverrunPolicy::Fail => {}
+        }
+        let timestamp = self.record.process.device().clock.now();
+        let entry = CompletionEntry {
+            timestamp,
+            ..*entry
+        };
+        let words = entry.encode(phase(self.produced, self.entries));
+        let armed = notify::write_then_take(&Armed(&self.record), || self.write(&words));
+        self.produced += 1;
+        Ok(self.tell(armed))
+    }
+
+    fn write(&self, words: &EntryWords) {
+        let first = (self.produced % self.entries) as usize * ENTRY_WORDS;
+        for (index, word) in words.iter().enumerate() {
+            // The word with the owner is the last.
+            self.ring.store(first + index, *word);
+        }
+    }
+
+    /// Who is to be told of an entry; `armed`: a notification was asked for.
+    fn tell(&mut self, armed: bool) -> Told {
+        if !armed && !self.spec.always_armed {
+            return Told::Nobody;
+        }
+        let moderation = self.spec.moderation;
+        if moderation.is_none() {
+            return Told::Now(self.notification());
+        }
+        self.held += 1;
+        if self.held >= moderation.count {
+            self.end_period();
+            return Told::Now(self.notification());
+        }
+        // It stays asked for.
+        self.record.store(ARMED, 1);
+        match self.held {
+            1 => Told::Later(self.begins(moderation.period)),
+            _ => Told::Nobody,
+        }
+    }
+
+    fn begins(&self, length: Duration) -> Period {
+        Period {
+            device: Arc::downgrade(&self.record.process.device),
+            number: self.number,
+            period: self.period,
+            length,
+        }
+    }
+
+    fn end_period(&mut self) {
+        self.held = 0;
+        self.period += 1;
+    }
+
+    /// A period is over: who waits is told of what has come, if nobody has been.
+    pub(crate) fn period_over(&mut self, period: u64) -> Option<After> {
+        if self.period != period || self.held == 0 {
+            return None;
+        }
+        self.end_period();
+        self.record.store(ARMED, 0);
+        Some(self.notification())
+    }
+
+    /// Asks for a notification of what comes after the first `consumer` entries; of what is there already, at once.
+    /// `None`: so many have never been written.
+    pub(crate) fn arm(&mut self, consumer: u64) -> Option<Option<After>> {
+        let there = self.produced.checked_sub(consumer)? > 0;
+        self.record.store(ARMED, (!there).into());
+        Some(there.then(|| self.notification()))
+    }
+
+    /// Its moderation.
+    pub(crate) fn moderation(&self) -> Moderation {
+        self.spec.moderation
+    }
+
+    /// From now on this is its moderation. Who waits is told of what was held back.
+    pub(crate) fn moderate(&mut self, moderation: Moderation) -> Option<After> {
+        self.spec.moderation = moderation;
+        let held = std::mem::take(&mut self.held);
+        self.period += 1;
+        (held > 0).then(|| {
+            self.record.store(ARMED, 0);
+            self.notification()
+        })
+    }
+
+    /// Its number.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// It gets a number.
+    pub(crate) fn enter(&mut self, number: u32) {
+        self.number = number;
+        self.record.store(COMPLETION_NUMBER, number.into());
+    }
+
+    /// Whether it is this process's.
+    pub(crate) fn is_of(&self, process: &Process) -> bool {
+        std::ptr::eq(&raw const *self.record.process, process)
+    }
+
+    /// The next entry, taken by the host; or how many are lost.
+    pub(crate) fn take(&mut self) -> Option<Result<CompletionEntry, u64>> {
+        let read = self.record.load(READ);
+        let behind = self.produced.wrapping_sub(read);
+        if behind == 0 || behind > u64::MAX / 2 {
+            return None;
+        }
+        if behind > self.entries {
+            self.give_back(self.produced - self.entries);
+            return Some(Err(behind - self.entries));
+        }
+        let first = (read % self.entries) as usize * ENTRY_WORDS;
+        let words = std::array::from_fn(|word| self.ring.load(first + word));
+        self.give_back(read + 1);
+        // The NIC writes only such entries; a kernel that spoils one has spoilt its own.
+        Some(CompletionEntry::decode(&words).ok_or(1))
+    }
+
+    fn give_back(&self, read: u64) {
+        self.record.store(READ, read);
+        self.record.store(ACKNOWLEDGED, read);
+    }
+
+    /// The task of the host that waits is woken.
+    pub(crate) fn wake_reader(&mut self) -> Option<After> {
+        self.waker.take().map(After::Wake)
+    }
+
+    /// This task is woken by the next notification, and it is asked for.
+    pub(crate) fn wake(&mut self, waker: &Waker) {
+        self.waker = Some(waker.clone());
+        self.record.store(ARMED, 1);
+    }
+
+    /// From now on notifications trigger this handler; the first is asked for. What is there already triggers it at once.
+    pub(crate) fn attach(&mut self, handler: Arc<Handler>) -> Option<After> {
+        self.handler = Some(handler);
+        self.record.store(ARMED, 1);
+        (self.produced > self.record.load(READ)).then(|| self.notification())
+    }
+
+    /// Notifications go to the event again.
+    pub(crate) fn detach(&mut self) -> Option<Arc<Handler>> {
+        self.handler.take()
+    }
+
+    /// The handler that is attached.
+    pub(crate) fn attached(&self) -> Option<&Arc<Handler>> {
+        self.handler.as_ref()
+    }
+
+    /// Whether a handler is attached.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.handler.is_some()
+    }
+
+    /// What wakes whoever waits for a notification.
+    pub(crate) fn notification(&mut self) -> After {
+        if let (None, Some(waker)) = (&self.handler, self.waker.take()) {
+            return After::Wake(waker);
+        }
+        let process = self.record.process.clone();
+        match self.handler.clone() {
+            Some(handler) => After::Trigger { process, handler },
+            None => After::Notify {
+                process,
+                index: self.event.handle().0.index,
+            },
+        }
+    }
+}
+
+const _: () = assert!(completion::OWNER_WORD == ENTRY_WORDS - 1);

@@ -1,0 +1,85 @@
+//! What a queue pair is made with and what its peer is told, from the figures of its owner.
+
+use std::time::Duration;
+
+use rdma::config::{AckTimeout, Config, RetryLimit};
+use rdma::connection::{AtomicCapability, ConnectionInfo, Features, NicKind};
+use rdma::flow;
+use rdma::mtu::PathMtu;
+use rdma::psn::{Psn, Qpn};
+use rdma::region::Domain;
+use rdma::wire::RnrTimer;
+
+use super::NicLease;
+
+/// Figures of the protocol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Protocol {
+    pub(crate) outstanding: usize,
+    pub(crate) mtu: PathMtu,
+    pub(crate) timeout: AckTimeout,
+    pub(crate) retries: RetryLimit,
+    pub(crate) rnr_retries: RetryLimit,
+    pub(crate) rnr_timer: RnrTimer,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) depth: u8,
+    /// How many queue pairs share the socket's buffer.
+    pub(crate) sharing: u32,
+}
+
+impl Protocol {
+    /// A queue pair of this domain.
+    pub(crate) fn config(
+        &self,
+        lease: &NicLease,
+        domain: Domain,
+        number: Qpn,
+        first_psn: Psn,
+    ) -> Config {
+        Config {
+            send_queue: self.outstanding,
+            initiator_depth: self.depth.into(),
+            responder_resources: self.depth.into(),
+            rnr_timer: self.rnr_timer,
+            timeout: self.timeout,
+            retries: self.retries,
+            rnr_retries: self.rnr_retries,
+            keep_alive: self.keep_alive,
+            receive_budget: self.budget(lease),
+            ..Config::new(number, first_psn, domain)
+        }
+    }
+
+    /// A queue pair's share of the socket's buffer.
+    fn budget(&self, lease: &NicLease) -> u32 {
+        let buffer = lease.nic().receive_buffer();
+        flow::budget(buffer, self.mtu, self.sharing as usize)
+    }
+
+    /// What a peer must know of a queue pair.
+    pub(crate) fn info(&self, lease: &NicLease, queue_pair: Qpn, first_psn: Psn) -> ConnectionInfo {
+        let nic = lease.nic();
+        let mut features = Features::INVALIDATE | Features::CONGESTION;
+        features.set(Features::SEGMENTS, nic.joins_segments());
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&lease.random().to_ne_bytes());
+        nonce[8..].copy_from_slice(&lease.random().to_ne_bytes());
+        ConnectionInfo {
+            kind: NicKind::Soft,
+            address: nic.address().ip(),
+            udp_port: nic.address().port(),
+            queue_pair,
+            first_psn,
+            mtu: self.mtu,
+            initiator_depth: self.depth,
+            responder_resources: self.depth,
+            rnr_timer: self.rnr_timer,
+            timeout: self.timeout,
+            receive_budget: Some(self.budget(lease)),
+            atomics: AtomicCapability::Global,
+            features,
+            nonce,
+            echo: None,
+        }
+    }
+}

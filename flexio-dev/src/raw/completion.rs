@@ -1,0 +1,150 @@
+//! Completion queues, read by consumer index.
+
+use core::fmt;
+
+use dpa_abi::queue::record::{
+    ACKNOWLEDGED, COMPLETION_ENTRIES, COMPLETION_NUMBER, COMPLETION_RING, COMPLETION_WORDS, ERROR,
+    PRODUCED, READ,
+};
+use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, completion, phase};
+use dpa_abi::{FaultKind, KernelArg};
+
+use super::{QueueWire, RingError, bind};
+use crate::context::{BindArg, ThreadContext};
+use crate::view::AtomicSlice;
+
+/// Why there is no completion at an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PollError {
+    /// More completed than the queue has room for: what came after is lost, and the queue pairs that report to it have
+    /// failed. Everything before has been read.
+    Overrun,
+    /// More completed than the queue has room for, and it overwrites: so many are lost, go on that much further.
+    Lost {
+        /// How many.
+        count: u64,
+    },
+}
+
+impl fmt::Display for PollError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overrun => f.write_str("the completion queue has overrun"),
+            Self::Lost { count } => write!(f, "{count} completions were overwritten"),
+        }
+    }
+}
+
+impl core::error::Error for PollError {}
+
+/// A completion queue.
+#[doc(alias = "flexio_cq")]
+#[derive(Clone, Copy, Debug)]
+pub struct CompletionQueue<'t> {
+    thread: &'t ThreadContext<'t>,
+    record: AtomicSlice<'t, u64>,
+    ring: AtomicSlice<'t, u64>,
+    entries: u64,
+}
+
+#[diagnostic::do_not_recommend]
+impl KernelArg for CompletionQueue<'_> {
+    type Wire = QueueWire;
+}
+
+impl<'t> BindArg<'t> for CompletionQueue<'t> {
+    fn bind_arg(wire: QueueWire, thread: &'t ThreadContext<'t>) -> Result<Self, FaultKind> {
+        Self::bind(thread, wire)
+    }
+}
+
+impl<'t> CompletionQueue<'t> {
+    /// The queue with this record.
+    ///
+    /// # Errors
+    /// Record or ring are not in live allocations of the process.
+    pub fn bind(thread: &'t ThreadContext<'t>, wire: QueueWire) -> Result<Self, FaultKind> {
+        let of = (COMPLETION_RING, COMPLETION_ENTRIES);
+        let (record, ring, entries) = bind(
+            thread,
+            wire.record,
+            COMPLETION_WORDS,
+            of,
+            ENTRY_WORDS as u64,
+        )?;
+        Ok(Self {
+            thread,
+            record,
+            ring,
+            entries,
+        })
+    }
+
+    /// The number by which doorbells name it.
+    pub fn number(&self) -> u32 {
+        self.record.at(COMPLETION_NUMBER).load() as u32
+    }
+
+    /// How many entries it has.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// The consumer index that was set last.
+    pub fn consumer(&self) -> u64 {
+        self.record.at(ACKNOWLEDGED).load()
+    }
+
+    /// The completion with this index, if it is there: what its work has done is visible.
+    ///
+    /// # Errors
+    /// The queue has overrun and everything before was read; the completion was overwritten.
+    pub fn poll(&self, consumer: u64) -> Result<Option<CompletionEntry>, PollError> {
+        let first = (consumer % self.entries) as usize * ENTRY_WORDS;
+        let owner = self.ring.at(first + completion::OWNER_WORD).load();
+        let there = CompletionEntry::is_valid(owner, phase(consumer, self.entries));
+        let words = core::array::from_fn(|at| match there {
+            true => self.ring.at(first + at).load(),
+            false => 0,
+        });
+        // The NIC raises this before it writes an entry: what was read may be parts of two.
+        let behind = self.record.at(PRODUCED).load().saturating_sub(consumer);
+        if behind > self.entries {
+            let count = behind - self.entries;
+            return Err(PollError::Lost { count });
+        }
+        match there {
+            true => Ok(CompletionEntry::decode(&words)),
+            false => self.nothing(),
+        }
+    }
+
+    #[cold]
+    fn nothing(&self) -> Result<Option<CompletionEntry>, PollError> {
+        // A loop that polls lets others run, and the NIC.
+        self.thread.safe_point();
+        match self.record.at(ERROR).load() {
+            0 => Ok(None),
+            _ => Err(PollError::Overrun),
+        }
+    }
+
+    /// Sets the consumer index: the slots of the completions before it are the NIC's again.
+    #[doc(alias = "flexio_dev_dbr_cq_set_ci")]
+    pub fn set_ci(&self, consumer: u64) {
+        self.record.at(READ).store(consumer);
+        self.record.at(ACKNOWLEDGED).store(consumer);
+        self.thread.memory_writeback();
+    }
+
+    /// Sets the consumer index and asks for a notification of what comes behind it: [`ThreadContext::cq_arm`] with that
+    /// index and the queue's number.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn arm(&self, consumer: u64) -> Result<(), RingError> {
+        self.set_ci(consumer);
+        self.thread.cq_arm(consumer, self.number())
+    }
+}

@@ -1,0 +1,112 @@
+//! Receive queues.
+
+use dpa_abi::queue::record::{
+    HEAD_WORDS, RECEIVE_ENTRIES, RECEIVE_NUMBER, RECEIVE_PRODUCED, RECEIVE_RING, RECEIVE_STATE,
+    RECEIVE_TAKEN, STATE_ERROR,
+};
+use dpa_abi::queue::work::{RECEIVE_WORDS, encode_receive};
+use dpa_abi::{FaultKind, KernelArg};
+
+use super::{QueueWire, bind};
+use crate::context::{BindArg, ThreadContext};
+use crate::memory::Buf;
+use crate::queue::PostError;
+use crate::view::AtomicSlice;
+
+/// A receive queue, of one queue pair or shared by several.
+#[doc(alias = "flexio_rq")]
+#[doc(alias = "flexio_rmp")]
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiveQueue<'t> {
+    thread: &'t ThreadContext<'t>,
+    record: AtomicSlice<'t, u64>,
+    ring: AtomicSlice<'t, u64>,
+    entries: u64,
+}
+
+#[diagnostic::do_not_recommend]
+impl KernelArg for ReceiveQueue<'_> {
+    type Wire = QueueWire;
+}
+
+impl<'t> BindArg<'t> for ReceiveQueue<'t> {
+    fn bind_arg(wire: QueueWire, thread: &'t ThreadContext<'t>) -> Result<Self, FaultKind> {
+        Self::bind(thread, wire)
+    }
+}
+
+impl<'t> ReceiveQueue<'t> {
+    /// The queue with this record.
+    ///
+    /// # Errors
+    /// Record or ring are not in live allocations of the process.
+    pub fn bind(thread: &'t ThreadContext<'t>, wire: QueueWire) -> Result<Self, FaultKind> {
+        let of = (RECEIVE_RING, RECEIVE_ENTRIES);
+        let (record, ring, entries) =
+            bind(thread, wire.record, HEAD_WORDS, of, RECEIVE_WORDS as u64)?;
+        Ok(Self {
+            thread,
+            record,
+            ring,
+            entries,
+        })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u32 {
+        self.record.at(RECEIVE_NUMBER).load() as u32
+    }
+
+    /// How many entries it has.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// The producer index: entries that were given to the NIC, ever.
+    pub fn producer(&self) -> u64 {
+        self.record.at(RECEIVE_PRODUCED).load()
+    }
+
+    /// Entries that the NIC has taken, ever: their slots are free.
+    pub fn taken(&self) -> u64 {
+        self.record.at(RECEIVE_TAKEN).load()
+    }
+
+    /// Whether it is in the error state: it gives nothing any more.
+    pub fn is_failed(&self) -> bool {
+        self.record.at(RECEIVE_STATE).load() == STATE_ERROR
+    }
+
+    /// Writes the entry with this index into its slot: where a message may go. The NIC does not look at it before
+    /// [`ReceiveQueue::inc_pi`].
+    pub fn write(&self, index: u64, buf: Buf) {
+        let words = encode_receive(buf.address, buf.len, buf.key);
+        let first = (index % self.entries) as usize * RECEIVE_WORDS;
+        for (at, word) in words.iter().enumerate() {
+            self.ring.at(first + at).store(*word);
+        }
+    }
+
+    /// Gives the next `count` entries to the NIC: what was written before is visible to it. More than there are entries
+    /// ahead of what it has taken is a wrong index, and the queue counts as empty until it is a right one again.
+    #[doc(alias = "flexio_dev_dbr_rq_inc_pi")]
+    pub fn inc_pi(&self, count: u32) {
+        self.thread.memory_writeback();
+        self.record.at(RECEIVE_PRODUCED).add(count.into());
+        self.thread.memory_writeback();
+    }
+
+    /// Writes the next entry and gives it to the NIC; its index, modulo 2^16, by which its completion names it.
+    ///
+    /// # Errors
+    /// All entries wait for messages.
+    pub fn post(&self, buf: Buf) -> Result<u16, PostError> {
+        let (index, entries) = (self.producer(), self.entries);
+        if index.wrapping_sub(self.taken()) >= entries {
+            return self.thread.noting(Err(PostError::Full { entries }));
+        }
+        self.write(index, buf);
+        self.inc_pi(1);
+        Ok(index as u16)
+    }
+}

@@ -1,0 +1,110 @@
+//! Send queues.
+
+use dpa_abi::queue::record::{
+    CONNECTION_WORDS, QUEUE_PAIR, SEND_ENTRIES, SEND_PRODUCED, SEND_RING, SEND_TAKEN,
+};
+use dpa_abi::queue::{ENTRY_WORDS, phase};
+use dpa_abi::{FaultKind, KernelArg};
+
+use super::{QueueWire, RingError, Wqe, bind};
+use crate::context::{BindArg, ThreadContext};
+use crate::queue::PostError;
+use crate::view::AtomicSlice;
+
+/// The send queue of a queue pair, or one by itself.
+#[doc(alias = "flexio_sq")]
+#[derive(Clone, Copy, Debug)]
+pub struct SendQueue<'t> {
+    thread: &'t ThreadContext<'t>,
+    record: AtomicSlice<'t, u64>,
+    ring: AtomicSlice<'t, u64>,
+    entries: u64,
+}
+
+#[diagnostic::do_not_recommend]
+impl KernelArg for SendQueue<'_> {
+    type Wire = QueueWire;
+}
+
+impl<'t> BindArg<'t> for SendQueue<'t> {
+    fn bind_arg(wire: QueueWire, thread: &'t ThreadContext<'t>) -> Result<Self, FaultKind> {
+        Self::bind(thread, wire)
+    }
+}
+
+impl<'t> SendQueue<'t> {
+    /// The queue with this record.
+    ///
+    /// # Errors
+    /// Record or ring are not in live allocations of the process.
+    pub fn bind(thread: &'t ThreadContext<'t>, wire: QueueWire) -> Result<Self, FaultKind> {
+        let of = (SEND_RING, SEND_ENTRIES);
+        let (record, ring, entries) = bind(
+            thread,
+            wire.record,
+            CONNECTION_WORDS,
+            of,
+            ENTRY_WORDS as u64,
+        )?;
+        Ok(Self {
+            thread,
+            record,
+            ring,
+            entries,
+        })
+    }
+
+    /// The number by which doorbells name it: that of its queue pair.
+    pub fn number(&self) -> u32 {
+        self.record.at(QUEUE_PAIR).load() as u32
+    }
+
+    /// How many entries it has.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Entries that were posted by [`SendQueue::post`], ever.
+    pub fn producer(&self) -> u64 {
+        self.record.at(SEND_PRODUCED).load()
+    }
+
+    /// Entries that the NIC has taken, ever: their slots are free.
+    pub fn taken(&self) -> u64 {
+        self.record.at(SEND_TAKEN).load()
+    }
+
+    /// Writes the entry with this index into its slot. The NIC reads it when a doorbell says that it is there; until
+    /// then the slot may be written again.
+    pub fn write(&self, index: u64, wqe: &Wqe) {
+        let words = wqe
+            .0
+            .encode(index, self.number(), phase(index, self.entries));
+        let first = (index % self.entries) as usize * ENTRY_WORDS;
+        for (at, word) in words.iter().enumerate() {
+            self.ring.at(first + at).store(*word);
+        }
+    }
+
+    /// Writes the next entry and counts it; the index behind it, which the doorbell is to say.
+    ///
+    /// # Errors
+    /// All entries wait for the NIC.
+    pub fn post(&self, wqe: &Wqe) -> Result<u64, PostError> {
+        let (index, entries) = (self.producer(), self.entries);
+        if index.wrapping_sub(self.taken()) >= entries {
+            return self.thread.noting(Err(PostError::Full { entries }));
+        }
+        self.write(index, wqe);
+        self.record.at(SEND_PRODUCED).store(index + 1);
+        Ok(index + 1)
+    }
+
+    /// Rings for everything that was posted: [`ThreadContext::qp_sq_ring_db`] with its index and number.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn ring(&self) -> Result<(), RingError> {
+        self.thread.qp_sq_ring_db(self.producer(), self.number())
+    }
+}
