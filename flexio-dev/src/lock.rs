@@ -21,18 +21,19 @@ const SERVED: usize = 1;
 /// What a thread stores to the heap while it holds the lock is seen by whoever locks it next.
 ///
 /// ```
-/// # mod kernels {
-/// use doca_dpa_dev::prelude::*;
+/// use flexio_dev::{AtomicSlice, DevSliceMut, SpinLock, ThreadContext};
 ///
 /// /// Many threads, one counter that is no atomic.
-/// #[dpa_kernel]
-/// pub fn count(thread: &Thread, words: AtomicSlice<u32>, total: DevSliceMut<u64>) {
+/// fn count<'t>(
+///     thread: &'t ThreadContext<'t>,
+///     words: AtomicSlice<'t, u32>,
+///     total: DevSliceMut<'t, u64>,
+/// ) {
 ///     let lock = SpinLock::new(thread, words, 0);
 ///     let held = lock.lock();
 ///     total.write(0, total.read_volatile(0) + 1);
 ///     drop(held);
 /// }
-/// # }
 /// ```
 #[doc(alias = "spinlock_s")]
 #[doc(alias = "spin_init")]
