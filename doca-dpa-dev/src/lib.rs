@@ -86,6 +86,7 @@ pub use dpa_abi::{
 pub use dpa_macros::{Arg, Pod, dpa_global, dpa_kernel, dpa_rpc};
 pub use flexio_dev::fence::compiler_barrier;
 pub use flexio_dev::math;
+pub use flexio_dev::raw;
 pub use flexio_dev::{
     AsyncOps, Buf, BufArray, Completion, CompletionError, Completions, Connection, ConnectionState,
     LocalMemory, PostError, PostFlags, Rdma, RemoteBuf, RemoteEvent, RemoteMemory, WorkError,

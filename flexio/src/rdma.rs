@@ -97,7 +97,9 @@ impl Nic {
     ///
     /// # Errors
     /// Not in the heap; the NIC has no region left; the process is stopped.
+    #[doc(alias = "doca_umem_dpa_create")]
     #[doc(alias = "flexio_device_mkey_create")]
+    #[doc(alias = "flexio_process_get_dumem_id")]
     pub fn register_device(
         &self,
         addr: u64,

@@ -2,6 +2,8 @@
 
 use doca_dpa_dev::math;
 use doca_dpa_dev::prelude::*;
+use doca_dpa_dev::raw::Wqe;
+use dpa_abi::queue::{WorkData, WorkFlags, WorkOpcode};
 
 /// Counters that only grow, and fixed-point numbers.
 #[dpa_kernel]
@@ -110,4 +112,30 @@ pub fn sends_each_way(
     if told.set(sum).is_err() {
         thread.error(4);
     }
+}
+
+/// Puts an entry of a queue together and looks at what it says.
+#[dpa_kernel]
+pub fn puts_an_entry_together(_thread: &Thread, from: LocalMemory, seen: DevSliceMut<u64>) {
+    let to = RemoteBuf {
+        address: 4096,
+        key: 9,
+        len: 8,
+    };
+    let wqe = Wqe::control(WorkOpcode::WriteImmediate, WorkFlags::FENCE)
+        .immediate(77)
+        .remote(to)
+        .data(from.at(0, 8))
+        .atomic(3, 4);
+    let entry = wqe.entry();
+    let said = entry.opcode == WorkOpcode::WriteImmediate && entry.flags == WorkFlags::FENCE;
+    let data = WorkData::Local {
+        address: from.base,
+        len: 8,
+        key: from.key,
+    };
+    seen.write(0, (said && entry.data == data).into());
+    seen.write(1, entry.immediate.into());
+    seen.write(2, entry.remote.address + u64::from(entry.remote.key));
+    seen.write(3, entry.atomic[0] * 10 + entry.atomic[1]);
 }

@@ -161,7 +161,10 @@ fn queues_and_keys_of_the_nic_without_a_network() {
     assert_eq!((queue.entries(), queue.has_overrun()), (128, false));
     let at = process.alloc(64, true).expect("memory");
     let registered = nic.register_device(at, 64, RemoteRights::REMOTE_READ);
-    assert!(registered.is_ok());
+    let registered = registered.expect("it is in the heap");
+    let again = nic.register_device(at, 64, RemoteRights::REMOTE_READ);
+    let again = again.expect("as often as one likes");
+    assert_ne!(registered.local_key(), again.local_key());
     let outside = nic.register_device(at + 64, 1 << 40, RemoteRights::REMOTE_READ);
     assert!(outside.is_err());
 }
@@ -277,4 +280,27 @@ async fn a_kernel_sends_with_and_without_numbers() -> Result<(), Error> {
     assert_eq!(told.get(), 321);
     assert_eq!(theirs.copy_out().await?, [0x55; 24]);
     Ok(())
+}
+
+#[test]
+fn an_entry_says_what_was_put_into_it() {
+    for seed in 0..3 {
+        let run = doca_dpa::Sim::new(seed).run(async |dpa| {
+            let ops = dpa.async_ops().open().expect("a queue");
+            let bytes = dpa.zeroed::<u8>(8).await?;
+            let map = ops.map(&bytes)?;
+            let seen = dpa.zeroed::<u64>(4).await?;
+            let args = PutsAnEntryTogetherArgs {
+                from: &map,
+                seen: &seen,
+            };
+            dpa.launch(puts_an_entry_together)
+                .args(args)
+                .submit()?
+                .await?;
+            assert_eq!(seen.copy_out().await?, [1, 77, 4105, 34]);
+            Ok::<_, Error>(())
+        });
+        run.expect("a simulation").value.expect("all well");
+    }
 }

@@ -118,6 +118,7 @@ impl core::fmt::Display for Syndrome {
 pub struct CompletionEntry {
     /// What is complete.
     #[doc(alias = "flexio_dev_cqe_get_opcode")]
+    #[doc(alias = "flexio_dev_cqe_get_type")]
     pub kind: CompletionKind,
     /// Why it failed.
     #[doc(alias = "flexio_dev_cqe_get_err_synd")]
@@ -146,6 +147,7 @@ pub struct CompletionEntry {
 
 impl CompletionEntry {
     /// Why it failed, as the vendor says it: 1 if nothing of the work was sent, so that it has done nothing.
+    #[doc(alias = "flexio_dev_cqe_get_hw_synd")]
     #[doc(alias = "flexio_dev_cqe_get_vendor_err_synd")]
     pub const fn vendor_syndrome(&self) -> u8 {
         self.unsent as u8

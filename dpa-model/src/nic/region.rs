@@ -177,6 +177,7 @@ impl Registration {
     }
 
     /// The key for local work.
+    #[doc(alias = "flexio_mkey_get_id")]
     pub fn local_key(&self) -> u32 {
         self.region.local_key().0
     }

@@ -53,6 +53,7 @@ impl<'t> ReceiveQueue<'t> {
     }
 
     /// Its number.
+    #[doc(alias = "doca_dpa_dev_verbs_srq_get_srqn")]
     pub fn number(&self) -> u32 {
         self.record.at(RECEIVE_NUMBER).load() as u32
     }
@@ -79,6 +80,8 @@ impl<'t> ReceiveQueue<'t> {
 
     /// Writes the entry with this index into its slot: where a message may go. The NIC does not look at it before
     /// [`ReceiveQueue::inc_pi`].
+    #[doc(alias = "doca_dpa_dev_verbs_qp_post_recv_raw_wqe")]
+    #[doc(alias = "doca_dpa_dev_verbs_srq_post_recv_raw_wqe")]
     pub fn write(&self, index: u64, buf: Buf) {
         let words = encode_receive(buf.address, buf.len, buf.key);
         let first = (index % self.entries) as usize * RECEIVE_WORDS;
@@ -90,6 +93,10 @@ impl<'t> ReceiveQueue<'t> {
     /// Gives the next `count` entries to the NIC: what was written before is visible to it. More than there are entries
     /// ahead of what it has taken is a wrong index, and the queue counts as empty until it is a right one again.
     #[doc(alias = "flexio_dev_dbr_rq_inc_pi")]
+    #[doc(alias = "doca_dpa_dev_verbs_qp_commit_recv")]
+    #[doc(alias = "doca_dpa_dev_verbs_qp_lw_commit_recv")]
+    #[doc(alias = "doca_dpa_dev_verbs_srq_commit_recv")]
+    #[doc(alias = "doca_dpa_dev_verbs_srq_lw_commit_recv")]
     pub fn inc_pi(&self, count: u32) {
         self.thread.memory_writeback();
         self.record.at(RECEIVE_PRODUCED).add(count.into());
@@ -100,6 +107,8 @@ impl<'t> ReceiveQueue<'t> {
     ///
     /// # Errors
     /// All entries wait for messages.
+    #[doc(alias = "doca_dpa_dev_verbs_qp_post_recv_wr")]
+    #[doc(alias = "doca_dpa_dev_verbs_srq_post_recv_wr")]
     pub fn post(&self, buf: Buf) -> Result<u16, PostError> {
         let (index, entries) = (self.producer(), self.entries);
         if index.wrapping_sub(self.taken()) >= entries {

@@ -55,6 +55,7 @@ impl<'t> SendQueue<'t> {
     }
 
     /// The number by which doorbells name it: that of its queue pair.
+    #[doc(alias = "doca_dpa_dev_verbs_qp_get_qpn")]
     pub fn number(&self) -> u32 {
         self.record.at(QUEUE_PAIR).load() as u32
     }
@@ -76,6 +77,7 @@ impl<'t> SendQueue<'t> {
 
     /// Writes the entry with this index into its slot. The NIC reads it when a doorbell says that it is there; until
     /// then the slot may be written again.
+    #[doc(alias = "doca_dpa_dev_verbs_qp_post_send_raw_wqe")]
     pub fn write(&self, index: u64, wqe: &Wqe) {
         let words = wqe
             .0
@@ -90,6 +92,7 @@ impl<'t> SendQueue<'t> {
     ///
     /// # Errors
     /// All entries wait for the NIC.
+    #[doc(alias = "doca_dpa_dev_verbs_qp_post_send_wr")]
     pub fn post(&self, wqe: &Wqe) -> Result<u64, PostError> {
         let (index, entries) = (self.producer(), self.entries);
         if index.wrapping_sub(self.taken()) >= entries {
@@ -104,6 +107,8 @@ impl<'t> SendQueue<'t> {
     ///
     /// # Errors
     /// As that.
+    #[doc(alias = "doca_dpa_dev_verbs_qp_commit_send")]
+    #[doc(alias = "doca_dpa_dev_verbs_qp_lw_commit_send")]
     pub fn ring(&self) -> Result<(), RingError> {
         self.thread.qp_sq_ring_db(self.producer(), self.number())
     }

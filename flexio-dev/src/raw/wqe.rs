@@ -37,13 +37,36 @@ impl fmt::Display for InlineTooLong {
 impl core::error::Error for InlineTooLong {}
 
 impl Wqe {
+    /// What has been said so far.
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_sg_list")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_sg_num_sge")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_opcode")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_send_flags")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_fence_mode")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_imm_data")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_invalidate_rkey")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_rdma_remote_addr")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_rdma_rkey")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_atomic_remote_addr")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_atomic_compare_add")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_atomic_swap")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_get_atomic_rkey")]
+    pub const fn entry(&self) -> &WorkEntry {
+        &self.0
+    }
+
     /// The control segment: what to do, and how.
     #[doc(alias = "flexio_dev_swqe_seg_ctrl_set")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_opcode")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_send_flags")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_fence_mode")]
     pub const fn control(opcode: WorkOpcode, flags: WorkFlags) -> Self {
         Self(WorkEntry::new(opcode, flags))
     }
 
     /// Immediate data, or the key to invalidate.
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_imm_data")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_invalidate_rkey")]
     pub const fn immediate(mut self, immediate: u32) -> Self {
         self.0.immediate = immediate;
         self
@@ -51,6 +74,10 @@ impl Wqe {
 
     /// The remote-address segment: where in the peer's memory. Of a copy: where to, with a local key.
     #[doc(alias = "flexio_dev_swqe_seg_rdma_set")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_rdma_remote_addr")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_rdma_rkey")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_atomic_remote_addr")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_atomic_rkey")]
     pub const fn remote(mut self, place: RemoteBuf) -> Self {
         self.0.remote = RemotePlace {
             address: place.address,
@@ -61,6 +88,8 @@ impl Wqe {
 
     /// The data segment: registered memory of this node.
     #[doc(alias = "flexio_dev_swqe_seg_mem_ptr_data_set")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_sg_list")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_sg_num_sge")]
     pub const fn data(mut self, buf: Buf) -> Self {
         self.0.data = WorkData::Local {
             address: buf.address,
@@ -87,6 +116,8 @@ impl Wqe {
 
     /// The atomic segment: what is added, or swapped in; and, of a compare-and-swap, what must be there.
     #[doc(alias = "flexio_dev_swqe_seg_atomic_set")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_atomic_compare_add")]
+    #[doc(alias = "doca_dpa_dev_verbs_send_wr_set_atomic_swap")]
     pub const fn atomic(mut self, swap_or_add: u64, compare: u64) -> Self {
         self.0.atomic = [swap_or_add, compare];
         self

@@ -42,7 +42,9 @@ impl ProcessRef {
     ///
     /// # Errors
     /// The process is stopped.
+    #[doc(alias = "doca_uar_dpa_create")]
     #[doc(alias = "flexio_uar_create")]
+    #[doc(alias = "flexio_process_get_uar")]
     pub fn uar(&self) -> Result<Uar, OutboxError> {
         let (handle, number) = self.raw().open_page()?;
         let process = self.clone();
@@ -68,6 +70,7 @@ impl ProcessRef {
 
 impl Uar {
     /// Its number, of which there is one on the device.
+    #[doc(alias = "doca_dpa_get_uar_id")]
     #[doc(alias = "flexio_uar_get_id")]
     pub fn number(&self) -> u32 {
         self.page.number

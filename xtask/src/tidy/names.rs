@@ -34,7 +34,12 @@ impl Item {
             .into_iter()
             .chain([self.name.as_str()])
             .collect();
-        parts.first() == Some(&self.krate.as_str()) && parts[1..].ends_with(&own)
+        // `flexio` hands on what is the model's, which users do not name.
+        let krate = match parts[0] {
+            "flexio" if self.krate == "dpa_model" => "dpa_model",
+            krate => krate,
+        };
+        krate == self.krate && parts[1..].ends_with(&own)
     }
 }
 
