@@ -142,6 +142,16 @@ fn one_command_starts_both_and_verifies_every_answer() {
 }
 
 #[test]
+fn the_time_limit_ends_it_with_or_without_requests_under_way() {
+    for outstanding in ["1", "2", "32"] {
+        let many = ["--requests", "100000000", "--seconds", "1"];
+        let output = run(&[&many[..], &["--outstanding", outstanding]].concat());
+        assert!(output.status.success(), "{}", err(&output));
+        assert!(out(&output).ends_with("verified\n"));
+    }
+}
+
+#[test]
 fn a_full_store_is_an_answer() {
     let output = run(&[
         "--entries",

@@ -171,6 +171,9 @@ impl Driver<'_, '_> {
             if now >= until {
                 end = sent;
             }
+            if over == end {
+                break;
+            }
             if sent < end && sent - over < ahead {
                 while sent < end && sent - over < ahead {
                     self.send(before + sent, now)?;
