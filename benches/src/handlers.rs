@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::{Dpa, SyncEvent};
 use dpa_bench_kernels::{
-    AgainArgs, EchoArgs, JobArgs, ReadWindowArgs, again, echo, job, read_window,
+    AgainArgs, EchoArgs, JobArgs, ProduceArgs, ReadWindowArgs, TakeAllArgs, again, echo, job,
+    produce, read_window, take_all,
 };
 
 use crate::chain::device;
@@ -68,6 +69,66 @@ pub(crate) fn handler(plan: &Plan) -> Row {
     };
     let shape = ("flexio", "handler", "ratio <= 6.0");
     fixed(plan, shape, (EVENTS, ours), (peer, EVENTS, theirs))
+}
+
+/// Completions of another worker's start a handler, which takes what is there and asks for the next notification. Both sides
+/// have at most as many on the way.
+pub(crate) fn handler_remote(plan: &Plan) -> Row {
+    const AHEAD: u64 = 512;
+    let dpa = Dpa::builder().workers(2).open().expect("a device");
+    let ops = dpa.async_ops().queue(1024).completion_entries(2048);
+    let ops = ops.open().expect("a queue");
+    let counted = dpa.zeroed_blocking::<u64>(1).expect("memory");
+    let done = SyncEvent::device_to_host(&dpa).expect("an event");
+    let args = TakeAllArgs {
+        completions: ops.completions(),
+        counted: &counted,
+        batch: EVENTS,
+        done: &done,
+    };
+    let thread = dpa.thread(take_all, args).start().expect("a thread");
+    thread.attach_to(ops.completions()).expect("the only one");
+    thread.run().expect("new");
+    let mut runs = 0;
+    let ours = |times: u64| {
+        let args = ProduceArgs {
+            ops: &ops,
+            counted: &counted,
+            times,
+            ahead: AHEAD,
+        };
+        runs += 1;
+        let start = Instant::now();
+        let launch = dpa.launch(produce).args(args).submit().expect("room");
+        done.ge(runs).blocking().expect("open");
+        let took = start.elapsed();
+        launch.wait().expect("completes");
+        took
+    };
+    let (sender, receiver) = crossbeam::channel::bounded::<u64>(AHEAD as usize);
+    let (go, told) = crossbeam::channel::bounded::<u64>(1);
+    let producer = std::thread::spawn(move || {
+        for times in told {
+            for event in 0..times {
+                sender.send(event).expect("received");
+            }
+        }
+    });
+    let theirs = |times: u64| {
+        let start = Instant::now();
+        go.send(times).expect("a producer");
+        for _ in 0..times {
+            std::hint::black_box(receiver.recv().expect("sent"));
+        }
+        start.elapsed()
+    };
+    let shape = ("flexio", "handler-remote", "ratio <= 2.0");
+    let peer = "crossbeam channel of 512, a thread each";
+    let row = fixed(plan, shape, (EVENTS, ours), (peer, EVENTS, theirs));
+    drop(go);
+    producer.join().expect("ends");
+    let activations = thread.activations() as f64 / (runs * EVENTS) as f64;
+    row.with("activations_per_event", activations)
 }
 
 /// A call and its answer, the host in a blocking spin.

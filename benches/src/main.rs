@@ -9,6 +9,7 @@ mod chain;
 mod events;
 mod flexio;
 mod handlers;
+mod kv;
 mod memory;
 mod rdma;
 mod row;
@@ -90,12 +91,14 @@ const RDMA: [(&str, Measure); 6] = [
     ("many-qps", rdma::many_queue_pairs),
 ];
 
-const FLEXIO: [(&str, Measure); 5] = [
+const FLEXIO: [(&str, Measure); 7] = [
     ("handler", handlers::handler),
+    ("handler-remote", handlers::handler_remote),
     ("rpc", handlers::rpc),
     ("cmdq", handlers::command_queue),
     ("hash-find", flexio::hash_find),
     ("window", handlers::window),
+    ("kv-server", kv::server),
 ];
 
 fn main() -> ExitCode {

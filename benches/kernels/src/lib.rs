@@ -211,6 +211,55 @@ pub fn again(thread: &Thread, ops: AsyncOps, completions: Completions, done: Dev
     }
 }
 
+/// Posts what completes at once, `times` times, and never more than `ahead` that [`take_all`] has not counted.
+#[dpa_kernel]
+pub fn produce(thread: &Thread, ops: AsyncOps, counted: AtomicSlice<u64>, times: u64, ahead: u64) {
+    const AT_ONCE: u64 = 32;
+    let first = counted.at(0).load();
+    let mut posted = 0;
+    while posted < times {
+        let taken = counted.at(0).load() - first;
+        let room = (ahead - (posted - taken)).min(times - posted).min(AT_ONCE);
+        for left in (0..room).rev() {
+            let flags = if left == 0 {
+                PostFlags::FLUSH
+            } else {
+                PostFlags::NONE
+            };
+            if ops.copy(Buf::default(), Buf::default(), flags).is_err() {
+                thread.error(1);
+            }
+        }
+        posted += room;
+    }
+}
+
+/// Counts all completions that are there, each by itself, and waits to be started by the next. At a multiple of `batch` it tells the
+/// host.
+#[dpa_kernel]
+pub fn take_all(
+    thread: &Thread,
+    completions: Completions,
+    counted: AtomicSlice<u64>,
+    batch: u64,
+    done: DevEvent,
+) {
+    loop {
+        while let Ok(Some(completion)) = completions.poll() {
+            if completion.result().is_err() {
+                thread.error(1);
+            }
+            let count = counted.at(0).add_fetch(1);
+            if count.is_multiple_of(batch) && done.add(1).is_err() {
+                thread.error(2);
+            }
+        }
+        if !completions.request_notification() {
+            return;
+        }
+    }
+}
+
 /// Gives back what it got.
 #[dpa_rpc]
 pub fn echo(_thread: &Thread, value: u64) -> u64 {

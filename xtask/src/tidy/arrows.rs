@@ -5,7 +5,8 @@ use crate::source::File;
 /// Height of each crate, lowest first. What names another must stand higher.
 ///
 /// ```text
-/// 9  examples  tests  dpa-bench      5  dpa-model
+/// 10 dpa-bench (measures an example, too)
+/// 9  examples  tests                 5  dpa-model
 /// 8  doca-dpa                        4  doca-dpa-dev (then examples-kernels and dpa-bench-kernels on it, 5)
 /// 7  flexio                          3  flexio-dev   rdma
 ///                                    2  sync-event
@@ -26,7 +27,7 @@ const HEIGHTS: &[(&str, u8)] = &[
     ("doca-dpa", 8),
     ("examples", 9),
     ("tests", 9),
-    ("dpa-bench", 9),
+    ("dpa-bench", 10),
 ];
 
 /// Crates that run on the device: they name no host crate.
