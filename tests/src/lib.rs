@@ -15,6 +15,7 @@ pub mod globals;
 pub mod hash_table;
 pub mod isolation;
 pub mod messages;
+pub mod queues;
 pub mod rdma;
 pub mod threads;
 pub mod windows;

@@ -1,0 +1,554 @@
+//! Queues of the low layer, on both drivers: two queue pairs move data, their states, shared receives, completion queues
+//! and who is told of them, doorbells by number, and what comes of what goes wrong.
+
+#[path = "queues/rig.rs"]
+mod rig;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use flexio::queues::{
+    CompletionKind, CompletionSpec, HostReadError, Moderation, ModifyError, OverrunPolicy,
+    QueuePairQueues, QueuePairSpec, QueuePairState, QueuePairStep, RawQueueError, Syndrome,
+};
+use flexio::rdma::{Cause, RetryLimit, Rights, WorkError};
+use rig::{NONE, Rig, both, connect, work, write};
+use tests::queues::*;
+
+fn word(rig: &Rig, memory: &rig::Memory, index: usize) -> u64 {
+    rig.read(dpa_abi::DevAddr::from_raw(memory.at))[index]
+}
+
+fn store(rig: &Rig, memory: &rig::Memory, value: u64) {
+    let bytes = value.to_le_bytes();
+    rig.process.write(memory.at, &bytes).expect("its memory");
+}
+
+#[test]
+fn two_queue_pairs_of_one_nic_move_data() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let (a, b) = rig.two();
+        let (from, to) = (rig.memory(Rights::LOCAL_WRITE), rig.memory(Rights::all()));
+        store(&rig, &from, 77);
+        // A message.
+        rig.receive(&b.receives, to.local(16, 8), 1).await;
+        rig.post(&a, work(SEND), from.local(0, 8), NONE, 1).await;
+        let (sent, received) = (a.next().await, b.next().await);
+        assert_eq!((sent.kind, sent.user_data), (CompletionKind::Send, 1));
+        assert_eq!((sent.index, sent.queue_pair), (0, a.pair.number()));
+        assert_eq!(received.kind, CompletionKind::ReceiveSend);
+        assert_eq!((received.user_data, received.len), (2, 8));
+        assert_eq!(word(&rig, &to, 2), 77);
+        // A write, and a read of what was written.
+        write(&rig, &a, &from, &to, 1).await;
+        assert_eq!(a.next().await.kind, CompletionKind::Send);
+        assert_eq!(word(&rig, &to, 0), 77);
+        let (into, back) = (from.local(8, 8), to.remote(0, 8));
+        rig.post(&a, work(READ), into, back, 1).await;
+        assert_eq!(a.next().await.index, 2);
+        assert_eq!(word(&rig, &from, 1), 77);
+        // Atomics, with the word before.
+        let mut atomic = work(FETCH_ADD);
+        atomic.swap_or_add = 3;
+        rig.post(&a, atomic, from.local(16, 8), back, 2).await;
+        assert_eq!((a.next().await.original, a.next().await.original), (77, 80));
+        atomic = Work {
+            opcode: COMPARE_SWAP,
+            swap_or_add: 5,
+            compare: 83,
+        };
+        rig.post(&a, atomic, from.local(16, 8), back, 1).await;
+        assert_eq!(a.next().await.original, 83);
+        assert_eq!((word(&rig, &to, 0), word(&rig, &from, 2)), (5, 83));
+        assert_eq!(a.completions.poll(), Ok(None));
+    });
+}
+
+#[test]
+fn a_queue_pair_reaches_one_of_another_process_at_another_nic() {
+    both(async |device| {
+        let address = |last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
+        let near = Rig::at(&device, address(1), 0);
+        let far = Rig::at(&device, address(2), 0);
+        let (a, b) = (near.end(1), far.end(2));
+        connect(&a, &b);
+        let (from, to) = (near.memory(Rights::empty()), far.memory(Rights::all()));
+        store(&near, &from, 9);
+        write(&near, &a, &from, &to, 1).await;
+        assert_eq!(a.next().await.kind, CompletionKind::Send);
+        assert_eq!(word(&far, &to, 0), 9);
+        far.receive(&b.receives, to.local(8, 8), 1).await;
+        near.post(&a, work(SEND), from.local(0, 8), NONE, 1).await;
+        assert_eq!(b.next().await.kind, CompletionKind::ReceiveSend);
+        assert_eq!(word(&far, &to, 1), 9);
+    });
+}
+
+#[test]
+fn states_follow_each_other_in_one_order() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let (a, b) = (rig.end(1), rig.end(2));
+        let impossible = |step, state| Err(ModifyError::Impossible { state, step });
+        let to_rtr = || a.pair.ready_to_receive(b.pair.info());
+        assert_eq!(a.pair.state(), QueuePairState::Reset);
+        let step = QueuePairStep::ReadyToReceive;
+        assert_eq!(to_rtr(), impossible(step, QueuePairState::Reset));
+        assert_eq!(a.pair.init(), Ok(()));
+        assert_eq!(a.pair.state(), QueuePairState::Init);
+        let step = QueuePairStep::Init;
+        assert_eq!(a.pair.init(), impossible(step, QueuePairState::Init));
+        let step = QueuePairStep::ReadyToSend;
+        assert_eq!(
+            a.pair.ready_to_send(),
+            impossible(step, QueuePairState::Init)
+        );
+        // What is posted before RTS is kept until then.
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+        store(&rig, &from, 4);
+        write(&rig, &a, &from, &to, 1).await;
+        assert_eq!(to_rtr(), Ok(()));
+        assert_eq!(a.pair.state(), QueuePairState::ReadyToReceive);
+        assert_eq!(a.completions.poll(), Ok(None));
+        b.pair.connect(a.pair.info()).expect("RST");
+        assert_eq!(a.pair.ready_to_send(), Ok(()));
+        assert_eq!(a.next().await.kind, CompletionKind::Send);
+        assert_eq!(
+            (a.pair.state(), word(&rig, &to, 0)),
+            (QueuePairState::ReadyToSend, 4)
+        );
+        // ERR is the end: what is posted is flushed.
+        a.pair.set_error_state();
+        assert_eq!(a.pair.failed().await, Cause::Closed);
+        let state = QueuePairState::Error(Cause::Closed);
+        assert_eq!(a.pair.state(), state);
+        assert_eq!(a.pair.init(), impossible(QueuePairStep::Init, state));
+        write(&rig, &a, &from, &to, 1).await;
+        let flushed = a.next().await;
+        assert_eq!(flushed.syndrome, Syndrome::FLUSHED);
+        assert_eq!(flushed.vendor_syndrome(), 1, "nothing was sent");
+    });
+}
+
+#[test]
+fn queue_pairs_share_receives() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let pool = rig.nic.receive_queue(4).expect("a queue");
+        let completions = rig.completions(16);
+        let shared = |name| {
+            let spec = QueuePairSpec {
+                name,
+                ..QueuePairSpec::default()
+            };
+            rig.end_with(spec, pool.clone(), completions.clone())
+        };
+        let (first, second) = (shared(10), shared(20));
+        let (a, b) = (rig.end(1), rig.end(2));
+        connect(&a, &first);
+        connect(&b, &second);
+        let memory = rig.memory(Rights::LOCAL_WRITE);
+        rig.receive(&pool, memory.local(0, 8), 4).await;
+        for (number, end) in [&a, &b, &b, &a].into_iter().enumerate() {
+            rig.post(end, work(SEND), memory.local(64, 8), NONE, 1)
+                .await;
+            assert_eq!(end.next().await.kind, CompletionKind::Send);
+            let received = completions.next().await.expect("a message");
+            let name = if std::ptr::eq(end, &a) { 10 } else { 20 };
+            assert_eq!((received.user_data, received.index), (name, number as u16));
+        }
+    });
+}
+
+#[test]
+fn a_receive_queue_that_runs_empty_is_an_rnr() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let retries = |rnr_retries| QueuePairSpec {
+            rnr_retries,
+            ..QueuePairSpec::default()
+        };
+        let (a, b) = (rig.end_of(retries(RetryLimit::Times(1))), rig.end(2));
+        connect(&a, &b);
+        let memory = rig.memory(Rights::LOCAL_WRITE);
+        rig.post(&a, work(SEND), memory.local(0, 8), NONE, 1).await;
+        let failed = a.next().await;
+        assert_eq!(failed.kind, CompletionKind::SendError);
+        assert_eq!(failed.syndrome, Syndrome::RNR_RETRIES_EXCEEDED);
+        let cause = Cause::Work(WorkError::RnrRetriesExceeded { attempts: 2 });
+        assert_eq!(a.pair.failed().await, cause);
+        assert_eq!(b.pair.state(), QueuePairState::ReadyToSend);
+        // A sender that is patient comes through when there is a receive.
+        let (a, b) = (rig.end_of(retries(RetryLimit::Forever)), rig.end(2));
+        connect(&a, &b);
+        rig.post(&a, work(SEND), memory.local(0, 8), NONE, 1).await;
+        assert_eq!(a.completions.poll(), Ok(None));
+        rig.receive(&b.receives, memory.local(8, 8), 1).await;
+        assert_eq!(b.next().await.kind, CompletionKind::ReceiveSend);
+        assert_eq!(a.next().await.kind, CompletionKind::Send);
+    });
+}
+
+#[test]
+fn a_receive_queue_in_the_error_state_flushes_and_fails_its_queue_pair() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let (_a, b) = rig.two();
+        let memory = rig.memory(Rights::LOCAL_WRITE);
+        rig.receive(&b.receives, memory.local(0, 8), 3).await;
+        b.receives.set_error_state();
+        assert_eq!(b.pair.failed().await, Cause::Closed);
+        for index in 0..3 {
+            let flushed = b.next().await;
+            assert_eq!(flushed.kind, CompletionKind::ReceiveError);
+            assert_eq!(
+                (flushed.syndrome, flushed.index),
+                (Syndrome::FLUSHED, index)
+            );
+        }
+        assert_eq!(b.completions.poll(), Ok(None));
+    });
+}
+
+#[test]
+fn a_handler_that_arms_again_sees_every_completion() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let (a, _b) = rig.two();
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+        let handler = rig.handler(&a.completions, true);
+        for round in 1..=10 {
+            write(&rig, &a, &from, &to, 3).await;
+            handler.has_read(round * 3).await;
+        }
+        let [activations, read, name, _] = rig.read(handler.counts);
+        assert_eq!((read, name), (30, 1));
+        assert!((10..=31).contains(&activations), "{activations}");
+    });
+}
+
+/// Nothing is lost: whoever arms later is told of what is there at once.
+#[test]
+fn a_handler_that_never_arms_again_is_triggered_once() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let queue = rig.completions(64);
+        let handler = rig.handler(&queue, false);
+        let number = queue.number();
+        rig.run(dummy, DummyArgs { number, times: 1 }).await;
+        handler.has_read(1).await;
+        rig.run(dummy, DummyArgs { number, times: 5 }).await;
+        let answers = rig.words();
+        let (queue, consumer) = (&queue, 1);
+        let args = ArmArgs {
+            queue,
+            consumer,
+            answers,
+        };
+        // Still asleep: so many dummies later there was one activation.
+        assert_eq!(handler.handler.activations(), 1);
+        rig.run(arm, args).await;
+        handler.has_read(6).await;
+        assert_eq!(handler.handler.activations(), 2);
+        assert_eq!(rig.read(answers)[0], 0);
+        assert_eq!(rig.read(handler.counts)[3], CompletionKind::Dummy as u64);
+        // An index that was never reached.
+        let args = ArmArgs {
+            queue,
+            consumer: 100,
+            answers,
+        };
+        rig.run(arm, args).await;
+        assert_eq!(rig.read(answers)[0], 3);
+    });
+}
+
+#[test]
+fn a_queue_that_is_always_armed_needs_no_arming() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let queue = rig.queue(CompletionSpec {
+            entries: 64,
+            always_armed: true,
+            ..CompletionSpec::default()
+        });
+        let handler = rig.handler(&queue, false);
+        let number = queue.number();
+        for round in 1..=5 {
+            rig.run(dummy, DummyArgs { number, times: 2 }).await;
+            handler.has_read(round * 2).await;
+        }
+        assert!((5..=10).contains(&handler.handler.activations()));
+    });
+}
+
+#[test]
+fn moderation_makes_one_notification_of_many_completions() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let moderation = Moderation {
+            count: 4,
+            period: Duration::from_micros(4000),
+        };
+        let queue = rig.queue(CompletionSpec {
+            entries: 64,
+            always_armed: true,
+            moderation,
+            ..CompletionSpec::default()
+        });
+        assert_eq!(queue.moderation(), moderation);
+        let handler = rig.handler(&queue, false);
+        let number = queue.number();
+        rig.run(dummy, DummyArgs { number, times: 40 }).await;
+        handler.has_read(40).await;
+        rig.idle().await;
+        let most = handler.handler.activations();
+        assert!((1..=10).contains(&most), "{most}");
+        // Fewer than that are told of when the period is over.
+        let before = device.now();
+        rig.run(dummy, DummyArgs { number, times: 3 }).await;
+        handler.has_read(43).await;
+        assert!(device.now() - before >= moderation.period);
+        // And from now on each by itself.
+        queue.set_moderation(Moderation::NONE).expect("none");
+        rig.run(dummy, DummyArgs { number, times: 1 }).await;
+        handler.has_read(44).await;
+        assert_eq!(queue.moderation(), Moderation::NONE);
+        let (count, period) = (2, Duration::from_millis(5));
+        let refused = queue.set_moderation(Moderation { count, period });
+        assert!(refused.expect_err("too long").to_string().contains("5ms"));
+    });
+}
+
+#[test]
+fn a_queue_that_overruns_fails_who_reports_to_it() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let receives = rig.nic.receive_queue(4).expect("a queue");
+        let a = rig.end_with(QueuePairSpec::default(), receives, rig.completions(4));
+        let b = rig.end(2);
+        connect(&a, &b);
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+        write(&rig, &a, &from, &to, 10).await;
+        assert_eq!(a.pair.failed().await, Cause::Overrun);
+        assert!(a.completions.has_overrun());
+        let (queue, found) = (&a.completions, rig.words());
+        rig.run(drain, DrainArgs { queue, found }).await;
+        assert_eq!(rig.read(found), [4, 0, 1, 0]);
+        assert_eq!(queue.poll(), Err(HostReadError::Overrun));
+        assert_eq!(b.pair.state(), QueuePairState::ReadyToSend);
+    });
+}
+
+#[test]
+fn a_queue_that_overwrites_says_how_many_are_lost() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let completions = rig.queue(CompletionSpec {
+            entries: 4,
+            overrun: OverrunPolicy::Overwrite,
+            ..CompletionSpec::default()
+        });
+        let receives = rig.nic.receive_queue(4).expect("a queue");
+        let (a, b) = (
+            rig.end_with(QueuePairSpec::default(), receives, completions),
+            rig.end(2),
+        );
+        connect(&a, &b);
+        let (queue, found) = (&a.completions, rig.words());
+        let number = queue.number();
+        rig.run(dummy, DummyArgs { number, times: 9 }).await;
+        rig.run(drain, DrainArgs { queue, found }).await;
+        assert_eq!(rig.read(found), [4, 5, 0, 0]);
+        // Who reports to it goes on.
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+        write(&rig, &a, &from, &to, 3).await;
+        for index in 0..3 {
+            assert_eq!(a.next().await.index, index);
+        }
+        assert_eq!(a.pair.state(), QueuePairState::ReadyToSend);
+        // The host is told, too.
+        rig.run(dummy, DummyArgs { number, times: 5 }).await;
+        assert_eq!(queue.poll(), Err(HostReadError::Lost { count: 1 }));
+        for _ in 0..4 {
+            let entry = queue.poll().expect("no loss").expect("an entry");
+            assert_eq!(entry.kind, CompletionKind::Dummy);
+        }
+        assert_eq!(queue.poll(), Ok(None));
+    });
+}
+
+#[test]
+fn inline_data_and_indices_are_checked() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let (a, b) = rig.two();
+        let memory = rig.memory(Rights::LOCAL_WRITE);
+        rig.receive(&b.receives, memory.local(0, 8), 1).await;
+        let answers = rig.words();
+        let args = SendInlineArgs {
+            queue: &a.pair,
+            value: 0x1234,
+            answers,
+        };
+        rig.run(send_inline, args).await;
+        assert_eq!(rig.read(answers), [3, 0, 0, 1]);
+        assert_eq!(b.next().await.len, 8);
+        assert_eq!(word(&rig, &memory, 0), 0x1234);
+        assert_eq!(a.next().await.kind, CompletionKind::Send);
+        assert_eq!(a.completions.poll(), Ok(None), "it was sent once");
+    });
+}
+
+#[test]
+fn a_send_queue_by_itself_waits_and_copies() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let completions = rig.completions(4);
+        let queue = rig.nic.send_queue(4, &completions, 7).expect("a queue");
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+        store(&rig, &from, 6);
+        let event = rig.event();
+        let mut remote = to.remote(0, 8);
+        let local = to.local(0, 8);
+        (remote.address, remote.key) = (local.address, local.key);
+        let args = WaitThenCopyArgs {
+            queue: &queue,
+            event: event.handle(),
+            from: from.local(0, 8),
+            to: remote,
+        };
+        rig.run(wait_then_copy, args).await;
+        assert_eq!((completions.poll(), word(&rig, &to, 0)), (Ok(None), 0));
+        event.update(dpa_abi::Update::Set(3)).expect("the host's");
+        let copied = completions.next().await.expect("a completion");
+        assert_eq!((copied.user_data, copied.index), (7, 1));
+        assert_eq!(word(&rig, &to, 0), 6);
+    });
+}
+
+#[test]
+fn a_memory_key_is_revoked_with_its_registration() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let (a, _b) = rig.two();
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+        let (local, remote) = (from.local(0, 8), to.remote(0, 8));
+        rig.post(&a, work(WRITE), local, remote, 1).await;
+        assert_eq!(a.next().await.kind, CompletionKind::Send);
+        drop(from.key);
+        rig.post(&a, work(WRITE), local, remote, 1).await;
+        assert_eq!(a.next().await.syndrome, Syndrome::LOCAL_PROTECTION);
+    });
+}
+
+#[test]
+fn numbers_of_another_process_are_refused() {
+    both(async |device| {
+        let victim = Rig::new(&device);
+        let attacker = victim.beside();
+        assert!(victim.nic.is(&attacker.nic));
+        let (theirs, peer) = victim.two();
+        let handler = victim.handler(&peer.completions, true);
+        // Something for the attacker to let loose: the host of the victim has not rung for it.
+        let answers = attacker.words();
+        let args = RingForeignArgs {
+            send: theirs.pair.number(),
+            completions: peer.completions.number(),
+            answers,
+        };
+        attacker.run(ring_foreign, args).await;
+        let no_queue = u64::from(doca_dpa_dev::Errno::NoQueue.code());
+        assert_eq!(attacker.read(answers), [2, 2, 2, no_queue]);
+        assert_eq!(theirs.completions.poll(), Ok(None));
+        assert_eq!(handler.handler.activations(), 0);
+        // Queues of another process are no queues for one's own.
+        let (receives, own) = (&theirs.receives, attacker.completions(4));
+        let spec = QueuePairSpec::default();
+        let queues = |send, receives| QueuePairQueues {
+            send,
+            receive: &own,
+            receives,
+        };
+        let pair = attacker.nic.queue_pair(spec, queues(&own, Some(receives)));
+        let what = "receive queue";
+        assert_eq!(pair.expect_err("theirs"), RawQueueError::Foreign { what });
+        let pair = attacker
+            .nic
+            .queue_pair(spec, queues(&theirs.completions, None));
+        let what = "completion queue";
+        assert_eq!(pair.expect_err("theirs"), RawQueueError::Foreign { what });
+        // The victim goes on.
+        let memory = victim.memory(Rights::all());
+        write(&victim, &theirs, &memory, &memory, 1).await;
+        assert_eq!(theirs.next().await.kind, CompletionKind::Send);
+    });
+}
+
+#[test]
+fn doorbells_go_through_outboxes_of_the_process() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let other = rig.beside();
+        let outbox = rig.process.outbox().expect("an outbox");
+        let shared = outbox.uar().outbox().expect("another of that page");
+        assert_eq!(outbox.uar().number(), shared.uar().number());
+        assert_ne!(outbox.handle(), shared.handle());
+        let foreign = other.process.uar().expect("a page");
+        assert_ne!(outbox.uar().number(), foreign.number());
+        let queue = rig.completions(4);
+        let (event, answers) = (rig.event(), rig.words());
+        let args = ThroughOutboxArgs {
+            outbox: outbox.handle(),
+            number: queue.number(),
+            step: event.handle(),
+            answers,
+        };
+        let closes = async {
+            let at_work = event.wait(dpa_abi::Condition::ge(1));
+            at_work.expect("the host waits").await.expect("open");
+            drop(outbox);
+            event.update(dpa_abi::Update::Add(1)).expect("the host's");
+        };
+        futures::join!(rig.run(through_outbox, args), closes);
+        assert_eq!(rig.read(answers), [0, 0, 1, 1]);
+        assert_eq!(queue.next().await.expect("one").kind, CompletionKind::Dummy);
+        assert_eq!(queue.poll(), Ok(None));
+    });
+}
+
+#[test]
+fn queues_are_dropped_in_any_order() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        for order in 0..4 {
+            let (a, b) = rig.two();
+            let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+            rig.receive(&b.receives, to.local(0, 8), 2).await;
+            write(&rig, &a, &from, &to, 5).await;
+            let rig::End {
+                pair,
+                completions,
+                receives,
+            } = b;
+            match order {
+                0 => drop((completions, receives, pair)),
+                1 => drop((pair, receives, completions)),
+                2 => drop((receives, pair, a, completions)),
+                _ => drop((from.key, to.key, a, completions, pair)),
+            }
+        }
+        // The process before its queues.
+        let Rig { process, nic } = rig.beside();
+        let queue = nic.raw_completion_queue(CompletionSpec::default());
+        let queue = queue.expect("a queue");
+        let closes = async { process.shut_down() };
+        let (read, _) = futures::join!(queue.next(), closes);
+        assert_eq!(read, Err(HostReadError::Stopped));
+        let refused = nic.receive_queue(4).expect_err("it is stopped");
+        assert!(!refused.to_string().is_empty());
+        let none = rig.nic.receive_queue(0).expect_err("no entries");
+        assert!(none.to_string().contains("from 1 to"), "{none}");
+    });
+}
