@@ -2,7 +2,7 @@
 
 use doca_dpa_dev::math;
 use doca_dpa_dev::prelude::*;
-use doca_dpa_dev::raw::Wqe;
+use doca_dpa_dev::raw::{ReceiveQueue, Wqe};
 use dpa_abi::queue::{WorkData, WorkFlags, WorkOpcode};
 
 /// Counters that only grow, and fixed-point numbers.
@@ -138,4 +138,28 @@ pub fn puts_an_entry_together(_thread: &Thread, from: LocalMemory, seen: DevSlic
     seen.write(1, entry.immediate.into());
     seen.write(2, entry.remote.address + u64::from(entry.remote.key));
     seen.write(3, entry.atomic[0] * 10 + entry.atomic[1]);
+}
+
+/// Writes two entries of a receive queue, gives them to the NIC at once, and says the producer index before and after.
+#[dpa_kernel]
+pub fn gives_receives(
+    thread: &Thread,
+    queue: ReceiveQueue<'_>,
+    into: DevAddr<u64>,
+    seen: DevAddr<u64>,
+) {
+    let Ok(seen) = thread.bind_mut(seen, 2) else {
+        thread.error(1);
+    };
+    seen.write(0, queue.producer());
+    for index in 0..2 {
+        let buf = Buf {
+            address: into.raw(),
+            len: 8,
+            key: 1,
+        };
+        queue.write(index, buf);
+    }
+    queue.inc_pi(2);
+    seen.write(1, queue.producer());
 }

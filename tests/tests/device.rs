@@ -122,7 +122,7 @@ fn each_activation_begins_with_no_refusal() {
 }
 
 #[test]
-fn the_host_sees_how_a_process_ended() {
+fn rule_5_6_the_host_sees_how_a_process_ended() {
     both(async |dpa| {
         assert_eq!(dpa.error_status(), ErrorStatus::NoError);
         assert_eq!(dpa.error_status().code(), 0);
@@ -148,7 +148,7 @@ fn the_host_sees_how_a_process_ended() {
 }
 
 #[test]
-fn a_failure_is_awaited() {
+fn rule_5_6_a_failure_is_awaited() {
     both(async |dpa| {
         let other = dpa.open_beside()?;
         let gate = SyncEvent::host_to_device(&other)?;
@@ -170,7 +170,7 @@ fn a_failure_is_awaited() {
 }
 
 #[test]
-fn a_continuable_thread_goes_on_where_it_was() {
+fn rule_2_12_a_continuable_thread_goes_on_where_it_was() {
     both(async |dpa| {
         let ran = everywhere(&dpa)?;
         let told = dpa.zeroed::<u64>(1).await?;
@@ -207,7 +207,7 @@ fn a_continuable_thread_goes_on_where_it_was() {
 }
 
 #[test]
-fn no_trigger_of_a_continuable_thread_is_lost() {
+fn rule_2_12_no_trigger_of_a_continuable_thread_is_lost() {
     both(async |dpa| {
         let ran = everywhere(&dpa)?;
         let told = dpa.zeroed::<u64>(1).await?;
@@ -312,7 +312,7 @@ async fn cleaned_up(dpa: &Dpa, worse: u64) -> Result<(Vec<u64>, u64, FaultKind),
 }
 
 #[test]
-fn an_error_handler_runs_once_before_everything_stops() {
+fn rule_5_5_an_error_handler_runs_once_before_everything_stops() {
     both(async |dpa| {
         for worse in 0..4 {
             let (note, told, kind) = cleaned_up(&dpa, worse).await?;
@@ -328,7 +328,7 @@ fn an_error_handler_runs_once_before_everything_stops() {
 }
 
 #[test]
-fn an_error_handler_runs_after_a_panic_and_not_after_an_overflow() {
+fn rule_5_5_an_error_handler_runs_after_a_panic_and_not_after_an_overflow() {
     both(async |dpa| {
         for overflow in [false, true] {
             let other = dpa.open_beside()?;

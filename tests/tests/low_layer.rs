@@ -8,6 +8,7 @@ use std::time::Duration;
 use doca_dpa::rdma::{CompletionQueue, HostBuffer, RemoteMemoryMap, RemoteSyncEvent};
 use doca_dpa::{Dpa, Error, Location, SyncEvent};
 use dpa_abi::{DevAddr, IntoArgs, Kernel, Rights, Rpc};
+use flexio::queues::{CompletionEntry, CompletionSpec, Outbox, ReceiveQueue, SendQueue, Uar};
 use flexio::rdma::Rights as RemoteRights;
 use flexio::{Command, Device, DeviceConfig, ErrorStatus, HandlerState, HostMemory, Outcome};
 use tests::figures::*;
@@ -302,5 +303,46 @@ fn an_entry_says_what_was_put_into_it() {
             Ok::<_, Error>(())
         });
         run.expect("a simulation").value.expect("all well");
+    }
+}
+
+#[test]
+fn queues_and_outboxes_are_gone_when_they_are_dropped() {
+    let device = open();
+    let process = device.process().expect("a process");
+    let nic = process.local_nic().expect("a NIC");
+    let spec = CompletionSpec::default();
+    let done = nic.raw_completion_queue(spec).expect("a queue");
+    let receives: ReceiveQueue = nic.receive_queue(8).expect("a queue");
+    let sends: SendQueue = nic.send_queue(8, &done, 3).expect("a queue");
+    let page: Uar = process.uar().expect("a page");
+    let outbox: Outbox = page.outbox().expect("an outbox");
+    assert_eq!(outbox.uar().number(), page.number());
+    let at = process.alloc(32, true).expect("memory");
+    let args = GivesReceivesArgs {
+        queue: &receives,
+        into: DevAddr::from_raw(at),
+        seen: DevAddr::from_raw(at + 16),
+    };
+    let (wire, kept) = args.into_args();
+    let command = Command::kernel(gives_receives.entry(), wire).keep(Some(Box::new(kept)));
+    let submitted = command.submit(&process).map_err(|(error, _)| error);
+    assert_eq!(submitted.expect("room").wait(), Some(Outcome::Completed));
+    assert_eq!((word(&process, at + 16), word(&process, at + 24)), (0, 2));
+    let with = process.memory_info().allocations;
+    // In whatever order.
+    drop((page, done, sends, receives, outbox));
+    assert!(process.memory_info().allocations < with);
+}
+
+#[test]
+fn an_entry_belongs_to_the_reader_by_its_owner_bit() {
+    for phase in [true, false] {
+        let mut seen = None;
+        for owner_word in [u64::from(!phase) << 56, u64::from(phase) << 56] {
+            let owner = CompletionEntry::owner(owner_word);
+            assert_eq!(CompletionEntry::is_valid(owner_word, phase), owner != phase);
+            assert_ne!(seen.replace(owner), Some(owner));
+        }
     }
 }
