@@ -249,3 +249,37 @@ pub fn through_outbox(
     answers.at(2).store(answer(thread.zcqe_gen(number)));
     answers.at(3).store(answer(thread.outbox_config(outbox)));
 }
+
+/// Writes eight bytes so many times, and asks for a completion of the last only.
+#[dpa_kernel]
+pub fn write_often(
+    thread: &Thread,
+    queue: SendQueue<'_>,
+    local: Buf,
+    remote: RemoteBuf,
+    times: u64,
+) {
+    for left in (0..times).rev() {
+        let flags = match left {
+            0 => WorkFlags::SIGNALED,
+            _ => WorkFlags::NONE,
+        };
+        let wqe = Wqe::control(WorkOpcode::Write, flags);
+        let wqe = wqe.data(local).remote(remote);
+        while queue.post(&wqe).is_err() {
+            if queue.ring().is_err() {
+                thread.error(1);
+            }
+            thread.yield_now();
+        }
+    }
+    if queue.ring().is_err() {
+        thread.error(2);
+    }
+}
+
+/// Raises the producer index of a receive queue behind no entries.
+#[dpa_kernel]
+pub fn raise(_thread: &Thread, queue: ReceiveQueue<'_>, count: u32) {
+    queue.inc_pi(count);
+}

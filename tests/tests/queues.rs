@@ -401,6 +401,48 @@ fn inline_data_and_indices_are_checked() {
     });
 }
 
+/// Doorbells have 16 bits of an index.
+#[test]
+fn indices_go_on_behind_their_sixteen_bits() {
+    let device = flexio::Device::open(rig::config()).expect("a device");
+    let rig = Rig::new(&device);
+    let (a, _b) = rig.two();
+    let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+    let times = 70_000;
+    let args = WriteOftenArgs {
+        queue: &a.pair,
+        local: from.local(0, 8),
+        remote: to.remote(0, 8),
+        times,
+    };
+    futures::executor::block_on(async {
+        rig.run(write_often, args).await;
+        let last = a.next().await;
+        assert_eq!(last.index, (times - 1) as u16);
+    });
+    assert_eq!(a.completions.poll(), Ok(None));
+}
+
+/// What a kernel writes into the record of its queue spoils its own receives, and nothing else.
+#[test]
+fn a_producer_index_too_far_ahead_counts_as_none() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let spec = QueuePairSpec {
+            rnr_retries: RetryLimit::Times(0),
+            ..QueuePairSpec::default()
+        };
+        let (a, b) = (rig.end_of(spec), rig.end(2));
+        connect(&a, &b);
+        let (queue, count) = (&b.receives, 9);
+        rig.run(raise, RaiseArgs { queue, count }).await;
+        let memory = rig.memory(Rights::LOCAL_WRITE);
+        rig.post(&a, work(SEND), memory.local(0, 8), NONE, 1).await;
+        assert_eq!(a.next().await.syndrome, Syndrome::RNR_RETRIES_EXCEEDED);
+        assert_eq!(b.pair.state(), QueuePairState::ReadyToSend);
+    });
+}
+
 #[test]
 fn a_send_queue_by_itself_waits_and_copies() {
     both(async |device| {

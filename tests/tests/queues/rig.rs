@@ -20,7 +20,7 @@ use tests::queues::{WRITE, post_receives};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-fn config() -> DeviceConfig {
+pub fn config() -> DeviceConfig {
     DeviceConfig {
         workers: 2,
         heap_bytes: 1 << 22,
@@ -39,7 +39,7 @@ pub fn both<F: Future<Output = ()>>(scenario: impl Fn(Device) -> F) {
         run.await.expect("it ends");
     });
     for seed in 0..20 {
-        simulate(seed, config(), |device| scenario(device)).expect("a simulation");
+        simulate(seed, config(), &scenario).expect("a simulation");
     }
 }
 

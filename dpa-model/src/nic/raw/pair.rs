@@ -245,7 +245,10 @@ impl QueuePairRef {
     /// The core's queue pairs begin in INIT.
     fn state_in(&self, engine: &Engine) -> State {
         let core = engine.soft.nic_ref().queue_pair(self.queue.number);
-        match core.map_or(State::Error(Cause::Closed), |core| core.state()) {
+        match core.map_or(
+            State::Error(Cause::Closed),
+            rdma::queue_pair::QueuePair::state,
+        ) {
             State::Init if !self.initialised.load(Ordering::Relaxed) => State::Reset,
             state => state,
         }
