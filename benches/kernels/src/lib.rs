@@ -211,14 +211,15 @@ pub fn again(thread: &Thread, ops: AsyncOps, completions: Completions, done: Dev
     }
 }
 
-/// Posts what completes at once, `times` times, and never more than `ahead` that [`take_all`] has not counted.
+/// Posts what completes at once, `times` times, and never more than `ahead` that [`take_all`] has not counted. Looks without
+/// safe points, so that it keeps its worker and the handler runs on another.
 #[dpa_kernel]
-pub fn produce(thread: &Thread, ops: AsyncOps, counted: AtomicSlice<u64>, times: u64, ahead: u64) {
+pub fn produce(thread: &Thread, ops: AsyncOps, counted: DevSlice<u64>, times: u64, ahead: u64) {
     const AT_ONCE: u64 = 32;
-    let first = counted.at(0).load();
+    let first = counted.read(0);
     let mut posted = 0;
     while posted < times {
-        let taken = counted.at(0).load() - first;
+        let taken = counted.read(0) - first;
         let room = (ahead - (posted - taken)).min(times - posted).min(AT_ONCE);
         for left in (0..room).rev() {
             let flags = if left == 0 {
