@@ -111,23 +111,33 @@ impl<'f> Sources<'f> {
     /// What a test runs on the host or, if `device`, on the device: the text of its functions or of its kernels, and of
     /// all functions they name, in its own file and among the kernels beside it.
     pub fn reached_by(&self, file: &str, test: &str, device: bool) -> Option<String> {
-        let own: BTreeMap<_, _> = functions(&self.files.get(file)?.text).into_iter().collect();
+        let text = &self.files.get(file)?.text;
+        let own: BTreeMap<_, _> = functions(text).into_iter().collect();
         if !own.get(test).is_some_and(|text| is_test(text)) {
             return None;
         }
-        let kernels = file
-            .split_once("/tests/")
-            .map(|(package, _)| format!("{package}/src/"));
-        let beside = kernels.iter().flat_map(|kernels| {
-            let files = self
-                .files
-                .values()
-                .filter(move |file| file.path.starts_with(kernels));
-            files.flat_map(|file| functions(&file.text))
-        });
-        let mut known: BTreeMap<&str, &str> = beside.collect();
+        let mut known: BTreeMap<&str, &str> = self.kernels_of(file, text).collect();
         known.extend(own);
         Some(closure(test, &known, device))
+    }
+
+    /// The functions beside a test: those of its package's root, and of the modules that it names.
+    fn kernels_of(&self, file: &str, text: &str) -> impl Iterator<Item = (&str, &str)> {
+        let place = file
+            .split_once("/tests/")
+            .map(|(package, _)| format!("{package}/src/"));
+        let (mut root, mut modules) = (Vec::new(), Vec::new());
+        for (path, file) in &self.files {
+            let name = place.as_deref().and_then(|place| path.strip_prefix(place));
+            match name.and_then(|name| name.strip_suffix(".rs")) {
+                Some("lib") => root.extend(functions(&file.text)),
+                Some(module) if text.contains(&format!("::{module}::")) => {
+                    modules.extend(functions(&file.text));
+                }
+                _ => {}
+            }
+        }
+        root.into_iter().chain(modules)
     }
 }
 
@@ -400,7 +410,7 @@ mod tests {
     fn a_test_reaches_helpers_and_kernels() {
         let files = [
             sample(
-                "tests/src/a.rs",
+                "tests/src/lib.rs",
                 "/// K.\n#[dpa_kernel]\npub fn kernel(t: &Thread) {\n    t.rank();\n}\n",
             ),
             sample(
