@@ -300,12 +300,17 @@ fn moderation_makes_one_notification_of_many_completions() {
         assert_eq!(queue.moderation(), moderation);
         let handler = rig.handler(&queue, false);
         let number = queue.number();
+        let before = device.now();
         rig.run(dummy, DummyArgs { number, times: 40 }).await;
         handler.has_read(40).await;
-        rig.idle().await;
-        let most = handler.handler.activations();
-        assert!((1..=10).contains(&most), "{most}");
-        // Fewer than that are told of when the period is over.
+        handler.is_idle(&rig).await;
+        // On a machine that is slow periods may have ended meanwhile, each with a notification.
+        let ended = (device.now() - before).as_micros() / moderation.period.as_micros();
+        let activations = u128::from(handler.handler.activations());
+        assert!((1..=10 + ended).contains(&activations), "{activations}");
+        // Fewer than that are told of when the period is over. None has begun yet.
+        queue.set_moderation(moderation).expect("as before");
+        handler.is_idle(&rig).await;
         let before = device.now();
         rig.run(dummy, DummyArgs { number, times: 3 }).await;
         handler.has_read(43).await;

@@ -13,7 +13,8 @@ use flexio::queues::{
 };
 use flexio::rdma::{Nic, Rights};
 use flexio::{
-    Command, Device, DeviceConfig, Event, EventHandler, Outcome, Process, Registration, simulate,
+    Command, Device, DeviceConfig, Event, EventHandler, HandlerState, Outcome, Process,
+    Registration, simulate,
 };
 use tests::queues::{OnCompletionArgs, PostArgs, PostReceivesArgs, Work, on_completion, post};
 use tests::queues::{WRITE, post_receives};
@@ -210,6 +211,18 @@ pub struct Handler {
 }
 
 impl Handler {
+    /// Waits until it neither runs nor is about to.
+    pub async fn is_idle(&self, rig: &Rig) {
+        for _ in 0..100_000 {
+            rig.idle().await;
+            if self.handler.state() == HandlerState::Idle {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("it is {:?}", self.handler.state());
+    }
+
     /// Waits until it has read so many completions.
     pub async fn has_read(&self, count: u64) {
         let wait = self.event.wait(Condition::ge(count));
