@@ -2,8 +2,8 @@
 
 use doca_dpa_dev::prelude::*;
 use doca_dpa_dev::raw::{
-    CompletionQueue, OutboxHandle, PollError, ReceiveQueue, RingError, SendQueue, WorkFlags,
-    WorkOpcode, Wqe,
+    CompletionKind, CompletionQueue, OutboxHandle, PollError, ReceiveQueue, RingError, SendQueue,
+    WorkFlags, WorkOpcode, Wqe,
 };
 
 /// What a doorbell is answered with, as a number.
@@ -282,4 +282,119 @@ pub fn write_often(
 #[dpa_kernel]
 pub fn raise(_thread: &Thread, queue: ReceiveQueue<'_>, count: u32) {
     queue.inc_pi(count);
+}
+
+/// Stores what is sent, posts it and rings, with a writeback before the doorbell or without.
+#[dpa_kernel]
+pub fn send_by_hand(
+    thread: &Thread,
+    queue: SendQueue<'_>,
+    bytes: DevAddr<u64>,
+    local: Buf,
+    remote: RemoteBuf,
+    fenced: u64,
+) {
+    words(thread, bytes).at(0).store(42);
+    let wqe = Wqe::control(WorkOpcode::Write, WorkFlags::SIGNALED);
+    let posted = queue.post(&wqe.data(local).remote(remote));
+    if fenced == 1 {
+        thread.memory_writeback();
+    }
+    if posted.is_err() || queue.ring_unfenced().is_err() {
+        thread.error(1);
+    }
+}
+
+/// The same with bytes in host memory, behind a window.
+#[dpa_kernel]
+pub fn send_from_a_window(
+    thread: &Thread,
+    queue: SendQueue<'_>,
+    bytes: DevAddr<u64>,
+    local: Buf,
+    remote: RemoteBuf,
+    fenced: u64,
+) {
+    match thread.bind_mut(bytes, 1) {
+        Ok(bytes) => bytes.write(0, 42),
+        Err(kind) => thread.fault(kind),
+    }
+    if fenced == 1 {
+        thread.window_writeback();
+    }
+    let wqe = Wqe::control(WorkOpcode::Write, WorkFlags::SIGNALED);
+    let posted = queue.post(&wqe.data(local).remote(remote));
+    if posted.is_err() || queue.ring().is_err() {
+        thread.error(1);
+    }
+}
+
+/// Posts a receive to one queue pair, and has the other send to it.
+#[dpa_kernel]
+pub fn receive_by_hand(
+    thread: &Thread,
+    send: SendQueue<'_>,
+    queue: ReceiveQueue<'_>,
+    from: Buf,
+    to: Buf,
+    fenced: u64,
+) {
+    let wqe = Wqe::control(WorkOpcode::Send, WorkFlags::SIGNALED);
+    let posted = send.post(&wqe.data(from));
+    thread.memory_writeback();
+    queue.write(0, to);
+    if fenced == 1 {
+        thread.memory_writeback();
+    }
+    queue.inc_pi_unfenced(1);
+    if fenced == 1 {
+        thread.memory_writeback();
+    }
+    if posted.is_err() || send.ring_unfenced().is_err() {
+        thread.error(1);
+    }
+}
+
+/// Has a completion queue filled three times, and reads the completions; how many it has read.
+#[dpa_kernel]
+pub fn poll_by_hand(
+    thread: &Thread,
+    send: SendQueue<'_>,
+    queue: CompletionQueue<'_>,
+    local: Buf,
+    remote: RemoteBuf,
+    read: DevAddr<u64>,
+    fenced: u64,
+) {
+    let wqe = Wqe::control(WorkOpcode::Write, WorkFlags::SIGNALED);
+    let wqe = wqe.data(local).remote(remote);
+    for round in 0..3 {
+        let first = round * queue.entries();
+        let posted = (0..queue.entries()).try_for_each(|_| send.post(&wqe).map(drop));
+        thread.memory_writeback();
+        queue.set_ci_unfenced(first);
+        if fenced == 1 {
+            thread.memory_writeback();
+        }
+        if posted.is_err() || send.ring_unfenced().is_err() {
+            thread.error(1);
+        }
+        for index in first..first + queue.entries() {
+            if !poll(queue, index) {
+                return;
+            }
+            words(thread, read).at(0).add(1);
+        }
+    }
+}
+
+/// Waits for the completion with this index; whether it comes.
+fn poll(queue: CompletionQueue<'_>, index: u64) -> bool {
+    loop {
+        match queue.poll(index) {
+            Ok(None) => {}
+            Ok(Some(entry)) => return entry.kind == CompletionKind::Send,
+            Err(_) => return false,
+        }
+    }
 }

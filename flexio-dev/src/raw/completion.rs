@@ -133,9 +133,15 @@ impl<'t> CompletionQueue<'t> {
     /// Sets the consumer index: the slots of the completions before it are the NIC's again.
     #[doc(alias = "flexio_dev_dbr_cq_set_ci")]
     pub fn set_ci(&self, consumer: u64) {
+        self.set_ci_unfenced(consumer);
+        self.thread.memory_writeback();
+    }
+
+    /// As [`CompletionQueue::set_ci`], but the NIC may not see it before this thread's next
+    /// [`ThreadContext::memory_writeback`]: for several in a row.
+    pub fn set_ci_unfenced(&self, consumer: u64) {
         self.record.at(READ).store(consumer);
         self.record.at(ACKNOWLEDGED).store(consumer);
-        self.thread.memory_writeback();
     }
 
     /// Sets the consumer index and asks for a notification of what comes behind it: [`ThreadContext::cq_arm`] with that

@@ -27,6 +27,11 @@ impl ThreadContext<'_> {
     #[doc(alias = "flexio_dev_qp_sq_ring_db")]
     pub fn qp_sq_ring_db(&self, pi: u64, qnum: u32) -> Result<(), RingError> {
         self.memory_writeback();
+        self.qp_sq_ring_db_unfenced(pi, qnum)
+    }
+
+    /// As [`ThreadContext::qp_sq_ring_db`], without the writeback.
+    pub(super) fn qp_sq_ring_db_unfenced(&self, pi: u64, qnum: u32) -> Result<(), RingError> {
         self.ring(Ring::Send {
             number: qnum,
             producer: pi as u16,

@@ -94,13 +94,19 @@ impl<'t> ReceiveQueue<'t> {
     /// ahead of what it has taken is a wrong index, and the queue counts as empty until it is a right one again.
     #[doc(alias = "flexio_dev_dbr_rq_inc_pi")]
     #[doc(alias = "doca_dpa_dev_verbs_qp_commit_recv")]
-    #[doc(alias = "doca_dpa_dev_verbs_qp_lw_commit_recv")]
     #[doc(alias = "doca_dpa_dev_verbs_srq_commit_recv")]
-    #[doc(alias = "doca_dpa_dev_verbs_srq_lw_commit_recv")]
     pub fn inc_pi(&self, count: u32) {
         self.thread.memory_writeback();
-        self.record.at(RECEIVE_PRODUCED).add(count.into());
+        self.inc_pi_unfenced(count);
         self.thread.memory_writeback();
+    }
+
+    /// As [`ReceiveQueue::inc_pi`], but the NIC may see neither the entries nor the index before this thread's next
+    /// [`ThreadContext::memory_writeback`], and the index before the entries unless there is one between.
+    #[doc(alias = "doca_dpa_dev_verbs_qp_lw_commit_recv")]
+    #[doc(alias = "doca_dpa_dev_verbs_srq_lw_commit_recv")]
+    pub fn inc_pi_unfenced(&self, count: u32) {
+        self.record.at(RECEIVE_PRODUCED).add(count.into());
     }
 
     /// Writes the next entry and gives it to the NIC; its index, modulo 2^16, by which its completion names it.

@@ -108,8 +108,18 @@ impl<'t> SendQueue<'t> {
     /// # Errors
     /// As that.
     #[doc(alias = "doca_dpa_dev_verbs_qp_commit_send")]
-    #[doc(alias = "doca_dpa_dev_verbs_qp_lw_commit_send")]
     pub fn ring(&self) -> Result<(), RingError> {
         self.thread.qp_sq_ring_db(self.producer(), self.number())
+    }
+
+    /// As [`SendQueue::ring`], but the NIC may not see what this thread wrote since its last
+    /// [`ThreadContext::memory_writeback`]: neither entries nor what they send.
+    ///
+    /// # Errors
+    /// As [`SendQueue::ring`].
+    #[doc(alias = "doca_dpa_dev_verbs_qp_lw_commit_send")]
+    pub fn ring_unfenced(&self) -> Result<(), RingError> {
+        let (producer, number) = (self.producer(), self.number());
+        self.thread.qp_sq_ring_db_unfenced(producer, number)
     }
 }

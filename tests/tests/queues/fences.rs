@@ -1,0 +1,124 @@
+//! Rule 4.4: what the NIC reads is written back. Each program is right with its fences at any seed, and without them wrong at
+//! some.
+
+use std::sync::Arc;
+
+use doca_dpa_dev::Buf;
+use dpa_abi::{DevAddr, Rights as Access};
+use flexio::queues::CompletionKind;
+use flexio::rdma::{RetryLimit, Rights};
+use flexio::{Device, HostMemory, simulate};
+use tests::queues::{
+    PollByHandArgs, ReceiveByHandArgs, SendByHandArgs, SendFromAWindowArgs, poll_by_hand,
+    receive_by_hand, send_by_hand, send_from_a_window,
+};
+
+use super::rig::{Rig, config, connect};
+use super::{QueuePairSpec, word};
+
+const SEEDS: u64 = 20;
+
+fn check(right: impl AsyncFn(Device, u64) -> bool) {
+    let at = |seed, fenced| {
+        let run = simulate(seed, config(), |device| right(device, fenced));
+        run.expect("it ends").value
+    };
+    for seed in 0..SEEDS {
+        assert!(at(seed, 1), "wrong with its fences at seed {seed}");
+    }
+    let caught = (0..SEEDS).any(|seed| !at(seed, 0));
+    assert!(caught, "nothing goes wrong without the fences");
+}
+
+#[test]
+fn rule_4_4_a_send_from_device_memory() {
+    check(async |device, fenced| {
+        let rig = Rig::new(&device);
+        let (a, _b) = rig.two();
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+        let args = SendByHandArgs {
+            queue: &a.pair,
+            bytes: DevAddr::from_raw(from.at),
+            local: from.local(0, 8),
+            remote: to.remote(0, 8),
+            fenced,
+        };
+        rig.run(send_by_hand, args).await;
+        let done = a.next().await.kind == CompletionKind::Send;
+        done && word(&rig, &to, 0) == 42
+    });
+}
+
+#[test]
+fn rule_4_4_a_send_from_external_memory() {
+    check(async |device, fenced| {
+        let rig = Rig::new(&device);
+        let (a, _b) = rig.two();
+        let memory = Arc::new(HostMemory::new(64).expect("a size"));
+        let window = rig.process.window(&memory, Access::ReadWrite);
+        let window = window.expect("a window");
+        let key = rig.nic.register_host(&memory, 0..64, Rights::empty());
+        let key = key.expect("a region");
+        let to = rig.memory(Rights::all());
+        let args = SendFromAWindowArgs {
+            queue: &a.pair,
+            bytes: DevAddr::from_raw(window.addr().raw()),
+            local: Buf {
+                address: key.local_base(),
+                len: 8,
+                key: key.local_key(),
+            },
+            remote: to.remote(0, 8),
+            fenced,
+        };
+        rig.run(send_from_a_window, args).await;
+        assert_eq!(a.next().await.kind, CompletionKind::Send);
+        word(&rig, &to, 0) == 42
+    });
+}
+
+#[test]
+fn rule_4_4_a_receive_and_its_doorbell_record() {
+    check(async |device, fenced| {
+        let rig = Rig::new(&device);
+        let spec = QueuePairSpec {
+            rnr_retries: RetryLimit::Times(0),
+            ..QueuePairSpec::default()
+        };
+        let (a, b) = (rig.end_of(spec), rig.end(2));
+        connect(&a, &b);
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::LOCAL_WRITE));
+        let args = ReceiveByHandArgs {
+            send: &a.pair,
+            queue: &b.receives,
+            from: from.local(0, 8),
+            to: to.local(0, 8),
+            fenced,
+        };
+        rig.run(receive_by_hand, args).await;
+        a.next().await.kind == CompletionKind::Send
+    });
+}
+
+#[test]
+fn rule_4_4_a_completion_queue_and_its_consumer_index() {
+    check(async |device, fenced| {
+        let rig = Rig::new(&device);
+        let receives = rig.nic.receive_queue(8).expect("a queue");
+        let spec = QueuePairSpec::default();
+        let (a, b) = (rig.end_with(spec, receives, rig.completions(4)), rig.end(2));
+        connect(&a, &b);
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+        let read = rig.words();
+        let args = PollByHandArgs {
+            send: &a.pair,
+            queue: &a.completions,
+            local: from.local(0, 8),
+            remote: to.remote(0, 8),
+            read,
+            fenced,
+        };
+        rig.run(poll_by_hand, args).await;
+        rig.read(read)[0] == 12
+    });
+}
