@@ -41,7 +41,8 @@ fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
         let name = entry.file_name().to_string_lossy().into_owned();
         match entry.file_type() {
             Ok(kind) if kind.is_dir() && wanted(&name) => walk(&path, found),
-            Ok(kind) if kind.is_file() => found.push(path),
+            // In a linked worktree `.git` is a file.
+            Ok(kind) if kind.is_file() && name != ".git" => found.push(path),
             _ => {}
         }
     }

@@ -1,0 +1,170 @@
+//! Tests of one's own kernels: a program is simulated at many seeds, and the seed at which it fails is replayed with its
+//! story.
+//!
+//! ```
+//! use doca_dpa::{Dpa, Error, SyncEvent, dpa_test};
+//!
+//! #[dpa_test(seeds = 100)]
+//! async fn an_event_is_seen(dpa: Dpa) -> Result<(), Error> {
+//!     let event = SyncEvent::builder(&dpa)
+//!         .publisher(doca_dpa::Location::Host)
+//!         .subscriber(doca_dpa::Location::Host)
+//!         .create()?;
+//!     event.add(1)?;
+//!     assert_eq!(event.ge(1).await?, 1);
+//!     Ok(())
+//! }
+//! # an_event_is_seen();
+//! ```
+//!
+//! A test fails if it panics, returns an error, or waits for something that can never happen. Then the run is made again
+//! with a [`Diary`], the end of that is printed, and the command that runs this seed alone.
+//!
+//! | variable | |
+//! |---|---|
+//! | `DPA_SEED=17` | this seed only |
+//! | `DPA_SEEDS=100000` | so many seeds, whatever the test says |
+//! | `DPA_DIARY=all` | the whole story of a failure, not its end |
+
+use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::builder::Builder;
+use crate::dpa::Dpa;
+use crate::sim::{Diary, NetworkSpec, Sim};
+
+/// Seeds of a test that says nothing else.
+const SEEDS: u64 = 100;
+/// Notes that are printed of a failure, from its end.
+const NOTES: usize = 100;
+
+/// What a test returns.
+pub trait Verdict {
+    /// Why it has failed, if it has.
+    fn failure(self) -> Option<String>;
+}
+
+impl Verdict for () {
+    fn failure(self) -> Option<String> {
+        None
+    }
+}
+
+impl<T, E: Debug> Verdict for Result<T, E> {
+    fn failure(self) -> Option<String> {
+        self.err().map(|error| format!("{error:?}"))
+    }
+}
+
+/// A test at many seeds: what [`dpa_test`](crate::dpa_test) makes of a function.
+#[derive(Clone, Debug)]
+#[must_use = "a check does nothing until `run`"]
+pub struct Check {
+    name: &'static str,
+    seeds: u64,
+    network: NetworkSpec,
+    device: Builder,
+}
+
+impl Check {
+    /// A test of this name, at 100 seeds, on the default device and network.
+    pub fn named(name: &'static str) -> Self {
+        Self {
+            name,
+            seeds: SEEDS,
+            network: NetworkSpec::default(),
+            device: Builder::default(),
+        }
+    }
+
+    /// At so many seeds, from 0 on.
+    pub fn seeds(mut self, seeds: u64) -> Self {
+        self.seeds = seeds;
+        self
+    }
+
+    /// What the network does to packets.
+    pub fn network(mut self, network: NetworkSpec) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// On a device of these figures.
+    pub fn device(mut self, device: Builder) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Runs it.
+    ///
+    /// # Panics
+    /// If it fails at a seed: with the seed and the reason, after the story and the command that replays it were printed.
+    pub fn run<V: Verdict>(self, program: impl AsyncFn(Dpa) -> V) {
+        let seeds = match number("DPA_SEED") {
+            Some(seed) => seed..=seed,
+            None => 0..=number("DPA_SEEDS").unwrap_or(self.seeds).saturating_sub(1),
+        };
+        for seed in seeds {
+            if let Err(reason) = self.one(seed, None, &program) {
+                self.tell(seed, &reason, &program);
+                panic!("seed {seed}: {reason}");
+            }
+        }
+    }
+
+    fn one<V: Verdict>(
+        &self,
+        seed: u64,
+        diary: Option<&Arc<Diary>>,
+        program: &impl AsyncFn(Dpa) -> V,
+    ) -> Result<(), String> {
+        let sim = Sim::new(seed).on(self.device.clone()).network(self.network);
+        let sim = diary.into_iter().fold(sim, Sim::diary);
+        let run = catch_unwind(AssertUnwindSafe(|| sim.run(async |dpa| program(dpa).await)));
+        let ended = match run {
+            Err(payload) => return Err(panic_message(&*payload)),
+            Ok(run) => run.map_err(|error| error.to_string())?,
+        };
+        ended.value.failure().map_or(Ok(()), Err)
+    }
+
+    /// Prints how it came to the failure.
+    fn tell<V: Verdict>(&self, seed: u64, reason: &str, program: &impl AsyncFn(Dpa) -> V) {
+        let diary = Arc::new(Diary::default());
+        let again = self.one(seed, Some(&diary), program);
+        let notes = diary.take();
+        let all = std::env::var("DPA_DIARY").is_ok_and(|what| what == "all");
+        let first = if all {
+            0
+        } else {
+            notes.len().saturating_sub(NOTES)
+        };
+        eprintln!("{} fails at seed {seed}: {reason}", self.name);
+        if first > 0 {
+            eprintln!("({first} notes before; DPA_DIARY=all shows them)");
+        }
+        notes[first..].iter().for_each(|note| eprintln!("{note}"));
+        if again.err().as_deref() != Some(reason) {
+            eprintln!("(run again it ended otherwise: it depends on more than the seed)");
+        }
+        eprintln!("replay: DPA_SEED={seed} cargo test {}", self.filter());
+    }
+
+    /// The name as `cargo test` filters: without the crate.
+    fn filter(&self) -> &str {
+        self.name
+            .split_once("::")
+            .map_or(self.name, |(_, name)| name)
+    }
+}
+
+fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("it panicked").to_owned()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}

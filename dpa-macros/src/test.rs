@@ -1,0 +1,84 @@
+//! `#[dpa_test]`.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::{Expr, Ident, ItemFn, Result, Token};
+
+use crate::refuse;
+
+const OPTIONS: [&str; 3] = ["seeds", "network", "device"];
+
+/// `seeds = 1000`.
+struct Choice {
+    name: Ident,
+    value: Expr,
+}
+
+impl Parse for Choice {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let name: Ident = input.parse()?;
+        input.parse::<Token![=]>()?;
+        let value = input.parse()?;
+        Ok(Self { name, value })
+    }
+}
+
+struct Choices(Punctuated<Choice, Token![,]>);
+
+impl Parse for Choices {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        Ok(Self(Punctuated::parse_terminated(input)?))
+    }
+}
+
+pub fn expand(attr: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let Choices(choices) = syn::parse2(attr)?;
+    let item: ItemFn = syn::parse2(item)?;
+    check(&item)?;
+    let mut steps = TokenStream::new();
+    for Choice { name, value } in choices {
+        if !OPTIONS.iter().any(|known| name == known) {
+            let message = format!("#[dpa_test] has the options {}", OPTIONS.join(", "));
+            return refuse::at(name, message);
+        }
+        steps.extend(quote!(.#name(#value)));
+    }
+    let ItemFn {
+        attrs,
+        vis,
+        sig,
+        block,
+    } = &item;
+    let name = &sig.ident;
+    let plain = name.unraw().to_string();
+    Ok(quote! {
+        #(#attrs)*
+        #[::core::prelude::v1::test]
+        #vis fn #name() {
+            #sig #block
+            ::doca_dpa::testing::Check::named(::core::concat!(::core::module_path!(), "::", #plain))
+                #steps
+                .run(#name);
+        }
+    })
+}
+
+fn check(item: &ItemFn) -> Result<()> {
+    let sig = &item.sig;
+    if sig.asyncness.is_none() {
+        return refuse::at(sig.fn_token, "a simulated test is an `async fn` of a Dpa");
+    }
+    if sig.inputs.len() != 1 {
+        return refuse::at(
+            &sig.ident,
+            "a simulated test has one parameter, the context: `async fn test(dpa: Dpa)`",
+        );
+    }
+    if !sig.generics.params.is_empty() {
+        return refuse::at(&sig.generics, "a test has no generic parameters");
+    }
+    Ok(())
+}
