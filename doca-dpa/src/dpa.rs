@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use dpa_abi::{IntoArgs, Kernel};
 use flexio::{
-    CrashFiles, Device, DeviceInfo, ErrorStatus, Fault, HeapInfo, OpenError, Process, ProcessRef,
-    ProcessSpec, Snapshot, VirtualNetwork,
+    CrashFiles, Device, DeviceInfo, ErrorStatus, Fate, Fault, HeapInfo, OpenError, Process,
+    ProcessRef, ProcessSpec, Snapshot, VirtualNetwork,
 };
 
 use crate::args;
@@ -68,6 +68,11 @@ impl Dpa {
     /// The virtual network between the NICs of a simulated device; `None` outside of a [`Sim`](crate::Sim).
     pub fn network(&self) -> Option<VirtualNetwork> {
         self.device().network()
+    }
+
+    /// What goes wrong in a simulation because it is asked to; `None` outside of a [`Sim`](crate::Sim).
+    pub fn fate(&self) -> Option<Fate> {
+        self.device().fate()
     }
 
     pub(crate) fn on(device: &Device, spec: &ProcessSpec) -> Result<Self, OpenError> {

@@ -1,11 +1,16 @@
 //! Simulations: the same host program and the same kernels, on one thread, replayed by a seed.
 
-use flexio::{OpenError, SimError};
+use std::sync::Arc;
+
+use flexio::{OpenError, SimError, SimPlan};
 
 use crate::builder::Builder;
 use crate::dpa::Dpa;
 
-pub use flexio::{Chance, NetworkCounters, NetworkSpec, Simulated, VirtualNetwork};
+pub use flexio::{
+    Actor, Chance, Diary, Fate, MishapCounters, Mishaps, NetworkCounters, NetworkSpec, Note,
+    Simulated, Struck, VirtualNetwork, When,
+};
 
 /// A simulation to be run.
 ///
@@ -26,6 +31,8 @@ pub struct Sim {
     seed: u64,
     builder: Builder,
     network: NetworkSpec,
+    mishaps: Mishaps,
+    diary: Option<Arc<Diary>>,
 }
 
 impl Sim {
@@ -35,6 +42,8 @@ impl Sim {
             seed,
             builder: Builder::default(),
             network: NetworkSpec::default(),
+            mishaps: Mishaps::NONE,
+            diary: None,
         }
     }
 
@@ -54,6 +63,20 @@ impl Sim {
         self
     }
 
+    /// What goes wrong beside packets: kernels panic, memory is refused, the queue is full, NICs stand still, time jumps.
+    /// Default: nothing. It begins when the context is open; [`Dpa::fate`] changes it while the program runs.
+    pub fn mishaps(mut self, mishaps: Mishaps) -> Self {
+        self.mishaps = mishaps;
+        self
+    }
+
+    /// Notes there what happens: who updates which event, what that opens, which packet goes where. It changes nothing
+    /// else about the run.
+    pub fn diary(mut self, diary: &Arc<Diary>) -> Self {
+        self.diary = Some(diary.clone());
+        self
+    }
+
     /// Runs the program to its end, and then what it has left behind.
     ///
     /// # Errors
@@ -64,11 +87,17 @@ impl Sim {
     /// As the program does.
     pub fn run<T>(self, program: impl AsyncFnOnce(Dpa) -> T) -> Result<Simulated<T>, SimError> {
         let (config, process) = self.builder.into_parts();
-        let run = flexio::simulate(self.seed, config, |device| async move {
-            if let Some(network) = device.network() {
-                network.set(self.network);
-            }
+        let plan = SimPlan {
+            seed: self.seed,
+            config,
+            network: self.network,
+            diary: self.diary,
+        };
+        let run = flexio::simulate(plan, |device| async move {
             let dpa = Dpa::on(&device, &process)?;
+            if let Some(fate) = device.fate() {
+                fate.set(self.mishaps);
+            }
             Ok::<_, OpenError>(program(dpa).await)
         })?;
         Ok(run.transpose()?)

@@ -2,19 +2,34 @@
 //! story.
 //!
 //! ```
+//! use doca_dpa::testing::{Chance, NetworkSpec};
 //! use doca_dpa::{Dpa, Error, SyncEvent, dpa_test};
 //!
-//! #[dpa_test(seeds = 100)]
-//! async fn an_event_is_seen(dpa: Dpa) -> Result<(), Error> {
-//!     let event = SyncEvent::builder(&dpa)
-//!         .publisher(doca_dpa::Location::Host)
-//!         .subscriber(doca_dpa::Location::Host)
-//!         .create()?;
-//!     event.add(1)?;
-//!     assert_eq!(event.ge(1).await?, 1);
+//! #[dpa_test(seeds = 1000, network = NetworkSpec { loss: Chance::percent(5), ..NetworkSpec::default() })]
+//! async fn nothing_is_lost(dpa: Dpa) -> Result<(), Error> {
+//!     let done = SyncEvent::device_to_host(&dpa)?;
+//!     // Kernels are launched, nodes are opened with `open_beside`, ..
 //!     Ok(())
 //! }
-//! # an_event_is_seen();
+//! ```
+//!
+//! The function becomes a `#[test]`. What goes wrong beside packets is said by [`Mishaps`]: with a chance, or once at the n-th place
+//! where it can ([`When`]), so that a loop over n meets it everywhere. [`Check`] is the same without the attribute:
+//!
+//! ```
+//! use doca_dpa::testing::{Check, Mishaps, When};
+//! use doca_dpa::{Dpa, Error};
+//!
+//! let mishaps = Mishaps {
+//!     allocation: When::At(1),
+//!     ..Mishaps::NONE
+//! };
+//! Check::named("the_second_buffer_is_refused").seeds(20).mishaps(mishaps).run(async |dpa: Dpa| {
+//!     let _first = dpa.zeroed::<u64>(8).await?;
+//!     assert!(dpa.zeroed::<u64>(8).await.is_err());
+//!     let _third = dpa.zeroed::<u64>(8).await?;
+//!     Ok::<_, Error>(())
+//! });
 //! ```
 //!
 //! A test fails if it panics, returns an error, or waits for something that can never happen. Then the run is made again
@@ -32,7 +47,12 @@ use std::sync::Arc;
 
 use crate::builder::Builder;
 use crate::dpa::Dpa;
-use crate::sim::{Diary, NetworkSpec, Sim};
+use crate::sim::Sim;
+
+pub use crate::sim::{
+    Actor, Chance, Diary, Fate, MishapCounters, Mishaps, NetworkCounters, NetworkSpec, Note,
+    Struck, VirtualNetwork, When,
+};
 
 /// Seeds of a test that says nothing else.
 const SEEDS: u64 = 100;
@@ -64,6 +84,7 @@ pub struct Check {
     name: &'static str,
     seeds: u64,
     network: NetworkSpec,
+    mishaps: Mishaps,
     device: Builder,
 }
 
@@ -74,6 +95,7 @@ impl Check {
             name,
             seeds: SEEDS,
             network: NetworkSpec::default(),
+            mishaps: Mishaps::NONE,
             device: Builder::default(),
         }
     }
@@ -87,6 +109,12 @@ impl Check {
     /// What the network does to packets.
     pub fn network(mut self, network: NetworkSpec) -> Self {
         self.network = network;
+        self
+    }
+
+    /// What goes wrong beside packets.
+    pub fn mishaps(mut self, mishaps: Mishaps) -> Self {
+        self.mishaps = mishaps;
         self
     }
 
@@ -119,7 +147,8 @@ impl Check {
         diary: Option<&Arc<Diary>>,
         program: &impl AsyncFn(Dpa) -> V,
     ) -> Result<(), String> {
-        let sim = Sim::new(seed).on(self.device.clone()).network(self.network);
+        let sim = Sim::new(seed).on(self.device.clone());
+        let sim = sim.network(self.network).mishaps(self.mishaps);
         let sim = diary.into_iter().fold(sim, Sim::diary);
         let run = catch_unwind(AssertUnwindSafe(|| sim.run(async |dpa| program(dpa).await)));
         let ended = match run {

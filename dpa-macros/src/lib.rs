@@ -16,6 +16,7 @@ mod pod;
 mod refuse;
 mod rpc;
 mod signature;
+mod test;
 
 /// Makes a kernel of a function.
 ///
@@ -58,6 +59,20 @@ pub fn dpa_rpc(attr: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn dpa_global(attr: TokenStream, item: TokenStream) -> TokenStream {
     refuse::answer(global::expand(attr.into(), item.into()))
+}
+
+/// Makes a test of a host program: it is simulated at many seeds, in virtual time, kernels and network included.
+///
+/// ```text
+/// #[dpa_test(seeds = 1000)]
+/// async fn nothing_is_lost(dpa: Dpa) -> Result<(), Error> { .. }
+/// ```
+///
+/// Options: `seeds`, how many (default 100); `network`, a `NetworkSpec`; `mishaps`, what else goes wrong; `device`, a `Builder`. A failure prints the
+/// seed, what happened in that run, and the command that replays it. See `doca_dpa::testing`.
+#[proc_macro_attribute]
+pub fn dpa_test(attr: TokenStream, item: TokenStream) -> TokenStream {
+    refuse::answer(test::expand(attr.into(), item.into()))
 }
 
 /// Makes a struct a plain value: each field plain, laid out as C does (each field at a multiple of its alignment, the

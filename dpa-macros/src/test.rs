@@ -9,7 +9,7 @@ use syn::{Expr, Ident, ItemFn, Result, Token};
 
 use crate::refuse;
 
-const OPTIONS: [&str; 3] = ["seeds", "network", "device"];
+const OPTIONS: [&str; 4] = ["seeds", "network", "mishaps", "device"];
 
 /// `seeds = 1000`.
 struct Choice {

@@ -7,47 +7,293 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use dpa_abi::{Condition, Update};
 use parking_lot::Mutex;
+use rdma::memory::Atomic;
+use sync_event::{CloseReason, Event};
+
+use crate::device::Device;
+use crate::fault::Fault;
+use crate::gate::Gate;
+use crate::launch::{Launch, Outcome};
+use crate::process::Process;
+use crate::unit::Core;
 
 /// The most notes that are kept: the last ones.
 pub const MOST: usize = 1 << 16;
+
+/// Who did something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Actor {
+    /// The host program.
+    Host,
+    /// A thread of a launch.
+    Thread {
+        /// Its kernel.
+        kernel: &'static str,
+        /// The number of the launch, in order of submission.
+        launch: u64,
+        /// Its rank.
+        rank: u32,
+    },
+    /// The device itself: its scheduler and its timers.
+    Device,
+    /// A NIC, or the network between them.
+    Network,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("host"),
+            Self::Thread {
+                kernel,
+                launch,
+                rank,
+            } => write!(f, "{kernel} #{launch}.{rank}"),
+            Self::Device => f.write_str("device"),
+            Self::Network => f.write_str("network"),
+        }
+    }
+}
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// When, in device time.
     pub at: Duration,
+    /// Who did it.
+    pub who: Actor,
     /// What.
     pub what: String,
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>14} ns  {}", self.at.as_nanos(), self.what)
+        let (nanos, who) = (self.at.as_nanos(), self.who.to_string());
+        write!(f, "{nanos:>12} ns  {who:<18} {}", self.what)
     }
 }
 
 /// The notes of one run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Diary {
-    notes: Mutex<VecDeque<Note>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    notes: VecDeque<Note>,
+    /// Whose turn it is.
+    turn: Actor,
+}
+
+impl Default for Diary {
+    fn default() -> Self {
+        let state = State {
+            notes: VecDeque::new(),
+            turn: Actor::Host,
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
 }
 
 impl Diary {
-    /// One more. Beyond [`MOST`] the oldest goes.
-    pub(crate) fn write(&self, now: u64, what: String) {
-        let mut notes = self.notes.lock();
-        if notes.len() == MOST {
-            notes.pop_front();
+    /// One more, of whose turn it is if not of `who`. Beyond [`MOST`] the oldest goes.
+    fn write(&self, now: u64, who: Option<Actor>, what: String) {
+        let mut state = self.state.lock();
+        if state.notes.len() == MOST {
+            state.notes.pop_front();
         }
         let at = Duration::from_nanos(now);
-        notes.push_back(Note { at, what });
+        let who = who.unwrap_or(state.turn);
+        state.notes.push_back(Note { at, who, what });
     }
 
     /// Takes all notes out, the oldest first.
     pub fn take(&self) -> Vec<Note> {
-        std::mem::take(&mut *self.notes.lock()).into()
+        std::mem::take(&mut self.state.lock().notes).into()
     }
+}
+
+impl Device {
+    #[inline]
+    fn diary(&self) -> Option<&Diary> {
+        self.choices.as_ref()?.diary.as_deref()
+    }
+
+    /// Whether a diary is kept.
+    pub(crate) fn keeps_diary(&self) -> bool {
+        self.diary().is_some()
+    }
+
+    /// Notes what whoever's turn it is has done, if a diary is kept.
+    #[inline]
+    pub(crate) fn note(&self, what: impl FnOnce() -> String) {
+        if let Some(diary) = self.diary() {
+            diary.write(self.clock.now(), None, what());
+        }
+    }
+
+    /// Notes what the NICs or the network have done.
+    #[inline]
+    pub(crate) fn note_network(&self, what: impl FnOnce() -> String) {
+        if let Some(diary) = self.diary() {
+            diary.write(self.clock.now(), Some(Actor::Network), what());
+        }
+    }
+
+    /// It is this one's turn from now on.
+    #[inline]
+    pub(crate) fn note_turn(&self, who: impl FnOnce() -> Actor) {
+        if let Some(diary) = self.diary() {
+            diary.state.lock().turn = who();
+        }
+    }
+}
+
+impl Core {
+    /// It is the turn of the thread that runs here.
+    #[inline]
+    pub(crate) fn note_turn(&self, device: &Device) {
+        device.note_turn(|| {
+            let running = self.running.borrow();
+            running.as_ref().map_or(Actor::Device, |thread| {
+                let (launch, rank) = (&thread.launch, thread.rank);
+                Actor::Thread {
+                    kernel: launch.body.name(),
+                    launch: launch.seq,
+                    rank,
+                }
+            })
+        });
+    }
+}
+
+/// An update, as it is written.
+fn arrow(update: Update) -> String {
+    match update {
+        Update::Set(value) => format!("= {value}"),
+        Update::Add(count) => format!("+= {count}"),
+    }
+}
+
+impl Process {
+    /// An event is about to be updated.
+    #[inline]
+    pub(crate) fn note_update(&self, index: u32, update: Update, event: &Event<Gate>) {
+        self.device
+            .note(|| self.updated(index, update, event.get()));
+    }
+
+    /// The same, by a NIC.
+    #[inline]
+    pub(crate) fn note_update_by_nic(&self, index: u32, update: Update, event: &Event<Gate>) {
+        self.device
+            .note_network(|| self.updated(index, update, event.get()));
+    }
+
+    /// An event is about to get an atomic operation by a NIC.
+    #[inline]
+    pub(crate) fn note_atomic_by_nic(&self, index: u32, operation: Atomic, event: &Event<Gate>) {
+        match operation {
+            Atomic::Add(count) => self.note_update_by_nic(index, Update::Add(count), event),
+            Atomic::CompareSwap { compare, swap } => self.device.note_network(|| {
+                let (now, event) = (event.get(), self.event_name(index));
+                format!("{event} = {swap} if it is {compare}, is {now}")
+            }),
+        }
+    }
+
+    fn updated(&self, index: u32, update: Update, previous: u64) -> String {
+        let (now, update) = (update.apply(previous), arrow(update));
+        let event = self.event_name(index);
+        format!("{event} {update}, was {previous}, is {now}")
+    }
+
+    /// The name of an event.
+    fn event_name(&self, index: u32) -> String {
+        format!("event {}.{index}", self.number)
+    }
+
+    /// A gate is opened at this value of its event.
+    #[inline]
+    pub(crate) fn note_opened(&self, gate: &Gate, value: u64) {
+        self.device.note(|| match gate {
+            Gate::Launch(launch) => opens(launch, value),
+            Gate::Unit(unit) => format!("wakes {} at {value}", thread(unit.core())),
+            Gate::Queue(_) => format!("lets a queue of a NIC go on at {value}"),
+            Gate::Place(_) => format!("shows {value} where the event stands"),
+        });
+    }
+
+    #[inline]
+    pub(crate) fn note_opens(&self, launch: &Launch, value: u64) {
+        self.device.note(|| opens(launch, value));
+    }
+
+    #[inline]
+    pub(crate) fn note_closed(&self, index: u32, reason: CloseReason) {
+        self.device
+            .note(|| format!("closes {}: {reason:?}", self.event_name(index)));
+    }
+
+    #[inline]
+    pub(crate) fn note_submitted(&self, launch: &Launch, wait: Option<(u32, Condition)>) {
+        self.device.note(|| {
+            let wait = wait.map(|(index, condition)| {
+                let value = self.events.slot(index).event.get();
+                let event = self.event_name(index);
+                format!(", waits for {event} {condition}, is {value}")
+            });
+            let then = launch.then().map(|(index, update)| {
+                let (event, update) = (self.event_name(index), arrow(update));
+                format!(", then {event} {update}")
+            });
+            let threads = launch.threads;
+            let (wait, then) = (wait.unwrap_or_default(), then.unwrap_or_default());
+            format!("submits {} of {threads} threads{wait}{then}", named(launch))
+        });
+    }
+
+    #[inline]
+    pub(crate) fn note_waits(&self, index: u32, condition: Condition) {
+        self.device.note(|| {
+            let value = self.events.slot(index).event.get();
+            let event = self.event_name(index);
+            format!("waits for {event} {condition}, is {value}")
+        });
+    }
+
+    #[inline]
+    pub(crate) fn note_settled(&self, launch: &Launch, outcome: Outcome) {
+        self.device
+            .note(|| format!("{} ends: {outcome:?}", named(launch)));
+    }
+
+    #[inline]
+    pub(crate) fn note_fault(&self, fault: &Fault) {
+        self.device
+            .note(|| format!("process {} becomes fatal: {fault}", self.number));
+    }
+}
+
+fn opens(launch: &Launch, value: u64) -> String {
+    format!("opens {} at {value}", named(launch))
+}
+
+fn named(launch: &Launch) -> String {
+    format!("{} #{}", launch.body.name(), launch.seq)
+}
+
+fn thread(core: &Core) -> String {
+    let running = core.running.borrow();
+    running.as_ref().map_or_else(String::new, |thread| {
+        format!("{}.{}", named(&thread.launch), thread.rank)
+    })
 }
 
 #[cfg(test)]
@@ -58,7 +304,7 @@ mod tests {
     fn the_last_notes_are_kept() {
         let diary = Diary::default();
         for n in 0..MOST as u64 + 3 {
-            diary.write(n, n.to_string());
+            diary.write(n, None, n.to_string());
         }
         let notes = diary.take();
         assert_eq!((notes.len(), notes[0].what.as_str()), (MOST, "3"));

@@ -206,6 +206,7 @@ impl Worker {
             return Updated::Done(Outcome::Completed);
         };
         let event = &process.events.slot(index).event;
+        process.note_update(index, update, event);
         let reached = match event.try_update_fast(update) {
             Ok(_) => return Updated::Done(Outcome::Completed),
             Err(reached) if plainly => reached,
@@ -214,6 +215,7 @@ impl Worker {
         let value = reached.value();
         match event.take_gate(reached) {
             Ok(Gate::Launch(next)) if next.extra.is_none() => {
+                process.note_opens(&next, value);
                 if self.hand_over(next) {
                     self.device.notify();
                 }
@@ -245,6 +247,7 @@ impl Worker {
 
     /// Opens a gate; true if what waited behind it went to a queue.
     fn open_gate(&self, process: &Arc<Process>, gate: Gate, value: u64) -> bool {
+        process.note_opened(&gate, value);
         match gate {
             Gate::Launch(next) => self.hand_over(next),
             Gate::Unit(unit) => {

@@ -167,7 +167,7 @@ impl EventRef {
     #[inline]
     pub fn update(&self, update: Update) -> Result<u64, EventUseError> {
         self.locations.check_publish(Location::Host)?;
-        Ok(self.process.update(self.slot(), update)?)
+        Ok(self.process.update(self.handle.0.index, update)?)
     }
 
     /// A wait of the host, as a future.
@@ -241,7 +241,7 @@ impl EventRef {
     pub fn close(&self, reason: CloseReason) -> bool {
         let slot = self.slot();
         let first = slot.event.closed().is_none();
-        self.process.close_event(slot, reason);
+        self.process.close_event(self.handle.0.index, reason);
         first
     }
 }

@@ -267,9 +267,11 @@ impl Process {
     pub fn trigger(self: &Arc<Self>, handler: &Arc<Handler>) {
         if handler.activation.trigger() {
             self.activate(handler.clone());
-        } else if let Some(slot) = handler.resumes.and_then(|event| self.events.find(event)) {
+        } else if let Some(event) = handler.resumes
+            && self.events.find(event).is_some()
+        {
             // It waits where it is, or will look before it does. A closed event has nobody that waits.
-            let _ = self.update(slot, Update::Add(1));
+            let _ = self.update(event.0.index, Update::Add(1));
         }
     }
 

@@ -153,9 +153,14 @@ impl Heap {
         Ok(range.start)
     }
 
+    /// The error of an allocation that does not fit.
+    pub(crate) fn refusal(&self, bytes: u64) -> OutOfMemory {
+        self.ranges.lock().out_of_memory(bytes, self.map.bytes)
+    }
+
     fn checked_size(&self, bytes: u64) -> Result<u64, OutOfMemory> {
         if bytes > self.map.bytes as u64 {
-            return Err(self.ranges.lock().out_of_memory(bytes, self.map.bytes));
+            return Err(self.refusal(bytes));
         }
         Ok(round_up(bytes))
     }

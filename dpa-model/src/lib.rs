@@ -43,6 +43,8 @@ pub mod crash;
 #[cfg(not(dpa_loom))]
 mod device;
 #[cfg(not(dpa_loom))]
+pub mod diary;
+#[cfg(not(dpa_loom))]
 mod ending;
 #[cfg(not(dpa_loom))]
 pub mod error_handler;
@@ -66,6 +68,8 @@ pub mod heap;
 mod keeper;
 #[cfg(not(dpa_loom))]
 pub mod message;
+#[cfg(not(dpa_loom))]
+pub mod mishaps;
 #[cfg(not(dpa_loom))]
 pub mod network;
 #[cfg(not(dpa_loom))]

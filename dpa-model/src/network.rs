@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdma::Datagram;
+use rdma::wire::Summary;
 
-use crate::nic::Nics;
+use crate::device::Device;
 use crate::seeded::Choices;
 
 /// How likely something is: so many times in a million.
@@ -57,6 +58,11 @@ pub struct NetworkSpec {
     pub reorder: Chance,
     /// A bit of a packet is flipped.
     pub corrupt: Chance,
+    /// At a packet an outage begins: it, and what else is sent between the two nodes in either direction for a time, is
+    /// lost.
+    pub outage: Chance,
+    /// The longest that an outage lasts.
+    pub longest_outage: Duration,
     /// The least time a packet travels.
     pub least_latency: Duration,
     /// The most time a packet travels, if it is not reordered.
@@ -70,6 +76,8 @@ impl Default for NetworkSpec {
             duplicate: Chance::NEVER,
             reorder: Chance::NEVER,
             corrupt: Chance::NEVER,
+            outage: Chance::NEVER,
+            longest_outage: Duration::from_millis(10),
             least_latency: Duration::from_micros(1),
             most_latency: Duration::from_micros(3),
         }
@@ -94,8 +102,10 @@ pub struct NetworkCounters {
     pub reordered: u64,
     /// Packets with a flipped bit.
     pub corrupted: u64,
-    /// Packets that a cut stopped.
+    /// Packets that a cut or an outage stopped.
     pub cut: u64,
+    /// Outages that began by themselves.
+    pub outages: u64,
     /// Packets to addresses without a NIC.
     pub unreachable: u64,
 }
@@ -115,6 +125,8 @@ struct State {
     /// When the last packet in order between two nodes arrives.
     last: BTreeMap<(SocketAddr, SocketAddr), u64>,
     cuts: Vec<(IpAddr, IpAddr)>,
+    /// Outages by themselves, and when they end.
+    outages: BTreeMap<(IpAddr, IpAddr), u64>,
     counters: NetworkCounters,
 }
 
@@ -152,27 +164,31 @@ impl Network {
     }
 
     /// Takes up what the NICs have sent, and delivers what has arrived; whether anything was delivered.
-    pub(crate) fn carry(&self, nics: &Nics, choices: &Choices, now: u64) -> bool {
+    pub(crate) fn carry(&self, device: &Device, choices: &Choices) -> bool {
+        let nics = &device.nics;
         if nics.is_empty() {
             return false;
         }
+        let now = device.clock.now();
         let mut state = self.state.lock();
         nics.each(|nic| {
             for datagram in nic.take_sent() {
-                state.send(datagram, choices, now);
+                let described = device.keeps_diary().then(|| described(&datagram));
+                let fate = state.send(datagram, choices, now);
+                device.note_network(|| format!("{}: {fate}", described.unwrap_or_default()));
             }
         });
         let mut any = false;
         while let Some(datagram) = state.arrived(now) {
             any = true;
-            let found = nics.deliver(datagram);
+            let described = device.keeps_diary().then(|| described(&datagram));
             let counters = &mut state.counters;
-            let counter = if found {
-                &mut counters.delivered
-            } else {
-                &mut counters.unreachable
+            let (counter, how) = match nics.deliver(datagram) {
+                true => (&mut counters.delivered, "arrives"),
+                false => (&mut counters.unreachable, "finds no NIC"),
             };
             *counter += 1;
+            device.note_network(|| format!("{} {how}", described.unwrap_or_default()));
         }
         any
     }
@@ -184,39 +200,70 @@ impl Network {
     }
 }
 
+fn described(datagram: &Datagram) -> String {
+    let Datagram { from, to, bytes } = datagram;
+    format!("{from} -> {to} {}", Summary(bytes))
+}
+
+/// Nanoseconds of device time.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)
+}
+
 impl State {
-    fn send(&mut self, mut datagram: Datagram, choices: &Choices, now: u64) {
+    /// Draws what becomes of a packet; in words.
+    fn send(&mut self, mut datagram: Datagram, choices: &Choices, now: u64) -> &'static str {
         self.counters.sent += 1;
-        if self
-            .cuts
-            .contains(&pair(datagram.from.ip(), datagram.to.ip()))
-        {
+        let ends = pair(datagram.from.ip(), datagram.to.ip());
+        if self.is_cut(ends, choices, now) {
             self.counters.cut += 1;
-            return;
+            return "the link is cut";
         }
         if self.spec.loss.strikes(choices) {
             self.counters.lost += 1;
-            return;
+            return "lost";
         }
+        let mut fate = "sent";
         if self.spec.duplicate.strikes(choices) {
             self.counters.duplicated += 1;
+            fate = "sent twice";
             self.fly(datagram.clone(), choices, now);
         }
         if self.spec.corrupt.strikes(choices) && !datagram.bytes.is_empty() {
             self.counters.corrupted += 1;
+            fate = "sent with a flipped bit";
             let bit = choices.below(datagram.bytes.len() as u64 * 8);
             datagram.bytes[bit as usize / 8] ^= 1 << (bit % 8);
         }
-        self.fly(datagram, choices, now);
+        if self.fly(datagram, choices, now) {
+            fate = "sent, may be overtaken";
+        }
+        fate
     }
 
-    fn fly(&mut self, datagram: Datagram, choices: &Choices, now: u64) {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2);
+    /// Whether nothing passes between these two. A packet may be the one at which an outage begins.
+    fn is_cut(&mut self, ends: (IpAddr, IpAddr), choices: &Choices, now: u64) -> bool {
+        self.outages.retain(|_, ends_at| *ends_at > now);
+        if self.cuts.contains(&ends) || self.outages.contains_key(&ends) {
+            return true;
+        }
+        let begins = self.spec.outage.strikes(choices);
+        if begins {
+            self.counters.outages += 1;
+            let lasts = choices.below(nanos(self.spec.longest_outage).max(1));
+            self.outages.insert(ends, now.saturating_add(lasts));
+        }
+        begins
+    }
+
+    /// Sends it on its way; whether later ones may overtake it.
+    fn fly(&mut self, datagram: Datagram, choices: &Choices, now: u64) -> bool {
         let least = nanos(self.spec.least_latency);
         let spread = nanos(self.spec.most_latency).saturating_sub(least) + 1;
         let ends = (datagram.from, datagram.to);
         let mut at = now.saturating_add(least + choices.below(spread));
-        if self.spec.reorder.strikes(choices) {
+        let late = self.spec.reorder.strikes(choices);
+        if late {
             self.counters.reordered += 1;
             at = now.saturating_add(least + choices.below(spread.saturating_mul(LATE)));
         } else {
@@ -226,6 +273,7 @@ impl State {
         }
         self.next += 1;
         self.flying.insert((at, self.next), datagram);
+        late
     }
 
     fn arrived(&mut self, now: u64) -> Option<Datagram> {

@@ -105,6 +105,8 @@ pub struct DeviceNic {
     /// Counts the times somebody looked, for the attendant.
     looks: AtomicU64,
     leases: AtomicUsize,
+    /// It stands still until then.
+    stalled_until: AtomicU64,
     attendant: Option<Attendant>,
 }
 
@@ -145,6 +147,7 @@ impl DeviceNic {
             rung: SegQueue::new(),
             looks: AtomicU64::new(0),
             leases: AtomicUsize::new(0),
+            stalled_until: AtomicU64::new(0),
             attendant,
         }
     }
@@ -206,6 +209,9 @@ impl DeviceNic {
         progress: fn(&mut Engine, Duration) -> bool,
     ) -> Looked {
         let mut looked = Looked::default();
+        if self.stands_still(now) {
+            return self.put_off(alone);
+        }
         // Only who works the NIC counts.
         let looks = self.looks.load(Ordering::Relaxed);
         self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
@@ -226,6 +232,34 @@ impl DeviceNic {
             if self.bell.end() {
                 return looked;
             }
+        }
+    }
+
+    #[inline]
+    fn stands_still(&self, now: u64) -> bool {
+        let until = self.stalled_until.load(Ordering::Relaxed);
+        if until != 0 && now >= until {
+            self.stalled_until.store(0, Ordering::Relaxed);
+        }
+        now < until
+    }
+
+    /// It does nothing until its time is over; doorbells are kept for then.
+    #[cold]
+    fn put_off(&self, alone: Option<Qpn>) -> Looked {
+        alone.into_iter().for_each(|number| self.rung.push(number));
+        while !self.bell.end() {}
+        Looked::default()
+    }
+
+    /// When it wants to be called.
+    fn next_timer(&self) -> Option<u64> {
+        let at = self.engine.lock().soft.poll_timeout();
+        let at = at.map(|at| at.as_nanos() as u64);
+        let stalled = self.stalled_until.load(Ordering::Relaxed);
+        match stalled {
+            0 => at,
+            _ => Some(at.map_or(stalled, |at| at.max(stalled))),
         }
     }
 
@@ -339,14 +373,19 @@ impl Nics {
         true
     }
 
+    /// The mishap of a NIC that stands still: the `which`-th, modulo how many there are. Its address.
+    pub(crate) fn stall(&self, which: u64, until: u64) -> Option<SocketAddr> {
+        let all = self.all.read();
+        let nic = all.get(which.checked_rem(all.len() as u64)? as usize)?;
+        nic.stalled_until.store(until, Ordering::Relaxed);
+        Some(nic.address)
+    }
+
     /// The earliest time at which one of them wants to be called.
     pub(crate) fn next_timer(&self) -> Option<u64> {
-        let mut next: Option<Duration> = None;
-        self.each(|nic| {
-            let at = nic.engine.lock().soft.poll_timeout();
-            next = [next, at].into_iter().flatten().min();
-        });
-        next.map(|at| at.as_nanos() as u64)
+        let mut next = None;
+        self.each(|nic| next = [next, nic.next_timer()].into_iter().flatten().min());
+        next
     }
 }
 

@@ -58,6 +58,7 @@ impl Worker {
             BlockedOn::Event(event, condition, until.is_some()),
         );
         let slot = process.events.slot(event.0.index);
+        process.note_waits(event.0.index, condition);
         let registered = slot.event.register(condition, |waiter| {
             if let Some(at) = until {
                 let timeout = UnitTimeout {
@@ -98,6 +99,8 @@ impl Worker {
             .as_ref()
             .map(|r| r.launch.clone())?;
         process.now_blocked(unit.core(), BlockedOn::Meeting);
+        self.device
+            .note(|| "waits for the other threads of its launch".to_owned());
         // A stop that came before this thread was booked as blocked has not seen it.
         let arrival = match launch.gang() {
             Some(gang) if !process.is_stopped() => gang.meeting.arrive(unit.suspended(), what),

@@ -9,9 +9,9 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
-use dpa_abi::Condition;
 use dpa_abi::access::Cell;
-use dpa_abi::pod::{Load, Store};
+use dpa_abi::pod::Store;
+use dpa_abi::{Condition, Update};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use sync_event::{Location, Locations, Registered};
@@ -183,14 +183,70 @@ impl Touched {
         admitted
     }
 
-    /// What was written.
-    pub(crate) fn written(&self) -> Option<u64> {
-        let cell = self.placed.place.cell(&self.process)?;
-        Some(cell.u64(0))
+    /// The value it gets by a write at `offset`, whose bytes may cover only some of it. They are not read from where they were
+    /// written: an update may have been shown there meanwhile.
+    pub(crate) fn written(&self, offset: u64, bytes: Bytes<'_>) -> u64 {
+        let mut value = self.value().to_ne_bytes();
+        for (at, byte) in (self.placed.place.offset()..).zip(&mut value) {
+            if let Some(written) = at.checked_sub(offset).and_then(|at| bytes.get(at)) {
+                *byte = written;
+            }
+        }
+        u64::from_ne_bytes(value)
+    }
+
+    /// The event's value, which its place may not show yet.
+    fn value(&self) -> u64 {
+        self.process.events.slot(self.index()).event.get()
+    }
+
+    /// Puts the value into a copy of the memory from `offset` on.
+    fn show_in(&self, offset: u64, copy: &mut [u8]) {
+        let value = self.value().to_ne_bytes();
+        for (at, byte) in (self.placed.place.offset()..).zip(value) {
+            let at = at
+                .checked_sub(offset)
+                .and_then(|at| usize::try_from(at).ok());
+            if let Some(copied) = at.and_then(|at| copy.get_mut(at)) {
+                *copied = byte;
+            }
+        }
+    }
+}
+
+/// What is written somewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bytes<'a> {
+    Of(&'a [u8]),
+    /// So many times the same.
+    Fill(u8, u64),
+}
+
+impl Bytes<'_> {
+    fn get(self, at: u64) -> Option<u8> {
+        match self {
+            Self::Of(bytes) => bytes.get(usize::try_from(at).ok()?).copied(),
+            Self::Fill(byte, len) => (at < len).then_some(byte),
+        }
+    }
+
+    pub(crate) fn len(self) -> u64 {
+        match self {
+            Self::Of(bytes) => bytes.len() as u64,
+            Self::Fill(_, len) => len,
+        }
     }
 }
 
 impl Places {
+    /// The values of the events that stand in a range, put into a copy that was made of it.
+    #[inline]
+    pub(crate) fn show_in(&self, offset: u64, copy: &mut [u8]) {
+        for touched in self.touched(offset, copy.len() as u64) {
+            touched.show_in(offset, copy);
+        }
+    }
+
     /// False if an event stands there already.
     fn enter(&self, entry: Entry) -> bool {
         let mut entries = self.entries.get_or_init(Mutex::default).lock();
@@ -233,15 +289,13 @@ fn touched(entries: &[Entry], offset: u64, len: u64) -> SmallVec<[Touched; 1]> {
     live.collect()
 }
 
-/// The host has written this range of a memory: events that stand there get what was written.
-pub(crate) fn written_by_host(places: &Places, offset: u64, len: u64) {
-    for touched in places.touched(offset, len) {
-        if touched.admits(&[Location::Host])
-            && let Some(value) = touched.written()
-        {
-            let slot = touched.process.events.slot(touched.index());
+/// The host has written this: events that stand there get it.
+pub(crate) fn written_by_host(places: &Places, offset: u64, bytes: Bytes<'_>) {
+    for touched in places.touched(offset, bytes.len()) {
+        if touched.admits(&[Location::Host]) {
+            let value = touched.written(offset, bytes);
             // A closed event has left its place.
-            let _ = touched.process.update(slot, dpa_abi::Update::Set(value));
+            let _ = touched.process.update(touched.index(), Update::Set(value));
         }
     }
 }

@@ -133,7 +133,10 @@ fn take_turns(core: &Core, now: bool) {
     core.calls.set(calls);
     let device = core.worker().device();
     let switch = match &device.choices {
-        Some(choices) => now || choices.switch_here(),
+        Some(choices) => {
+            core.may_panic(choices);
+            now || choices.switch_here()
+        }
         None => {
             let is_time = now || calls >= CALLS_PER_TURN;
             if is_time {
@@ -268,6 +271,8 @@ unsafe fn event_update(
         if !slot.device_publishes() {
             return Err(EventError::NotPublisher);
         }
+        core.process()
+            .note_update(event.0.index, update, &slot.event);
         match slot.event.try_update_fast(update) {
             Ok(previous) => Ok(previous),
             Err(reached) => core
@@ -332,6 +337,7 @@ fn wait(
     timeout: Option<u64>,
 ) -> Result<u64, EventError> {
     let until = timeout.map(|nanos| core.worker().device().clock.now().saturating_add(nanos));
+    core.may_panic_here();
     core.calls.set(0);
     let wake = core.suspend(Request::Wait(event, condition, until));
     if core.process().is_stopped() {
@@ -391,6 +397,7 @@ fn release(core: &Core, others: Vec<crate::unit::Suspended>, value: u64) {
 }
 
 fn wait_for_the_others(core: &Core, what: Collective) -> u64 {
+    core.may_panic_here();
     core.calls.set(0);
     let wake = core.suspend(Request::Meet(what));
     match wake {

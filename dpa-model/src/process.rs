@@ -15,7 +15,7 @@ use crate::crash::{Crash, CrashSpec};
 use crate::device::Device;
 use crate::epoch::Epochs;
 use crate::error_handler::ErrorHandlerSlot;
-use crate::events::{Events, Slot};
+use crate::events::Events;
 use crate::fault::{Fault, Waiting, WaitingOn};
 use crate::gate::Gate;
 use crate::globals::Globals;
@@ -26,7 +26,7 @@ use crate::launch::{Launch, Outcome};
 use crate::message::{LogSpec, Messages};
 use crate::nic::Doorbells;
 use crate::nic::HostMemory;
-use crate::placed::{self, Places};
+use crate::placed::{self, Bytes, Places};
 use crate::sched::Tenant;
 use crate::stream::Stream;
 use crate::trace::{TraceSpec, Tracer};
@@ -198,6 +198,7 @@ impl Process {
     /// As [`Process::fail`], with the stack of the thread that did it, for the crash report.
     pub(crate) fn fail_on(self: &Arc<Self>, stack: Option<StackCopy>, mut fault: Fault) {
         tracing::debug!(target: "doca_dpa::fault", %fault, "a process became fatal");
+        self.note_fault(&fault);
         fault.crash = self.crash.expected();
         if self.fault.set(Arc::new(fault)).is_ok() {
             self.crash.begin(self, stack);
@@ -231,7 +232,7 @@ impl Process {
             .nics
             .each(|nic| nic.stop_process(&self.device, self));
         self.break_streams(outcome);
-        self.events.each(|_, slot| self.close_event(slot, reason));
+        self.events.each(|index, _| self.close_event(index, reason));
         self.device
             .sched
             .take_ready(self.number, |launch| self.take_back(&launch, outcome));
@@ -287,6 +288,7 @@ impl Process {
         &self,
         global: &'static dyn dpa_abi::global::AnyGlobal,
     ) -> Result<u64, crate::heap::OutOfMemory> {
+        self.refuse_memory(global.size() as u64)?;
         self.globals.find(&self.heap, &self.epochs, global)
     }
 
@@ -311,13 +313,31 @@ impl Process {
     }
 
     /// The host has written to the heap.
-    pub fn host_wrote(&self, addr: u64, len: u64) {
-        self.heap.wrote(addr, len);
-        placed::written_by_host(&self.places, addr, len);
+    pub fn host_wrote(&self, addr: u64, bytes: &[u8]) {
+        self.wrote(addr, Bytes::Of(bytes));
+    }
+
+    /// The host has set so many bytes of the heap to one value.
+    pub fn host_filled(&self, addr: u64, len: u64, value: u8) {
+        self.wrote(addr, Bytes::Fill(value, len));
+    }
+
+    fn wrote(&self, addr: u64, bytes: Bytes<'_>) {
+        self.heap.wrote(addr, bytes.len());
+        placed::written_by_host(&self.places, addr, bytes);
+    }
+
+    /// Events that stand in the heap, in a copy that the host has made of it.
+    pub fn host_read(&self, addr: u64, copy: &mut [u8]) {
+        self.places.show_in(addr, copy);
     }
 
     /// Closes an event and settles what waited for it.
-    pub(crate) fn close_event(self: &Arc<Self>, slot: &Slot, reason: CloseReason) {
+    pub(crate) fn close_event(self: &Arc<Self>, index: u32, reason: CloseReason) {
+        let slot = self.events.slot(index);
+        if slot.event.closed().is_none() {
+            self.note_closed(index, reason);
+        }
         slot.event
             .close_with(reason, |gate, closed| self.closed(gate, closed));
         self.device.notify();
@@ -351,9 +371,11 @@ impl Process {
     ///
     /// # Errors
     /// The event is closed.
-    pub(crate) fn update(self: &Arc<Self>, slot: &Slot, update: Update) -> Result<u64, Closed> {
+    pub(crate) fn update(self: &Arc<Self>, index: u32, update: Update) -> Result<u64, Closed> {
+        let event = &self.events.slot(index).event;
+        self.note_update(index, update, event);
         let mut opened = false;
-        let result = slot.event.update_with(update, |gate, value| {
+        let result = event.update_with(update, |gate, value| {
             opened = true;
             self.opened(gate, value);
         });
@@ -365,6 +387,7 @@ impl Process {
 
     /// Sends an opened gate on its way. The caller notifies the workers.
     pub(crate) fn opened(self: &Arc<Self>, gate: Gate, value: u64) {
+        self.note_opened(&gate, value);
         match gate {
             Gate::Launch(launch) => self.make_ready(launch),
             Gate::Unit(unit) => self.wake_unit(unit, Wake::Value(value)),

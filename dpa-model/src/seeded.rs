@@ -15,7 +15,10 @@ use thiserror::Error;
 
 use crate::config::DeviceConfig;
 use crate::device::{Device, OpenError};
+use crate::diary::{Actor, Diary};
 use crate::fault::{Fault, Waiting};
+use crate::mishaps;
+use crate::network::NetworkSpec;
 use crate::process::Process;
 use crate::trap;
 use crate::worker::{Pick, Worker};
@@ -31,11 +34,28 @@ pub struct Choices {
     state: AtomicU64,
     made: AtomicU64,
     digest: AtomicU64,
+    pub(crate) diary: Option<Arc<Diary>>,
+    pub(crate) mishaps: mishaps::State,
+}
+
+/// A simulation to be run.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Where its choices come from.
+    pub seed: u64,
+    /// The figures of its device.
+    pub config: DeviceConfig,
+    /// What its network does to packets.
+    pub network: NetworkSpec,
+    /// What happens is noted here.
+    pub diary: Option<Arc<Diary>>,
 }
 
 impl Choices {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, diary: Option<Arc<Diary>>) -> Self {
         Self {
+            diary,
+            mishaps: mishaps::State::default(),
             state: AtomicU64::new(seed),
             made: AtomicU64::new(0),
             digest: AtomicU64::new(0xcbf2_9ce4_8422_2325),
@@ -122,15 +142,13 @@ impl Wake for Woken {
 ///
 /// # Errors
 /// The device could not be made; the program can never end.
-pub fn run<T, F>(
-    seed: u64,
-    config: DeviceConfig,
-    program: impl FnOnce(Arc<Device>) -> F,
-) -> Result<T, SimError>
+pub fn run<T, F>(plan: Plan, program: impl FnOnce(Arc<Device>) -> F) -> Result<T, SimError>
 where
     F: Future<Output = T>,
 {
-    let device = Device::new(config, Some(Choices::new(seed)))?;
+    let seed = plan.seed;
+    let device = Device::new(plan.config, Some(Choices::new(seed, plan.diary)))?;
+    device.network.set(plan.network);
     let before = STEPPER.replace(Some(Rc::new(Worker::new(device.clone(), 0))));
     trap::ensure_alternate_stack();
     device.i_am(0);
@@ -165,6 +183,7 @@ fn drive<T, F: Future<Output = T>>(
                 waiting: device.all_waiting(),
             });
         }
+        device.note_turn(|| Actor::Host);
         if let Poll::Ready(value) = future.as_mut().poll(&mut cx) {
             return Ok(value);
         }
@@ -205,6 +224,7 @@ impl Device {
     /// One step of the seeded driver: runs one thread to its next switch, or moves time on. False if nothing is left
     /// to do. Has no effect on a device of the threads driver.
     pub fn step(&self) -> bool {
+        self.note_turn(|| Actor::Device);
         let Some(worker) = STEPPER
             .with_borrow(Clone::clone)
             .filter(|w| std::ptr::eq(Arc::as_ptr(w.device()), self))
@@ -212,12 +232,7 @@ impl Device {
             return false;
         };
         if let Some(choices) = &self.choices {
-            let processes = self.sched.processes();
-            processes.iter().for_each(|p| p.age_caches(choices));
-            // Workers look at the NICs now and then, also while there are kernels to run.
-            if self.network.carry(&self.nics, choices, self.clock.now()) && choices.below(2) == 0 {
-                self.poll_nics();
-            }
+            self.between_steps(choices);
         }
         if let Some(pick) = self.pick_any(&worker) {
             worker.run(pick);
@@ -231,6 +246,37 @@ impl Device {
             || self.poll_nics()
             || self.pass_time()
             || self.report_deadlocks()
+    }
+
+    fn between_steps(&self, choices: &Choices) {
+        if let Some(nanos) = choices.mishaps.clock_jump(choices) {
+            self.note(|| format!("mishap: time jumps by {nanos} ns"));
+            self.clock.advance_to(self.clock.now() + nanos);
+            self.run_timers();
+        }
+        self.may_stall_nic(choices);
+        let processes = self.sched.processes();
+        processes.iter().for_each(|p| p.age_caches(choices));
+        // Workers look at the NICs now and then, also while there are kernels to run.
+        let due = || self.nics.next_timer() <= Some(self.clock.now());
+        let something = self.network.carry(self, choices) || (!self.nics.is_empty() && due());
+        if something && choices.below(2) == 0 {
+            self.poll_nics();
+        }
+    }
+
+    fn may_stall_nic(&self, choices: &Choices) {
+        if self.nics.is_empty() {
+            return;
+        }
+        if let Some(nanos) = choices.mishaps.nic_stall(choices) {
+            let until = self.clock.now().saturating_add(nanos);
+            let stalled = self.nics.stall(choices.below(1 << 32), until);
+            self.note(|| match stalled {
+                Some(nic) => format!("mishap: the NIC {nic} stands still for {nanos} ns"),
+                None => String::new(),
+            });
+        }
     }
 
     fn pick_any(&self, worker: &Worker) -> Option<Pick> {
@@ -263,7 +309,7 @@ impl Device {
         self.clock.advance_to(next);
         self.run_timers();
         if let Some(choices) = &self.choices {
-            self.network.carry(&self.nics, choices, self.clock.now());
+            self.network.carry(self, choices);
         }
         self.poll_nics();
         true

@@ -119,6 +119,7 @@ impl Process {
             .map(|(event, condition)| (event.0.index, condition));
         let stream = spec.stream.clone();
         let launch = self.device.pool.fill(self.make(spec, seq, wait));
+        self.note_submitted(&launch, wait);
         match stream
             .as_ref()
             .map_or(Joined::Go, |stream| stream.join(&launch))
@@ -191,7 +192,7 @@ impl Process {
 
     fn take_room(&self) -> Result<(), SubmitError> {
         let limit = self.device.config.max_unfinished;
-        if self.unfinished.fetch_add(1, Ordering::SeqCst) < limit {
+        if self.unfinished.fetch_add(1, Ordering::SeqCst) < limit && !self.device.refuses_room() {
             return Ok(());
         }
         self.unfinished.fetch_sub(1, Ordering::SeqCst);
@@ -315,6 +316,7 @@ impl Process {
     /// What follows the end of a launch, however it ended: its stream goes on or breaks, what it kept is let go of,
     /// its place in the queue is free.
     pub(crate) fn settled(self: &Arc<Self>, launch: &Arc<Launch>, outcome: Outcome) {
+        self.note_settled(launch, outcome);
         let completed = matches!(
             outcome,
             Outcome::Completed | Outcome::CompletedButEventClosed
@@ -360,7 +362,7 @@ impl Process {
     pub(crate) fn let_go_of_event(self: &Arc<Self>, index: u32, count: u32) {
         let slot = self.events.slot(index);
         if slot.let_go(count) == LetGo::LastPublisher {
-            self.close_event(slot, sync_event::CloseReason::PublisherGone);
+            self.close_event(index, sync_event::CloseReason::PublisherGone);
             self.unuse_event(index, count);
         }
     }

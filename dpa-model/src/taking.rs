@@ -106,6 +106,7 @@ impl Worker {
             rank,
             epoch,
         });
+        core.note_turn(&self.device);
         self.safe_point();
     }
 

@@ -193,6 +193,7 @@ impl Worker {
         if unit.core().running.borrow().is_some() {
             self.has_work();
         }
+        unit.core().note_turn(&self.device);
         let resumed = unit.resume(self);
         self.safe_point();
         match resumed {

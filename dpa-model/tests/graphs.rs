@@ -177,7 +177,12 @@ fn run_seed(seed: u64) -> (u64, u64) {
         ..config(1)
     };
     let name = "random_graphs_run_as_the_reference_says";
-    let result = seeded::run(seed, config, |device| async move {
+    let plan = seeded::Plan {
+        seed,
+        config,
+        ..seeded::Plan::default()
+    };
+    let result = seeded::run(plan, |device| async move {
         let process = device.process().expect("a process");
         run(&steps, &process).await;
         let choices: &Choices = device.choices().expect("seeded");

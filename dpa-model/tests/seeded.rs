@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::*;
 use dpa_abi::{Condition, FaultKind, Update};
 use dpa_model::launch::Outcome;
-use dpa_model::seeded::{self, SimError};
+use dpa_model::seeded::{self, Plan, SimError};
 use dpa_model::{DeviceConfig, EventRef};
 
 kernel!(HOP, |unit, args| {
@@ -31,6 +31,14 @@ kernel!(WAIT_WITH_TIMEOUT, |unit, args| {
     counter(args, 0).store(unit.counter(dpa_abi::port::Counter::Time), Ordering::SeqCst);
 });
 
+fn plan(seed: u64) -> Plan {
+    Plan {
+        seed,
+        config: config(1),
+        ..Plan::default()
+    }
+}
+
 fn seeds() -> Vec<u64> {
     let number = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     match number("DPA_SEED") {
@@ -49,7 +57,7 @@ async fn awaited(event: &EventRef, at_least: u64) -> u64 {
 
 /// Threads hop over two events; the digest of the choices and the virtual time of the end.
 fn hops(seed: u64) -> (u64, u64, u64) {
-    let run = seeded::run(seed, config(1), |device| async move {
+    let run = seeded::run(plan(seed), |device| async move {
         let process = device.process().expect("a process");
         let (a, b) = (event(&process), event(&process));
         let (number, address) = leaked();
@@ -93,7 +101,7 @@ fn the_same_seed_replays_the_same_run() {
 
 #[test]
 fn virtual_time_passes_to_the_next_timer() {
-    let time = seeded::run(1, config(1), |device| async move {
+    let time = seeded::run(plan(1), |device| async move {
         let process = device.process().expect("a process");
         let (number, address) = leaked();
         let never = event(&process);
@@ -108,7 +116,7 @@ fn virtual_time_passes_to_the_next_timer() {
 
 #[test]
 fn rule_1_7_a_blocking_wait_steps_the_model() {
-    seeded::run(3, config(1), |device| async move {
+    seeded::run(plan(3), |device| async move {
         let process = device.process().expect("a process");
         let (go, done) = (event(&process), event(&process));
         submit(
@@ -125,7 +133,7 @@ fn rule_1_7_a_blocking_wait_steps_the_model() {
 
 #[test]
 fn a_program_that_can_never_end_is_reported_with_its_seed() {
-    let error = seeded::run(77, config(1), |device| async move {
+    let error = seeded::run(plan(77), |device| async move {
         let process = device.process().expect("a process");
         awaited(&event(&process), 1).await
     })
@@ -138,7 +146,7 @@ fn a_program_that_can_never_end_is_reported_with_its_seed() {
 
 #[test]
 fn rule_2_10_a_deadlock_is_reported_at_once_when_nothing_else_can_happen() {
-    seeded::run(5, config(1), |device| async move {
+    seeded::run(plan(5), |device| async move {
         let process = device.process().expect("a process");
         let own = process.event(0, device_only()).expect("an event");
         let launch = submit(
@@ -158,10 +166,12 @@ fn rule_2_10_a_deadlock_is_reported_at_once_when_nothing_else_can_happen() {
 fn nothing_is_left_when_a_run_ends() {
     for seed in 0..20 {
         let device = seeded::run(
-            seed,
-            DeviceConfig {
-                partition_eus: 8,
-                ..config(1)
+            Plan {
+                config: DeviceConfig {
+                    partition_eus: 8,
+                    ..config(1)
+                },
+                ..plan(seed)
             },
             |device| async move {
                 let process = device.process().expect("a process");

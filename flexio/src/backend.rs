@@ -7,6 +7,7 @@ pub use dpa_model::activation::HandlerState;
 pub use dpa_model::cmdq::{JOB_BYTES, QueueError, QueueSpec};
 pub use dpa_model::crash::report::{CrashProblem, CrashReport};
 pub use dpa_model::crash::{CrashFiles, CrashSpec};
+pub use dpa_model::diary::{Actor, Diary, Note};
 pub use dpa_model::error_handler::ErrorHandlerError;
 pub use dpa_model::fault::{Place, Waiting, WaitingOn};
 pub use dpa_model::handler::{Affinity, HandlerError};
@@ -16,6 +17,7 @@ pub use dpa_model::message::{
     Delivery, FileError, FlushError, Layout, LogOpenError, LogSpec, MessageStream as RawStream,
     Overflow, Sink, SinkError, StreamError as MessageStreamError, StreamSpec,
 };
+pub use dpa_model::mishaps::{MishapCounters, Mishaps, State as MishapState, Struck, When};
 pub use dpa_model::network::{Chance, NetworkCounters, NetworkSpec};
 pub use dpa_model::nic::{
     AttachError, CompletionQueue, CompletionQueueError, CompletionSpec, ConnectError,
@@ -25,7 +27,7 @@ pub use dpa_model::nic::{
     RawQueueError, ReceiveQueueRef, Registration, RegistrationError, SendQueueRef,
 };
 pub use dpa_model::placed::{EventPlace, Keep};
-pub use dpa_model::seeded::{SimError, Stuck};
+pub use dpa_model::seeded::{Plan as SimPlan, SimError, Stuck};
 pub use dpa_model::stream::Stream;
 pub use dpa_model::trace::{TraceOpenError, TraceSpec};
 pub use dpa_model::windows::WindowError;

@@ -6,7 +6,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::backend::{
-    self, DeviceConfig, NetworkCounters, NetworkSpec, OpenError, ProcessSpec, SimError, TimerKey,
+    self, DeviceConfig, MishapCounters, Mishaps, NetworkCounters, NetworkSpec, OpenError,
+    ProcessSpec, SimError, SimPlan, TimerKey,
 };
 use crate::process::Process;
 
@@ -127,6 +128,12 @@ impl Device {
         engine.is_seeded().then_some(VirtualNetwork { engine })
     }
 
+    /// What goes wrong with it because it is asked to; `None` with another driver than the seeded one.
+    pub fn fate(&self) -> Option<Fate> {
+        let engine = self.engine.clone();
+        engine.is_seeded().then_some(Fate { engine })
+    }
+
     /// Kernel stacks in use, those that idle workers keep included.
     pub fn stacks_in_use(&self) -> usize {
         self.engine.stacks_in_use()
@@ -168,6 +175,33 @@ impl VirtualNetwork {
     }
 }
 
+/// What goes wrong in a simulation because it is asked to, beside what becomes of packets.
+#[derive(Clone, Debug)]
+pub struct Fate {
+    engine: Arc<backend::Device>,
+}
+
+impl Fate {
+    /// From now on this goes wrong.
+    pub fn set(&self, mishaps: Mishaps) {
+        if let Some(state) = self.engine.mishaps() {
+            state.set(mishaps);
+        }
+    }
+
+    /// What goes wrong.
+    pub fn mishaps(&self) -> Mishaps {
+        let state = self.engine.mishaps();
+        state.map_or(Mishaps::NONE, backend::MishapState::spec)
+    }
+
+    /// How often each mishap could have struck so far, and has.
+    pub fn counters(&self) -> MishapCounters {
+        let state = self.engine.mishaps();
+        state.map_or_else(MishapCounters::default, backend::MishapState::counters)
+    }
+}
+
 fn nanos(at: Duration) -> u64 {
     u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -203,17 +237,16 @@ impl<T, E> Simulated<Result<T, E>> {
     }
 }
 
-/// Runs a host program and a device of these figures together on this thread, with virtual time and every choice drawn
-/// from `seed`.
+/// Runs a host program and a device together on this thread, with virtual time and every choice drawn from the plan's
+/// seed.
 ///
 /// # Errors
 /// The device could not be made, or the program waits for something that can never happen.
 pub fn simulate<T, F: Future<Output = T>>(
-    seed: u64,
-    config: DeviceConfig,
+    plan: SimPlan,
     program: impl FnOnce(Device) -> F,
 ) -> Result<Simulated<T>, SimError> {
-    backend::seeded::run(seed, config, |engine| {
+    backend::seeded::run(plan, |engine| {
         let device = Device {
             engine,
             _driver: None,

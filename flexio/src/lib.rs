@@ -31,16 +31,17 @@ mod window;
 
 pub use backend::trace;
 pub use backend::{
-    Chance, CloseReport, ConfigError, ContextError, ContextSpec, CrashFiles, CrashProblem,
-    CrashReport, CrashSpec, DeviceConfig, ErrorHandlerError, Event, EventLimit, EventPlace,
+    Actor, Chance, CloseReport, ConfigError, ContextError, ContextSpec, CrashFiles, CrashProblem,
+    CrashReport, CrashSpec, DeviceConfig, Diary, ErrorHandlerError, Event, EventLimit, EventPlace,
     EventUseError, Fault, FileError, HeapInfo, HostMemory, HostWait, LogOpenError, LogSpec,
-    NetworkCounters, NetworkSpec, NicError, OpenError, OutOfMemory, Outcome, Place, ProcessSpec,
-    Registration, RegistrationError, SimError, Snapshot, Stream, StreamSpec, Stuck, SubmitError,
-    TraceOpenError, TraceSpec, Waiting, WaitingOn, WindowError,
+    MishapCounters, Mishaps, NetworkCounters, NetworkSpec, NicError, Note, OpenError, OutOfMemory,
+    Outcome, Place, ProcessSpec, Registration, RegistrationError, SimError, SimPlan, Snapshot,
+    Stream, StreamSpec, Struck, Stuck, SubmitError, TraceOpenError, TraceSpec, Waiting, WaitingOn,
+    When, WindowError,
 };
 pub use cmdq::CommandQueue;
 pub use command::{Command, Submitted};
-pub use device::{Device, DeviceInfo, DeviceKind, Simulated, VirtualNetwork, simulate};
+pub use device::{Device, DeviceInfo, DeviceKind, Fate, Simulated, VirtualNetwork, simulate};
 pub use handler::{Affinity, EventHandler, EventHandlerBuilder, HandlerError, HandlerState};
 pub use memory::{AccessError, Direction};
 pub use process::{ErrorStatus, Process, ProcessRef};

@@ -37,7 +37,7 @@ impl ProcessRef {
     #[doc(alias = "flexio_buf_dev_alloc")]
     #[doc(alias = "doca_dpa_mem_alloc")]
     pub fn alloc(&self, bytes: u64, zeroed: bool) -> Result<u64, OutOfMemory> {
-        self.raw().heap.alloc(&self.raw().epochs, bytes, zeroed)
+        self.raw().alloc(bytes, zeroed)
     }
 
     /// Frees what was allocated at `addr`; false if nothing is. The range is used again only after all launches that
@@ -64,7 +64,7 @@ impl ProcessRef {
     #[doc(alias = "doca_dpa_h2d_memcpy")]
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), AccessError> {
         self.checked(addr, bytes.len() as u64)?.copy_in(0, bytes);
-        self.raw().host_wrote(addr, bytes.len() as u64);
+        self.raw().host_wrote(addr, bytes);
         Ok(())
     }
 
@@ -75,6 +75,7 @@ impl ProcessRef {
     #[doc(alias = "doca_dpa_d2h_memcpy")]
     pub fn read(&self, addr: u64, bytes: &mut [u8]) -> Result<(), AccessError> {
         self.checked(addr, bytes.len() as u64)?.copy_out(0, bytes);
+        self.raw().host_read(addr, bytes);
         Ok(())
     }
 
@@ -86,7 +87,7 @@ impl ProcessRef {
     #[doc(alias = "doca_dpa_memset")]
     pub fn fill(&self, addr: u64, len: u64, value: u8) -> Result<(), AccessError> {
         self.checked(addr, len)?.fill(value);
-        self.raw().host_wrote(addr, len);
+        self.raw().host_filled(addr, len, value);
         Ok(())
     }
 

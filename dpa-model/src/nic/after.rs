@@ -55,8 +55,7 @@ impl After {
                 true
             }
             Self::Close { process, index } => {
-                let slot = process.events.slot(index);
-                process.close_event(slot, CloseReason::PublisherGone);
+                process.close_event(index, CloseReason::PublisherGone);
                 true
             }
             Self::Wake(waker) => {
@@ -97,7 +96,6 @@ fn open(process: &Arc<Process>, index: u32, reached: Reached) -> bool {
 }
 
 fn notify(process: &Arc<Process>, index: u32) -> bool {
-    let slot = process.events.slot(index);
     // A closed event takes no notification: its waiters know.
-    process.update(slot, Update::Add(1)).is_ok()
+    process.update(index, Update::Add(1)).is_ok()
 }

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use dpa_abi::access::Cell;
 
-use crate::placed::{self, Places};
+use crate::placed::{self, Bytes, Places};
 
 /// Its alignment: a page, as for any memory that is registered.
 const ALIGN: usize = 4096;
@@ -77,7 +77,9 @@ impl HostMemory {
     /// Copies bytes out; false if they do not lie in it.
     pub fn read(&self, offset: u64, out: &mut [u8]) -> bool {
         let cell = self.cell(offset, out.len());
-        cell.map(|cell| cell.copy_out(0, out)).is_some()
+        let copied = cell.map(|cell| cell.copy_out(0, out)).is_some();
+        self.places.show_in(offset, out);
+        copied
     }
 
     /// Copies bytes in; false if they do not fit.
@@ -89,7 +91,7 @@ impl HostMemory {
     /// As the host writes: events that stand there are updated. False if the bytes do not fit.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> bool {
         let done = self.put(offset, bytes);
-        placed::written_by_host(&self.places, offset, bytes.len() as u64);
+        placed::written_by_host(&self.places, offset, Bytes::Of(bytes));
         done
     }
 

@@ -15,7 +15,7 @@ use sync_event::{Location, Reached};
 
 use super::after::After;
 use super::host_memory::HostMemory;
-use crate::placed::Touched;
+use crate::placed::{Bytes, Touched};
 use crate::process::Process;
 
 /// Who updates an event by the NIC: peers, and kernels by their own node's.
@@ -71,12 +71,12 @@ impl NicMemory {
 
     /// An event gets what was written where it stands.
     #[cold]
-    fn update_written(&self, touched: &Touched) {
-        if touched.admits(BY_NIC)
-            && let Some(value) = touched.written()
-        {
+    fn update_written(&self, touched: &Touched, at: Target, data: &[u8]) {
+        if touched.admits(BY_NIC) {
+            let value = touched.written(at.offset, Bytes::Of(data));
             let (process, index) = (&touched.process, touched.index());
             let event = &process.events.slot(index).event;
+            process.note_update_by_nic(index, Update::Set(value), event);
             if let Err(reached) = event.try_update_fast(Update::Set(value)) {
                 self.open_later(process, index, reached);
             }
@@ -86,6 +86,7 @@ impl NicMemory {
     #[cold]
     fn update_placed(&self, process: &Arc<Process>, index: u32, operation: Atomic) -> u64 {
         let event = &process.events.slot(index).event;
+        process.note_atomic_by_nic(index, operation, event);
         let result = match operation {
             Atomic::Add(n) => event.try_update_fast(Update::Add(n)),
             Atomic::CompareSwap { compare, swap } => event.try_compare_swap(compare, swap),
@@ -112,6 +113,7 @@ impl Memory for NicMemory {
         match self.spaces.get(from.space.0 as usize) {
             Some(Space::Heap(process)) => {
                 process.heap.nic_read(from.offset, out);
+                process.places.show_in(from.offset, out);
             }
             Some(Space::Host(memory)) => {
                 memory.read(from.offset, out);
@@ -125,7 +127,7 @@ impl Memory for NicMemory {
             cell.copy_in(0, data);
             self.wrote(to, data.len());
             for touched in self.touched(to, data.len()) {
-                self.update_written(&touched);
+                self.update_written(&touched, to, data);
             }
         }
     }
@@ -154,6 +156,12 @@ impl Memory for NicMemory {
         let event = &process.events.slot(*index).event;
         if event.closed().is_some() {
             return Err(EventGone);
+        }
+        match update {
+            EventUpdate::Set(value) => {
+                process.note_update_by_nic(*index, Update::Set(value), event);
+            }
+            EventUpdate::Atomic(operation) => process.note_atomic_by_nic(*index, operation, event),
         }
         let result = match update {
             EventUpdate::Set(value) => event.try_update_fast(Update::Set(value)),

@@ -29,7 +29,7 @@ impl Block {
     /// So many words, zeroed.
     pub(crate) fn new(process: &Arc<Process>, words: usize) -> Result<Self, OutOfMemory> {
         let bytes = words as u64 * 8;
-        let addr = process.heap.alloc(&process.epochs, bytes, true)?;
+        let addr = process.alloc(bytes, true)?;
         Ok(Self {
             process: process.clone(),
             addr,

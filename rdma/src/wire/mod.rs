@@ -18,6 +18,7 @@ mod headers;
 mod icrc;
 mod opcode;
 mod packet;
+mod summary;
 
 pub use aeth::{Aeth, NakCode, RnrTimer, Syndrome};
 pub use bth::{Bth, BthView, DEFAULT_PKEY};
@@ -27,6 +28,7 @@ pub use opcode::Opcode;
 pub use packet::{
     Body, Header, MalformedPacket, Packet, PacketView, Part, ReadPart, SendTail, seal,
 };
+pub use summary::Summary;
 
 /// The UDP port of RoCE v2.
 pub const UDP_PORT: u16 = 4791;

@@ -7,7 +7,7 @@ use doca_dpa_dev::Buf;
 use dpa_abi::{DevAddr, Rights as Access};
 use flexio::queues::CompletionKind;
 use flexio::rdma::{RetryLimit, Rights};
-use flexio::{Device, HostMemory, simulate};
+use flexio::{Device, HostMemory, SimPlan, simulate};
 use tests::queues::{
     PollByHandArgs, ReceiveByHandArgs, SendByHandArgs, SendFromAWindowArgs, poll_by_hand,
     receive_by_hand, send_by_hand, send_from_a_window,
@@ -20,7 +20,14 @@ const SEEDS: u64 = 20;
 
 fn check(right: impl AsyncFn(Device, u64) -> bool) {
     let at = |seed, fenced| {
-        let run = simulate(seed, config(), |device| right(device, fenced));
+        let run = simulate(
+            SimPlan {
+                seed,
+                config: config(),
+                ..SimPlan::default()
+            },
+            |device| right(device, fenced),
+        );
         run.expect("it ends").value
     };
     for seed in 0..SEEDS {

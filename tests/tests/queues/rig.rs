@@ -14,7 +14,7 @@ use flexio::queues::{
 use flexio::rdma::{Nic, Rights};
 use flexio::{
     Command, Device, DeviceConfig, Event, EventHandler, HandlerState, Outcome, Process,
-    Registration, simulate,
+    Registration, SimPlan, simulate,
 };
 use tests::queues::{OnCompletionArgs, PostArgs, PostReceivesArgs, Work, on_completion, post};
 use tests::queues::{WRITE, post_receives};
@@ -40,7 +40,15 @@ pub fn both<F: Future<Output = ()>>(scenario: impl Fn(Device) -> F) {
         run.await.expect("it ends");
     });
     for seed in 0..20 {
-        simulate(seed, config(), &scenario).expect("a simulation");
+        simulate(
+            SimPlan {
+                seed,
+                config: config(),
+                ..SimPlan::default()
+            },
+            &scenario,
+        )
+        .expect("a simulation");
     }
 }
 

@@ -1,0 +1,336 @@
+//! `doca_dpa::testing`: mishaps at every place where they can happen, the story of a run, and what a failing test prints.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doca_dpa::error::LaunchError;
+use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
+use doca_dpa::testing::{Actor, Chance, Diary, MishapCounters, Mishaps, NetworkSpec, When};
+use doca_dpa::{Dpa, Error, Location, Sim, SyncEvent, dpa_test};
+use tests::{CountArgs, RelayArgs, count, relay};
+
+const HOST_TO_DEVICE: (Location, Location) = (Location::Host, Location::Device);
+const DEVICE_TO_HOST: (Location, Location) = (Location::Device, Location::Host);
+
+fn event(dpa: &Dpa, (publisher, subscriber): (Location, Location)) -> Result<SyncEvent, Error> {
+    let event = SyncEvent::builder(dpa);
+    event.publisher(publisher).subscriber(subscriber).create()
+}
+
+/// Two kernels pass a number on.
+async fn passed_on(dpa: Dpa) -> Result<u64, Error> {
+    let both = (Location::Device, Location::Device);
+    let first = event(&dpa, HOST_TO_DEVICE)?;
+    let (between, last) = (event(&dpa, both)?, event(&dpa, DEVICE_TO_HOST)?);
+    for (from, to) in [(&first, &between), (&between, &last)] {
+        let launch = dpa.launch(relay).args(RelayArgs { from, value: 1, to });
+        drop(launch.submit()?);
+    }
+    first.add(1)?;
+    Ok(last.ge(1).await?)
+}
+
+fn counters(dpa: &Dpa) -> MishapCounters {
+    dpa.fate().expect("a simulation").counters()
+}
+
+/// Runs a program with a mishap at its first chance, at its second, and so on, until it had no further chance; how often it
+/// has struck.
+fn everywhere<T>(
+    mishap: impl Fn(When) -> Mishaps,
+    struck: impl Fn(&MishapCounters) -> u64,
+    program: impl AsyncFn(Dpa) -> T,
+    check: impl Fn(T, u64),
+) -> u64 {
+    for n in 0..1000 {
+        let run = Sim::new(n).mishaps(mishap(When::At(n))).run(async |dpa| {
+            let value = program(dpa.clone()).await;
+            (value, struck(&counters(&dpa)))
+        });
+        let (value, struck) = run.expect("it ends").value;
+        check(value, struck);
+        if struck == 0 {
+            return n;
+        }
+    }
+    panic!("it never ran through")
+}
+
+#[test]
+fn rule_5_1_a_kernel_may_panic_at_every_device_call() {
+    let mishap = |kernel_panic| Mishaps {
+        kernel_panic,
+        ..Mishaps::NONE
+    };
+    let program = async |dpa: Dpa| {
+        let ended = passed_on(dpa.clone()).await;
+        let after = event(&dpa, DEVICE_TO_HOST);
+        let fault = dpa.last_error().map(|fault| fault.to_string());
+        (ended, after.is_err(), fault)
+    };
+    let check = |(ended, refused, fault): (Result<u64, Error>, bool, Option<String>), struck| {
+        assert_eq!(struck == 1, fault.is_some(), "{fault:?}");
+        assert_eq!(struck == 1, refused);
+        match ended {
+            Ok(value) => assert!(value == 1 && struck <= 1),
+            Err(_) => assert_eq!(struck, 1),
+        }
+        assert!(fault.is_none_or(|text| text.contains("mishap")));
+    };
+    let times = everywhere(mishap, |c| c.kernel_panic.struck, program, check);
+    assert!(times >= 2, "{times} device calls");
+}
+
+#[test]
+fn rule_4_1_every_allocation_may_be_refused_and_nothing_is_lost() {
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    let mishap = |allocation| Mishaps {
+        allocation,
+        ..Mishaps::NONE
+    };
+    let once = async |dpa: &Dpa| -> Result<u64, Error> {
+        let total = dpa.zeroed::<u64>(1).await?;
+        dpa.launch(count)
+            .args(CountArgs { total: &total })
+            .threads(4)
+            .submit()?
+            .await?;
+        let rdma = dpa.rdma().address(HERE).open()?;
+        let one = rdma.export()?;
+        let other = rdma.export()?;
+        one.connect(&other.blob())?;
+        other.connect(&one.blob())?;
+        Ok(total.copy_out().await?[0])
+    };
+    let program = async |dpa: Dpa| {
+        let before = dpa.snapshot().heap.allocations;
+        let first = once(&dpa).await;
+        let second = once(&dpa).await;
+        dpa.wait_idle().await;
+        let left = dpa.snapshot().heap.allocations - before;
+        (first, second, left)
+    };
+    let check = |(first, second, left): (Result<u64, Error>, Result<u64, Error>, usize), struck| {
+        let refused = [first, second].into_iter().filter(|run| match run {
+            Ok(total) => *total != 4,
+            Err(error) => error.to_string().contains("out of device memory"),
+        });
+        assert_eq!(refused.count() as u64, struck);
+        assert_eq!(left, 0, "allocations are left");
+    };
+    let times = everywhere(mishap, |c| c.allocation.struck, program, check);
+    assert!(times >= 8, "{times} allocations");
+}
+
+#[dpa_test(seeds = 30, mishaps = Mishaps { queue_full: When::By(Chance::percent(40)), ..Mishaps::NONE })]
+async fn a_full_queue_delays_who_waits_and_refuses_who_does_not(dpa: Dpa) -> Result<(), Error> {
+    let total = dpa.zeroed::<u64>(1).await?;
+    let mut accepted = 0;
+    for _ in 0..10 {
+        drop(
+            dpa.launch(count)
+                .args(CountArgs { total: &total })
+                .submit_async()
+                .await?,
+        );
+        accepted += 1;
+        match dpa.launch(count).args(CountArgs { total: &total }).submit() {
+            Ok(_) => accepted += 1,
+            Err(refused) => assert!(refused.to_string().contains("full"), "{refused}"),
+        }
+    }
+    dpa.wait_idle().await;
+    assert_eq!(total.copy_out().await?, [accepted]);
+    Ok(())
+}
+
+const STUMBLES: Mishaps = Mishaps {
+    nic_stall: When::By(Chance::percent(2)),
+    clock_jump: When::By(Chance::per_million(2000)),
+    longest_jump: Duration::from_millis(3),
+    ..Mishaps::NONE
+};
+
+fn rough() -> NetworkSpec {
+    NetworkSpec {
+        loss: Chance::percent(3),
+        outage: Chance::percent(1),
+        longest_outage: Duration::from_millis(2),
+        ..NetworkSpec::default()
+    }
+}
+
+/// Adds to a number on another node; both have kept count.
+async fn adds_up(dpa: Dpa) -> Result<(MishapCounters, u64), Error> {
+    let node = |dpa: &Dpa, last: u8| {
+        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+        dpa.rdma().address(address).open()
+    };
+    let beside = dpa.open_beside()?;
+    let (a, b) = (node(&dpa, 1)?, node(&beside, 2)?);
+    let (from, to) = (a.export()?, b.export()?);
+    from.connect(&to.blob())?;
+    to.connect(&from.blob())?;
+    let map = b.map_host(HostBuffer::new(8), Rights::REMOTE_ATOMIC)?;
+    let number = RemoteMemoryMap::import(&map.map().export())?;
+    for n in 0..20 {
+        let added = from.fetch_add(&number, 0, 1)?;
+        assert_eq!(added.await?.original, n);
+    }
+    let outages = dpa.network().expect("a simulation").counters().outages;
+    Ok((counters(&dpa), outages))
+}
+
+#[test]
+fn rule_6_4_exactly_once_while_nics_stand_still_time_jumps_and_links_fail_for_a_time() {
+    let (mut stalls, mut jumps, mut outages) = (0, 0, 0);
+    for seed in 0..30 {
+        let sim = Sim::new(seed).mishaps(STUMBLES).network(rough());
+        let run = sim.run(adds_up).expect("it ends");
+        let (seen, cut) = run.value.expect("every operation completes");
+        stalls += seen.nic_stall.struck;
+        jumps += seen.clock_jump.struck;
+        outages += cut;
+    }
+    assert!(
+        stalls > 0 && jumps > 0 && outages > 0,
+        "{stalls} {jumps} {outages}"
+    );
+}
+
+fn story(seed: u64) -> (Vec<String>, u64) {
+    let diary = Arc::new(Diary::default());
+    let sim = Sim::new(seed).diary(&diary).network(rough());
+    let run = sim.run(adds_up).expect("it ends");
+    run.value.expect("every operation completes");
+    let notes = diary.take().into_iter();
+    (notes.map(|note| note.to_string()).collect(), run.digest)
+}
+
+#[test]
+fn the_same_seed_has_the_same_story_and_telling_it_changes_nothing() {
+    for seed in [5, 6] {
+        let told = story(seed);
+        assert_eq!(told, story(seed));
+        let untold = Sim::new(seed).network(rough()).run(adds_up);
+        assert_eq!(untold.expect("it ends").digest, told.1);
+    }
+    assert_ne!(story(5), story(6));
+}
+
+#[test]
+fn a_story_says_who_did_what_in_order() {
+    let diary = Arc::new(Diary::default());
+    let run = Sim::new(1).diary(&diary).run(passed_on).expect("it ends");
+    assert_eq!(run.value.expect("no errors"), 1);
+    let notes = diary.take();
+    let mut from = 0;
+    let mut then = |who: fn(&Actor) -> bool, what: &str| {
+        let found = notes[from..]
+            .iter()
+            .position(|note| who(&note.who) && note.what.contains(what));
+        let all = || {
+            notes
+                .iter()
+                .map(|note| format!("{note}\n"))
+                .collect::<String>()
+        };
+        from += 1 + found.unwrap_or_else(|| panic!("no `{what}` after note {from}:\n{}", all()));
+    };
+    let host = |who: &Actor| *who == Actor::Host;
+    let kernel =
+        |who: &Actor| matches!(who, Actor::Thread { kernel, .. } if kernel.ends_with("relay"));
+    then(host, "submits");
+    then(host, "+= 1, was 0, is 1");
+    then(kernel, "+= 1, was 0, is 1");
+    then(kernel, "+= 1, was 0, is 1");
+    assert!(notes.is_sorted_by_key(|note| note.at));
+}
+
+#[test]
+fn a_story_tells_the_fate_of_packets() {
+    let (notes, _) = story(5);
+    for part in [
+        "FetchAdd to 0x",
+        "AtomicAcknowledge to 0x",
+        ": lost",
+        " arrives",
+    ] {
+        assert!(notes.iter().any(|note| note.contains(part)), "no `{part}`");
+    }
+}
+
+/// Fails at seeds where another way is taken, if it is asked to.
+#[dpa_test(seeds = 40)]
+async fn child_that_fails_at_some_seed(dpa: Dpa) -> Result<(), Error> {
+    let value = passed_on(dpa.clone()).await?;
+    let asked = std::env::var_os("DPA_TEST_FAILS").is_some();
+    assert!(
+        !asked || !dpa.now().as_nanos().is_multiple_of(3),
+        "the value is {value}"
+    );
+    Ok(())
+}
+
+fn child(seed: Option<&str>) -> (bool, String) {
+    let mut child = Command::new(std::env::current_exe().expect("this program"));
+    child.args(["child_that_fails_at_some_seed", "--exact", "--nocapture"]);
+    child.env("DPA_TEST_FAILS", "1").env_remove("DPA_SEEDS");
+    child
+        .env_remove("DPA_SEED")
+        .envs(seed.map(|seed| ("DPA_SEED", seed)));
+    let output = child.output().expect("it starts");
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+#[test]
+fn a_failure_prints_its_story_and_the_command_that_replays_it() {
+    let (passed, printed) = child(None);
+    assert!(!passed);
+    let replay = printed
+        .lines()
+        .find_map(|line| line.strip_prefix("replay: DPA_SEED="));
+    let (seed, command) = replay
+        .and_then(|rest| rest.split_once(' '))
+        .expect("a command");
+    assert_eq!(command, "cargo test child_that_fails_at_some_seed");
+    for part in [
+        "fails at seed",
+        "the value is 1",
+        "submits",
+        "+= 1, was 0, is 1",
+    ] {
+        assert!(printed.contains(part), "no `{part}` in:\n{printed}");
+    }
+    let (passed, again) = child(Some(seed));
+    assert!(!passed && again.contains(&format!("fails at seed {seed}: ")));
+}
+
+#[test]
+fn a_kernel_that_fails_a_launch_names_the_mishap() {
+    let mishaps = Mishaps {
+        kernel_panic: When::At(0),
+        ..Mishaps::NONE
+    };
+    let run = Sim::new(0).mishaps(mishaps).run(async |dpa: Dpa| {
+        let (go, done) = (event(&dpa, HOST_TO_DEVICE)?, event(&dpa, DEVICE_TO_HOST)?);
+        go.add(1)?;
+        let ended = dpa
+            .launch(relay)
+            .args(RelayArgs {
+                from: &go,
+                value: 2,
+                to: &done,
+            })
+            .submit()?
+            .await;
+        Ok::<_, Error>(ended)
+    });
+    let ended = run.expect("it ends").value.expect("it is submitted");
+    assert!(matches!(ended, Err(LaunchError::Faulted(_))), "{ended:?}");
+}
