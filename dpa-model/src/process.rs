@@ -62,6 +62,8 @@ pub struct Process {
     fault: OnceLock<Arc<Fault>>,
     pub(crate) crash: Crash,
     blocked: AtomicU32,
+    /// Under the seeded driver: since when it is deadlocked, plus 1; 0 if it is not.
+    deadlocked_since: AtomicU64,
     waits: Mutex<Slab<BlockedThread>>,
     pub(crate) wakers: Mutex<Wakers>,
     pub(crate) streams: Mutex<Vec<Weak<Stream>>>,
@@ -154,6 +156,7 @@ impl Process {
             fault: OnceLock::new(),
             crash,
             blocked: AtomicU32::new(0),
+            deadlocked_since: AtomicU64::new(0),
             waits: Mutex::default(),
             wakers: Mutex::default(),
             streams: Mutex::default(),
@@ -474,6 +477,18 @@ impl Process {
             rank: thread.rank,
             on,
         }
+    }
+
+    /// Since when it is known to be deadlocked, if it is.
+    pub(crate) fn deadlocked_since(&self, now: u64) -> Option<u64> {
+        if self.deadlocked().is_none() {
+            self.deadlocked_since.store(0, Ordering::Relaxed);
+            return None;
+        }
+        let known = self.deadlocked_since.load(Ordering::Relaxed);
+        let since = known.checked_sub(1).unwrap_or(now);
+        self.deadlocked_since.store(since + 1, Ordering::Relaxed);
+        Some(since)
     }
 
     /// Whether every started thread waits for something that only they could bring about (SEMANTICS 2.10).

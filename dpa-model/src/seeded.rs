@@ -245,7 +245,7 @@ impl Device {
         self.sched.processes().iter().any(drained)
             || self.poll_nics()
             || self.pass_time()
-            || self.report_deadlocks()
+            || self.report_deadlocks(0)
     }
 
     fn between_steps(&self, choices: &Choices) {
@@ -306,6 +306,11 @@ impl Device {
         let Some(next) = next.into_iter().flatten().min() else {
             return false;
         };
+        let grace = u64::try_from(self.config.deadlock_grace.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(at) = self.next_deadlock(grace).filter(|&at| at <= next) {
+            self.clock.advance_to(at);
+            return self.report_deadlocks(grace);
+        }
         self.clock.advance_to(next);
         self.run_timers();
         if let Some(choices) = &self.choices {
@@ -315,10 +320,23 @@ impl Device {
         true
     }
 
-    fn report_deadlocks(&self) -> bool {
+    /// When the next deadlock has stood for long enough to be reported.
+    fn next_deadlock(&self, grace: u64) -> Option<u64> {
+        let now = self.clock.now();
+        let processes = self.sched.processes();
+        let since = processes.iter().filter_map(|p| p.deadlocked_since(now));
+        since.min().map(|since| since.saturating_add(grace))
+    }
+
+    /// Reports the deadlocks that have stood for so long.
+    fn report_deadlocks(&self, grace: u64) -> bool {
+        let now = self.clock.now();
         let mut found = false;
         for process in self.sched.processes() {
-            if let Some(waiting) = process.deadlocked() {
+            let long = |since: u64| since.saturating_add(grace) <= now;
+            if process.deadlocked_since(now).is_some_and(long)
+                && let Some(waiting) = process.deadlocked()
+            {
                 process.fail(Fault::deadlock(waiting));
                 found = true;
             }

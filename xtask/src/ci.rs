@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::run::{cargo, check, skip, succeeds};
-use crate::{Outcome, decoders, fuzz, interop, loom, mutants, riscv, tidy, tsan};
+use crate::{Outcome, decoders, fuzz, interop, loom, mutants, riscv, simulate, tidy, tsan};
 
 /// A check with its name.
 type Lane = (&'static str, fn() -> Outcome);
@@ -19,18 +19,22 @@ const RISCV: Lane = ("riscv", riscv::run);
 const TSAN: Lane = ("tsan", tsan::run);
 const DECODERS: Lane = ("decoders", decoders::run);
 const FUZZ: Lane = ("fuzz", || fuzz::run(fuzz::SECONDS, 0));
+const SIMULATE: Lane = ("simulate", || {
+    simulate::run(simulate::Until::Seeds(simulate::SEEDS), 0)
+});
 const INTEROP: Lane = ("interop", || interop::run(false));
 const DENY: Lane = ("deny", deny);
 
 /// What `ci` runs.
 pub const ALL: &[Lane] = &[
-    FMT, CLIPPY, DOC, TEST, TIDY, DECODERS, FUZZ, INTEROP, LOOM, MUTANTS, RISCV, TSAN, DENY,
+    FMT, CLIPPY, DOC, TEST, TIDY, DECODERS, FUZZ, SIMULATE, INTEROP, LOOM, MUTANTS, RISCV, TSAN,
+    DENY,
 ];
 /// What `ci --quick` runs.
 pub const QUICK: &[Lane] = &[FMT, TIDY, CLIPPY, TEST];
 /// What `lanes` runs: all but the tests.
 pub const LANES: &[Lane] = &[
-    FMT, CLIPPY, DOC, TIDY, DECODERS, FUZZ, INTEROP, LOOM, MUTANTS, RISCV, TSAN, DENY,
+    FMT, CLIPPY, DOC, TIDY, DECODERS, FUZZ, SIMULATE, INTEROP, LOOM, MUTANTS, RISCV, TSAN, DENY,
 ];
 
 /// Runs the lanes up to the first that fails, then prints the table.

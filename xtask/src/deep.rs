@@ -1,16 +1,26 @@
-//! `deep`: many seeds, then `loom --full`.
+//! `deep`: many seeds of whole systems, many seeds of all tests, then `loom --full`.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::run::{cargo, command, target};
+use crate::simulate::{self, Until};
 use crate::{Outcome, loom};
 
 const SEEDS: &str = "100000";
+/// Seeds of whole systems, if there is no limit of time.
+const SYSTEMS: u64 = 20_000;
 
-/// Runs everything once, or until the time is over.
+/// Runs everything once, or until the time is over: two thirds of it are for whole systems.
+///
+/// These begin at another seed every day, so that days add up.
 pub fn run(minutes: Option<u64>) -> Outcome {
     let end = minutes.map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));
+    let day = SystemTime::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |t| t.as_secs() / 86_400);
+    let systems = minutes.map_or(Until::Seeds(SYSTEMS), |m| Until::Seconds(m * 40));
+    simulate::run(systems, day * 1_000_000)?;
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--release"]);
     tests.envs([

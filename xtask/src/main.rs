@@ -16,6 +16,7 @@ mod mutants;
 mod replay;
 mod riscv;
 mod run;
+mod simulate;
 mod source;
 mod tidy;
 mod tsan;
@@ -72,6 +73,15 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Whole systems under the seeded driver: what nodes do and what goes wrong, each seed another way
+    Simulate {
+        /// How many seeds
+        #[arg(long, default_value_t = simulate::SEEDS)]
+        seeds: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        start: u64,
+    },
     /// Run one seeded test again with the seed that failed
     Replay {
         /// The test's name, or a part of it
@@ -80,7 +90,7 @@ enum Command {
         #[arg(long)]
         seed: u64,
     },
-    /// Seeded and property tests with many seeds, then `loom --full`
+    /// Many seeds of whole systems, seeded and property tests with many seeds, then `loom --full`
     Deep {
         /// Stop after this many minutes; what has not failed by then counts as passed
         #[arg(long)]
@@ -110,6 +120,7 @@ fn run(command: Command) -> Outcome {
         Command::Decoders => decoders::run(),
         Command::Fuzz { seconds, start } => fuzz::run(seconds, start),
         Command::Interop { keep } => interop::run(keep),
+        Command::Simulate { seeds, start } => simulate::run(simulate::Until::Seeds(seeds), start),
         Command::Replay { test, seed } => replay::run(&test, seed),
         Command::Deep { minutes } => deep::run(minutes),
     }

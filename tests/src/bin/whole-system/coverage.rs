@@ -1,0 +1,128 @@
+//! What the runs have come to: rules that were seen to hold, and mishaps that struck.
+
+use std::collections::BTreeMap;
+
+use doca_dpa::testing::{MishapCounters, NetworkCounters};
+
+/// The promises.
+const SEMANTICS: &str = include_str!("../../../../docs/semantics.md");
+
+/// Rules that no simulation can come to, and what sees to them.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("1.10", "a cost: `dpa-bench events`"),
+    ("2.7", "the compiler checks it: tests/tests/refusals.rs"),
+    (
+        "2.9",
+        "CPU time, which virtual time is not: tests/tests/faults.rs",
+    ),
+];
+
+/// Mishaps that must have struck.
+const MISHAPS: [&str; 12] = [
+    "a packet is lost",
+    "a packet comes twice",
+    "a packet is overtaken",
+    "a packet is damaged",
+    "a link fails for a time",
+    "a peer vanishes",
+    "a peer returns",
+    "a kernel panics at a device call",
+    "an allocation is refused",
+    "the queue is full",
+    "a NIC stands still",
+    "time jumps",
+];
+
+/// How often each has been seen.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    rules: BTreeMap<&'static str, u64>,
+    mishaps: BTreeMap<&'static str, u64>,
+}
+
+impl Coverage {
+    /// A rule was seen to hold.
+    pub fn rule(&mut self, rule: &'static str) {
+        *self.rules.entry(rule).or_default() += 1;
+    }
+
+    /// A mishap struck so many times.
+    pub fn mishap(&mut self, mishap: &'static str, times: u64) {
+        *self.mishaps.entry(mishap).or_default() += times;
+    }
+
+    /// What a run's counters say.
+    pub fn count(&mut self, mishaps: &MishapCounters, network: &NetworkCounters) {
+        let [
+            lost,
+            twice,
+            overtaken,
+            damaged,
+            link,
+            _,
+            _,
+            panics,
+            refused,
+            full,
+            stall,
+            jump,
+        ] = MISHAPS;
+        for (mishap, times) in [
+            (lost, network.lost),
+            (twice, network.duplicated),
+            (overtaken, network.reordered),
+            (damaged, network.corrupted),
+            (link, network.outages),
+            (panics, mishaps.kernel_panic.struck),
+            (refused, mishaps.allocation.struck),
+            (full, mishaps.queue_full.struck),
+            (stall, mishaps.nic_stall.struck),
+            (jump, mishaps.clock_jump.struck),
+        ] {
+            self.mishap(mishap, times);
+        }
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        for (rule, times) in &other.rules {
+            *self.rules.entry(rule).or_default() += times;
+        }
+        for (mishap, times) in &other.mishaps {
+            self.mishap(mishap, *times);
+        }
+    }
+
+    /// Prints the table; what was never seen although it should have been.
+    pub fn table(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        println!("\n{:<36} {:>12}", "rule or mishap", "times");
+        for rule in rules() {
+            let name = format!("R {rule}");
+            let elsewhere = ELSEWHERE.iter().find(|(other, _)| *other == rule);
+            match (self.rules.get(rule.as_str()), elsewhere) {
+                (Some(times), _) => println!("{name:<36} {times:>12}"),
+                (None, Some((_, why))) => println!("{name:<36} {:>12}  {why}", "-"),
+                (None, None) => missing.push(name),
+            }
+        }
+        for mishap in MISHAPS {
+            match self.mishaps.get(mishap).copied().unwrap_or(0) {
+                0 => missing.push(mishap.to_owned()),
+                times => println!("{mishap:<36} {times:>12}"),
+            }
+        }
+        missing
+    }
+}
+
+/// The numbers of all rules in the text; sections without numbers inside count as one.
+fn rules() -> Vec<String> {
+    let numbered = SEMANTICS.lines().filter_map(|line| {
+        let rest = line.strip_prefix("- **R ")?;
+        Some(rest.split_once("**")?.0.to_owned())
+    });
+    let mut rules: Vec<String> = numbered.collect();
+    rules.extend(["3".to_owned(), "7".to_owned()]);
+    rules
+}

@@ -1,0 +1,153 @@
+//! Sections 2 and 3: launches, streams and calls.
+
+use doca_dpa::{Location, SyncEvent};
+use futures::future::join_all;
+use tests::{
+    CountArgs, MeetArgs, PollArgs, RaiseArgs, StampArgs, SumToArgs, TicketArgs, count, meet, poll,
+    raise, stamp, sum_to, ticket,
+};
+
+use crate::cluster::{Outcome, World};
+
+/// Launches, each opened by the one before it; some are taken back before they start.
+pub async fn chain(world: &World<'_>) -> Outcome {
+    let dpa = &world.any().dpa;
+    let links = 1 + world.dice.below(8);
+    let go = SyncEvent::builder(dpa)
+        .publisher(Location::Host | Location::Device)
+        .subscriber(Location::Host | Location::Device)
+        .create()?;
+    let total = dpa.zeroed::<u64>(1).await?;
+    let mut launches = Vec::new();
+    let mut threads = 0;
+    for link in 1..=links {
+        let wide = 1 + world.dice.below(4);
+        threads += wide;
+        let launch = dpa
+            .launch(count)
+            .args(CountArgs { total: &total })
+            .threads(wide as u32);
+        let launch = launch.wait_for(go.ge(link)).then_add(&go, 1);
+        launches.push(launch.submit_async().await?);
+    }
+    let never = dpa.launch(count).args(CountArgs { total: &total });
+    let never = never.wait_for(go.ge(1 << 40)).submit_async().await?;
+    go.add(1)?;
+    assert_eq!(go.ge(1 + links).await?, 1 + links);
+    world.expect(never.cancel() && !never.cancel(), "it is taken back once");
+    assert!(never.await.is_err());
+    world.saw("2.6");
+    for launch in launches {
+        let times = launch.await?;
+        assert!(times.start <= times.end);
+    }
+    assert_eq!(total.copy_out().await?, [threads]);
+    world.saw("2.1");
+    world.saw("2.5");
+    Ok(())
+}
+
+/// Threads of one launch meet.
+pub async fn gang(world: &World<'_>) -> Outcome {
+    let dpa = &world.any().dpa;
+    let running: Vec<_> = (0..1 + world.dice.below(3))
+        .map(|_| 1 + world.dice.below(16))
+        .collect();
+    let gangs = running.iter().map(async |&threads| {
+        let ranks = dpa.zeroed::<u64>(threads as usize).await?;
+        let wrong = dpa.zeroed::<u64>(1).await?;
+        let args = MeetArgs {
+            ranks: &ranks,
+            wrong: &wrong,
+        };
+        let launch = dpa.launch(meet).args(args).threads(threads as u32);
+        launch.submit_async().await?.await?;
+        assert_eq!(wrong.copy_out().await?, [0]);
+        Ok::<_, doca_dpa::Error>(())
+    });
+    join_all(gangs)
+        .await
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
+    world.saw("2.3");
+    world.saw("2.4");
+    Ok(())
+}
+
+/// Calls give their results, in order of submission.
+pub async fn calls(world: &World<'_>) -> Outcome {
+    let dpa = &world.any().dpa;
+    let last = world.dice.below(50);
+    assert_eq!(
+        dpa.call(sum_to, SumToArgs { last }).await?,
+        last * (last + 1) / 2
+    );
+    let next = dpa.zeroed::<u64>(1).await?;
+    for n in 0..1 + world.dice.below(4) {
+        assert_eq!(dpa.call(ticket, TicketArgs { next: &next }).await?, n);
+    }
+    world.saw("3");
+    Ok(())
+}
+
+/// What is put into a stream is done in its order.
+pub async fn stream(world: &World<'_>) -> Outcome {
+    let dpa = &world.any().dpa;
+    let stream = dpa.stream();
+    let total = dpa.zeroed::<u64>(4).await?;
+    let start = world.dice.below(1000);
+    stream.fill(&total, start).submit()?.await?;
+    let mut counted = 0;
+    for _ in 0..1 + world.dice.below(4) {
+        let threads = 1 + world.dice.below(3);
+        counted += threads;
+        let launch = stream.launch(count).args(CountArgs { total: &total });
+        drop(launch.threads(threads as u32).submit_async().await?);
+    }
+    let seen = stream.read(&total, ..).submit()?.await?;
+    assert_eq!(seen, [start + counted, start, start, start]);
+    world.saw("2.11");
+    world.saw("4.2");
+    Ok(())
+}
+
+/// Launches of one thread that all are ready write stamps: each has one of its own.
+pub async fn started_in_order(world: &World<'_>) -> Outcome {
+    let dpa = &world.any().dpa;
+    let all = 1 + world.dice.below(10);
+    let next = dpa.zeroed::<u64>(1).await?;
+    let stamps = dpa.zeroed::<u64>(all as usize).await?;
+    let stream = dpa.stream();
+    for slot in 0..all {
+        let args = StampArgs {
+            next: &next,
+            stamps: &stamps,
+            slot,
+        };
+        drop(stream.launch(stamp).args(args).submit_async().await?);
+    }
+    dpa.wait_idle().await;
+    assert_eq!(stamps.copy_out().await?, (0..all).collect::<Vec<_>>());
+    world.saw("2.2");
+    Ok(())
+}
+
+/// A kernel that polls memory lets the one run that sets it.
+pub async fn polling(world: &World<'_>) -> Outcome {
+    let dpa = &world.any().dpa;
+    let flag = dpa.zeroed::<u64>(1).await?;
+    let polling = dpa
+        .launch(poll)
+        .args(PollArgs { flag: &flag })
+        .submit_async()
+        .await?;
+    let raising = dpa
+        .launch(raise)
+        .args(RaiseArgs { flag: &flag })
+        .submit_async()
+        .await?;
+    polling.await?;
+    raising.await?;
+    world.saw("2.8");
+    Ok(())
+}
