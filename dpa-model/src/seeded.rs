@@ -173,8 +173,12 @@ fn drive<T, F: Future<Output = T>>(
     let mut future = pin!(program(device.clone()));
     loop {
         let host_waits = !woken.0.load(Ordering::SeqCst);
-        let steps_first = host_waits || device.choose(2) == 0;
-        if steps_first && device.step() {
+        // Time passes only when nobody can go on: a host program takes none.
+        let went_on = match host_waits {
+            true => device.step(),
+            false => device.choose(2) == 0 && device.work(),
+        };
+        if went_on {
             continue;
         }
         if !woken.0.swap(false, Ordering::SeqCst) {
@@ -224,11 +228,18 @@ impl Device {
     /// One step of the seeded driver: runs one thread to its next switch, or moves time on. False if nothing is left
     /// to do. Has no effect on a device of the threads driver.
     pub fn step(&self) -> bool {
+        self.work() || (self.is_stepped_here() && (self.pass_time() || self.report_deadlocks(0)))
+    }
+
+    fn is_stepped_here(&self) -> bool {
+        STEPPER.with_borrow(|w| w.as_ref().is_some_and(|w| w.is_of(self)))
+    }
+
+    /// As [`Device::step`], but does not move time on to the next timer.
+    fn work(&self) -> bool {
         self.note_turn(|| Actor::Device);
-        let Some(worker) = STEPPER
-            .with_borrow(Clone::clone)
-            .filter(|w| std::ptr::eq(Arc::as_ptr(w.device()), self))
-        else {
+        let worker = STEPPER.with_borrow(Clone::clone);
+        let Some(worker) = worker.filter(|worker| worker.is_of(self)) else {
             return false;
         };
         if let Some(choices) = &self.choices {
@@ -242,10 +253,7 @@ impl Device {
             return true;
         }
         let drained = |process: &Arc<Process>| process.drain_stores();
-        self.sched.processes().iter().any(drained)
-            || self.poll_nics()
-            || self.pass_time()
-            || self.report_deadlocks(0)
+        self.sched.processes().iter().any(drained) || self.poll_nics()
     }
 
     fn between_steps(&self, choices: &Choices) {

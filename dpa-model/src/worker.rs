@@ -128,6 +128,11 @@ impl Worker {
         self.flush();
     }
 
+    /// Whether it is one of this device.
+    pub(crate) fn is_of(&self, device: &Device) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.device), device)
+    }
+
     /// Gives its spare stacks back, at the end.
     pub(crate) fn let_go(&self) {
         drop(self.spares.take());

@@ -118,15 +118,19 @@ pub async fn started_in_order(world: &World<'_>) -> Outcome {
     let next = dpa.zeroed::<u64>(1).await?;
     let stamps = dpa.zeroed::<u64>(all as usize).await?;
     let stream = dpa.stream();
+    let mut launches = Vec::new();
     for slot in 0..all {
         let args = StampArgs {
             next: &next,
             stamps: &stamps,
             slot,
         };
-        drop(stream.launch(stamp).args(args).submit_async().await?);
+        let launch = stream.launch(stamp).args(args);
+        launches.push(launch.submit_async().await?);
     }
-    dpa.wait_idle().await;
+    for launch in launches {
+        launch.await?;
+    }
     assert_eq!(stamps.copy_out().await?, (0..all).collect::<Vec<_>>());
     world.saw("2.2");
     Ok(())
