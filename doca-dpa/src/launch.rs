@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -247,10 +248,7 @@ impl<K: Kernel> LaunchBuilder<K, HasArgs> {
                 submitted,
                 polled: false,
             }),
-            Err((kind, order)) => Err(TrySubmitError {
-                kind,
-                launch: Self::back(order, kernel),
-            }),
+            Err((kind, order)) => Err(TrySubmitError::new(kind, Self::back(order, kernel))),
         }
     }
 
@@ -268,22 +266,22 @@ impl<K: Kernel> LaunchBuilder<K, HasArgs> {
                 submitted,
                 polled: false,
             }),
-            Err((kind, order)) => Err(TrySubmitError {
-                kind,
-                launch: Self::back(order, kernel),
-            }),
+            Err((kind, order)) => Err(TrySubmitError::new(kind, Self::back(order, kernel))),
         }
     }
 }
 
-/// A launch that was refused, and why.
+/// A launch that was refused, and why. It may go wherever errors go: to other threads, and into boxes that are `Send` and
+/// `Sync`.
 pub struct TrySubmitError<L> {
     kind: LaunchRefused,
-    launch: L,
+    /// What a launch keeps alive is not for several threads at a time. The lock is never taken.
+    launch: Mutex<L>,
 }
 
 impl<L> TrySubmitError<L> {
     pub(crate) fn new(kind: LaunchRefused, launch: L) -> Self {
+        let launch = Mutex::new(launch);
         Self { kind, launch }
     }
 
@@ -295,6 +293,8 @@ impl<L> TrySubmitError<L> {
     /// The launch, to be changed or submitted again.
     pub fn into_inner(self) -> L {
         self.launch
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

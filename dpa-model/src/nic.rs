@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::queue::SegQueue;
 use parking_lot::{Mutex, RwLock};
@@ -36,6 +36,7 @@ mod context;
 mod doorbell;
 mod engine;
 mod host_memory;
+mod leaving;
 mod memory;
 mod pairs;
 mod pending;
@@ -67,6 +68,7 @@ pub(crate) use doorbell::Doorbells;
 use attend::Attendant;
 use bell::Bell;
 use engine::Engine;
+use leaving::Leaving;
 
 use crate::device::Device;
 use crate::process::Process;
@@ -108,6 +110,8 @@ pub struct DeviceNic {
     /// It stands still until then.
     stalled_until: AtomicU64,
     attendant: Option<Attendant>,
+    /// The last of all fields: when it is dropped, the sockets are closed.
+    _leaving: Leaving,
 }
 
 impl DeviceNic {
@@ -137,8 +141,9 @@ impl DeviceNic {
 
     fn of(engine: Engine, regions: Arc<RegionTable>, attendant: Option<Attendant>) -> Self {
         let socket = engine.soft.socket();
+        let address = engine.soft.nic_ref().local();
         Self {
-            address: engine.soft.nic_ref().local(),
+            address,
             receive_buffer: socket.map_or(1 << 20, rdma::udp::Socket::receive_buffer),
             joins: socket.is_some_and(rdma::udp::Socket::joins),
             regions,
@@ -149,6 +154,7 @@ impl DeviceNic {
             leases: AtomicUsize::new(0),
             stalled_until: AtomicU64::new(0),
             attendant,
+            _leaving: Leaving(address),
         }
     }
 
@@ -425,7 +431,10 @@ impl Drop for NicLease {
         if self.nic.leases.fetch_sub(1, Ordering::Relaxed) == 1 {
             all.retain(|nic| !Arc::ptr_eq(nic, &self.nic));
             self.device.nics.count.store(all.len(), Ordering::Relaxed);
-            self.nic.attendant.iter().for_each(Attendant::stop);
+            if let Some(attendant) = &self.nic.attendant {
+                leaving::begin(self.nic.address);
+                attendant.stop();
+            }
         }
     }
 }
@@ -436,8 +445,20 @@ impl Device {
     /// # Errors
     /// The address is none of this machine's, or its port is taken.
     pub fn nic(self: &Arc<Self>, address: IpAddr, port: u16) -> Result<Arc<NicLease>, NicError> {
-        let mut all = self.nics.all.write();
         let wanted = SocketAddr::new(address, port);
+        let began = Instant::now();
+        loop {
+            // Looked up before it is tried: it may be free by now.
+            let soon_free = leaving::waits_for(wanted, began);
+            match self.open_nic(wanted) {
+                Err(NicError::Bind(BindError::PortTaken { .. })) if soon_free => leaving::pause(),
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open_nic(self: &Arc<Self>, wanted: SocketAddr) -> Result<Arc<NicLease>, NicError> {
+        let mut all = self.nics.all.write();
         if let Some(nic) = all.iter().find(|nic| nic.address == wanted) {
             return Ok(self.lease(nic.clone()));
         }
@@ -447,10 +468,10 @@ impl Device {
             Arc::new(DeviceNic::carried(wanted, self.random()))
         } else {
             let options = Options {
-                port,
+                port: wanted.port(),
                 ..Options::default()
             };
-            let nic = Arc::new(DeviceNic::bind(address, &options)?);
+            let nic = Arc::new(DeviceNic::bind(wanted.ip(), &options)?);
             attend::start(nic.clone(), self.clone()).map_err(NicError::Thread)?;
             nic
         };

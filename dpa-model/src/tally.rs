@@ -57,9 +57,11 @@ impl Tally {
         }
     }
 
-    /// Keeps the memory of a launch that is over, if nobody else holds it.
+    /// Keeps the memory of a launch that is over, if nobody else holds it, until the next booking. Without an end to book
+    /// there will be none: launches that are watched book their own.
     pub fn keep(&mut self, launch: ModelArc<Launch>) {
-        if ModelArc::strong_count(&launch) == 1 {
+        let booked = self.process.is_some() && self.empty.len() < 2 * MOST;
+        if booked && ModelArc::strong_count(&launch) == 1 {
             self.empty.push(launch);
         }
     }
@@ -78,5 +80,39 @@ impl Tally {
             self.empty.clear();
         }
         process.finished(std::mem::take(&mut self.finished));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dpa_abi::KernelEntry;
+
+    use super::*;
+    use crate::launch::{ArgBytes, Body, Parts};
+
+    static ENTRY: KernelEntry = KernelEntry {
+        name: "nothing",
+        file: "",
+        line: 0,
+        arg_bytes: 0,
+        movable: || true,
+        run: |_, _| (),
+    };
+
+    #[test]
+    fn launches_that_book_their_own_end_are_not_kept() {
+        let mut tally = Tally::default();
+        for seq in 0..100 {
+            let parts = Parts {
+                body: Body::Kernel(&ENTRY),
+                args: ArgBytes::new(),
+                threads: 1,
+                proc: 0,
+                seq,
+                then: None,
+            };
+            tally.keep(ModelArc::new(Launch::new(parts, None)));
+        }
+        assert!(tally.is_empty());
     }
 }

@@ -382,3 +382,19 @@ fn a_seed_replays_the_same_run() {
     assert_eq!(run(1), run(1));
     assert!((2..10).any(|seed| run(seed) != run(1)));
 }
+
+/// Also programs that box their errors for other threads can pass a refusal on.
+#[tokio::test]
+async fn a_refusal_is_an_error_like_any_other() -> Result<(), Error> {
+    fn refused(dpa: &Dpa) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let _launch = dpa.launch(nothing).threads(100_000).submit()?;
+        let stream = dpa.stream();
+        let buffer = dpa.zeroed_blocking::<u8>(1)?;
+        let _copy = stream.read(&buffer, ..).submit()?;
+        Ok(())
+    }
+    let dpa = Dpa::builder().workers(1).open()?;
+    let error = refused(&dpa).expect_err("there are not so many units");
+    assert!(error.to_string().contains("100000"), "{error}");
+    Ok(())
+}

@@ -136,3 +136,23 @@ async fn rule_7_no_order_of_dropping_is_wrong() -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// No sleep is needed between dropping a NIC and opening one at the same address.
+#[test]
+fn rule_7_an_address_is_free_again_at_once() -> Result<(), Error> {
+    let address = std::net::IpAddr::from([127, 0, 9, 77]);
+    let kept = open();
+    for round in 0..50 {
+        let dpa = if round % 2 == 0 { kept.clone() } else { open() };
+        let rdma = dpa.rdma().address(address).open()?;
+        let connection = rdma.export()?;
+        let other = kept.rdma().address(address).open();
+        assert_eq!(
+            other.is_ok(),
+            round % 2 == 0,
+            "two devices have no address in common"
+        );
+        drop((connection, dpa, rdma, other));
+    }
+    Ok(())
+}

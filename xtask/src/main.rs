@@ -17,6 +17,7 @@ mod replay;
 mod riscv;
 mod run;
 mod simulate;
+mod soak;
 mod source;
 mod tidy;
 mod tsan;
@@ -82,6 +83,12 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         start: u64,
     },
+    /// Work, faults, kills and lost packets for a time; then everything is back
+    Soak {
+        /// For how many minutes
+        #[arg(long, default_value_t = 20)]
+        minutes: u64,
+    },
     /// Run one seeded test again with the seed that failed
     Replay {
         /// The test's name, or a part of it
@@ -121,6 +128,7 @@ fn run(command: Command) -> Outcome {
         Command::Fuzz { seconds, start } => fuzz::run(seconds, start),
         Command::Interop { keep } => interop::run(keep),
         Command::Simulate { seeds, start } => simulate::run(simulate::Until::Seeds(seeds), start),
+        Command::Soak { minutes } => soak::run(minutes),
         Command::Replay { test, seed } => replay::run(&test, seed),
         Command::Deep { minutes } => deep::run(minutes),
     }
