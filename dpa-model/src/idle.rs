@@ -12,6 +12,10 @@
 //!    wakes one worker, not all.
 //! 5. At most `max_looking` workers look at a time; the others park at once. Cross-core wakes cost tens of
 //!    microseconds, and idle spinning takes the cores from the host program.
+//! 6. Who takes a worker off the list gives it one wake-up, a moment later, and the worker takes one for each time it was
+//!    taken off: also when it has found work itself meanwhile, and then it waits for it. A wake-up that came after the worker
+//!    had stopped to expect it would end its next sleep, with the worker still on the list: the counts would be wrong for good,
+//!    and in the end nobody would be woken any more.
 
 use dpa_abi::sync::publish;
 use sync_event::sync::Mutex;
@@ -33,7 +37,7 @@ fn parked(word: u32) -> u32 {
 pub struct Found<W> {
     /// The work.
     pub work: W,
-    /// A notifier took this worker off the list meanwhile: its wake-up is under way, and it counts as looking.
+    /// A notifier took this worker off the list meanwhile: it has had its wake-up, and counts as looking.
     pub was_woken: bool,
 }
 
@@ -82,12 +86,13 @@ impl Idle {
     }
 
     /// Parks a worker, unless `work` finds something (rule 2). What it found, and whether this worker looks now; if
-    /// nothing, the caller parks until it is woken.
+    /// nothing, the caller parks until it is woken. `wake_up` waits for a wake-up and takes it (rule 6).
     pub fn park_unless<W>(
         &self,
         worker: usize,
         was_looking: bool,
         work: impl FnOnce() -> Option<W>,
+        wake_up: impl FnOnce(),
     ) -> Option<Found<W>> {
         self.enter(worker, was_looking);
         #[cfg(not(dpa_mutant = "idle_no_recheck"))]
@@ -95,6 +100,9 @@ impl Idle {
         #[cfg(dpa_mutant = "idle_no_recheck")]
         let work = None.or_else(|| false.then(work).flatten())?;
         let was_woken = !self.leave(worker);
+        if was_woken && cfg!(not(dpa_mutant = "idle_leaves_wake_up")) {
+            wake_up();
+        }
         Some(Found { work, was_woken })
     }
 
@@ -155,6 +163,12 @@ impl Idle {
         sleepers.swap_remove(at);
         self.word.fetch_sub(PARKED - LOOKING, Ordering::SeqCst);
         true
+    }
+
+    /// How many workers look for work, and how many are parked.
+    pub fn counts(&self) -> (u32, u32) {
+        let word = self.word.load(Ordering::SeqCst);
+        (looking(word), parked(word))
     }
 
     /// Whether a worker looks for work at the moment.

@@ -14,7 +14,7 @@ pub struct Shared {
     pub runnable: Mutex<VecDeque<Suspended>>,
     /// How many they are.
     pub waiting: AtomicUsize,
-    /// Set by whoever takes this worker off the list of parked ones.
+    /// A wake-up: set by whoever has taken this worker off the list of parked ones, taken by the worker.
     pub woken: AtomicBool,
     /// Counts safe points.
     pub safe_points: AtomicU64,

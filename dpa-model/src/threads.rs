@@ -111,12 +111,12 @@ fn idle(worker: &Worker) -> Option<Pick> {
             return Some(pick);
         }
         worker.book();
-        if let Some(found) = device
+        let (last_look, wake_up) = (|| last_look(worker), || park(worker));
+        let found = device
             .idle
-            .park_unless(worker.index(), looking, || last_look(worker))
-        {
+            .park_unless(worker.index(), looking, last_look, wake_up);
+        if let Some(found) = found {
             if found.was_woken {
-                worker.shared().woken.store(false, Ordering::Relaxed);
                 found_while_looking(device);
             }
             return found.work;
@@ -149,6 +149,7 @@ fn last_look(worker: &Worker) -> Option<Option<Pick>> {
     })
 }
 
+/// Sleeps until there is a wake-up, and takes it.
 fn park(worker: &Worker) {
     while !worker.shared().woken.swap(false, Ordering::Acquire) {
         std::thread::park();

@@ -44,10 +44,14 @@ impl Tenant for Process {
 }
 
 fn check(model: impl Fn() + Send + Sync + 'static) {
+    check_with(2, model);
+}
+
+/// With at least so many preemptions in an execution.
+fn check_with(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    if builder.preemption_bound.is_none() {
-        builder.preemption_bound = Some(2);
-    }
+    let asked = builder.preemption_bound.unwrap_or(0);
+    builder.preemption_bound = Some(asked.max(preemptions));
     builder.check(model);
 }
 
@@ -304,7 +308,11 @@ fn taking_back_vs_start() {
 fn park_until_work(device: &Device) -> u64 {
     let mut looking = device.idle.start_looking();
     loop {
-        if let Some(found) = device.idle.park_unless(0, looking, || device.started()) {
+        let (work, wake_up) = (|| device.started(), || device.woken.park());
+        if let Some(found) = device.idle.park_unless(0, looking, work, wake_up) {
+            if found.was_woken {
+                device.idle.stop_looking();
+            }
             return found.work;
         }
         device.woken.park();
@@ -327,6 +335,33 @@ fn park_vs_wake_of_a_worker() {
             device.woken.unpark();
         }
         assert_eq!(worker.join().expect("no panic"), 7);
+    });
+}
+
+/// A worker that finds work just as it is woken for it, and parks again: it is woken for what comes then, and the counts of
+/// who looks and who is parked are right at the end. (Two preemptions are not enough to get it wrong.)
+#[test]
+fn work_found_vs_wake_up_under_way() {
+    check_with(3, || {
+        let device = Device::new();
+        let hosts = [0, 1].map(|seq| {
+            let device = device.clone();
+            thread::spawn(move || {
+                let launch = launch(seq, 1);
+                assert!(launch.open());
+                device.sched.push(launch);
+                if device.idle.notify().is_some() {
+                    device.woken.unpark();
+                }
+            })
+        });
+        let mut started = [park_until_work(&device), park_until_work(&device)];
+        started.sort_unstable();
+        assert_eq!(started, [0, 1]);
+        hosts
+            .into_iter()
+            .for_each(|host| host.join().expect("no panic"));
+        assert_eq!(device.idle.counts(), (0, 0));
     });
 }
 
