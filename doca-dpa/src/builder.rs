@@ -1,10 +1,13 @@
 //! Opening a device with other figures than the default's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dpa_abi::LogFilter;
-use flexio::{CrashFiles, Device, DeviceConfig, ProcessSpec};
+use flexio::{
+    CrashFiles, Device, DeviceConfig, DeviceFileError, FunctionSpec, OpenError, ProcessSpec,
+    device_file,
+};
 
 use crate::dpa::Dpa;
 use crate::error::{DpaOpenError, Error};
@@ -16,6 +19,8 @@ use crate::error::{DpaOpenError, Error};
 pub struct Builder {
     config: DeviceConfig,
     process: ProcessSpec,
+    /// What is wrong with the device file, to be said when it is opened.
+    refused: Option<DeviceFileError>,
 }
 
 macro_rules! figures {
@@ -62,6 +67,38 @@ impl Builder {
     pub fn eu_groups(mut self, units: impl IntoIterator<Item = u32>) -> Self {
         self.config.eu_groups = units.into_iter().collect();
         self
+    }
+
+    /// The functions of the device, with the addresses of their NICs and their partitions. Default: one, `pf0`, with the execution
+    /// units of [`Builder::partition_eus`] and the groups of [`Builder::eu_groups`], which say nothing where this is set.
+    pub fn functions(mut self, functions: impl IntoIterator<Item = FunctionSpec>) -> Self {
+        self.config.functions = functions.into_iter().collect();
+        self
+    }
+
+    /// The function that the context is opened on. Default: the first.
+    pub fn function(mut self, name: impl Into<String>) -> Self {
+        self.process.function = Some(name.into());
+        self
+    }
+
+    /// Takes the figures of the device, its functions and their partitions from this file (`docs/device-file.md`), instead of
+    /// what was set before. What is wrong with it, [`Builder::open`] says.
+    pub fn device_file(mut self, path: impl AsRef<Path>) -> Self {
+        match device_file::read(path.as_ref()) {
+            Ok(config) => (self.config, self.refused) = (config, None),
+            Err(error) => self.refused = Some(error),
+        }
+        self
+    }
+
+    /// With the device file that the environment names, if it names one.
+    pub(crate) fn of_environment() -> Self {
+        let builder = Self::default();
+        match std::env::var_os(device_file::VARIABLE) {
+            Some(path) if !path.is_empty() => builder.device_file(PathBuf::from(path)),
+            _ => builder,
+        }
     }
 
     /// What the log lets through: a [`LogLevel`](crate::LogLevel) and what is more important, or nothing
@@ -120,14 +157,18 @@ impl Builder {
     /// Opens the device, and a context on it.
     ///
     /// # Errors
-    /// A figure is out of its range; the system gives no memory or threads; the log or the trace file cannot be opened:
-    /// the error says which, and why.
+    /// A figure is out of its range; the device file is wrong; there is no such function, or it has no partition; the system
+    /// gives no memory or threads; the log or the trace file cannot be opened: the error says which, and why.
     pub fn open(self) -> Result<Dpa, Error> {
-        let device = Device::open(self.config).map_err(DpaOpenError)?;
-        Ok(Dpa::on(&device, &self.process).map_err(DpaOpenError)?)
+        let (config, process) = self.into_parts().map_err(DpaOpenError)?;
+        let device = Device::open(config).map_err(DpaOpenError)?;
+        Ok(Dpa::on(&device, &process).map_err(DpaOpenError)?)
     }
 
-    pub(crate) fn into_parts(self) -> (DeviceConfig, ProcessSpec) {
-        (self.config, self.process)
+    pub(crate) fn into_parts(self) -> Result<(DeviceConfig, ProcessSpec), OpenError> {
+        match self.refused {
+            Some(error) => Err(error.into()),
+            None => Ok((self.config, self.process)),
+        }
     }
 }

@@ -30,7 +30,8 @@ pub struct Dpa {
 }
 
 impl Dpa {
-    /// Opens the default device.
+    /// Opens the default device; with the figures, functions and partitions of a device file, if the environment variable
+    /// `DPA_DEVICE` names one (`docs/device-file.md`).
     ///
     /// # Errors
     /// The system gives no memory or threads.
@@ -40,9 +41,9 @@ impl Dpa {
         Self::builder().open()
     }
 
-    /// To open a device with other figures.
+    /// To open a device with other figures. It begins with those of the device file that `DPA_DEVICE` names, if it does.
     pub fn builder() -> Builder {
-        Builder::default()
+        Builder::of_environment()
     }
 
     /// The devices that can be opened.
@@ -57,7 +58,16 @@ impl Dpa {
     /// # Errors
     /// The system gives no memory.
     pub fn open_beside(&self) -> Result<Self, Error> {
+        self.open_on(self.function())
+    }
+
+    /// As [`Dpa::open_beside`], on another function of the device: with the units of its partition.
+    ///
+    /// # Errors
+    /// There is no such function, or it has no partition; the system gives no memory.
+    pub fn open_on(&self, function: &str) -> Result<Self, Error> {
         let spec = ProcessSpec {
+            function: Some(function.into()),
             crash: self.process.crash_spec(),
             ..ProcessSpec::default()
         };
@@ -195,7 +205,7 @@ impl Dpa {
     /// Threads that one launch may have.
     #[doc(alias = "doca_dpa_get_max_threads_per_kernel")]
     pub fn max_threads_per_kernel(&self) -> u32 {
-        self.device().config().partition_eus
+        self.process.units()
     }
 
     /// CPU time that a kernel may take between two safe points; `None`: no limit.
@@ -219,6 +229,6 @@ impl Dpa {
     /// Execution units that launches can use.
     #[doc(alias = "doca_dpa_get_total_num_eus_available")]
     pub fn eus_available(&self) -> u32 {
-        self.device().config().partition_eus
+        self.process.units()
     }
 }

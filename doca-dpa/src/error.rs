@@ -1,18 +1,20 @@
 //! Errors: one enum for each kind of operation, and one for all of them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flexio::handler::AttachError;
 use flexio::{
-    AccessError, ErrorHandlerError, EventLimit, EventUseError, Fault, OpenError, OutOfMemory,
-    Outcome, SubmitError, WindowError,
+    AccessError, ErrorHandlerError, EventLimit, EventUseError, Fault, FunctionError, OpenError,
+    OutOfMemory, Outcome, SubmitError, WindowError,
 };
 use sync_event::location::{LocationsError, NotPublisher, NotSubscriber};
 use sync_event::{CloseReason, Closed};
 use thiserror::Error;
 
 use crate::cmdq::CommandError;
+use crate::function::NoGroup;
 use crate::hash_table::HashTableError;
 use crate::log::{FlushError, MessageStreamError};
 use crate::rdma::{
@@ -267,12 +269,18 @@ pub enum OnErrorError {
 }
 
 /// Any error of this crate.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Opening a context.
     #[error(transparent)]
     Open(#[from] DpaOpenError),
+    /// A function of the device.
+    #[error(transparent)]
+    Function(#[from] FunctionError),
+    /// A group of execution units.
+    #[error(transparent)]
+    Group(#[from] NoGroup),
     /// Making an event.
     #[error(transparent)]
     EventCreate(#[from] EventCreateError),
@@ -345,4 +353,11 @@ pub enum Error {
     /// Writing messages or the trace out.
     #[error(transparent)]
     Flush(#[from] FlushError),
+}
+
+/// In words, as it is displayed: what `fn main() -> Result<(), Error>` prints is for people.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

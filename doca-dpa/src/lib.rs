@@ -62,6 +62,7 @@ mod cmdq;
 mod dpa;
 pub mod error;
 mod event;
+mod function;
 mod global;
 mod hash_table;
 mod launch;
@@ -85,12 +86,16 @@ pub use dpa_abi::{Condition, DevAddr, EventHandle, FaultKind, HandlerHandle, Log
 pub use dpa_macros::dpa_test;
 pub use error::Error;
 pub use event::{EventBuilder, EventCondition, EventWait, SyncEvent};
-pub use flexio::WindowError;
 pub use flexio::handler::{Affinity, AttachError};
 pub use flexio::{
     CloseReport, CrashProblem, CrashReport, DeviceInfo, DeviceKind, ErrorStatus, Fault,
     HandlerError, HandlerState, HeapInfo, Place, Snapshot, Waiting, WaitingOn,
 };
+pub use flexio::{
+    DeviceFileError, FunctionError, FunctionInfo, FunctionKind, FunctionSpec, GroupSpec,
+    LayoutError, NoUnitSet, PartitionSpec, UnitSet, WindowError,
+};
+pub use function::{Extended, NoGroup};
 pub use global::GlobalRef;
 pub use hash_table::{HashTable, HashTableError};
 pub use launch::{Launch, LaunchBuilder, Times, TrySubmitError};

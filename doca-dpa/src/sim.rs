@@ -86,7 +86,7 @@ impl Sim {
     /// # Panics
     /// As the program does.
     pub fn run<T>(self, program: impl AsyncFnOnce(Dpa) -> T) -> Result<Simulated<T>, SimError> {
-        let (config, process) = self.builder.into_parts();
+        let (config, process) = self.builder.into_parts()?;
         let plan = SimPlan {
             seed: self.seed,
             config,

@@ -1,56 +1,54 @@
 //! Execution units that handlers ask for by number, and groups of them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use crate::config::DeviceConfig;
 use crate::handler::{Affinity, HandlerError, Units};
-use crate::turns::Turns;
+use crate::layout::UnitSet;
+use crate::turns::{Set, Turns};
 
-/// The units of a device that some handler has asked for.
-#[derive(Debug, Default)]
+/// The units of a partition that some handler may ask for.
+#[derive(Debug)]
 pub(crate) struct Affinities {
-    units: Mutex<HashMap<u32, Arc<Units>>>,
-    groups: Mutex<Vec<Arc<Units>>>,
+    turns: Arc<Units>,
+    units: u32,
+    groups: Vec<Set>,
+}
+
+/// Where a handler takes its turns: the units it may have one of.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    pub(crate) turns: Arc<Units>,
+    pub(crate) set: Set,
 }
 
 impl Affinities {
-    /// With groups of these sizes.
-    pub(crate) fn new(groups: &[u32]) -> Self {
-        let groups = groups.iter().map(|&size| Arc::new(Turns::new(size)));
+    /// Of so many units, with these groups of them.
+    pub(crate) fn new(units: u32, groups: &[UnitSet]) -> Self {
         Self {
-            units: Mutex::default(),
-            groups: Mutex::new(groups.collect()),
+            turns: Arc::new(Turns::new(units)),
+            units,
+            groups: groups.iter().map(|set| set.numbers().into()).collect(),
         }
     }
 
     /// Where handlers of this affinity take turns; `None`: anywhere.
-    pub(crate) fn units(
-        &self,
-        affinity: Affinity,
-        config: &DeviceConfig,
-    ) -> Result<Option<Arc<Units>>, HandlerError> {
-        let units = config.partition_eus;
-        match affinity {
-            Affinity::None => Ok(None),
-            Affinity::Strict(asked) if asked >= units => Err(HandlerError::NoUnit { asked, units }),
-            Affinity::Strict(asked) => {
-                let mut known = self.units.lock();
-                let unit = known
-                    .entry(asked)
-                    .or_insert_with(|| Arc::new(Turns::new(1)));
-                Ok(Some(unit.clone()))
+    pub(crate) fn bound(&self, affinity: Affinity) -> Result<Option<Bound>, HandlerError> {
+        let units = self.units;
+        let set = match affinity {
+            Affinity::None => return Ok(None),
+            Affinity::Strict(asked) if asked >= units => {
+                return Err(HandlerError::NoUnit { asked, units });
             }
+            Affinity::Strict(asked) => [asked].into(),
             Affinity::Group(asked) => {
-                let groups = self.groups.lock();
-                let group = groups.get(asked as usize).cloned();
-                let groups = groups.len() as u32;
-                group
-                    .map(Some)
-                    .ok_or(HandlerError::NoGroup { asked, groups })
+                let groups = self.groups.len() as u32;
+                let group = self.groups.get(asked as usize).cloned();
+                group.ok_or(HandlerError::NoGroup { asked, groups })?
             }
-        }
+        };
+        Ok(Some(Bound {
+            turns: self.turns.clone(),
+            set,
+        }))
     }
 }

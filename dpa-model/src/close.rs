@@ -55,7 +55,7 @@ impl Process {
             ready: standing.ready,
             started: standing.started,
             waiting: self.waiting(),
-            free_units: self.device.sched.free(),
+            free_units: self.device.sched.free(self.tenancy.partition.index),
             events: self.events.live(),
             heap: self.heap.info(),
         }

@@ -162,7 +162,7 @@ impl Process {
     /// # Errors
     /// A figure out of its range; the process is stopped.
     pub fn command_queue(&self, spec: QueueSpec) -> Result<Arc<CommandQueue>, QueueError> {
-        let units = self.device.config.partition_eus;
+        let units = self.units();
         range("workers", spec.workers.into(), units.into())?;
         range("batch", spec.batch.into(), u64::from(u32::MAX))?;
         range("capacity", spec.capacity as u64, 1 << 32)?;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::layout::FunctionSpec;
+
 /// The figures of a device. The default is what a BlueField-3 reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceConfig {
@@ -19,6 +21,9 @@ pub struct DeviceConfig {
     pub partition_eus: u32,
     /// Groups of execution units that handlers may be bound to: the units of each.
     pub eu_groups: Vec<u32>,
+    /// Its functions and their partitions. Empty: one function, `pf0`, with `partition_eus` units and the groups above. With
+    /// functions, `partition_eus` and `eu_groups` say nothing.
+    pub functions: Vec<FunctionSpec>,
     /// OS threads that run the units. 0: as many as the machine has cores.
     pub workers: usize,
     /// Bytes of a kernel's stack; rounded up to whole pages.
@@ -46,10 +51,9 @@ impl DeviceConfig {
     /// # Errors
     /// The figure that is out of its range, and the range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let total = u64::from(self.cores) * u64::from(self.eus_per_core);
-        let usable = total.saturating_sub(u64::from(self.reserved_eus));
-        range("cores", u64::from(self.cores), 1, 1 << 16)?;
-        range("eus_per_core", u64::from(self.eus_per_core), 1, 1 << 16)?;
+        range("cores", u64::from(self.cores), 1, 1 << 10)?;
+        range("eus_per_core", u64::from(self.eus_per_core), 1, 1 << 10)?;
+        let usable = u64::from(self.usable_eus());
         range("partition_eus", u64::from(self.partition_eus), 1, usable)?;
         for &units in &self.eu_groups {
             range(
@@ -76,6 +80,17 @@ impl DeviceConfig {
         range("max_events", self.max_events as u64, 1, 1 << 24)
     }
 
+    /// On a device with fewer units than the default partition has, that is all of them.
+    pub fn with_default_partition_that_fits(mut self) -> Self {
+        self.partition_eus = self.partition_eus.min(self.usable_eus());
+        self
+    }
+
+    /// EUs that programs can use, in all partitions.
+    pub fn usable_eus(&self) -> u32 {
+        self.total_eus().saturating_sub(self.reserved_eus)
+    }
+
     /// EUs of the whole device.
     pub fn total_eus(&self) -> u32 {
         self.cores * self.eus_per_core
@@ -91,6 +106,7 @@ impl Default for DeviceConfig {
             reserved_eus: 2,
             partition_eus: 190,
             eu_groups: Vec::new(),
+            functions: Vec::new(),
             workers: 0,
             stack_bytes: 128 * 1024,
             heap_bytes: 256 << 20,

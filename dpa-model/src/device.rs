@@ -9,17 +9,18 @@ use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use crate::affinity::Affinities;
 use crate::clock::{Action, Clock};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::crash::Crash;
 use crate::heap::Heap;
 use crate::idle::Idle;
+use crate::layout::{self, DeviceFileError};
 use crate::message::{LogOpenError, Messages};
 use crate::network::Network;
 use crate::nic::Nics;
+use crate::partition::{FunctionError, Functions};
 use crate::pool::Pool;
-use crate::process::{Process, ProcessSpec};
+use crate::process::{Outlets, Process, ProcessSpec};
 use crate::sched::Sched;
 use crate::seeded::Choices;
 use crate::shared::Shared;
@@ -45,6 +46,12 @@ pub enum OpenError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The functions of the device do not fit together, or the one asked for cannot be used.
+    #[error(transparent)]
+    Function(#[from] FunctionError),
+    /// The device file is wrong.
+    #[error(transparent)]
+    DeviceFile(#[from] DeviceFileError),
     /// A worker's thread could not be started.
     #[error("a worker thread could not be started: {0}")]
     Thread(std::io::Error),
@@ -67,7 +74,7 @@ pub struct Device {
     pub(crate) workers: Vec<CachePadded<Shared>>,
     pub(crate) stacks: Arc<StackPool>,
     pub(crate) pool: Pool,
-    pub(crate) affinities: Affinities,
+    pub(crate) functions: Functions,
     /// Its clock.
     pub clock: Clock,
     pub(crate) choices: Option<Choices>,
@@ -91,6 +98,9 @@ impl Device {
         choices: Option<Choices>,
     ) -> Result<Arc<Self>, OpenError> {
         config.validate()?;
+        let checked = layout::check(&config.functions, config.usable_eus());
+        checked.map_err(FunctionError::from)?;
+        let (functions, units) = Functions::new(&config);
         crate::trap::install();
         let workers = match (&choices, config.workers) {
             (Some(_), _) => 1,
@@ -100,7 +110,7 @@ impl Device {
         // A stack for each unit, and one more for each worker's scheduling loop.
         let stacks = StackPool::new(
             config.stack_bytes,
-            config.partition_eus as usize + workers * 32,
+            config.usable_eus() as usize + workers * 32,
         )?;
         let clock = if choices.is_some() {
             Clock::simulated()
@@ -108,12 +118,12 @@ impl Device {
             Clock::real()
         };
         Ok(Arc::new(Self {
-            sched: Sched::new(config.partition_eus),
+            sched: Sched::new(units),
             idle: Idle::new((workers as u32 / 2).max(1)),
             workers: (0..workers)
                 .map(|_| CachePadded::new(Shared::new()))
                 .collect(),
-            affinities: Affinities::new(&config.eu_groups),
+            functions,
             config,
             stacks,
             pool: Pool::default(),
@@ -141,14 +151,24 @@ impl Device {
     /// # Errors
     /// No address space for its heap; a figure or a file of its log or its trace.
     pub fn process_with(self: &Arc<Self>, spec: &ProcessSpec) -> Result<Arc<Process>, OpenError> {
+        let tenancy = self.settle_on(spec.function.as_deref())?;
+        let partition = tenancy.partition.index;
         let messages = Messages::open(&spec.log, self.is_seeded())?;
         let tracer = Tracer::open(&spec.trace, self.is_seeded())?;
         let bytes = self.config.heap_bytes;
         let heap = Heap::new(bytes, self.choices.is_some())
             .map_err(|source| OpenError::Heap { bytes, source })?;
         let crash = Crash::new(&spec.crash);
-        let make = |number| Process::new(self.clone(), number, heap, messages, tracer, crash);
-        Ok(self.sched.admit(|number| Arc::new(make(number))))
+        let make = |number| {
+            let outlets = Outlets {
+                messages,
+                tracer,
+                crash,
+            };
+            Process::new(self.clone(), number, tenancy, heap, outlets)
+        };
+        let make = |number| Arc::new(make(number));
+        Ok(self.sched.admit(partition, make))
     }
 
     pub(crate) fn next_seq(&self) -> u64 {

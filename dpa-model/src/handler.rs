@@ -4,7 +4,7 @@
 //! ([`crate::activation`]). It is triggered by a completion queue, by a kernel, by the host.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use dpa_abi::kernel::KernelEntry;
@@ -14,6 +14,7 @@ use sync_event::{Location, Locations};
 use thiserror::Error;
 
 use crate::activation::{Activation, HandlerState, Next};
+use crate::affinity::Bound;
 use crate::launch::{ArgBytes, Body, Extra, Parts};
 use crate::process::Process;
 use crate::turns::Turns;
@@ -95,7 +96,10 @@ pub struct Handler {
     entry: &'static KernelEntry,
     args: ArgBytes,
     storage: DevAddr<u8>,
-    units: Option<Arc<Units>>,
+    /// Where it takes turns for a unit, if it asked for one.
+    bound: Option<Bound>,
+    /// The unit it has then, while it runs.
+    unit: AtomicU32,
     place: OnceLock<(u32, u32)>,
     activation: Activation,
     activations: AtomicU64,
@@ -193,10 +197,7 @@ impl Process {
         if self.is_stopped() {
             return Err(HandlerError::Stopped);
         }
-        let units = self
-            .device
-            .affinities
-            .units(spec.affinity, &self.device.config)?;
+        let bound = self.tenancy.partition.affinities.bound(spec.affinity)?;
         let resumes = match spec.continuable {
             true => Some(self.trigger_event()?),
             false => None,
@@ -205,7 +206,8 @@ impl Process {
             entry: spec.entry,
             args: spec.args,
             storage: spec.storage,
-            units,
+            bound,
+            unit: AtomicU32::new(0),
             place: OnceLock::new(),
             activation: Activation::new(),
             activations: AtomicU64::new(0),
@@ -297,12 +299,14 @@ impl Process {
 
     /// Starts a handler that was triggered: now, or when one of its units is free.
     fn activate(self: &Arc<Self>, handler: Arc<Handler>) {
-        if let Some(units) = handler.units.clone() {
-            if let Some((process, handler)) = units.take((self.clone(), handler)) {
-                process.start(handler);
-            }
-        } else {
-            self.start(handler);
+        let Some(bound) = handler.bound.clone() else {
+            return self.start(handler);
+        };
+        if let Some(((process, handler), unit)) =
+            bound.turns.take(&bound.set, (self.clone(), handler))
+        {
+            handler.unit.store(unit, Ordering::Relaxed);
+            process.start(handler);
         }
     }
 
@@ -333,9 +337,12 @@ impl Process {
             false => handler.activation.ended(),
         };
         let lives = |(process, _): &(Arc<Self>, Arc<Handler>)| !process.is_stopped();
-        let successor = handler.units.as_ref().and_then(|units| units.give(lives));
-        if let Some((process, other)) = successor {
-            process.start(other);
+        if let Some(bound) = &handler.bound {
+            let unit = handler.unit.load(Ordering::Relaxed);
+            if let Some((process, other)) = bound.turns.give(unit, lives) {
+                other.unit.store(unit, Ordering::Relaxed);
+                process.start(other);
+            }
         }
         match next {
             Next::Again => self.activate(handler.clone()),

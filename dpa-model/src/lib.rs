@@ -67,6 +67,8 @@ pub mod heap;
 #[cfg(not(dpa_loom))]
 mod keeper;
 #[cfg(not(dpa_loom))]
+pub mod layout;
+#[cfg(not(dpa_loom))]
 pub mod message;
 #[cfg(not(dpa_loom))]
 pub mod mishaps;
@@ -76,6 +78,8 @@ pub mod network;
 pub mod nic;
 #[cfg(not(dpa_loom))]
 mod parking;
+#[cfg(not(dpa_loom))]
+pub mod partition;
 #[cfg(not(dpa_loom))]
 pub mod placed;
 #[cfg(not(dpa_loom))]

@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::queue::SegQueue;
@@ -343,6 +343,7 @@ pub(crate) struct Looked {
 pub(crate) struct Nics {
     all: RwLock<Vec<Arc<DeviceNic>>>,
     count: AtomicUsize,
+    next_completion_queue: Arc<AtomicU32>,
 }
 
 impl Nics {
@@ -475,7 +476,10 @@ impl Device {
             attend::start(nic.clone(), self.clone()).map_err(NicError::Thread)?;
             nic
         };
-        nic.engine.lock().world.nic = Arc::downgrade(&nic);
+        nic.with(|engine| {
+            engine.world.nic = Arc::downgrade(&nic);
+            engine.world.next_completion_queue = self.nics.next_completion_queue.clone();
+        });
         all.push(nic.clone());
         self.nics.count.store(all.len(), Ordering::Relaxed);
         Ok(self.lease(nic))

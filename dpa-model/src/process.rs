@@ -1,6 +1,7 @@
 //! A process: an application on the device with its own heap, events, launches and faults.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
@@ -23,9 +24,11 @@ use crate::handler::Handler;
 use crate::handles::Handles;
 use crate::heap::Heap;
 use crate::launch::{Launch, Outcome};
+use crate::layout::GroupSpec;
 use crate::message::{LogSpec, Messages};
 use crate::nic::Doorbells;
 use crate::nic::HostMemory;
+use crate::partition::Tenancy;
 use crate::placed::{self, Bytes, Places};
 use crate::sched::Tenant;
 use crate::stream::Stream;
@@ -36,6 +39,8 @@ use crate::windows::{WindowError, Windows};
 /// What a process is opened with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessSpec {
+    /// The function of the device that it is opened on; none: the first.
+    pub function: Option<String>,
     /// Its default message stream.
     pub log: LogSpec,
     /// Its trace.
@@ -44,10 +49,19 @@ pub struct ProcessSpec {
     pub crash: CrashSpec,
 }
 
+/// Where what a process says goes.
+pub(crate) struct Outlets {
+    pub(crate) messages: Messages,
+    pub(crate) tracer: Tracer,
+    pub(crate) crash: Crash,
+}
+
 /// A process of a device.
 pub struct Process {
     pub(crate) device: Arc<Device>,
     pub(crate) number: u32,
+    /// Where it is opened.
+    pub(crate) tenancy: Tenancy,
     /// Its memory.
     pub heap: Heap,
     pub(crate) places: Places,
@@ -129,21 +143,30 @@ impl Tenant for Process {
     fn units_back(&self) {
         self.tell_hosts(false);
     }
+
+    fn gone(&self) {
+        self.tenancy.leave();
+    }
 }
 
 impl Process {
     pub(crate) fn new(
         device: Arc<Device>,
         number: u32,
+        tenancy: Tenancy,
         heap: Heap,
-        messages: Messages,
-        tracer: Tracer,
-        crash: Crash,
+        outlets: Outlets,
     ) -> Self {
+        let Outlets {
+            messages,
+            tracer,
+            crash,
+        } = outlets;
         let events = Events::new(device.config.max_events);
         Self {
             device,
             number,
+            tenancy,
             heap,
             places: Places::default(),
             epochs: Epochs::default(),
@@ -174,6 +197,26 @@ impl Process {
     /// The device it runs on.
     pub fn device(&self) -> &Arc<Device> {
         &self.device
+    }
+
+    /// The name of the function it is opened on.
+    pub fn function(&self) -> &str {
+        &self.tenancy.function
+    }
+
+    /// The address of that function's NIC, if it has one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.tenancy.address
+    }
+
+    /// The execution units it may use.
+    pub fn units(&self) -> u32 {
+        self.tenancy.partition.units
+    }
+
+    /// The groups of them, by number.
+    pub fn groups(&self) -> &[GroupSpec] {
+        &self.tenancy.partition.groups
     }
 
     /// Its number among the processes of the device.

@@ -1,8 +1,9 @@
-//! The scheduler of one partition: which launch starts next, and on how many units.
+//! The scheduler: which launch starts next, and on how many units of its process's partition.
 //!
 //! A state machine without I/O behind one short lock. Rules (SEMANTICS 2.2, 2.3):
 //!
-//! 1. Each process has one ready queue in order of submission. Processes take turns by the age of their heads.
+//! 1. Each process has one ready queue in order of submission. The processes of a partition take turns by the age of their
+//!    heads; partitions do not wait for each other.
 //! 2. The n threads of a launch start together: all its units are taken at once, or none.
 //! 3. A head that does not fit reserves units as they become free: nothing younger takes them, except launches of a
 //!    process of which every started thread is blocked (else they could never go on).
@@ -29,12 +30,15 @@ pub trait Tenant {
 
     /// Units of it have been given back.
     fn units_back(&self) {}
+
+    /// It was dismissed, and all its units are free.
+    fn gone(&self) {}
 }
 
 /// What follows when units were given back, once the lock is released.
 struct After<P> {
     /// The seat of a dismissed process that has no threads any more: it is dropped.
-    _gone: Option<Seat<P>>,
+    gone: Option<Seat<P>>,
     /// A closing process, to be told.
     closing: Option<Arc<P>>,
 }
@@ -43,6 +47,9 @@ impl<P: Tenant> After<P> {
     fn follow(self) {
         if let Some(process) = &self.closing {
             process.units_back();
+        }
+        if let Some(seat) = &self.gone {
+            seat.process.gone();
         }
     }
 }
@@ -65,7 +72,7 @@ pub struct Release {
     pub units: u32,
 }
 
-/// The scheduler of one partition.
+/// The scheduler of a device.
 #[derive(Debug)]
 pub struct Sched<P> {
     inbox: Inbox,
@@ -76,7 +83,8 @@ pub struct Sched<P> {
 
 #[derive(Debug)]
 struct State<P> {
-    free: u32,
+    /// Units that are free, of each partition.
+    free: Vec<u32>,
     /// By number. Numbers are never used again.
     tenants: BTreeMap<u32, Seat<P>>,
     next_number: u32,
@@ -86,14 +94,15 @@ struct State<P> {
 #[derive(Debug)]
 struct Seat<P> {
     process: Arc<P>,
+    partition: usize,
     ready: ReadyQueue<Arc<Launch>>,
     started: u32,
     gone: bool,
 }
 
 impl<P: Tenant> Sched<P> {
-    /// A partition of so many units.
-    pub fn new(units: u32) -> Self {
+    /// For partitions of so many units.
+    pub fn new(units: Vec<u32>) -> Self {
         let state = State {
             free: units,
             tenants: BTreeMap::new(),
@@ -108,14 +117,15 @@ impl<P: Tenant> Sched<P> {
         }
     }
 
-    /// Takes a process in. `make` gets its number.
-    pub fn admit(&self, make: impl FnOnce(u32) -> Arc<P>) -> Arc<P> {
+    /// Takes a process into a partition. `make` gets its number.
+    pub fn admit(&self, partition: usize, make: impl FnOnce(u32) -> Arc<P>) -> Arc<P> {
         let mut state = self.state.lock();
         let number = state.next_number;
         state.next_number += 1;
         let process = make(number);
         let seat = Seat {
             process: process.clone(),
+            partition,
             ready: ReadyQueue::default(),
             started: 0,
             gone: false,
@@ -136,6 +146,7 @@ impl<P: Tenant> Sched<P> {
         if seat.started == 0 {
             let seat = state.tenants.remove(&proc);
             drop(state);
+            seat.iter().for_each(|seat| seat.process.gone());
             drop(seat);
         } else {
             drop(state);
@@ -225,7 +236,6 @@ impl<P: Tenant> Sched<P> {
         let mut state = self.state.lock();
         state.drain(&self.inbox);
         self.count(&state);
-        let free = state.free;
         state
             .tenants
             .get(&proc)
@@ -233,7 +243,10 @@ impl<P: Tenant> Sched<P> {
                 started: seat.started,
                 ready: seat.ready.len(),
                 startable: state.claims.iter().any(|l| l.proc == proc)
-                    || seat.ready.first().is_some_and(|(_, l)| l.units() <= free),
+                    || seat
+                        .ready
+                        .first()
+                        .is_some_and(|(_, l)| l.units() <= state.free[seat.partition]),
             })
     }
 
@@ -247,9 +260,14 @@ impl<P: Tenant> Sched<P> {
             .collect()
     }
 
-    /// Units that are free.
-    pub fn free(&self) -> u32 {
-        self.state.lock().free
+    /// Units of a partition that are free.
+    pub fn free(&self, partition: usize) -> u32 {
+        self.state.lock().free[partition]
+    }
+
+    /// A partition has so many units from now on, all of them free: nothing of it is started.
+    pub fn resize(&self, partition: usize, units: u32) {
+        self.state.lock().free[partition] = units;
     }
 }
 
@@ -278,16 +296,17 @@ impl<P: Tenant> State<P> {
     }
 
     fn release(&mut self, Release { proc, units }: Release) -> After<P> {
-        self.free += units;
         let mut closing = None;
         let mut empty = false;
+        // A seat stays as long as threads of it are started.
         if let Some(seat) = self.tenants.get_mut(&proc) {
+            self.free[seat.partition] += units;
             seat.started -= units;
             empty = seat.gone && seat.started == 0;
             closing = seat.process.is_closing().then(|| seat.process.clone());
         }
         After {
-            _gone: if empty {
+            gone: if empty {
                 self.tenants.remove(&proc)
             } else {
                 None
@@ -316,8 +335,10 @@ impl<P: Tenant> State<P> {
             }
             // Taken back while it was in the queue: its units are free again.
             let units = launch.units();
-            self.free += units;
-            self.started(launch.proc, |started| *started -= units);
+            if let Some(seat) = self.tenants.get_mut(&launch.proc) {
+                self.free[seat.partition] += units;
+                seat.started -= units;
+            }
         }
     }
 
@@ -325,21 +346,54 @@ impl<P: Tenant> State<P> {
     fn admit_one(&mut self) -> Option<Arc<Launch>> {
         let heads = self.tenants.iter().filter_map(|(&number, seat)| {
             let (seq, launch) = seat.ready.first()?;
-            Some((seq, number, launch.units()))
+            Some((seq, number, launch.units(), seat.partition))
         });
-        let (_, number, units) = heads.min()?;
-        if units > self.free {
-            return self.admit_for_a_blocked_process();
+        let (_, number, units, partition) = heads.min()?;
+        if units <= self.free[partition] {
+            let (_, launch) = self.tenants.get_mut(&number)?.ready.pop()?;
+            return Some(self.take_units(launch));
         }
-        let (_, launch) = self.tenants.get_mut(&number)?.ready.pop()?;
-        Some(self.take_units(launch))
+        let launch = self.admit_for_a_blocked_process(partition);
+        launch.or_else(|| self.admit_of_another_partition(partition))
+    }
+
+    /// The oldest head does not fit into its partition: the others do not wait for that.
+    #[cold]
+    fn admit_of_another_partition(&mut self, stuck: usize) -> Option<Arc<Launch>> {
+        let others = (0..self.free.len()).filter(|&partition| partition != stuck);
+        for partition in others.collect::<Vec<_>>() {
+            let of_it = self
+                .tenants
+                .iter()
+                .filter(|(_, s)| s.partition == partition);
+            let heads = of_it.filter_map(|(&number, seat)| {
+                let (seq, launch) = seat.ready.first()?;
+                Some((seq, number, launch.units()))
+            });
+            let admitted = match heads.min() {
+                None => None,
+                Some((_, number, units)) if units <= self.free[partition] => {
+                    let seat = self.tenants.get_mut(&number);
+                    let popped = seat.and_then(|seat| seat.ready.pop());
+                    popped.map(|(_, launch)| self.take_units(launch))
+                }
+                Some(_) => self.admit_for_a_blocked_process(partition),
+            };
+            if admitted.is_some() {
+                return admitted;
+            }
+        }
+        None
     }
 
     /// Rule 3: the oldest head does not fit. Only processes whose started threads all wait may pass it.
-    fn admit_for_a_blocked_process(&mut self) -> Option<Arc<Launch>> {
-        let free = self.free;
-        let stuck =
-            |seat: &&mut Seat<P>| seat.started > 0 && seat.process.blocked() >= seat.started;
+    fn admit_for_a_blocked_process(&mut self, partition: usize) -> Option<Arc<Launch>> {
+        let free = self.free[partition];
+        let stuck = |seat: &&mut Seat<P>| {
+            seat.partition == partition
+                && seat.started > 0
+                && seat.process.blocked() >= seat.started
+        };
         let mut taken = self.tenants.values_mut().filter(stuck).filter_map(|seat| {
             let fits = seat
                 .ready
@@ -357,15 +411,11 @@ impl<P: Tenant> State<P> {
 
     fn take_units(&mut self, launch: Arc<Launch>) -> Arc<Launch> {
         let units = launch.units();
-        self.free -= units;
-        self.started(launch.proc, |started| *started += units);
-        launch
-    }
-
-    fn started(&mut self, number: u32, change: impl FnOnce(&mut u32)) {
-        if let Some(seat) = self.tenants.get_mut(&number) {
-            change(&mut seat.started);
+        if let Some(seat) = self.tenants.get_mut(&launch.proc) {
+            self.free[seat.partition] -= units;
+            seat.started += units;
         }
+        launch
     }
 }
 

@@ -165,7 +165,7 @@ impl Process {
         if self.closing.load(Ordering::Acquire) || self.is_stopped() {
             return Err(SubmitError::Closed);
         }
-        let max = self.device.config.partition_eus;
+        let max = self.units();
         if spec.threads == 0 || spec.threads > max {
             return Err(SubmitError::Threads {
                 asked: spec.threads,

@@ -13,6 +13,10 @@ pub use dpa_model::fault::{Place, Waiting, WaitingOn};
 pub use dpa_model::handler::{Affinity, HandlerError};
 pub use dpa_model::heap::{HeapInfo, OutOfMemory};
 pub use dpa_model::launch::Outcome;
+pub use dpa_model::layout::{
+    DeviceFileError, FunctionKind, FunctionSpec, GroupSpec, LayoutError, NoUnitSet, PartitionSpec,
+    UnitSet, check as check_layout,
+};
 pub use dpa_model::message::{
     Delivery, FileError, FlushError, Layout, LogOpenError, LogSpec, MessageStream as RawStream,
     Overflow, Sink, SinkError, StreamError as MessageStreamError, StreamSpec,
@@ -26,6 +30,7 @@ pub use dpa_model::nic::{
     OverrunPolicy, Pending, PostHostError, QueuePairRef, QueuePairSpec, QueuePairStep,
     RawQueueError, ReceiveQueueRef, Registration, RegistrationError, SendQueueRef,
 };
+pub use dpa_model::partition::{FunctionError, FunctionInfo};
 pub use dpa_model::placed::{EventPlace, Keep};
 pub use dpa_model::seeded::{Plan as SimPlan, SimError, Stuck};
 pub use dpa_model::stream::Stream;

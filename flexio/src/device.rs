@@ -6,8 +6,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::backend::{
-    self, DeviceConfig, MishapCounters, Mishaps, NetworkCounters, NetworkSpec, OpenError,
-    ProcessSpec, SimError, SimPlan, TimerKey,
+    self, DeviceConfig, FunctionError, FunctionInfo, MishapCounters, Mishaps, NetworkCounters,
+    NetworkSpec, OpenError, PartitionSpec, ProcessSpec, SimError, SimPlan, TimerKey,
 };
 use crate::process::Process;
 
@@ -76,6 +76,32 @@ impl Device {
     /// No address space for its heap; a figure is out of its range; a file could not be opened: which, and why.
     pub fn process_with(&self, spec: &ProcessSpec) -> Result<Process, OpenError> {
         Ok(Process::new(self.clone(), self.engine.process_with(spec)?))
+    }
+
+    /// Its functions: their kinds, the addresses of their NICs, their partitions, and how many processes are open on each.
+    #[doc(alias = "flexio_resources_create")]
+    pub fn functions(&self) -> Vec<FunctionInfo> {
+        self.engine.functions()
+    }
+
+    /// Gives a function other execution units and groups; none: takes its partition away.
+    ///
+    /// # Errors
+    /// There is no such function; processes are open on it; the units are another's, or there are none of these numbers.
+    pub fn resize(
+        &self,
+        function: &str,
+        partition: Option<PartitionSpec>,
+    ) -> Result<(), FunctionError> {
+        self.engine.resize(function, partition)
+    }
+
+    /// The address of a function's NIC.
+    ///
+    /// # Errors
+    /// There is no such function; it has no address.
+    pub fn address_of(&self, function: &str) -> Result<IpAddr, FunctionError> {
+        self.engine.address_of(function)
     }
 
     /// Its figures.

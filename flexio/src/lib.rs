@@ -21,6 +21,7 @@ pub mod backend;
 pub mod cmdq;
 mod command;
 mod device;
+pub mod device_file;
 pub mod handler;
 mod memory;
 pub mod message;
@@ -32,12 +33,13 @@ mod window;
 pub use backend::trace;
 pub use backend::{
     Actor, Chance, CloseReport, ConfigError, ContextError, ContextSpec, CrashFiles, CrashProblem,
-    CrashReport, CrashSpec, DeviceConfig, Diary, ErrorHandlerError, Event, EventLimit, EventPlace,
-    EventUseError, Fault, FileError, HeapInfo, HostMemory, HostWait, LogOpenError, LogSpec,
-    MishapCounters, Mishaps, NetworkCounters, NetworkSpec, NicError, Note, OpenError, OutOfMemory,
-    Outcome, Place, ProcessSpec, Registration, RegistrationError, SimError, SimPlan, Snapshot,
-    Stream, StreamSpec, Struck, Stuck, SubmitError, TraceOpenError, TraceSpec, Waiting, WaitingOn,
-    When, WindowError,
+    CrashReport, CrashSpec, DeviceConfig, DeviceFileError, Diary, ErrorHandlerError, Event,
+    EventLimit, EventPlace, EventUseError, Fault, FileError, FunctionError, FunctionInfo,
+    FunctionKind, FunctionSpec, GroupSpec, HeapInfo, HostMemory, HostWait, LayoutError,
+    LogOpenError, LogSpec, MishapCounters, Mishaps, NetworkCounters, NetworkSpec, NicError,
+    NoUnitSet, Note, OpenError, OutOfMemory, Outcome, PartitionSpec, Place, ProcessSpec,
+    Registration, RegistrationError, SimError, SimPlan, Snapshot, Stream, StreamSpec, Struck,
+    Stuck, SubmitError, TraceOpenError, TraceSpec, UnitSet, Waiting, WaitingOn, When, WindowError,
 };
 pub use cmdq::CommandQueue;
 pub use command::{Command, Submitted};

@@ -1,6 +1,7 @@
 //! Processes.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,8 +10,8 @@ use dpa_abi::{EventHandle, KernelEntry, Pod};
 use sync_event::Locations;
 
 use crate::backend::{
-    self, CloseReport, CrashSpec, ErrorHandlerError, Event, EventLimit, EventPlace, Fault, Keep,
-    Snapshot, Stream,
+    self, CloseReport, CrashSpec, ErrorHandlerError, Event, EventLimit, EventPlace, Fault,
+    GroupSpec, Keep, Snapshot, Stream,
 };
 use crate::device::Device;
 
@@ -200,6 +201,29 @@ impl ProcessRef {
     #[doc(alias = "flexio_crash_data")]
     pub fn crash_spec(&self) -> CrashSpec {
         self.raw().crash_spec()
+    }
+
+    /// The name of the function of the device that it is opened on.
+    pub fn function(&self) -> &str {
+        self.raw().function()
+    }
+
+    /// The address of that function's NIC, if it has one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.raw().address()
+    }
+
+    /// Execution units that it may use: those of its function's partition. Inside they have the numbers from 0.
+    #[doc(alias = "flexio_resources_get_eus_num")]
+    #[doc(alias = "flexio_resources_get_eus")]
+    pub fn units(&self) -> u32 {
+        self.raw().units()
+    }
+
+    /// The groups of them, by number.
+    #[doc(alias = "flexio_resources_get_eugs_num")]
+    pub fn groups(&self) -> &[GroupSpec] {
+        self.raw().groups()
     }
 
     /// What it is doing.

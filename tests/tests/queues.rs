@@ -473,6 +473,7 @@ fn a_send_queue_by_itself_waits_and_copies() {
         event.update(dpa_abi::Update::Set(3)).expect("the host's");
         let copied = completions.next().await.expect("a completion");
         assert_eq!((copied.user_data, copied.index), (7, 1));
+        assert_eq!(copied.queue_pair, queue.number());
         assert_eq!(word(&rig, &to, 0), 6);
     });
 }
@@ -599,5 +600,23 @@ fn queues_are_dropped_in_any_order() {
         assert!(!refused.to_string().is_empty());
         let none = rig.nic.receive_queue(0).expect_err("no entries");
         assert!(none.to_string().contains("from 1 to"), "{none}");
+    });
+}
+
+/// A process names its queues by number on all of its NICs, so no number is given twice.
+#[test]
+fn queues_of_two_nics_have_numbers_of_their_own() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let other = Ipv4Addr::new(127, 0, 0, 19);
+        let nic = rig.process.nic(other.into(), 0).expect("a NIC");
+        let first = rig.completions(8);
+        let spec = CompletionSpec::default();
+        let second = nic.raw_completion_queue(spec).expect("a queue");
+        assert_ne!(first.number(), second.number());
+        for queue in [&first, &second] {
+            let handler = rig.handler(queue, true);
+            handler.is_idle(&rig).await;
+        }
     });
 }

@@ -37,7 +37,10 @@ impl Dpa {
     pub fn rdma(&self) -> RdmaBuilder<'_> {
         RdmaBuilder {
             dpa: self,
-            address: Ipv4Addr::LOCALHOST.into(),
+            address: self
+                .process()
+                .address()
+                .unwrap_or(Ipv4Addr::LOCALHOST.into()),
             port: ROCE_PORT,
             connections: 1,
             send_queue: 256,
@@ -69,7 +72,8 @@ macro_rules! settings {
 
 settings! {
     /// The address of this machine that peers send to. One NIC is opened for each address, and shared by all contexts of
-    /// the device that name it. Default 127.0.0.1: nobody outside can reach it.
+    /// the device that name it. Default: the address of the context's function, if it has one, else 127.0.0.1, which nobody outside
+    /// can reach.
     #[doc(alias = "doca_rdma_set_gid_index")]
     address: IpAddr;
     /// The UDP port. Default 4791, which peers that are not ours insist on.

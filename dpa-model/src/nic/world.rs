@@ -3,6 +3,7 @@
 //! All of it is under the NIC's lock. What wakes anybody is left for later ([`After`]).
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -53,8 +54,9 @@ pub(crate) struct World {
     pub(crate) contexts: Slab<Context>,
     pub(crate) pairs: Pairs,
     pub(crate) queues: Slab<CompletionRing>,
-    /// The number the next completion queue gets, if none has it.
-    next_completion_queue: u32,
+    /// The number the next completion queue gets, if none has it. The NICs of a device share it: a process names its queues by
+    /// number on all of them.
+    pub(crate) next_completion_queue: Arc<AtomicU32>,
     next_receive_queue: u32,
     pub(crate) work: Slab<Arc<Pending>>,
     /// Queue pairs whose send queues must be looked at.
@@ -73,7 +75,7 @@ impl World {
             regions,
             contexts: Slab::new(),
             pairs: Pairs::default(),
-            next_completion_queue: FIRST_COMPLETION_QUEUE,
+            next_completion_queue: Arc::default(),
             next_receive_queue: 0,
             queues: Slab::new(),
             work: Slab::new(),
@@ -282,8 +284,8 @@ impl World {
     /// The number of a new completion queue.
     pub(crate) fn completion_number(&mut self) -> u32 {
         loop {
-            let number = self.next_completion_queue;
-            self.next_completion_queue = (number + 1) & 0xff_ffff;
+            let next = self.next_completion_queue.fetch_add(1, Ordering::Relaxed);
+            let number = next.wrapping_add(FIRST_COMPLETION_QUEUE) & 0xff_ffff;
             if self.queues.iter().all(|(_, ring)| ring.number() != number) {
                 return number;
             }
