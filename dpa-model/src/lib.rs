@@ -66,7 +66,6 @@ mod handles;
 pub mod heap;
 #[cfg(not(dpa_loom))]
 mod keeper;
-#[cfg(not(dpa_loom))]
 pub mod layout;
 #[cfg(not(dpa_loom))]
 pub mod message;
