@@ -295,6 +295,14 @@ impl Ranges {
     }
 }
 
+#[cfg(feature = "verbs")]
+// SAFETY: the heap's mapping lives as long as the process, and is accessed only through `dpa_abi::access`.
+unsafe impl rdma::verbs::Pinned for crate::process::Process {
+    fn pinned(&self) -> (NonNull<u8>, usize) {
+        (self.heap.map.base, self.heap.map.bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam::queue::SegQueue;
 use parking_lot::{Mutex, RwLock};
 use rdma::Datagram;
+use rdma::provider::{Chosen, Provider as Asked, UnknownProvider, VerbsOpenError};
 use rdma::psn::Qpn;
 use rdma::region::RegionTable;
 use rdma::udp::{BindError, Options, SocketCounters};
@@ -42,12 +43,14 @@ mod pairs;
 mod pending;
 mod period;
 mod protocol;
+mod provider;
 mod queues;
 mod raw;
 mod region;
 mod translate;
 mod waiting;
 mod watch;
+mod words;
 mod world;
 
 pub use completion_ring::{CompletionSpec, Moderation, OverrunPolicy};
@@ -69,6 +72,7 @@ use attend::Attendant;
 use bell::Bell;
 use engine::Engine;
 use leaving::Leaving;
+use provider::{Facts, Provider};
 
 use crate::device::Device;
 use crate::process::Process;
@@ -89,6 +93,12 @@ pub enum NicError {
     /// Its thread could not be started.
     #[error("the thread of the NIC could not be started: {0}")]
     Thread(std::io::Error),
+    /// It was to be behind verbs, and something for that is missing.
+    #[error(transparent)]
+    Verbs(#[from] VerbsOpenError),
+    /// The environment names no provider.
+    #[error("{}: {_0}", rdma::provider::VARIABLE)]
+    Provider(UnknownProvider),
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,
@@ -97,7 +107,10 @@ pub enum NicError {
 /// One NIC of a device.
 #[derive(Debug)]
 pub struct DeviceNic {
+    /// What it was asked for by, under the seeded driver also its address on the virtual network.
     address: SocketAddr,
+    facts: Facts,
+    chosen: Chosen,
     receive_buffer: usize,
     joins: bool,
     pub(crate) regions: Arc<RegionTable>,
@@ -115,35 +128,44 @@ pub struct DeviceNic {
 }
 
 impl DeviceNic {
-    fn bind(address: IpAddr, options: &Options) -> Result<Self, NicError> {
+    fn open(asked: Asked, address: IpAddr, options: &Options) -> Result<Self, NicError> {
         let regions = Arc::new(RegionTable::new(MAX_REGIONS, random()));
-        let engine = Engine::bind(address, options, regions.clone())?;
+        let (engine, chosen) = Engine::open(asked, address, options, regions.clone())?;
+        tracing::info!(target: "dpa::rdma", %address, "RDMA: {chosen}");
         let attendant = Attendant::new(&engine).map_err(NicError::Thread)?;
-        Ok(Self::of(engine, regions, Some(attendant)))
+        let address = (address, options.port).into();
+        Ok(Self::of(address, engine, regions, Some(attendant), chosen))
     }
 
     fn inside(address: SocketAddr, random: u64) -> Self {
         let regions = Arc::new(RegionTable::new(MAX_REGIONS, random));
         let engine = Engine::inside(address, regions.clone());
-        Self::of(engine, regions, None)
+        Self::of(address, engine, regions, None, Provider::of_model())
     }
 
     fn carried(address: SocketAddr, random: u64) -> Self {
         let regions = Arc::new(RegionTable::new(MAX_REGIONS, random));
         let engine = Engine::carried(address, regions.clone());
-        Self::of(engine, regions, None)
+        Self::of(address, engine, regions, None, Provider::of_model())
     }
 
     /// What it has sent into the virtual network.
     pub(crate) fn take_sent(&self) -> VecDeque<Datagram> {
-        self.engine.lock().soft.take_sent()
+        self.engine.lock().provider.take_sent()
     }
 
-    fn of(engine: Engine, regions: Arc<RegionTable>, attendant: Option<Attendant>) -> Self {
-        let socket = engine.soft.socket();
-        let address = engine.soft.nic_ref().local();
+    fn of(
+        address: SocketAddr,
+        engine: Engine,
+        regions: Arc<RegionTable>,
+        attendant: Option<Attendant>,
+        chosen: Chosen,
+    ) -> Self {
+        let socket = engine.provider.socket();
         Self {
             address,
+            facts: engine.provider.facts(),
+            chosen,
             receive_buffer: socket.map_or(1 << 20, rdma::udp::Socket::receive_buffer),
             joins: socket.is_some_and(rdma::udp::Socket::joins),
             regions,
@@ -163,6 +185,20 @@ impl DeviceNic {
         self.address
     }
 
+    /// What carries its packets, and why that.
+    pub fn chosen(&self) -> &Chosen {
+        &self.chosen
+    }
+
+    /// Whether a device carries its packets.
+    pub(crate) fn is_behind_verbs(&self) -> bool {
+        self.chosen.device.is_some()
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// What the kernel granted its socket for what arrives, in bytes.
     pub fn receive_buffer(&self) -> usize {
         self.receive_buffer
@@ -175,12 +211,12 @@ impl DeviceNic {
 
     /// What its socket has counted.
     pub fn socket_counters(&self) -> SocketCounters {
-        self.engine.lock().soft.socket_counters()
+        self.engine.lock().provider.socket_counters()
     }
 
     /// What was dropped before a queue pair was found.
     pub fn counters(&self) -> rdma::counters::Counters {
-        *self.engine.lock().soft.nic_ref().counters()
+        self.engine.lock().provider.counters()
     }
 
     /// A doorbell.
@@ -260,7 +296,7 @@ impl DeviceNic {
 
     /// When it wants to be called.
     fn next_timer(&self) -> Option<u64> {
-        let at = self.engine.lock().soft.poll_timeout();
+        let at = self.engine.lock().provider.poll_timeout();
         let at = at.map(|at| at.as_nanos() as u64);
         let stalled = self.stalled_until.load(Ordering::Relaxed);
         match stalled {
@@ -294,7 +330,7 @@ impl DeviceNic {
 
     /// The attendant sleeps until the next timer it knew of.
     fn tell_attendant(&self, engine: &Engine) {
-        if let (Some(attendant), Some(at)) = (&self.attendant, engine.soft.poll_timeout()) {
+        if let (Some(attendant), Some(at)) = (&self.attendant, engine.provider.poll_timeout()) {
             attendant.sooner(at);
         }
     }
@@ -309,6 +345,28 @@ impl DeviceNic {
         self.attendant.iter().for_each(Attendant::arm);
     }
 
+    /// What a device says that is no completion.
+    pub(crate) fn take_events(&self) {
+        self.with(|engine| engine.provider.take_events());
+    }
+
+    /// Asks a device to say when there is something to do, and looks once more; whether there was something.
+    pub(crate) fn ask_and_look(&self, now: u64) -> bool {
+        let asked = self.engine.lock().provider.request_notification();
+        asked && self.poll(now).worked
+    }
+
+    /// Whether somebody waits for an event whose word a device writes.
+    pub(crate) fn words_are_awaited(&self) -> bool {
+        self.engine.lock().world.words.has_waiters()
+    }
+
+    /// Somebody begins to wait for such an event.
+    pub(crate) fn begin_words(&self, now: u64) {
+        let attendant = self.attendant.iter();
+        attendant.for_each(|attendant| attendant.begin_words(now));
+    }
+
     /// Takes everything of a process back: its queue pairs fail, its regions and keys are invalid, and no access is in
     /// progress when it returns (SEMANTICS 5.2).
     pub(crate) fn stop_process(&self, device: &Device, process: &Process) {
@@ -316,8 +374,7 @@ impl DeviceNic {
         self.with(|engine| {
             let domain = context::domain(process);
             let cause = rdma::queue_pair::Cause::Closed;
-            engine.soft.nic().fail_domain(domain, cause);
-            engine.send(now);
+            engine.fail_domain(now, domain, cause);
             self.regions.deregister_domain(domain);
             engine
                 .world
@@ -376,7 +433,7 @@ impl Nics {
         let Some(nic) = all.iter().find(|nic| nic.address == datagram.to) else {
             return false;
         };
-        nic.engine.lock().soft.deliver(datagram);
+        nic.engine.lock().provider.deliver(datagram);
         true
     }
 
@@ -441,24 +498,34 @@ impl Drop for NicLease {
 }
 
 impl Device {
-    /// A share in the NIC at this address; opens it if nobody has one.
+    /// A share in the NIC at this address; if nobody has one, opens what is asked for. Under the seeded driver it is one of
+    /// the model's, whatever is asked for.
     ///
     /// # Errors
-    /// The address is none of this machine's, or its port is taken.
-    pub fn nic(self: &Arc<Self>, address: IpAddr, port: u16) -> Result<Arc<NicLease>, NicError> {
+    /// The address is none of this machine's, or its port is taken; something for verbs is missing.
+    pub fn nic(
+        self: &Arc<Self>,
+        address: IpAddr,
+        port: u16,
+        asked: &Asked,
+    ) -> Result<Arc<NicLease>, NicError> {
         let wanted = SocketAddr::new(address, port);
         let began = Instant::now();
         loop {
             // Looked up before it is tried: it may be free by now.
             let soon_free = leaving::waits_for(wanted, began);
-            match self.open_nic(wanted) {
+            match self.open_nic(wanted, asked) {
                 Err(NicError::Bind(BindError::PortTaken { .. })) if soon_free => leaving::pause(),
                 opened => return opened,
             }
         }
     }
 
-    fn open_nic(self: &Arc<Self>, wanted: SocketAddr) -> Result<Arc<NicLease>, NicError> {
+    fn open_nic(
+        self: &Arc<Self>,
+        wanted: SocketAddr,
+        asked: &Asked,
+    ) -> Result<Arc<NicLease>, NicError> {
         let mut all = self.nics.all.write();
         if let Some(nic) = all.iter().find(|nic| nic.address == wanted) {
             return Ok(self.lease(nic.clone()));
@@ -472,7 +539,8 @@ impl Device {
                 port: wanted.port(),
                 ..Options::default()
             };
-            let nic = Arc::new(DeviceNic::bind(wanted.ip(), &options)?);
+            let nic = DeviceNic::open(asked.clone(), wanted.ip(), &options)?;
+            let nic = Arc::new(nic);
             attend::start(nic.clone(), self.clone()).map_err(NicError::Thread)?;
             nic
         };
@@ -490,7 +558,7 @@ impl Device {
     /// # Errors
     /// None: it needs nothing of the system.
     pub fn local_nic(self: &Arc<Self>) -> Result<Arc<NicLease>, NicError> {
-        self.nic(LOCAL.ip(), LOCAL.port())
+        self.nic(LOCAL.ip(), LOCAL.port(), &Asked::Soft)
     }
 
     fn lease(self: &Arc<Self>, nic: Arc<DeviceNic>) -> Arc<NicLease> {

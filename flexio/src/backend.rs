@@ -58,6 +58,9 @@ pub mod rdma {
     pub use rdma::counters::Counters;
     pub use rdma::memory::Atomic;
     pub use rdma::mtu::PathMtu;
+    pub use rdma::provider::{
+        Chosen, Provider, SystemError, UnknownProvider, VerbsOpenError, VerbsPort,
+    };
     pub use rdma::queue_pair::{Cause, State as QueuePairState};
     pub use rdma::region::{LocalKey, RegisterError, RemoteKey, Rights};
     pub use rdma::udp::{BindError, ROCE_PORT, SocketCounters};

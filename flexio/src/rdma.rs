@@ -11,11 +11,11 @@ use crate::backend::{
 use crate::process::ProcessRef;
 
 pub use crate::backend::rdma::{
-    AckTimeout, Atomic, AtomicCapability, BindError, Cause, ConnectionInfo, Counters, Data,
+    AckTimeout, Atomic, AtomicCapability, BindError, Cause, Chosen, ConnectionInfo, Counters, Data,
     DecodeError, Flags, Incompatible, Inline, LocalKey, MAX_MESSAGE, Operation, PathMtu,
-    PostReason, ROCE_PORT, ReceivedKind, RegisterError, RemoteAddress, RemoteEvent, RemoteKey,
-    RemoteRegion, RetryLimit, Rights, RnrTimer, Segment, SocketCounters, Tail, WorkError,
-    WorkFailure,
+    PostReason, Provider, ROCE_PORT, ReceivedKind, RegisterError, RemoteAddress, RemoteEvent,
+    RemoteKey, RemoteRegion, RetryLimit, Rights, RnrTimer, Segment, SocketCounters, SystemError,
+    Tail, UnknownProvider, VerbsOpenError, VerbsPort, WorkError, WorkFailure,
 };
 pub use crate::backend::{
     CompletionQueue as Completions, CompletionQueueError, ConnectError,
@@ -31,12 +31,21 @@ pub struct Nic {
 }
 
 impl ProcessRef {
-    /// A share in the NIC at this address; opens it if nobody has one.
+    /// A share in the NIC at this address; if nobody has one, opens the one that the environment variable `DPA_RDMA` asks
+    /// for, or [`Provider::Auto`].
     ///
     /// # Errors
-    /// The address is none of this machine's, or its port is taken.
+    /// The address is none of this machine's, or its port is taken; something for verbs is missing.
     pub fn nic(&self, address: IpAddr, port: u16) -> Result<Nic, NicError> {
-        let lease = self.raw().device().nic(address, port)?;
+        self.nic_of(address, port, &Provider::Auto)
+    }
+
+    /// As [`ProcessRef::nic`], by this provider, which `DPA_RDMA` overrides.
+    ///
+    /// # Errors
+    /// As [`ProcessRef::nic`].
+    pub fn nic_of(&self, address: IpAddr, port: u16, provider: &Provider) -> Result<Nic, NicError> {
+        let lease = self.raw().device().nic(address, port, provider)?;
         Ok(Nic {
             process: self.clone(),
             lease,
@@ -66,6 +75,11 @@ impl Nic {
     /// Its address and port.
     pub fn address(&self) -> SocketAddr {
         self.lease.nic().address()
+    }
+
+    /// What carries its packets, and why that.
+    pub fn chosen(&self) -> &Chosen {
+        self.lease.nic().chosen()
     }
 
     /// The process this share is for.

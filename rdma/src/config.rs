@@ -124,6 +124,8 @@ pub struct Peer {
     pub responder_resources: u32,
     /// The largest IP identification its packets carry: 127 for a NIC of ours, 65,535 for others.
     pub max_identification: u16,
+    /// Its LID, if it is behind an InfiniBand port; else 0.
+    pub lid: u16,
     /// Packets of equal size that may go to it in one segmented send; 1 unless a probe showed that more arrive.
     pub max_segments: usize,
 }

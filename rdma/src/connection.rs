@@ -16,6 +16,7 @@ use crate::mtu::PathMtu;
 use crate::psn::{Psn, Qpn};
 use crate::region::{RemoteKey, Rights};
 use crate::transmit::MAX_SEGMENTS;
+use crate::udp::ROCE_PORT;
 use crate::wire::{Path, RnrTimer};
 use crate::work::RemoteAddress;
 
@@ -28,8 +29,22 @@ const OUR_MAX_IDENTIFICATION: u16 = 127;
 pub enum NicKind {
     /// The software NIC of this crate.
     Soft,
-    /// A NIC behind verbs.
+    /// A NIC behind verbs, on Ethernet.
     Verbs,
+    /// A NIC behind verbs, on InfiniBand: packets reach it by this LID. Its blob has the LID where others have the port.
+    InfiniBand {
+        /// Its LID, not 0.
+        lid: u16,
+    },
+}
+
+impl NicKind {
+    const fn lid(self) -> u16 {
+        match self {
+            Self::InfiniBand { lid } => lid,
+            Self::Soft | Self::Verbs => 0,
+        }
+    }
 }
 
 /// How far a peer's atomics are atomic.
@@ -151,6 +166,24 @@ impl ConnectionInfo {
         if theirs.echo.is_some_and(|echo| echo != self.nonce) {
             return Err(Incompatible::Nonce);
         }
+        let lids = (self.kind.lid(), theirs.kind.lid());
+        if (lids.0 == 0) != (lids.1 == 0) {
+            return Err(Incompatible::Links);
+        }
+        let on_device = |info: &Self| info.kind != NicKind::Soft;
+        for (one, other) in [(self, theirs), (theirs, self)] {
+            let port = one.udp_port;
+            if on_device(other) && port != ROCE_PORT {
+                return Err(Incompatible::Port { port });
+            }
+        }
+        if [self.atomics, theirs.atomics].contains(&AtomicCapability::None) {
+            let address = match theirs.atomics {
+                AtomicCapability::None => theirs.address,
+                _ => self.address,
+            };
+            return Err(Incompatible::NoAtomics { address });
+        }
         let has_budget = theirs.receive_budget.is_some();
         let ours = theirs.kind == NicKind::Soft;
         let segments = theirs.features.contains(Features::SEGMENTS);
@@ -161,6 +194,7 @@ impl ConnectionInfo {
             mtu: flow::path_mtu(self.mtu, theirs.mtu, has_budget, receive_buffer),
             budget: theirs.receive_budget.unwrap_or(flow::MAX_WINDOW / 4),
             responder_resources: u32::from(theirs.responder_resources),
+            lid: lids.1,
             max_segments: if segments { MAX_SEGMENTS } else { 1 },
             max_identification: if ours {
                 OUR_MAX_IDENTIFICATION
@@ -183,6 +217,23 @@ pub enum Incompatible {
         /// The peer's.
         theirs: IpAddr,
     },
+    /// One is on Ethernet, the other on InfiniBand.
+    #[error("one is behind an InfiniBand port, the other is not")]
+    Links,
+    /// A NIC behind verbs sends to and receives at UDP port 4791 only.
+    #[error(
+        "one of them is behind verbs, which reaches UDP port 4791 only, and the other is at port {port}"
+    )]
+    Port {
+        /// The port of the other.
+        port: u16,
+    },
+    /// A device cannot do atomics, so events cannot be signalled by adding.
+    #[error("the device at {address} has no atomics: nothing can be added to a remote event")]
+    NoAtomics {
+        /// Where it is.
+        address: IpAddr,
+    },
     /// The peer answers to connection data of another attempt.
     #[error("the peer answers to another export")]
     Nonce,
@@ -194,9 +245,13 @@ impl From<&ConnectionInfo> for RawConnection {
             kind: match info.kind {
                 NicKind::Soft => 0,
                 NicKind::Verbs => 1,
+                NicKind::InfiniBand { .. } => INFINIBAND,
             },
             gid: gid(info.address),
-            udp_port: info.udp_port,
+            udp_port: match info.kind {
+                NicKind::InfiniBand { lid } => lid,
+                _ => info.udp_port,
+            },
             queue_pair: info.queue_pair.value(),
             first_psn: info.first_psn.value(),
             mtu: info.mtu.bytes() as u16,
@@ -223,11 +278,13 @@ impl TryFrom<RawConnection> for ConnectionInfo {
     fn try_from(raw: RawConnection) -> Result<Self, DecodeError> {
         let psn = (raw.first_psn < 1 << 24).then(|| Psn::new(raw.first_psn));
         Ok(Self {
-            kind: kind(raw.kind)?,
+            kind: kind(raw.kind, raw.udp_port)?,
             address: address(raw.gid)?,
-            udp_port: Some(raw.udp_port)
-                .filter(|port| *port != 0)
-                .ok_or(invalid("udp_port", 0u64))?,
+            udp_port: match (raw.kind, raw.udp_port) {
+                (_, 0) => return Err(invalid("udp_port", 0u64)),
+                (INFINIBAND, _) => ROCE_PORT,
+                (_, port) => port,
+            },
             queue_pair: Qpn::new(raw.queue_pair).ok_or(invalid("queue_pair", raw.queue_pair))?,
             first_psn: psn.ok_or(invalid("first_psn", raw.first_psn))?,
             mtu: PathMtu::from_bytes(raw.mtu.into()).ok_or(invalid("mtu", raw.mtu))?,
@@ -246,10 +303,14 @@ impl TryFrom<RawConnection> for ConnectionInfo {
     }
 }
 
-fn kind(code: u8) -> Result<NicKind, DecodeError> {
+/// The code of [`NicKind::InfiniBand`].
+const INFINIBAND: u8 = 2;
+
+fn kind(code: u8, lid: u16) -> Result<NicKind, DecodeError> {
     match code {
         0 => Ok(NicKind::Soft),
         1 => Ok(NicKind::Verbs),
+        INFINIBAND => Ok(NicKind::InfiniBand { lid }),
         _ => Err(invalid("kind", code)),
     }
 }
@@ -264,7 +325,7 @@ fn atomics(code: u8) -> Result<AtomicCapability, DecodeError> {
 }
 
 /// The GID of an address: IPv4 addresses are mapped into IPv6.
-fn gid(address: IpAddr) -> [u8; 16] {
+pub(crate) fn gid(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),

@@ -10,7 +10,8 @@
 //!  datagrams <-- Nic::poll_transmit <-----------'
 //! ```
 //!
-//! [`soft::SoftNic`] puts a socket ([`udp`]) under it.
+//! [`soft::SoftNic`] puts a socket ([`udp`]) under it. With the feature `verbs`, `verbs::VerbsNic` does the same work on a
+//! device of the machine; [`provider`] says which of the two a program asks for.
 
 #![deny(unsafe_code)]
 
@@ -32,6 +33,8 @@ pub mod mtu;
 #[cfg(not(dpa_loom))]
 pub mod nic;
 #[cfg(not(dpa_loom))]
+pub mod provider;
+#[cfg(not(dpa_loom))]
 pub mod psn;
 #[cfg(not(dpa_loom))]
 pub mod queue_pair;
@@ -46,6 +49,8 @@ pub mod soft;
 mod transmit;
 #[cfg(not(dpa_loom))]
 pub mod udp;
+#[cfg(all(feature = "verbs", not(dpa_loom)))]
+pub mod verbs;
 #[cfg(not(dpa_loom))]
 mod virtual_link;
 #[cfg(not(dpa_loom))]

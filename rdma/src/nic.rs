@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::config::{Config, Peer};
 use crate::counters::Counters;
+use crate::provider::SystemError;
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io, QueuePair, State, StateError};
 use crate::region::Domain;
@@ -76,6 +77,9 @@ pub enum TransitionError {
     /// Its state does not allow it.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The device behind verbs refuses.
+    #[error(transparent)]
+    System(#[from] SystemError),
 }
 
 /// Why work was not taken.

@@ -231,6 +231,12 @@ pub enum PostReason {
         /// Bytes of the slot.
         len: u32,
     },
+    /// The device behind verbs did not take it.
+    #[error("the device refused it: {}", std::io::Error::from_raw_os_error(*errno))]
+    Device {
+        /// The number of the system's error.
+        errno: i32,
+    },
     /// A read or atomic on a connection whose peers agreed on none.
     #[error("the connection allows no reads and atomics")]
     NoExchanges,
@@ -346,6 +352,12 @@ pub enum WorkError {
     RnrRetriesExceeded {
         /// How often it was sent.
         attempts: u32,
+    },
+    /// The device behind verbs had a problem of its own.
+    #[error("the device failed with status {status}")]
+    Device {
+        /// What it said.
+        status: u32,
     },
     /// The queue pair failed or was closed before it was this one's turn.
     #[error("flushed: the queue pair is in error")]

@@ -35,6 +35,7 @@ fn connected(from: &str, to: &str) -> Nic {
             mtu: rdma::mtu::PathMtu::B1024,
             budget: 64,
             responder_resources: 4,
+            lid: 0,
             max_identification: 127,
             max_segments: 128,
         };

@@ -20,6 +20,7 @@ use alloc::boxed::Box;
 
 use crate::lock::{Guard, Lock};
 use crate::mutant;
+use crate::observer::Observer;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::table::Table;
 use crate::woken::{Only, Woken, WokenList};
@@ -266,6 +267,16 @@ impl<G: Gate> Event<G> {
         true
     }
 
+    /// From now on `observer` is told when somebody begins to wait; `None`: nobody is.
+    pub fn observe(&self, observer: Option<Observer>) {
+        let mut guard = self.table.lock();
+        match guard.as_deref_mut() {
+            Some(table) => table.observer = observer,
+            None if observer.is_some() => guard.get_or_insert_default().observer = observer,
+            None => {}
+        }
+    }
+
     /// How many gates and tasks wait.
     pub fn waiters(&self) -> usize {
         self.table.lock().as_ref().map_or(0, |table| table.len())
@@ -285,6 +296,7 @@ impl<G: Gate> Event<G> {
         let mut guard = self.table.lock();
         if let Some(table) = guard.as_deref_mut() {
             table.closed = None;
+            table.observer = None;
         }
         self.word.update(Update::Set(initial));
         self.word.publish_low(EventWord::NOBODY);
@@ -322,6 +334,7 @@ impl<G: Gate> Event<G> {
         if low < self.word.low() {
             self.word.publish_low(low);
         }
+        table.observer.iter().for_each(Observer::tell);
         if mutant::NO_RECHECK {
             return None;
         }

@@ -48,6 +48,8 @@ pub mod lock;
 #[cfg(feature = "std")]
 mod mutant;
 #[cfg(feature = "std")]
+mod observer;
+#[cfg(feature = "std")]
 pub mod sync;
 #[cfg(feature = "std")]
 mod table;
@@ -66,6 +68,8 @@ pub use event::{Event, Reached};
 #[cfg(feature = "std")]
 pub use gate::{CloseReason, Closed, Gate, NoGate, Outcome, Registered};
 pub use location::{Location, LocationSet, Locations, LocationsError, NotPublisher, NotSubscriber};
+#[cfg(feature = "std")]
+pub use observer::Observer;
 #[cfg(feature = "std")]
 pub use wait::{Wait, WaitOwned};
 pub use waiters::WaiterId;

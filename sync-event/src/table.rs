@@ -2,6 +2,7 @@
 
 use crate::gates::Gates;
 use crate::mutant;
+use crate::observer::Observer;
 use crate::tasks::Tasks;
 use crate::woken::{Woken, WokenList};
 use crate::{Closed, Condition, WaiterId};
@@ -12,6 +13,8 @@ pub(crate) struct Table<G> {
     pub(crate) gates: Gates<G>,
     pub(crate) tasks: Tasks,
     pub(crate) closed: Option<Closed>,
+    /// Who is told when somebody begins to wait.
+    pub(crate) observer: Option<Observer>,
     next_seq: u64,
 }
 
@@ -21,6 +24,7 @@ impl<G> Default for Table<G> {
             gates: Gates::new(),
             tasks: Tasks::new(),
             closed: None,
+            observer: None,
             next_seq: 0,
         }
     }

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use flexio::ContextSpec;
-use flexio::rdma::{AckTimeout, PathMtu, ROCE_PORT, RetryLimit, RnrTimer};
+use flexio::rdma::{AckTimeout, Nic, PathMtu, Provider, ROCE_PORT, RetryLimit, RnrTimer};
+use flexio::{ContextSpec, NicError};
 
 use super::context::{CompletionQueue, Rdma};
 use super::error::RdmaOpenError;
@@ -17,6 +17,7 @@ pub struct RdmaBuilder<'d> {
     dpa: &'d Dpa,
     address: IpAddr,
     port: u16,
+    provider: Provider,
     connections: u32,
     send_queue: u32,
     receive_queue: u32,
@@ -42,6 +43,7 @@ impl Dpa {
                 .address()
                 .unwrap_or(Ipv4Addr::LOCALHOST.into()),
             port: ROCE_PORT,
+            provider: Provider::Auto,
             connections: 1,
             send_queue: 256,
             receive_queue: 256,
@@ -78,6 +80,10 @@ settings! {
     address: IpAddr;
     /// The UDP port. Default 4791, which peers that are not ours insist on.
     port: u16;
+    /// Which NIC carries the packets. Default [`Provider::Auto`]: one behind verbs, if the program was built with the
+    /// feature `verbs` and an active port has the address, else the software NIC. The environment variable `DPA_RDMA`
+    /// (`soft`, `verbs`, `verbs:DEVICE`, `auto`) overrides it. A NIC that is open at the address stays what it is.
+    provider: Provider;
     /// Connections it may have. Default 1.
     #[doc(alias = "doca_rdma_set_max_num_connections")]
     connections: u32;
@@ -136,7 +142,7 @@ impl RdmaBuilder<'_> {
     #[doc(alias = "doca_ctx_start")]
     pub fn open(self) -> Result<Rdma, RdmaOpenError> {
         let spec = self.spec()?;
-        let nic = self.dpa.process().nic(self.address, self.port)?;
+        let nic = self.nic()?;
         let completions = match self.completions {
             Some(queue) if queue.is_of(&nic) => queue,
             Some(_) => return Err(RdmaOpenError::ForeignQueue),
@@ -151,8 +157,13 @@ impl RdmaBuilder<'_> {
     /// The NIC cannot be opened; out of device memory.
     #[doc(alias = "doca_dpa_completion_create")]
     pub fn completion_queue(&self) -> Result<CompletionQueue, RdmaOpenError> {
-        let nic = self.dpa.process().nic(self.address, self.port)?;
+        let nic = self.nic()?;
         Ok(CompletionQueue::new(&nic, self.completion_entries)?)
+    }
+
+    fn nic(&self) -> Result<Nic, NicError> {
+        let process = self.dpa.process();
+        process.nic_of(self.address, self.port, &self.provider)
     }
 
     fn spec(&self) -> Result<ContextSpec, RdmaOpenError> {

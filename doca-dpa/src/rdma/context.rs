@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use flexio::ContextSpec;
-use flexio::rdma::{self as low, Counters, ExportError, Nic, SocketCounters};
+use flexio::rdma::{self as low, Chosen, Counters, ExportError, Nic, SocketCounters};
 use flexio_dev::rdma::{CompletionsWire, RdmaWire};
 
 use super::connection::Connection;
@@ -50,6 +50,11 @@ impl Rdma {
     /// The address and port that peers send to.
     pub fn address(&self) -> SocketAddr {
         self.nic.address()
+    }
+
+    /// What carries its packets, and why that.
+    pub fn provider(&self) -> &Chosen {
+        self.nic.chosen()
     }
 
     /// Connections it may have.

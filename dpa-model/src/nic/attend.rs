@@ -4,10 +4,15 @@
 //!    see whether somebody still looks.
 //! 2. When nobody has looked for a tick, or the last who did says that it stops, the socket is *armed*: the thread
 //!    sleeps until a packet comes, a timer of the NIC is due, or it is told of an earlier timer.
+//!
+//!    A device behind verbs says only what comes after it was asked: the thread asks before it sleeps, and looks once more.
 //! 3. What it finds it does itself, and looks on for a while, as a worker does before it parks; a kernel that an event
 //!    opens is taken up by a worker, as after any update.
+//! 4. A device tells nobody of what it writes for events (`words.rs`). While somebody waits for such an event and the socket
+//!    is armed, the thread reads the words: for [`BUSY`] all the time, then after pauses from [`FIRST_PAUSE`] to
+//!    [`LONGEST_PAUSE`]. Who begins to wait wakes it. With nobody waiting it does nothing.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,8 +27,15 @@ use crate::device::Device;
 /// How often the thread looks whether somebody looks, in nanoseconds.
 const TICK: u64 = 1_000_000;
 
+/// How long words are read all the time, in nanoseconds.
+const BUSY: u64 = 20_000;
+/// The pauses after that.
+const FIRST_PAUSE: u64 = 50_000;
+const LONGEST_PAUSE: u64 = 1_000_000;
+
 const SOCKET: u64 = 1;
 const BELL: u64 = 2;
+const EVENTS: u64 = 3;
 /// Sleeps until a packet comes.
 const FOREVER: u64 = u64::MAX;
 
@@ -32,7 +44,12 @@ const FOREVER: u64 = u64::MAX;
 pub(crate) struct Attendant {
     epoll: OwnedFd,
     bell: OwnedFd,
+    /// What becomes readable when there is something to do: a socket, or a device's channel.
     socket: OwnedFd,
+    /// What a device says that is no completion.
+    _events: Option<OwnedFd>,
+    /// It must be asked before it says anything.
+    must_ask: bool,
     armed: AtomicBool,
     /// Until when it sleeps, in device time; 0: it is awake.
     asleep_until: AtomicU64,
@@ -42,10 +59,10 @@ pub(crate) struct Attendant {
 impl Attendant {
     pub(crate) fn new(engine: &Engine) -> std::io::Result<Self> {
         let socket = engine
-            .soft
-            .socket()
+            .provider
+            .wake_fd()
             .ok_or(std::io::ErrorKind::NotConnected)?;
-        let socket = socket.as_fd().try_clone_to_owned()?;
+        let socket = socket.try_clone_to_owned()?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(
@@ -60,10 +77,18 @@ impl Attendant {
             epoll::EventData::new_u64(SOCKET),
             epoll::EventFlags::empty(),
         )?;
+        let events = engine.provider.event_fd();
+        let events = events.map(|fd| fd.try_clone_to_owned()).transpose()?;
+        if let Some(fd) = &events {
+            let data = epoll::EventData::new_u64(EVENTS);
+            epoll::add(&epoll, fd, data, epoll::EventFlags::IN)?;
+        }
         Ok(Self {
             epoll,
             bell,
             socket,
+            must_ask: events.is_some(),
+            _events: events,
             armed: AtomicBool::new(false),
             asleep_until: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
@@ -80,6 +105,9 @@ impl Attendant {
     pub(crate) fn arm(&self) {
         if !self.armed.swap(true, Ordering::SeqCst) {
             self.watch(epoll::EventFlags::IN | epoll::EventFlags::ONESHOT);
+            if self.must_ask {
+                self.wake();
+            }
         }
     }
 
@@ -98,6 +126,15 @@ impl Attendant {
             self.asleep_until.store(0, Ordering::SeqCst);
             self.wake();
         }
+    }
+
+    fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::SeqCst)
+    }
+
+    /// Somebody begins to wait for an event whose word a device writes: wakes the thread if it would sleep for long.
+    pub(crate) fn begin_words(&self, now: u64) {
+        self.sooner(Duration::from_nanos(now + FIRST_PAUSE));
     }
 
     fn wake(&self) {
@@ -120,16 +157,21 @@ impl Attendant {
         let mut events = [epoll::Event {
             flags: epoll::EventFlags::empty(),
             data: epoll::EventData::new_u64(0),
-        }; 2];
+        }; 3];
         let count = epoll::wait(&self.epoll, &mut events[..], timeout.as_ref()).unwrap_or(0);
         let mut woken = if count == 0 { Woken::Time } else { Woken::Bell };
         for event in &events[..count] {
-            if event.data.u64() == SOCKET {
-                self.armed.store(false, Ordering::SeqCst);
-                woken = Woken::Packet;
-            } else {
-                let mut sink = [0; 8];
-                let _ = rustix::io::read(&self.bell, &mut sink);
+            match event.data.u64() {
+                SOCKET => {
+                    self.armed.store(false, Ordering::SeqCst);
+                    woken = Woken::Packet;
+                }
+                EVENTS if woken != Woken::Packet => woken = Woken::Event,
+                EVENTS => {}
+                _ => {
+                    let mut sink = [0; 8];
+                    let _ = rustix::io::read(&self.bell, &mut sink);
+                }
             }
         }
         self.asleep_until.store(0, Ordering::SeqCst);
@@ -141,6 +183,7 @@ impl Attendant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Woken {
     Packet,
+    Event,
     Bell,
     Time,
 }
@@ -158,21 +201,54 @@ fn attend(nic: &DeviceNic, device: &Device) {
         return;
     };
     let mut seen = 0;
+    let mut pause = None;
     while !attendant.stopped.load(Ordering::SeqCst) {
-        let woken = attendant.sleep(rest(nic, attendant, device));
+        let woken = attendant.sleep(rest(nic, attendant, device, pause));
         let unattended = || nic.looks.load(Ordering::Relaxed) == seen;
         let alone = match woken {
             Woken::Packet => !device.someone_looks(),
-            Woken::Time => attendant.armed.load(Ordering::SeqCst) || unattended(),
-            Woken::Bell => false,
+            // The words are enough.
+            Woken::Time if pause.is_some() && attendant.is_armed() => false,
+            Woken::Time => attendant.is_armed() || unattended(),
+            Woken::Bell | Woken::Event => false,
         };
-        if woken == Woken::Packet || alone {
+        if woken == Woken::Event {
+            nic.take_events();
+        }
+        if matches!(woken, Woken::Packet | Woken::Event) || alone {
             look(nic, device);
         }
         if alone {
             attendant.arm();
         }
+        pause = next_pause(nic, attendant, device, pause, woken);
         seen = nic.looks.load(Ordering::Relaxed);
+    }
+}
+
+/// How long to sleep until words are read again; `None`: nobody waits for them here.
+fn next_pause(
+    nic: &DeviceNic,
+    attendant: &Attendant,
+    device: &Device,
+    pause: Option<u64>,
+    woken: Woken,
+) -> Option<u64> {
+    if !attendant.must_ask || !attendant.is_armed() || !nic.words_are_awaited() {
+        return None;
+    }
+    match (pause, woken) {
+        (Some(last), Woken::Time) if !nic.poll(device.clock.now()).worked => {
+            Some((last * 2).min(LONGEST_PAUSE))
+        }
+        _ => {
+            let until = device.clock.now() + BUSY;
+            while device.clock.now() < until && nic.words_are_awaited() {
+                nic.poll(device.clock.now());
+                std::hint::spin_loop();
+            }
+            Some(FIRST_PAUSE)
+        }
     }
 }
 
@@ -195,15 +271,23 @@ fn look(nic: &DeviceNic, device: &Device) {
 
 /// How long the thread may sleep, in nanoseconds. What it decides by is published first, so that an earlier timer
 /// wakes it.
-fn rest(nic: &DeviceNic, attendant: &Attendant, device: &Device) -> u64 {
-    if !attendant.armed.load(Ordering::SeqCst) {
+fn rest(nic: &DeviceNic, attendant: &Attendant, device: &Device, pause: Option<u64>) -> u64 {
+    if !attendant.is_armed() {
         return TICK;
     }
     attendant.asleep_until.store(FOREVER, Ordering::SeqCst);
-    let next = nic.engine.lock().soft.poll_timeout();
-    let Some(next) = next.map(|at| at.as_nanos() as u64) else {
+    let awaited = attendant.must_ask && nic.words_are_awaited();
+    if attendant.must_ask && nic.ask_and_look(device.clock.now()) || awaited && pause.is_none() {
+        attendant.asleep_until.store(0, Ordering::SeqCst);
+        return 0;
+    }
+    let now = device.clock.now();
+    let timer = nic.engine.lock().provider.poll_timeout();
+    let timer = timer.map(|at| at.as_nanos() as u64);
+    let words = pause.filter(|_| awaited).map(|pause| now + pause);
+    let Some(next) = [timer, words].into_iter().flatten().min() else {
         return FOREVER;
     };
     attendant.asleep_until.store(next, Ordering::SeqCst);
-    next.saturating_sub(device.clock.now())
+    next.saturating_sub(now)
 }

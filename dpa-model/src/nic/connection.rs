@@ -109,11 +109,7 @@ impl ConnectionRef {
     /// What its queue pair has counted.
     pub fn counters(&self) -> Counters {
         let nic = self.context.lease.nic();
-        nic.with(|engine| {
-            let queue_pair = engine.soft.nic_ref().queue_pair(self.number);
-            queue_pair.map(|queue_pair| *queue_pair.counters())
-        })
-        .unwrap_or_default()
+        nic.with(|engine| engine.provider.counters_of(self.number))
     }
 
     /// Connects it to a peer: it answers from now on, and sends.
@@ -127,9 +123,8 @@ impl ConnectionRef {
         let peer = self.info.agree(theirs, lease.nic().receive_buffer())?;
         let now = Duration::from_nanos(lease.now());
         lease.nic().with(|engine| {
-            let nic = engine.soft.nic();
-            nic.connect(self.number, peer)?;
-            nic.activate(now, self.number)?;
+            engine.provider.connect(self.number, peer)?;
+            engine.provider.activate(now, self.number)?;
             self.watch.set(ConnectionState::Connected);
             let world = &mut engine.world;
             if let Some(pair) = world.pairs.get(self.number) {
@@ -148,7 +143,7 @@ impl ConnectionRef {
         let now = Duration::from_nanos(lease.now());
         lease.nic().with(|engine| {
             // Gone already, or over already: nothing to do.
-            let _ = engine.soft.nic().fail(self.number, Cause::Closed);
+            let _ = engine.provider.fail(self.number, Cause::Closed);
             engine.send(now);
         });
     }
@@ -173,7 +168,7 @@ impl ConnectionRef {
                 operation,
                 flags: flags | Flags::SIGNALED,
             };
-            let posted = engine.soft.nic().post(now, self.number, request);
+            let posted = engine.provider.post(now, self.number, request);
             if posted.is_err() {
                 engine.world.work.try_remove((id & !HOST) as usize);
             }
@@ -193,8 +188,8 @@ impl ConnectionRef {
     pub fn is_over(&self) -> bool {
         let nic = self.context.lease.nic();
         nic.with(|engine| {
-            let queue_pair = engine.soft.nic_ref().queue_pair(self.number);
-            queue_pair.is_none_or(|queue_pair| matches!(queue_pair.state(), State::Error(_)))
+            let state = engine.provider.state(self.number);
+            state.is_none_or(|state| matches!(state, State::Error(_)))
         })
     }
 }
@@ -206,7 +201,7 @@ impl Drop for ConnectionRef {
         let lease = &self.context.lease;
         let now = Duration::from_nanos(lease.now());
         let gone = lease.nic().with(|engine| {
-            engine.soft.nic().destroy(now, self.number);
+            engine.destroy(now, self.number);
             let gone = engine.world.pairs.remove(self.number)?;
             (0..CONNECTION_WORDS).for_each(|word| gone.record.store(word, 0));
             let context = engine.world.contexts.get_mut(self.context.key);

@@ -11,6 +11,7 @@ use dpa_abi::queue::record::{
 use dpa_abi::queue::{MAX_ENTRIES, entries_for};
 use rdma::config::{AckTimeout, RetryLimit};
 use rdma::mtu::PathMtu;
+use rdma::provider::SystemError;
 use rdma::psn::{Psn, Qpn};
 use rdma::region::Domain;
 use rdma::wire::RnrTimer;
@@ -104,6 +105,9 @@ pub enum ExportError {
     /// No device memory for its send queue.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
+    /// The device behind verbs refuses.
+    #[error(transparent)]
+    System(#[from] SystemError),
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,
@@ -221,14 +225,12 @@ impl ContextRef {
             let context = context.ok_or(ExportError::Stopped)?;
             let free = context.connections.iter().position(Option::is_none);
             let id = free.ok_or(ExportError::Full { limit })? as u32;
-            let number = loop {
+            let pool = Some(context.pool).filter(|_| self.spec.local.is_none());
+            let number = engine.provider.create(now, pool, || {
                 let number = Qpn::from_random(self.lease.random() as u32);
                 let protocol = self.protocol();
-                let config = protocol.config(&self.lease, domain(&self.process), number, first_psn);
-                if engine.soft.nic().create(now, config).is_ok() {
-                    break number;
-                }
-            };
+                protocol.config(&self.lease, domain(&self.process), number, first_psn)
+            })?;
             let entries = self.spec.send_entries;
             let base = connection(id as usize);
             let record = Record::new(self.table.clone(), base);
@@ -295,6 +297,9 @@ impl ContextRef {
         });
         if !taken {
             pending.end(Ended::Gone);
+        } else if self.lease.nic().is_behind_verbs() {
+            // The device must be given it.
+            self.lease.kick();
         }
         pending
     }
@@ -306,11 +311,13 @@ impl Drop for ContextRef {
         let context = self.lease.nic().with(|engine| {
             let context = engine.world.contexts.try_remove(self.key)?;
             let pairs = context.connections.iter().flatten().map(|number| {
-                engine.soft.nic().destroy(now, *number);
+                engine.destroy(now, *number);
                 engine.world.pairs.remove(*number)
             });
             let pairs: Vec<_> = pairs.collect();
             let pool = engine.world.pairs.pools.try_remove(context.pool);
+            let held = engine.provider.end_pool(context.pool);
+            held.into_iter().for_each(|id| engine.world.end_work(id));
             if let Some(Pool::Host(receives)) = &pool {
                 let ids = receives.iter().map(|receive| receive.id);
                 ids.for_each(|id| engine.world.end_work(id));

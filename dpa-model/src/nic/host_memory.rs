@@ -107,3 +107,11 @@ impl Drop for HostMemory {
         unsafe { dealloc(self.base.as_ptr(), Self::layout(self.len)) }
     }
 }
+
+#[cfg(feature = "verbs")]
+// SAFETY: the allocation lives as long as the value, and its bytes are accessed only through `dpa_abi::access`.
+unsafe impl rdma::verbs::Pinned for HostMemory {
+    fn pinned(&self) -> (NonNull<u8>, usize) {
+        (self.base, self.len)
+    }
+}

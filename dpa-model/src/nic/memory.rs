@@ -176,7 +176,7 @@ impl Memory for NicMemory {
 
 impl NicMemory {
     #[cold]
-    fn open_later(&self, process: &Arc<Process>, index: u32, reached: Reached) -> u64 {
+    pub(crate) fn open_later(&self, process: &Arc<Process>, index: u32, reached: Reached) -> u64 {
         let previous = reached.previous();
         self.after.borrow_mut().push(After::Open {
             process: process.clone(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdma::config::{AckTimeout, Config, RetryLimit};
-use rdma::connection::{AtomicCapability, ConnectionInfo, Features, NicKind};
+use rdma::connection::{ConnectionInfo, Features, NicKind};
 use rdma::flow;
 use rdma::mtu::PathMtu;
 use rdma::psn::{Psn, Qpn};
@@ -36,10 +36,11 @@ impl Protocol {
         number: Qpn,
         first_psn: Psn,
     ) -> Config {
+        let facts = lease.nic().facts();
         Config {
             send_queue: self.outstanding,
-            initiator_depth: self.depth.into(),
-            responder_resources: self.depth.into(),
+            initiator_depth: self.depth.min(facts.initiator_depth).into(),
+            responder_resources: self.depth.min(facts.responder_resources).into(),
             rnr_timer: self.rnr_timer,
             timeout: self.timeout,
             retries: self.retries,
@@ -59,24 +60,28 @@ impl Protocol {
     /// What a peer must know of a queue pair.
     pub(crate) fn info(&self, lease: &NicLease, queue_pair: Qpn, first_psn: Psn) -> ConnectionInfo {
         let nic = lease.nic();
-        let mut features = Features::INVALIDATE | Features::CONGESTION;
+        let facts = nic.facts();
+        let is_soft = facts.kind == NicKind::Soft;
+        let mut features = Features::empty();
+        // A device takes no keys back that were registered like ours, and slows down by itself.
+        features.set(Features::INVALIDATE | Features::CONGESTION, is_soft);
         features.set(Features::SEGMENTS, nic.joins_segments());
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&lease.random().to_ne_bytes());
         nonce[8..].copy_from_slice(&lease.random().to_ne_bytes());
         ConnectionInfo {
-            kind: NicKind::Soft,
-            address: nic.address().ip(),
-            udp_port: nic.address().port(),
+            kind: facts.kind,
+            address: facts.at.ip(),
+            udp_port: facts.at.port(),
             queue_pair,
             first_psn,
-            mtu: self.mtu,
-            initiator_depth: self.depth,
-            responder_resources: self.depth,
+            mtu: self.mtu.min(facts.mtu),
+            initiator_depth: self.depth.min(facts.initiator_depth),
+            responder_resources: self.depth.min(facts.responder_resources),
             rnr_timer: self.rnr_timer,
             timeout: self.timeout,
-            receive_budget: Some(self.budget(lease)),
-            atomics: AtomicCapability::Global,
+            receive_budget: is_soft.then(|| self.budget(lease)),
+            atomics: facts.atomics,
             features,
             nonce,
             echo: None,

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use rdma::connection::{RemoteEvent, RemoteRegion};
 use rdma::memory::Target;
+use rdma::provider::SystemError;
 use rdma::psn::Qpn;
-use rdma::region::{RegionKind, RegionSpec, RegisterError, Rights};
+use rdma::region::{RegionKind, RegionSpec, RegisterError, RemoteKey, Rights};
+use sync_event::Location;
 use thiserror::Error;
 
 use super::NicLease;
 use super::context::domain;
+use super::engine::Engine;
 use super::host_memory::HostMemory;
 use super::memory::Space;
 use crate::event::EventRef;
@@ -32,6 +35,16 @@ pub enum RegistrationError {
         /// Bytes there are.
         size: u64,
     },
+    /// The device behind verbs refuses.
+    #[error(transparent)]
+    System(#[from] SystemError),
+    /// Over verbs an event that peers signal is updated by the NIC alone.
+    #[error(
+        "an event that peers signal over verbs has the one publisher `Remote`: the NIC's updates and those of this \
+         machine's processors do not see each other; give local publishers an event of their own, or use the software \
+         NIC"
+    )]
+    LocalPublisher,
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,
@@ -42,6 +55,10 @@ pub enum RegistrationError {
 pub struct Registration {
     lease: Arc<NicLease>,
     region: rdma::region::Region,
+    /// What peers know it by.
+    remote: (RemoteKey, u64),
+    /// The word that a device writes for the event.
+    word: Option<usize>,
     space: usize,
     local_base: u64,
     len: u64,
@@ -113,6 +130,12 @@ impl Registration {
     ) -> Result<Self, RegistrationError> {
         let process = event.process();
         let index = event.handle().0.index;
+        let publishers = event.locations().publishers();
+        let has_local =
+            publishers.contains(Location::Host) || publishers.contains(Location::Device);
+        if has_local && lease.nic().is_behind_verbs() {
+            return Err(RegistrationError::LocalPublisher);
+        }
         let space = Space::Event(process.clone(), index);
         let rights = Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
         let kept = Kept::Event(event.clone());
@@ -141,7 +164,7 @@ impl Registration {
         };
         let nic = lease.nic();
         let random = lease.random() as u32;
-        let (space, region) = nic.with(|engine| {
+        let entered = nic.with(|engine| {
             // A process that stops takes all of its regions back under this lock.
             if process.is_stopped() {
                 return Err(RegistrationError::Stopped);
@@ -157,17 +180,24 @@ impl Registration {
                 kind,
             };
             let key = space.0 as usize;
-            match nic.regions.register(spec, random) {
-                Ok(region) => Ok((key, region)),
-                Err(error) => {
-                    engine.world.memory.spaces.remove(key);
-                    Err(error.into())
-                }
-            }
-        })?;
+            let entered = match nic.regions.register(spec, random) {
+                Ok(region) => enter_device(engine, region, &spec).map_err(|error| {
+                    // It was registered just now.
+                    let _ = nic.regions.deregister(region);
+                    error
+                }),
+                Err(error) => Err(error.into()),
+            };
+            entered
+                .map(|entered| (key, entered))
+                .inspect_err(|_| drop(engine.world.memory.spaces.remove(key)))
+        });
+        let (space, entered) = entered?;
         Ok(Self {
             lease: lease.clone(),
-            region,
+            region: entered.region,
+            remote: entered.remote,
+            word: entered.word,
             space,
             local_base,
             len,
@@ -205,8 +235,8 @@ impl Registration {
     /// As a peer is to know it.
     pub fn export(&self) -> RemoteRegion {
         RemoteRegion {
-            key: self.region.remote_key(),
-            base: 0,
+            key: self.remote.0,
+            base: self.remote.1,
             len: self.len,
             rights: self.rights,
         }
@@ -215,8 +245,8 @@ impl Registration {
     /// As a peer is to know it, if it is an event.
     pub fn export_event(&self) -> RemoteEvent {
         RemoteEvent {
-            key: self.region.remote_key(),
-            address: 0,
+            key: self.remote.0,
+            address: self.remote.1,
         }
     }
 
@@ -230,10 +260,97 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let nic = self.lease.nic();
         let space = nic.with(|engine| {
+            leave_device(engine, self.region);
+            self.word
+                .into_iter()
+                .for_each(|word| engine.world.words.leave(word));
             // Stale if the process was stopped: then its memory has been taken out, too.
             nic.regions.deregister(self.region).ok()?;
             engine.world.memory.spaces.try_remove(self.space)
         });
         drop(space);
+    }
+}
+
+/// A region as it was entered.
+struct EnteredRegion {
+    region: rdma::region::Region,
+    remote: (RemoteKey, u64),
+    word: Option<usize>,
+}
+
+impl EnteredRegion {
+    fn of_table(region: rdma::region::Region) -> Self {
+        Self {
+            region,
+            remote: (region.remote_key(), 0),
+            word: None,
+        }
+    }
+}
+
+#[cfg(not(feature = "verbs"))]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "with the feature `verbs` a device may refuse"
+)]
+fn enter_device(
+    _engine: &mut Engine,
+    region: rdma::region::Region,
+    _spec: &RegionSpec,
+) -> Result<EnteredRegion, RegistrationError> {
+    Ok(EnteredRegion::of_table(region))
+}
+
+#[cfg(not(feature = "verbs"))]
+fn leave_device(_engine: &mut Engine, _region: rdma::region::Region) {}
+
+/// A device gets the memory, too.
+#[cfg(feature = "verbs")]
+fn enter_device(
+    engine: &mut Engine,
+    region: rdma::region::Region,
+    spec: &RegionSpec,
+) -> Result<EnteredRegion, RegistrationError> {
+    use super::provider::Provider;
+    let Provider::Verbs(verbs) = &mut engine.provider else {
+        return Ok(EnteredRegion::of_table(region));
+    };
+    let world = &mut engine.world;
+    let len = spec.len as usize;
+    let offset = spec.target.offset;
+    let mut word = None;
+    let (memory, offset): (Arc<dyn rdma::verbs::Pinned>, usize) =
+        match world.memory.spaces.get(spec.target.space.0 as usize) {
+            Some(Space::Heap(process)) => (process.clone(), (offset - dpa_abi::HEAP_BASE) as usize),
+            Some(Space::Host(memory)) => (memory.clone(), offset as usize),
+            Some(Space::Event(process, index)) => {
+                let entered = world.words.enter(&world.nic, process, *index);
+                let (key, page, offset) = entered.ok_or(RegisterError::Full {
+                    capacity: super::MAX_REGIONS,
+                })?;
+                word = Some(key);
+                (page, offset)
+            }
+            None => return Err(RegistrationError::Stopped),
+        };
+    match verbs.register(region, spec, memory, (offset, len)) {
+        Ok(told) => Ok(EnteredRegion {
+            region,
+            remote: (told.key, told.base),
+            word,
+        }),
+        Err(error) => {
+            word.into_iter().for_each(|word| world.words.leave(word));
+            Err(error.into())
+        }
+    }
+}
+
+#[cfg(feature = "verbs")]
+fn leave_device(engine: &mut Engine, region: rdma::region::Region) {
+    use super::provider::Provider;
+    if let Provider::Verbs(verbs) = &mut engine.provider {
+        verbs.deregister(region);
     }
 }

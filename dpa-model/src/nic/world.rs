@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use dpa_abi::queue::record::{STATE, STATE_ERROR};
 use dpa_abi::queue::{CompletionEntry, WorkEntry, WorkFlags, WorkOpcode};
-use rdma::nic::{Nic, NicPostError};
+use rdma::nic::NicPostError;
 use rdma::psn::Qpn;
-use rdma::queue_pair::{Cause, Io, State};
+use rdma::queue_pair::{Cause, Io};
 use rdma::region::{LocalKey, RegionTable};
 use rdma::soft::Host;
 use rdma::work::{Completion, PostReason, Segment, WorkDone, WorkError, WorkFailure, WorkKind};
@@ -24,9 +24,11 @@ use super::memory::NicMemory;
 use super::pairs::{Context, Pairs};
 use super::pending::{Ended, Pending};
 use super::period::Begun;
+use super::provider::Provider;
 use super::queues::SendRing;
 use super::waiting::{self, Looked, Waiting};
 use super::watch::ConnectionState;
+use super::words::Words;
 use super::{DeviceNic, translate};
 use crate::process::Process;
 
@@ -65,6 +67,8 @@ pub(crate) struct World {
     pub(crate) stalled: Vec<Qpn>,
     /// Queue pairs whose completion queue has overrun.
     overruns: Vec<Qpn>,
+    /// Words that a device writes for events.
+    pub(crate) words: Words,
 }
 
 impl World {
@@ -82,6 +86,7 @@ impl World {
             look_at: VecDeque::new(),
             stalled: Vec::new(),
             overruns: Vec::new(),
+            words: Words::default(),
         }
     }
 
@@ -90,7 +95,7 @@ impl World {
     }
 
     /// Takes the entries of a send queue to the NIC, as many as both allow; whether there were any.
-    pub(crate) fn pump(&mut self, nic: &mut Nic, now: Duration, number: Qpn) -> bool {
+    pub(crate) fn pump(&mut self, nic: &mut Provider, now: Duration, number: Qpn) -> bool {
         let mut any = false;
         while let Some(pair) = self.pairs.get_mut(number) {
             let Some((index, entry)) = pair.send.as_ref().and_then(SendRing::peek) else {
@@ -117,7 +122,7 @@ impl World {
     /// Takes one entry: to the NIC's core, or carries it out here.
     fn take(
         &mut self,
-        nic: &mut Nic,
+        nic: &mut Provider,
         now: Duration,
         number: Qpn,
         index: u16,
@@ -139,10 +144,14 @@ impl World {
     }
 
     /// Carries out what needs no peer.
-    fn carry_out(&mut self, nic: &mut Nic, number: Qpn, index: u16, entry: &WorkEntry) -> Taken {
-        let has_failed = nic
-            .queue_pair(number)
-            .is_some_and(|queue_pair| matches!(queue_pair.state(), State::Error(_)));
+    fn carry_out(
+        &mut self,
+        nic: &mut Provider,
+        number: Qpn,
+        index: u16,
+        entry: &WorkEntry,
+    ) -> Taken {
+        let has_failed = nic.has_failed(number);
         let outcome = match entry.opcode {
             _ if has_failed => Err(WorkError::Flushed),
             WorkOpcode::Copy => self.copy(number, entry),
@@ -213,7 +222,7 @@ impl World {
     }
 
     /// An entry that asks for something impossible fails its connection, as in a NIC.
-    fn impossible(&mut self, nic: &mut Nic, number: Qpn, index: u16) {
+    fn impossible(&mut self, nic: &mut Provider, number: Qpn, index: u16) {
         // It is one of ours, so this cannot fail.
         let _ = nic.fail(number, Cause::ImpossibleWork);
         let Some(pair) = self.pairs.get(number) else {
@@ -221,6 +230,11 @@ impl World {
         };
         let entry = translate::impossible(index, pair.name, number.value());
         self.report(pair.send_completions, number, &entry);
+    }
+
+    /// Events get what a device has written for them; whether anything was new.
+    pub(crate) fn carry_words(&mut self) -> bool {
+        !self.words.is_empty() && self.words.carry(&self.memory)
     }
 
     /// Reports work of a kernel.
@@ -294,7 +308,9 @@ impl World {
 
     /// Work of the host that nobody will ever do: its context is gone.
     pub(crate) fn end_work(&mut self, id: u64) {
-        self.work_of_host(id, Ended::Gone);
+        if id & HOST != 0 {
+            self.work_of_host(id, Ended::Gone);
+        }
     }
 
     fn work_of_host(&mut self, id: u64, ended: Ended) {
@@ -304,13 +320,11 @@ impl World {
     }
 
     /// Fails the connections whose completion queue has overrun (SEMANTICS 6.9).
-    pub(crate) fn fail_overrun(&mut self, nic: &mut Nic) -> bool {
+    pub(crate) fn fail_overrun(&mut self, nic: &mut Provider) -> bool {
         let numbers = std::mem::take(&mut self.overruns);
         let mut any = false;
         for number in numbers {
-            let over = nic
-                .queue_pair(number)
-                .is_some_and(|q| !matches!(q.state(), State::Error(_)));
+            let over = nic.state(number).is_some() && !nic.has_failed(number);
             any |= over && nic.fail(number, Cause::Overrun).is_ok();
         }
         any

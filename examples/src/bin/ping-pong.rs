@@ -114,7 +114,9 @@ fn start(address: &str, rounds: u64) -> Result<Child, RallyError> {
 fn node(options: &Options, exchange: &Exchange) -> Result<Node, RallyError> {
     let reached = Place::reached_from(exchange.local_addr().ip());
     let place = options.rdma.map_or(reached, Place::At);
-    Ok(Node::open(place, 1)?)
+    let node = Node::open(place, 1)?;
+    println!("RDMA: {}", node.rdma.provider());
+    Ok(node)
 }
 
 async fn serve(options: &Options, exchange: Exchange) -> Result<(), RallyError> {

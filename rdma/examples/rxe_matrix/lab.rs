@@ -157,6 +157,7 @@ impl Lab {
             mtu,
             budget: BUDGET,
             responder_resources: 16,
+            lid: 0,
             max_identification: u16::MAX,
             max_segments: 1,
         };

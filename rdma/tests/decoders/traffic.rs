@@ -68,6 +68,7 @@ impl Wire {
             budget: 100,
             responder_resources: 16,
             max_segments: SEGMENTS,
+            lid: 0,
             max_identification: 127,
         };
         let (now, node) = (self.now, &mut self.nodes[side]);

@@ -189,6 +189,7 @@ impl Pair {
             mtu: setup.mtu,
             budget: setup.budget,
             responder_resources: of.queue_pair().config().responder_resources,
+            lid: 0,
             max_identification: 127,
             max_segments: 128,
         };

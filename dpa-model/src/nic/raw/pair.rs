@@ -16,6 +16,7 @@ use rdma::config::{AckTimeout, RetryLimit};
 use rdma::connection::{ConnectionInfo, Incompatible};
 use rdma::counters::Counters;
 use rdma::mtu::PathMtu;
+use rdma::nic::TransitionError;
 use rdma::psn::Psn;
 use rdma::queue_pair::{Cause, State};
 use rdma::wire::RnrTimer;
@@ -140,6 +141,9 @@ pub enum ModifyError {
     /// The two cannot talk.
     #[error(transparent)]
     Incompatible(#[from] Incompatible),
+    /// The NIC refuses.
+    #[error(transparent)]
+    Refused(#[from] TransitionError),
 }
 
 /// An RC queue pair. It ends when this is dropped.
@@ -244,11 +248,8 @@ impl QueuePairRef {
 
     /// The core's queue pairs begin in INIT.
     fn state_in(&self, engine: &Engine) -> State {
-        let core = engine.soft.nic_ref().queue_pair(self.queue.number);
-        match core.map_or(
-            State::Error(Cause::Closed),
-            rdma::queue_pair::QueuePair::state,
-        ) {
+        let state = engine.provider.state(self.queue.number);
+        match state.unwrap_or(State::Error(Cause::Closed)) {
             State::Init if !self.initialised.load(Ordering::Relaxed) => State::Reset,
             state => state,
         }
@@ -289,9 +290,7 @@ impl QueuePairRef {
         self.with(|engine| {
             self.expect(engine, State::Init, step)?;
             let peer = self.info.agree(theirs, buffer)?;
-            // It is in INIT, from where this cannot fail.
-            let _ = engine.soft.nic().connect(self.queue.number, peer);
-            Ok(())
+            Ok(engine.provider.connect(self.queue.number, peer)?)
         })
     }
 
@@ -303,8 +302,7 @@ impl QueuePairRef {
         let now = self.queue.now();
         self.with(|engine| {
             self.expect(engine, State::ReadyToReceive, QueuePairStep::ReadyToSend)?;
-            // It is in RTR, from where this cannot fail.
-            let _ = engine.soft.nic().activate(now, self.queue.number);
+            engine.provider.activate(now, self.queue.number)?;
             self.queue.record.store(STATE, STATE_READY);
             engine.world.look_at.push_back(self.queue.number);
             Ok::<_, ModifyError>(())
@@ -325,9 +323,6 @@ impl QueuePairRef {
 
     /// What it has counted.
     pub fn counters(&self) -> Counters {
-        self.with(|engine| {
-            let core = engine.soft.nic_ref().queue_pair(self.queue.number);
-            core.map(|core| *core.counters()).unwrap_or_default()
-        })
+        self.with(|engine| engine.provider.counters_of(self.queue.number))
     }
 }

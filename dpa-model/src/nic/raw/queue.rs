@@ -10,6 +10,7 @@ use dpa_abi::queue::record::{
 use dpa_abi::queue::work::RECEIVE_WORDS;
 use dpa_abi::queue::{CompletionEntry, CompletionKind, MAX_ENTRIES, Syndrome, entries_for};
 use rdma::config::Config;
+use rdma::provider::SystemError;
 use rdma::psn::{Psn, Qpn};
 use rdma::queue_pair::Cause;
 use thiserror::Error;
@@ -50,6 +51,9 @@ pub enum RawQueueError {
     /// No device memory.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
+    /// The device behind verbs refuses.
+    #[error(transparent)]
+    System(#[from] SystemError),
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,
@@ -111,7 +115,7 @@ impl Entered {
             if process.is_stopped() {
                 return Err(RawQueueError::Stopped);
             }
-            let number = create(lease, process, engine, config);
+            let number = create(lease, process, engine, entry.pool, config)?;
             record.store(QUEUE_PAIR, number.value().into());
             let pair = Pair {
                 process: process.clone(),
@@ -148,7 +152,7 @@ impl Entered {
         let now = self.now();
         self.lease.nic().with(|engine| {
             // Gone or over already: nothing to do.
-            let _ = engine.soft.nic().fail(self.number, Cause::Closed);
+            let _ = engine.provider.fail(self.number, Cause::Closed);
             engine.send(now);
         });
     }
@@ -160,7 +164,7 @@ impl Drop for Entered {
         self.fail();
         let now = self.now();
         let gone = self.lease.nic().with(|engine| {
-            engine.soft.nic().destroy(now, self.number);
+            engine.destroy(now, self.number);
             engine.world.pairs.remove(self.number)
         });
         drop(gone);
@@ -168,23 +172,35 @@ impl Drop for Entered {
     }
 }
 
+/// How many numbers are tried, if a device's are taken by queue pairs at another NIC.
+const TRIES: usize = 64;
+
 fn create(
     lease: &Arc<NicLease>,
     process: &Process,
     engine: &mut Engine,
+    pool: Option<usize>,
     config: impl Fn(Qpn) -> Config,
-) -> Qpn {
+) -> Result<Qpn, RawQueueError> {
     let now = Duration::from_nanos(lease.now());
-    loop {
-        let number = Qpn::from_random(lease.random() as u32);
-        let doorbells = &process.doorbells;
-        if doorbells.enter_send(lease.nic(), number) {
-            if engine.soft.nic().create(now, config(number)).is_ok() {
-                return number;
-            }
-            doorbells.remove_send(number);
+    let mut taken = Vec::new();
+    let found = loop {
+        let draw = || config(Qpn::from_random(lease.random() as u32));
+        let number = engine.provider.create(now, pool, draw)?;
+        if process.doorbells.enter_send(lease.nic(), number) {
+            break Some(number);
         }
-    }
+        // Kept until another is found, so that a device gives another.
+        taken.push(number);
+        if taken.len() == TRIES {
+            break None;
+        }
+    };
+    taken
+        .into_iter()
+        .for_each(|number| engine.destroy(now, number));
+    let what = "queue pair's number";
+    found.ok_or(RawQueueError::Foreign { what })
 }
 
 fn send_ring(
@@ -332,11 +348,13 @@ impl ReceiveQueueRef {
             let Some(Pool::Indexed(receives)) = world.pairs.pools.get_mut(self.pool) else {
                 return;
             };
-            let rest = receives.fail();
+            let mut rest = receives.fail();
+            let held = engine.provider.take_back_receives(self.pool);
+            rest.splice(0..0, held.into_iter().map(|id| id as u16));
             let takers = world.pairs.that_take_from(self.pool);
             for number in &takers {
                 // It is one of ours, so this cannot fail.
-                let _ = engine.soft.nic().fail(*number, Cause::Closed);
+                let _ = engine.provider.fail(*number, Cause::Closed);
             }
             if let [only] = takers[..] {
                 rest.iter().for_each(|index| flush(engine, only, *index));
@@ -369,7 +387,10 @@ fn flush(engine: &mut Engine, number: Qpn, index: u16) {
 impl Drop for ReceiveQueueRef {
     fn drop(&mut self) {
         let nic = self.lease.nic();
-        let pool = nic.with(|engine| engine.world.pairs.pools.try_remove(self.pool));
+        let pool = nic.with(|engine| {
+            engine.provider.end_pool(self.pool);
+            engine.world.pairs.pools.try_remove(self.pool)
+        });
         drop(pool);
     }
 }

@@ -1,0 +1,622 @@
+//! The verbs provider: queue pairs of a device of the machine, through libibverbs.
+//!
+//! ```text
+//!  VerbsNic --- Port (device, address)            library.rs: loaded when first wanted
+//!     |-------- Pair: QP, its work under way --.
+//!     |-------- Pools: SRQ, its receives ------+--- completion queues --- one channel, whose descriptor wakes
+//!     '-------- Keys: memory regions           |
+//! ```
+//!
+//! It takes the same work requests as the software NIC and gives the same completions, to the same [`Host`]; what the
+//! device does by itself is not repeated here. Rules:
+//!
+//! 1. Nothing blocks. Who makes progress polls the completion queues; who wants to sleep asks for a notification, polls
+//!    once more, and sleeps on the descriptor.
+//! 2. A completion queue has room for everything that its queue pairs can have outstanding, so it never overruns.
+//! 3. What the device may touch is deregistered, or its queue pair destroyed, before it is freed; ERR alone is not enough.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::config::{Config, Peer};
+use crate::connection::AtomicCapability;
+use crate::mtu::PathMtu;
+use crate::nic::{NicPostError, TransitionError, UnknownQueuePair};
+use crate::provider::{SystemError, VerbsOpenError, VerbsPort};
+use crate::psn::Qpn;
+use crate::queue_pair::{Cause, State, StateError};
+use crate::region::{Domain, Region, RegionSpec, RemoteKey};
+use crate::soft::Host;
+use crate::work::{Completion, PostError, Received, ReceivedKind, WorkError, WorkRequest};
+
+mod keys;
+mod library;
+mod objects;
+mod pair;
+mod pinned;
+mod pool;
+mod port;
+mod queues;
+mod raw_pair;
+
+pub use pinned::Pinned;
+
+use keys::Keys;
+use objects::{MemoryRegion, ProtectionDomain};
+use pair::Pair;
+use pool::{Pools, RECEIVE};
+use port::Port;
+use queues::{Channel, CompletionQueue, Polled};
+use raw_pair::{QueuePairSizes, RawQueuePair, Step};
+
+/// Bytes that a work request may carry.
+const INLINE: u32 = crate::work::MAX_INLINE as u32;
+/// Entries of a completion queue, if the device has as many.
+const COMPLETIONS: u32 = 1 << 14;
+/// How long a queue pair in ERR may take to flush.
+const FLUSH: Duration = Duration::from_secs(1);
+const NEVER: Duration = Duration::MAX;
+
+/// A NIC behind verbs.
+#[derive(Debug)]
+pub struct VerbsNic {
+    port: Port,
+    channel: Arc<Channel>,
+    queues: Vec<SharedQueue>,
+    domains: BTreeMap<Domain, Arc<ProtectionDomain>>,
+    keys: Keys,
+    pairs: Slab<Box<Pair>>,
+    index: BTreeMap<Qpn, usize>,
+    pools: Pools,
+    /// What new queue pairs count from: above all that gone ones have counted.
+    next_count: u64,
+    /// The time of the last call.
+    now: Duration,
+    /// When queue pairs must be looked at, if nothing happens before.
+    look_at: Duration,
+    reports: Reports,
+}
+
+/// A completion queue that several queue pairs report to.
+#[derive(Debug)]
+struct SharedQueue {
+    queue: Arc<CompletionQueue>,
+    room: u32,
+}
+
+/// What is to be told to the host.
+#[derive(Debug, Default)]
+struct Reports {
+    completions: VecDeque<(Qpn, Completion)>,
+    failures: VecDeque<(Qpn, Cause)>,
+}
+
+/// What a peer must know of this NIC.
+#[derive(Clone, Copy, Debug)]
+pub struct VerbsFacts {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its LID, if it is an InfiniBand port; else 0.
+    pub lid: u16,
+    /// The largest packets its port carries.
+    pub mtu: PathMtu,
+    /// Reads and atomics that one of its queue pairs may have outstanding.
+    pub initiator_depth: u8,
+    /// Reads and atomics of a peer that one of its queue pairs remembers.
+    pub responder_resources: u8,
+    /// How far its atomics are atomic.
+    pub atomics: AtomicCapability,
+}
+
+/// A range of memory that was registered with the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceRegion {
+    /// The key for peers.
+    pub key: RemoteKey,
+    /// The address of its first byte, as that key counts.
+    pub base: u64,
+}
+
+impl VerbsNic {
+    /// Opens the device that has this address, or the one of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`VerbsOpenError`] says what is missing, and what can be done.
+    #[doc(alias = "ibv_open_device")]
+    pub fn open(device: Option<&str>, address: IpAddr) -> Result<Self, VerbsOpenError> {
+        let port = port::open(device, address)?;
+        let failed = |cause| VerbsOpenError::System {
+            device: port.at.device.clone(),
+            cause,
+        };
+        let channel = Channel::new(&port.device).map_err(failed)?;
+        let keys = Keys::new(&port.device).map_err(failed)?;
+        Ok(Self {
+            channel,
+            keys,
+            port,
+            queues: Vec::new(),
+            domains: BTreeMap::new(),
+            pairs: Slab::new(),
+            index: BTreeMap::new(),
+            pools: Pools::default(),
+            next_count: 0,
+            now: Duration::ZERO,
+            look_at: NEVER,
+            reports: Reports::default(),
+        })
+    }
+
+    /// Which port it is.
+    pub fn port(&self) -> &VerbsPort {
+        &self.port.at
+    }
+
+    /// What peers must know of it.
+    pub fn facts(&self) -> VerbsFacts {
+        let limits = &self.port.limits;
+        VerbsFacts {
+            address: self.port.address,
+            lid: self.port.lid,
+            mtu: self.port.mtu,
+            initiator_depth: limits.initiator_depth,
+            responder_resources: limits.responder_resources,
+            atomics: limits.atomics,
+        }
+    }
+
+    /// Makes a queue pair, in INIT; the number is the device's. It takes its receives from the pool of this name.
+    ///
+    /// # Errors
+    ///
+    /// The device has no room for it.
+    #[doc(alias = "ibv_create_qp")]
+    pub fn create(&mut self, config: Config, pool: Option<usize>) -> Result<Qpn, SystemError> {
+        let name = config.domain;
+        let domain = self.domain(name)?;
+        let work = (config.send_queue as u32 + 1).min(self.port.limits.work);
+        let limit = self.port.limits.receives;
+        let joined = match pool {
+            Some(pool) => Some(self.pools.join(pool, (name, &domain), limit)?),
+            None => None,
+        };
+        let reserved = work + joined.as_ref().map_or(1, |(_, depth)| *depth);
+        let queue = self.queue_for(reserved)?;
+        let sizes = QueuePairSizes {
+            work,
+            inline: INLINE,
+        };
+        let completions = self.queues[queue].queue.clone();
+        let receives = joined.as_ref().map(|(receives, _)| receives);
+        let mut raw = RawQueuePair::new(&domain, &completions, receives, sizes)?;
+        let port = self.port.at.port;
+        raw.modify("initialising a queue pair", &Step::Init { port })?;
+        let number = Qpn::new(raw.number()).ok_or(SystemError {
+            what: "numbering a queue pair",
+            errno: libc::EPROTO,
+        })?;
+        let config = Config {
+            number,
+            send_queue: work as usize - 1,
+            ..config
+        };
+        let place = (self.pairs.vacant_key(), self.next_count);
+        let mut pair = Pair::new(config, raw, &domain, number, place)?;
+        (pair.queue, pair.reserved, pair.pool) = (queue, reserved, pool);
+        self.queues[queue].room -= reserved;
+        let slot = self.pairs.insert(Box::new(pair));
+        self.index.insert(number, slot);
+        pool.into_iter()
+            .for_each(|pool| self.pools.add(pool, number));
+        Ok(number)
+    }
+
+    fn domain(&mut self, domain: Domain) -> Result<Arc<ProtectionDomain>, SystemError> {
+        if let Some(there) = self.domains.get(&domain) {
+            return Ok(there.clone());
+        }
+        let made = ProtectionDomain::new(&self.port.device)?;
+        self.domains.insert(domain, made.clone());
+        Ok(made)
+    }
+
+    /// A completion queue with room for so many.
+    fn queue_for(&mut self, entries: u32) -> Result<usize, SystemError> {
+        let fits = |shared: &SharedQueue| shared.room >= entries;
+        if let Some(at) = self.queues.iter().position(fits) {
+            return Ok(at);
+        }
+        let room = COMPLETIONS.min(self.port.limits.completions).max(entries);
+        let queue = CompletionQueue::new(&self.channel, room)?;
+        self.queues.push(SharedQueue { queue, room });
+        Ok(self.queues.len() - 1)
+    }
+
+    /// INIT to RTR.
+    ///
+    /// # Errors
+    ///
+    /// There is no such queue pair, it is in another state, or the device refuses the peer.
+    pub fn connect(&mut self, number: Qpn, peer: &Peer) -> Result<(), TransitionError> {
+        let at = &self.port.at;
+        let (port, gid_index) = (at.port, at.gid_index);
+        let pair = pair_in(&mut self.pairs, &self.index, number)?;
+        expect(pair, State::Init)?;
+        let depth = pair.config.initiator_depth.min(peer.responder_resources);
+        let resources = pair.config.responder_resources.min(u8::MAX.into()) as u8;
+        let step = Step::ReadyToReceive {
+            port,
+            gid_index,
+            gid: crate::connection::gid(peer.path.destination().ip()),
+            lid: peer.lid,
+            number: peer.number.value(),
+            psn: peer.first_psn.value(),
+            mtu: peer.mtu as u32 + 1,
+            responder_resources: resources,
+            rnr_timer: pair.config.rnr_timer.code(),
+        };
+        Ok(pair.connect(&step, depth)?)
+    }
+
+    /// RTR to RTS.
+    ///
+    /// # Errors
+    ///
+    /// There is no such queue pair, it is in another state, or the device refuses.
+    pub fn activate(&mut self, now: Duration, number: Qpn) -> Result<(), TransitionError> {
+        let pair = pair_in(&mut self.pairs, &self.index, number)?;
+        expect(pair, State::ReadyToReceive)?;
+        pair.activate(now)?;
+        self.look_at = self
+            .look_at
+            .min(now + pair.config.keep_alive.unwrap_or(NEVER - now));
+        Ok(())
+    }
+
+    /// The state of a queue pair.
+    pub fn state(&self, number: Qpn) -> Option<State> {
+        let slot = self.index.get(&number)?;
+        Some(self.pairs[*slot].state)
+    }
+
+    /// Moves a queue pair to ERR: its work is flushed.
+    ///
+    /// # Errors
+    ///
+    /// There is none with this number.
+    pub fn fail(&mut self, number: Qpn, cause: Cause) -> Result<(), UnknownQueuePair> {
+        let now = self.now;
+        let pair = pair_in(&mut self.pairs, &self.index, number)?;
+        if !matches!(pair.state, State::Error(_)) {
+            pair.since = now;
+        }
+        pair.fail(cause);
+        self.look_at = now;
+        Ok(())
+    }
+
+    /// Moves all queue pairs of a domain to ERR.
+    pub fn fail_domain(&mut self, domain: Domain, cause: Cause) {
+        let of = |slot: &usize| self.pairs[*slot].config.domain == domain;
+        let ours = self.index.iter().filter(|(_, slot)| of(slot));
+        let numbers: Vec<Qpn> = ours.map(|(number, _)| *number).collect();
+        for number in numbers {
+            // It was just found.
+            let _ = self.fail(number, cause);
+        }
+    }
+
+    /// Whether work of this domain is under way in the device.
+    pub fn is_busy(&self, domain: Domain) -> bool {
+        let mut ours = self.pairs.iter().filter(|(_, p)| p.config.domain == domain);
+        ours.any(|(_, pair)| !pair.is_idle())
+    }
+
+    /// Removes a queue pair. The device touches nothing for it when this returns; what it had under way is reported as
+    /// flushed by the next [`VerbsNic::progress`] or here, to `host`.
+    #[doc(alias = "ibv_destroy_qp")]
+    pub fn destroy(&mut self, number: Qpn, host: &mut dyn Host) {
+        self.poll_queues(host);
+        let Some(slot) = self.index.remove(&number) else {
+            return;
+        };
+        let mut pair = self.pairs.remove(slot);
+        pair.give_up(Cause::Closed);
+        while let Some(completion) = pair.flushed() {
+            self.reports.completions.push_back((number, completion));
+        }
+        self.next_count = self.next_count.max(pair.next_count());
+        self.queues[pair.queue].room += pair.reserved;
+        pair.pool
+            .into_iter()
+            .for_each(|pool| self.pools.remove(pool, number));
+        self.reports.tell(host);
+    }
+
+    /// Posts work to a queue pair.
+    ///
+    /// # Errors
+    ///
+    /// [`NicPostError`], with the request if the queue pair refused it.
+    #[doc(alias = "ibv_post_send")]
+    #[inline]
+    pub fn post(
+        &mut self,
+        now: Duration,
+        number: Qpn,
+        request: WorkRequest,
+    ) -> Result<(), NicPostError> {
+        let pair = pair_in(&mut self.pairs, &self.index, number)?;
+        pair.post(now, &request, &self.keys)
+            .map_err(|reason| PostError { request, reason })?;
+        if matches!(pair.state, State::Error(_)) {
+            self.look_at = now;
+        }
+        Ok(())
+    }
+
+    /// Registers memory with the device, beside a region of the table.
+    ///
+    /// # Errors
+    ///
+    /// The device refuses, or the limit for locked memory is too low.
+    #[doc(alias = "ibv_reg_mr")]
+    pub fn register(
+        &mut self,
+        region: Region,
+        spec: &RegionSpec,
+        memory: Arc<dyn Pinned>,
+        range: (usize, usize),
+    ) -> Result<DeviceRegion, SystemError> {
+        let domain = self.domain(spec.domain)?;
+        // A device has no region without bytes. One byte, to which nobody has a right, is as good.
+        let (rights, range) = match range.1 {
+            0 => (crate::region::Rights::empty(), (0, 1)),
+            _ => (spec.rights, range),
+        };
+        let made = MemoryRegion::new(&domain, memory, range, rights)?;
+        let told = DeviceRegion {
+            key: RemoteKey(made.remote_key()),
+            base: made.base(),
+        };
+        self.keys.enter(spec.domain, region, spec.local_base, made);
+        Ok(told)
+    }
+
+    /// Deregisters: returns when the device does not touch it any more.
+    #[doc(alias = "ibv_dereg_mr")]
+    pub fn deregister(&mut self, region: Region) {
+        drop(self.keys.take(region));
+    }
+
+    /// Deregisters everything of a domain.
+    pub fn deregister_domain(&mut self, domain: Domain) {
+        drop(self.keys.take_domain(domain));
+    }
+
+    /// The receives that the device has of a pool count no more: their ids.
+    pub fn take_back_receives(&mut self, pool: usize) -> Vec<u64> {
+        self.pools.take_back(pool)
+    }
+
+    /// A pool is gone: the ids of the receives that the device had of it.
+    pub fn end_pool(&mut self, pool: usize) -> Vec<u64> {
+        self.pools.end(pool)
+    }
+
+    /// Does what there is to do; whether there was anything. It never blocks.
+    pub fn progress(&mut self, now: Duration, host: &mut dyn Host) -> bool {
+        self.now = now;
+        let keys = &self.keys;
+        let given = self
+            .pools
+            .fill(keys, |member| host.io(Some(member)).receives.take());
+        let polled = self.poll_queues(host);
+        if now >= self.look_at {
+            self.look(now);
+        }
+        self.reports.tell(host) | given | polled
+    }
+
+    /// Takes what the completion queues have.
+    fn poll_queues(&mut self, host: &mut dyn Host) -> bool {
+        let mut any = false;
+        for at in 0..self.queues.len() {
+            let queue = self.queues[at].queue.clone();
+            let mut count = 1;
+            while count > 0 {
+                count = queue.poll(|polled| self.completed(&polled, host));
+                any |= count > 0;
+            }
+        }
+        any
+    }
+
+    fn completed(&mut self, polled: &Polled, host: &mut dyn Host) {
+        if polled.id & RECEIVE != 0 {
+            self.received(polled);
+            return;
+        }
+        let slot = pair::slot_of(polled.id);
+        let Some(pair) = self.pairs.get_mut(slot) else {
+            return;
+        };
+        if pair.number.value() != polled.queue_pair {
+            return;
+        }
+        let number = pair.number;
+        let done = pair.completed(self.now, polled, &host.io(None));
+        if matches!(pair.state, State::Error(_)) {
+            self.look_at = self.now;
+        }
+        if let Some(completion) = done {
+            self.reports.completions.push_back((number, completion));
+        }
+    }
+
+    fn received(&mut self, polled: &Polled) {
+        let number = Qpn::new(polled.queue_pair);
+        let slot = number.and_then(|number| self.index.get(&number).copied());
+        let (Some(number), Some(slot)) = (number, slot) else {
+            return;
+        };
+        let Some(id) = self.pools.completed(polled.id) else {
+            return;
+        };
+        let pair = &mut self.pairs[slot];
+        let error = pair::work_error(polled.status, &pair.config);
+        let received = Received {
+            id,
+            kind: received_kind(polled),
+            len: if error.is_none() { polled.len } else { 0 },
+            solicited: false,
+            outcome: error.map_or(Ok(()), Err),
+        };
+        if let Some(error) = error {
+            // Flushed: it failed of something else, which is told by that.
+            let cause = match error {
+                WorkError::Flushed => Cause::Closed,
+                error => Cause::Work(error),
+            };
+            pair.fail(cause);
+            self.look_at = self.now;
+        }
+        let completion = Completion::Received(received);
+        self.reports.completions.push_back((number, completion));
+    }
+
+    /// Looks at all queue pairs: those in ERR, and those whose peer has been silent.
+    fn look(&mut self, now: Duration) {
+        let mut next = NEVER;
+        for (_, pair) in &mut self.pairs {
+            match (pair.state, pair.config.keep_alive) {
+                (State::Error(cause), _) => {
+                    if now.saturating_sub(pair.since) >= FLUSH {
+                        pair.give_up(cause);
+                    }
+                    self.reports.settle(pair, cause);
+                    if !pair.is_idle() {
+                        next = next.min(pair.since + FLUSH);
+                    }
+                }
+                (State::ReadyToSend, Some(interval)) => {
+                    if now.saturating_sub(pair.since) >= interval {
+                        pair.keep_alive(now);
+                    }
+                    next = next.min(pair.since + interval);
+                }
+                _ => {}
+            }
+        }
+        self.look_at = next;
+    }
+
+    /// When [`VerbsNic::progress`] wants to be called, if its descriptor says nothing before.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        (self.look_at != NEVER).then_some(self.look_at)
+    }
+
+    /// The next completion will make its descriptor readable. Who sleeps on that must first make progress once more: what
+    /// came before this call is not said.
+    #[doc(alias = "ibv_req_notify_cq")]
+    pub fn request_notification(&mut self) {
+        self.channel.drain();
+        for shared in &self.queues {
+            shared.queue.request_notification();
+        }
+    }
+
+    /// Readable when something happened that is no completion: then call [`VerbsNic::take_events`].
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.port.device.async_fd()
+    }
+
+    /// Takes what happened that is no completion: queue pairs that the device has put into ERR.
+    #[doc(alias = "ibv_get_async_event")]
+    pub fn take_events(&mut self) {
+        /// The peer's request was invalid; it was not allowed.
+        const REQUEST: i32 = 2;
+        const ACCESS: i32 = 3;
+        const LAST_RECEIVE: i32 = 16;
+        while let Some((kind, number)) = self.port.device.async_event() {
+            let cause = match kind {
+                REQUEST => Cause::Peer(WorkError::RemoteInvalidRequest),
+                ACCESS => Cause::Peer(WorkError::RemoteAccess),
+                LAST_RECEIVE => Cause::Closed,
+                kind => Cause::Work(WorkError::Device {
+                    status: kind as u32,
+                }),
+            };
+            if let Some(number) = number.and_then(Qpn::new) {
+                // It may be gone by now.
+                let _ = self.fail(number, cause);
+            }
+        }
+    }
+}
+
+/// Readable when a completion has come, after [`VerbsNic::request_notification`].
+impl AsFd for VerbsNic {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+impl Reports {
+    /// What a queue pair in ERR has to say.
+    fn settle(&mut self, pair: &mut Pair, cause: Cause) {
+        while let Some(completion) = pair.flushed() {
+            self.completions.push_back((pair.number, completion));
+        }
+        if pair.is_idle() && !pair.told {
+            pair.told = true;
+            self.failures.push_back((pair.number, cause));
+        }
+    }
+
+    fn tell(&mut self, host: &mut dyn Host) -> bool {
+        let mut any = false;
+        while let Some((number, completion)) = self.completions.pop_front() {
+            any = true;
+            host.completed(number, completion);
+        }
+        while let Some((number, cause)) = self.failures.pop_front() {
+            any = true;
+            host.failed(number, cause);
+        }
+        any
+    }
+}
+
+fn pair_in<'a>(
+    pairs: &'a mut Slab<Box<Pair>>,
+    index: &BTreeMap<Qpn, usize>,
+    number: Qpn,
+) -> Result<&'a mut Pair, UnknownQueuePair> {
+    let slot = index.get(&number).ok_or(UnknownQueuePair(number))?;
+    Ok(&mut pairs[*slot])
+}
+
+fn expect(pair: &Pair, state: State) -> Result<(), StateError> {
+    match pair.state == state {
+        true => Ok(()),
+        false => Err(StateError { state: pair.state }),
+    }
+}
+
+fn received_kind(polled: &Polled) -> ReceivedKind {
+    /// `IBV_WC_RECV_RDMA_WITH_IMM`.
+    const WRITE: u32 = 129;
+    match (polled.opcode, polled.has_immediate, polled.has_invalidated) {
+        (WRITE, ..) => ReceivedKind::WriteImmediate(polled.immediate),
+        (_, true, _) => ReceivedKind::SendImmediate(polled.immediate),
+        (_, _, true) => ReceivedKind::SendInvalidate(RemoteKey(polled.immediate)),
+        _ => ReceivedKind::Send,
+    }
+}

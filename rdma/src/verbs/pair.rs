@@ -1,0 +1,450 @@
+//! A queue pair and the work it has under way.
+//!
+//! 1. Every work request asks the device for a completion, so they come one for one and in order, and the oldest that is
+//!    outstanding is always the one a completion is about.
+//! 2. In ERR the device flushes what it has. What is posted then is not given to it any more; it is over, as flushed and
+//!    never sent, when all before it is.
+//! 3. The queue pair is said to have failed when nothing is outstanding any more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdma_sys as sys;
+
+use super::keys::Keys;
+use super::objects::{MemoryRegion, Pages, ProtectionDomain};
+use super::queues::Polled;
+use super::raw_pair::{Payload, RawQueuePair, Step, Verb};
+use crate::config::{Config, RetryLimit};
+use crate::memory::Atomic;
+use crate::provider::SystemError;
+use crate::psn::Qpn;
+use crate::queue_pair::{Cause, Io, State};
+use crate::region::{Intent, Range, Rights};
+use crate::work::{
+    Completion, Data, Flags, MAX_MESSAGE, Operation, PostReason, Segment, Tail, WorkDone,
+    WorkError, WorkFailure, WorkKind, WorkRequest,
+};
+
+/// Bits of a completion's id that count the work of one queue pair.
+const COUNT_BITS: u32 = 40;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+/// Bytes that hold the word before an atomic.
+const WORD: usize = 8;
+/// The field for retries has three bits.
+const MOST_RETRIES: u8 = 7;
+
+/// Which slot a completion of a send queue is about.
+pub(super) fn slot_of(id: u64) -> usize {
+    (id >> COUNT_BITS) as usize
+}
+
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) config: Config,
+    pub(super) number: Qpn,
+    pub(super) state: State,
+    /// Which completion queue it uses.
+    pub(super) queue: usize,
+    /// What it takes of that.
+    pub(super) reserved: u32,
+    pub(super) pool: Option<usize>,
+    /// Whether it has been said that it failed.
+    pub(super) told: bool,
+    /// When it last did something, or since when it is in ERR.
+    pub(super) since: Duration,
+    /// Gone if it did not flush.
+    raw: Option<RawQueuePair>,
+    /// Where the device leaves the words before atomics.
+    originals: MemoryRegion,
+    pages: Arc<Pages>,
+    slot: usize,
+    outstanding: VecDeque<Work>,
+    /// The count of the oldest that is outstanding.
+    first: u64,
+    depth: u32,
+}
+
+/// Work that is not over.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    id: u64,
+    kind: WorkKind,
+    len: u32,
+    result: Option<Segment>,
+    signaled: bool,
+    /// The device has it.
+    given: bool,
+    /// Of this NIC's own, to see whether the peer is there.
+    keep_alive: bool,
+}
+
+impl Pair {
+    pub(super) fn new(
+        config: Config,
+        raw: RawQueuePair,
+        domain: &Arc<ProtectionDomain>,
+        number: Qpn,
+        (slot, first): (usize, u64),
+    ) -> Result<Self, SystemError> {
+        let bytes = (config.send_queue + 1) * WORD;
+        let pages = Pages::new(bytes)?;
+        let originals = MemoryRegion::new(domain, pages.clone(), (0, bytes), Rights::LOCAL_WRITE)?;
+        Ok(Self {
+            config,
+            number,
+            state: State::Init,
+            queue: 0,
+            reserved: 0,
+            pool: None,
+            told: false,
+            since: Duration::ZERO,
+            raw: Some(raw),
+            originals,
+            pages,
+            slot,
+            outstanding: VecDeque::new(),
+            first,
+            depth: 0,
+        })
+    }
+
+    /// What comes behind all that this one has counted.
+    pub(super) fn next_count(&self) -> u64 {
+        self.first + self.outstanding.len() as u64
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+
+    /// INIT to RTR, with this step; reads and atomics outstanding are limited by the peer.
+    pub(super) fn connect(&mut self, step: &Step, depth: u32) -> Result<(), SystemError> {
+        self.modify("connecting a queue pair", step)?;
+        self.depth = depth;
+        self.state = State::ReadyToReceive;
+        Ok(())
+    }
+
+    /// RTR to RTS.
+    pub(super) fn activate(&mut self, now: Duration) -> Result<(), SystemError> {
+        let step = Step::ReadyToSend {
+            psn: self.config.first_psn.value(),
+            timeout: self.config.timeout.code(),
+            retries: retries(self.config.retries).min(MOST_RETRIES),
+            // 7 is without end here.
+            rnr_retries: match self.config.rnr_retries {
+                RetryLimit::Forever => MOST_RETRIES,
+                limit => retries(limit).min(MOST_RETRIES - 1),
+            },
+            initiator_depth: self.depth.min(128) as u8,
+        };
+        self.modify("activating a queue pair", &step)?;
+        self.state = State::ReadyToSend;
+        self.since = now;
+        Ok(())
+    }
+
+    fn modify(&mut self, what: &'static str, step: &Step) -> Result<(), SystemError> {
+        match &mut self.raw {
+            Some(raw) => raw.modify(what, step),
+            None => Ok(()),
+        }
+    }
+
+    /// To ERR; in ERR already: nothing.
+    pub(super) fn fail(&mut self, cause: Cause) {
+        if matches!(self.state, State::Error(_)) {
+            return;
+        }
+        self.state = State::Error(cause);
+        if self.modify("failing a queue pair", &Step::Error).is_err() {
+            // There is no surer way to make it stop.
+            self.raw = None;
+        }
+    }
+
+    /// Gives it up: nothing of it is under way in the device any more. Without that its work ends here.
+    pub(super) fn give_up(&mut self, cause: Cause) {
+        if !matches!(self.state, State::Error(_)) {
+            self.state = State::Error(cause);
+        }
+        self.raw = None;
+    }
+
+    /// Takes a work request.
+    #[inline]
+    pub(super) fn post(
+        &mut self,
+        now: Duration,
+        request: &WorkRequest,
+        keys: &Keys,
+    ) -> Result<(), PostReason> {
+        if matches!(self.state, State::Error(_)) {
+            self.outstanding.push_back(Work {
+                given: false,
+                ..Work::of(request)
+            });
+            return Ok(());
+        }
+        self.check(&request.operation)?;
+        let count = self.next_count();
+        let word = Segment {
+            address: (count as usize % (self.config.send_queue + 1) * WORD) as u64,
+            len: WORD as u32,
+            key: crate::region::LocalKey(0),
+        };
+        let place = |segment| keys.place(self.config.domain, segment);
+        let original = super::queues::Place {
+            address: self.originals.base() + word.address,
+            len: word.len,
+            key: self.originals.local_key(),
+        };
+        let at = |segment: Segment| match segment.len {
+            0 => Payload::Nothing,
+            _ => Payload::At(place(segment)),
+        };
+        let payload = match &request.operation {
+            Operation::Send { data, .. } | Operation::Write { data, .. } => match data {
+                Data::Inline(inline) if inline.bytes().is_empty() => Payload::Nothing,
+                Data::Inline(inline) => Payload::Inline(inline.bytes()),
+                Data::Local(segment) => at(*segment),
+            },
+            Operation::Read { into, .. } => at(*into),
+            Operation::Atomic { .. } => Payload::At(original),
+        };
+        let verb = verb(&request.operation);
+        let id = (self.slot as u64) << COUNT_BITS | (count & COUNT);
+        let raw = self.raw.as_mut().ok_or(PostReason::NotReady)?;
+        match raw.post(id, verb, payload, flags(request.flags)) {
+            Ok(()) => {
+                self.outstanding.push_back(Work::of(request));
+                self.since = now;
+                Ok(())
+            }
+            Err(libc::ENOMEM) => Err(PostReason::Full {
+                limit: self.outstanding.len(),
+            }),
+            Err(errno) => Err(PostReason::Device { errno }),
+        }
+    }
+
+    fn check(&self, operation: &Operation) -> Result<(), PostReason> {
+        if self.state != State::ReadyToSend {
+            return Err(PostReason::NotReady);
+        }
+        let limit = self.config.send_queue;
+        if self.outstanding.len() >= limit {
+            return Err(PostReason::Full { limit });
+        }
+        let len = operation.len();
+        if len > MAX_MESSAGE {
+            return Err(PostReason::TooLong { len });
+        }
+        if operation.is_exchange() && self.depth == 0 {
+            return Err(PostReason::NoExchanges);
+        }
+        match operation {
+            Operation::Atomic {
+                result: Some(result),
+                ..
+            } if result.len != WORD as u32 => Err(PostReason::ResultSize { len: result.len }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks whether the peer is there, if nothing else does.
+    pub(super) fn keep_alive(&mut self, now: Duration) {
+        let id = (self.slot as u64) << COUNT_BITS | (self.next_count() & COUNT);
+        self.since = now;
+        let Some(raw) = self.raw.as_mut().filter(|_| self.outstanding.is_empty()) else {
+            return;
+        };
+        if raw.post(id, Verb::Write(0, 0), Payload::Nothing, 0).is_ok() {
+            self.outstanding.push_back(Work {
+                id: 0,
+                kind: WorkKind::Write,
+                len: 0,
+                result: None,
+                signaled: false,
+                given: true,
+                keep_alive: true,
+            });
+        }
+    }
+
+    /// A completion of its send queue has come; what is to be reported of it. Sets the state if it is the first failure.
+    pub(super) fn completed(
+        &mut self,
+        now: Duration,
+        polled: &Polled,
+        io: &Io<'_>,
+    ) -> Option<Completion> {
+        let behind = polled.id.wrapping_sub(self.first) & COUNT;
+        if behind >= self.outstanding.len() as u64 {
+            // Of a queue pair that was here before.
+            return None;
+        }
+        let count = self.first;
+        let work = self.outstanding.pop_front()?;
+        self.first += 1;
+        self.since = now;
+        let error = work_error(polled.status, &self.config);
+        if let Some(error) = error {
+            let cause = if work.keep_alive {
+                Cause::PeerGone
+            } else {
+                Cause::Work(error)
+            };
+            self.fail(cause);
+        }
+        if work.keep_alive {
+            return None;
+        }
+        let (outcome, original) = match error {
+            Some(cause) => (Err(WorkFailure { cause, sent: true }), 0),
+            None => self.succeeded(&work, count, io),
+        };
+        if let Err(failure) = &outcome {
+            self.fail(Cause::Work(failure.cause));
+        }
+        (work.signaled || outcome.is_err()).then(|| work.done(outcome, original))
+    }
+
+    /// The word before an atomic goes to where it was asked for.
+    fn succeeded(&self, work: &Work, count: u64, io: &Io<'_>) -> (Result<(), WorkFailure>, u64) {
+        if work.kind != WorkKind::Atomic {
+            return (Ok(()), 0);
+        }
+        let offset = count as usize % (self.config.send_queue + 1) * WORD;
+        let original = self.pages.word(offset);
+        let Some(result) = work.result else {
+            return (Ok(()), original);
+        };
+        let range = Range {
+            address: result.address,
+            len: result.len.into(),
+        };
+        match io
+            .regions
+            .local(self.config.domain, result.key, range, Intent::Write)
+        {
+            Ok(access) => {
+                io.memory.write(access.target(), &original.to_ne_bytes());
+                (Ok(()), original)
+            }
+            Err(_) => {
+                let cause = WorkError::LocalProtection;
+                (Err(WorkFailure { cause, sent: true }), 0)
+            }
+        }
+    }
+
+    /// What is over without the device: what it was never given, or all if it is given up.
+    pub(super) fn flushed(&mut self) -> Option<Completion> {
+        loop {
+            let front = self.outstanding.front()?;
+            if front.given && self.raw.is_some() {
+                return None;
+            }
+            let work = self.outstanding.pop_front()?;
+            self.first += 1;
+            if !work.keep_alive {
+                let failure = WorkFailure {
+                    cause: WorkError::Flushed,
+                    sent: work.given,
+                };
+                return Some(work.done(Err(failure), 0));
+            }
+        }
+    }
+}
+
+impl Work {
+    #[inline]
+    fn of(request: &WorkRequest) -> Self {
+        let result = match request.operation {
+            Operation::Atomic { result, .. } => result,
+            _ => None,
+        };
+        Self {
+            id: request.id,
+            kind: request.operation.kind(),
+            len: request.operation.len(),
+            result,
+            signaled: request.flags.contains(Flags::SIGNALED),
+            given: true,
+            keep_alive: false,
+        }
+    }
+
+    fn done(&self, outcome: Result<(), WorkFailure>, original: u64) -> Completion {
+        Completion::Work(WorkDone {
+            id: self.id,
+            kind: self.kind,
+            len: self.len,
+            original,
+            outcome,
+        })
+    }
+}
+
+#[inline]
+fn verb(operation: &Operation) -> Verb {
+    match *operation {
+        Operation::Send { tail, .. } => match tail {
+            Tail::Plain => Verb::Send,
+            Tail::Immediate(value) => Verb::SendImmediate(value),
+            Tail::Invalidate(key) => Verb::SendInvalidate(key.0),
+        },
+        Operation::Write { to, immediate, .. } => match immediate {
+            None => Verb::Write(to.address, to.key.0),
+            Some(value) => Verb::WriteImmediate(to.address, to.key.0, value),
+        },
+        Operation::Read { from, .. } => Verb::Read(from.address, from.key.0),
+        Operation::Atomic { at, operation, .. } => match operation {
+            Atomic::Add(value) => Verb::FetchAdd(at.address, at.key.0, value),
+            Atomic::CompareSwap { compare, swap } => {
+                Verb::CompareSwap(at.address, at.key.0, compare, swap)
+            }
+        },
+    }
+}
+
+#[inline]
+fn flags(flags: Flags) -> u32 {
+    use sys::ibv_send_flags as f;
+    let one = |ours, theirs: f| if flags.contains(ours) { theirs.0 } else { 0 };
+    one(Flags::FENCE, f::IBV_SEND_FENCE) | one(Flags::SOLICITED, f::IBV_SEND_SOLICITED)
+}
+
+/// The field has no "without end"; its most is what comes closest.
+fn retries(limit: RetryLimit) -> u8 {
+    match limit {
+        RetryLimit::Times(times) => times.min(MOST_RETRIES.into()) as u8,
+        RetryLimit::Forever => MOST_RETRIES,
+    }
+}
+
+/// What a status means.
+pub(super) fn work_error(status: u32, config: &Config) -> Option<WorkError> {
+    use sys::ibv_wc_status as s;
+    let attempts = |limit| u32::from(retries(limit)) + 1;
+    Some(match status {
+        s::IBV_WC_SUCCESS => return None,
+        s::IBV_WC_LOC_LEN_ERR => WorkError::LocalLength,
+        s::IBV_WC_LOC_PROT_ERR | s::IBV_WC_LOC_ACCESS_ERR => WorkError::LocalProtection,
+        s::IBV_WC_WR_FLUSH_ERR => WorkError::Flushed,
+        s::IBV_WC_REM_INV_REQ_ERR => WorkError::RemoteInvalidRequest,
+        s::IBV_WC_REM_ACCESS_ERR => WorkError::RemoteAccess,
+        s::IBV_WC_REM_OP_ERR => WorkError::RemoteOperation,
+        s::IBV_WC_RETRY_EXC_ERR => WorkError::RetriesExceeded {
+            attempts: attempts(config.retries),
+        },
+        s::IBV_WC_RNR_RETRY_EXC_ERR => WorkError::RnrRetriesExceeded {
+            attempts: attempts(config.rnr_retries),
+        },
+        status => WorkError::Device { status },
+    })
+}
