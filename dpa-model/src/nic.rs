@@ -362,6 +362,7 @@ impl DeviceNic {
     }
 
     /// Somebody begins to wait for such an event.
+    #[cfg(feature = "verbs")]
     pub(crate) fn begin_words(&self, now: u64) {
         let attendant = self.attendant.iter();
         attendant.for_each(|attendant| attendant.begin_words(now));

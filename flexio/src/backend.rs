@@ -58,6 +58,7 @@ pub mod rdma {
     pub use rdma::counters::Counters;
     pub use rdma::memory::Atomic;
     pub use rdma::mtu::PathMtu;
+    pub use rdma::nic::TransitionError;
     pub use rdma::provider::{
         Chosen, Provider, SystemError, UnknownProvider, VerbsOpenError, VerbsPort,
     };

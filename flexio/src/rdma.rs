@@ -15,7 +15,7 @@ pub use crate::backend::rdma::{
     DecodeError, Flags, Incompatible, Inline, LocalKey, MAX_MESSAGE, Operation, PathMtu,
     PostReason, Provider, ROCE_PORT, ReceivedKind, RegisterError, RemoteAddress, RemoteEvent,
     RemoteKey, RemoteRegion, RetryLimit, Rights, RnrTimer, Segment, SocketCounters, SystemError,
-    Tail, UnknownProvider, VerbsOpenError, VerbsPort, WorkError, WorkFailure,
+    Tail, TransitionError, UnknownProvider, VerbsOpenError, VerbsPort, WorkError, WorkFailure,
 };
 pub use crate::backend::{
     CompletionQueue as Completions, CompletionQueueError, ConnectError,

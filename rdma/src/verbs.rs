@@ -30,7 +30,7 @@ use crate::nic::{NicPostError, TransitionError, UnknownQueuePair};
 use crate::provider::{SystemError, VerbsOpenError, VerbsPort};
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, State, StateError};
-use crate::region::{Domain, Region, RegionSpec, RemoteKey};
+use crate::region::{Domain, Region, RegionSpec, RemoteKey, Rights};
 use crate::soft::Host;
 use crate::work::{Completion, PostError, Received, ReceivedKind, WorkError, WorkRequest};
 
@@ -47,7 +47,7 @@ mod raw_pair;
 pub use pinned::Pinned;
 
 use keys::Keys;
-use objects::{MemoryRegion, ProtectionDomain};
+use objects::{MemoryRegion, Pages, ProtectionDomain};
 use pair::Pair;
 use pool::{Pools, RECEIVE};
 use port::Port;
@@ -60,6 +60,8 @@ const INLINE: u32 = crate::work::MAX_INLINE as u32;
 const COMPLETIONS: u32 = 1 << 14;
 /// How long a queue pair in ERR may take to flush.
 const FLUSH: Duration = Duration::from_secs(1);
+/// How often a device that does not tell of failures is asked.
+const ASK: Duration = Duration::from_millis(100);
 const NEVER: Duration = Duration::MAX;
 
 /// A NIC behind verbs.
@@ -79,6 +81,8 @@ pub struct VerbsNic {
     now: Duration,
     /// When queue pairs must be looked at, if nothing happens before.
     look_at: Duration,
+    /// When a device that does not tell is asked for its queue pairs' states.
+    ask_at: Duration,
     reports: Reports,
 }
 
@@ -149,6 +153,7 @@ impl VerbsNic {
             next_count: 0,
             now: Duration::ZERO,
             look_at: NEVER,
+            ask_at: Duration::ZERO,
             reports: Reports::default(),
         })
     }
@@ -272,10 +277,8 @@ impl VerbsNic {
     pub fn activate(&mut self, now: Duration, number: Qpn) -> Result<(), TransitionError> {
         let pair = pair_in(&mut self.pairs, &self.index, number)?;
         expect(pair, State::ReadyToReceive)?;
-        pair.activate(now)?;
-        self.look_at = self
-            .look_at
-            .min(now + pair.config.keep_alive.unwrap_or(NEVER - now));
+        pair.activate(now, self.port.limits.most_retries)?;
+        self.look_at = now;
         Ok(())
     }
 
@@ -376,11 +379,10 @@ impl VerbsNic {
     ) -> Result<DeviceRegion, SystemError> {
         let domain = self.domain(spec.domain)?;
         // A device has no region without bytes. One byte, to which nobody has a right, is as good.
-        let (rights, range) = match range.1 {
-            0 => (crate::region::Rights::empty(), (0, 1)),
-            _ => (spec.rights, range),
+        let made = match range.1 {
+            0 => MemoryRegion::new(&domain, Pages::new(1)?, (0, 1), Rights::empty())?,
+            _ => MemoryRegion::new(&domain, memory, range, spec.rights)?,
         };
-        let made = MemoryRegion::new(&domain, memory, range, rights)?;
         let told = DeviceRegion {
             key: RemoteKey(made.remote_key()),
             base: made.base(),
@@ -491,27 +493,21 @@ impl VerbsNic {
         self.reports.completions.push_back((number, completion));
     }
 
-    /// Looks at all queue pairs: those in ERR, and those whose peer has been silent.
+    /// Looks at all queue pairs: those in ERR, those whose peer has been silent, and those that a device has put into ERR
+    /// without a word.
     fn look(&mut self, now: Duration) {
         let mut next = NEVER;
+        let asks = !self.port.limits.tells_failures && now >= self.ask_at;
+        if asks {
+            self.ask_at = now + ASK;
+        }
         for (_, pair) in &mut self.pairs {
-            match (pair.state, pair.config.keep_alive) {
-                (State::Error(cause), _) => {
-                    if now.saturating_sub(pair.since) >= FLUSH {
-                        pair.give_up(cause);
-                    }
-                    self.reports.settle(pair, cause);
-                    if !pair.is_idle() {
-                        next = next.min(pair.since + FLUSH);
-                    }
-                }
-                (State::ReadyToSend, Some(interval)) => {
-                    if now.saturating_sub(pair.since) >= interval {
-                        pair.keep_alive(now);
-                    }
-                    next = next.min(pair.since + interval);
-                }
-                _ => {}
+            if asks && pair.is_connected() && pair.is_idle() {
+                pair.ask();
+            }
+            next = next.min(pair.look(now, &mut self.reports));
+            if !self.port.limits.tells_failures && pair.is_connected() {
+                next = next.min(self.ask_at);
             }
         }
         self.look_at = next;

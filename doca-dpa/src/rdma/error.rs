@@ -2,7 +2,7 @@
 
 use flexio::rdma::{
     CompletionQueueError, ConnectError as LowConnectError, DecodeError, ExportError, Incompatible,
-    PostHostError, PostReason, RegisterError, WorkError, WorkFailure,
+    PostHostError, PostReason, RegisterError, SystemError, TransitionError, WorkError, WorkFailure,
 };
 use flexio::{ContextError, NicError, RegistrationError};
 use thiserror::Error;
@@ -68,6 +68,12 @@ pub enum MapError {
         /// Bytes there are.
         size: u64,
     },
+    /// The device behind verbs refuses.
+    #[error(transparent)]
+    System(SystemError),
+    /// Over verbs, an event that peers signal has no other publisher.
+    #[error("{}", RegistrationError::LocalPublisher)]
+    LocalPublisher,
     /// The context is closed or faulted.
     #[error("the context is closed or faulted")]
     Stopped,
@@ -89,6 +95,8 @@ impl From<RegistrationError> for MapError {
             RegistrationError::OutOfRange { offset, len, size } => {
                 Self::OutOfRange { offset, len, size }
             }
+            RegistrationError::System(error) => Self::System(error),
+            RegistrationError::LocalPublisher => Self::LocalPublisher,
             _ => Self::Stopped,
         }
     }
@@ -114,6 +122,9 @@ pub enum ConnectError {
     /// The two cannot talk.
     #[error("the two cannot talk: {0}")]
     Incompatible(Incompatible),
+    /// The device behind verbs refuses.
+    #[error(transparent)]
+    System(SystemError),
     /// It was connected before, or is over.
     #[error("the connection was connected before, or is over; export a new one")]
     State,
@@ -123,6 +134,7 @@ impl From<LowConnectError> for ConnectError {
     fn from(error: LowConnectError) -> Self {
         match error {
             LowConnectError::Incompatible(why) => Self::Incompatible(why),
+            LowConnectError::State(TransitionError::System(error)) => Self::System(error),
             _ => Self::State,
         }
     }

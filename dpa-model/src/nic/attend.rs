@@ -133,6 +133,7 @@ impl Attendant {
     }
 
     /// Somebody begins to wait for an event whose word a device writes: wakes the thread if it would sleep for long.
+    #[cfg(feature = "verbs")]
     pub(crate) fn begin_words(&self, now: u64) {
         self.sooner(Duration::from_nanos(now + FIRST_PAUSE));
     }

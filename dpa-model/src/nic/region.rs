@@ -181,10 +181,9 @@ impl Registration {
             };
             let key = space.0 as usize;
             let entered = match nic.regions.register(spec, random) {
-                Ok(region) => enter_device(engine, region, &spec).map_err(|error| {
+                Ok(region) => enter_device(engine, region, &spec).inspect_err(|_| {
                     // It was registered just now.
                     let _ = nic.regions.deregister(region);
-                    error
                 }),
                 Err(error) => Err(error.into()),
             };

@@ -7,13 +7,17 @@
 //!
 //! Such an event has no publisher here: neither the host nor kernels may update it but through the NIC.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+#[cfg(feature = "verbs")]
+use std::sync::Weak;
 
 use dpa_abi::Update;
 use dpa_abi::access::AtomicNumber;
 use slab::Slab;
+#[cfg(feature = "verbs")]
 use sync_event::Observer;
 
+#[cfg(feature = "verbs")]
 use super::DeviceNic;
 use super::host_memory::HostMemory;
 use super::memory::NicMemory;
@@ -42,6 +46,7 @@ struct Word {
 }
 
 impl Words {
+    #[cfg(feature = "verbs")]
     /// The word of this event, made if it has none: its number, its memory and where it stands in that.
     pub(crate) fn enter(
         &mut self,
@@ -64,6 +69,7 @@ impl Words {
         Some((key, self.pages[page].clone(), offset))
     }
 
+    #[cfg(feature = "verbs")]
     fn make(&mut self, nic: &Weak<DeviceNic>, process: &Arc<Process>, index: u32) -> Option<usize> {
         let event = &process.events.slot(index).event;
         event.observe(Some(observer(nic, process)));
@@ -129,6 +135,7 @@ impl Words {
     }
 }
 
+#[cfg(feature = "verbs")]
 /// Who begins to wait wakes the NIC's thread.
 fn observer(nic: &Weak<DeviceNic>, process: &Arc<Process>) -> Observer {
     let (nic, device) = (nic.clone(), Arc::downgrade(&process.device));

@@ -63,6 +63,9 @@ library! {
     destroy_srq: fn(*mut sys::ibv_srq) -> c_int;
     create_qp: fn(*mut sys::ibv_pd, *mut sys::ibv_qp_init_attr) -> *mut sys::ibv_qp;
     modify_qp: fn(*mut sys::ibv_qp, *mut sys::ibv_qp_attr, c_int) -> c_int;
+    query_qp: fn(
+        *mut sys::ibv_qp, *mut sys::ibv_qp_attr, c_int, *mut sys::ibv_qp_init_attr
+    ) -> c_int;
     destroy_qp: fn(*mut sys::ibv_qp) -> c_int;
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rdma_sys as sys;
 
 use super::library::Library;
+use super::pair::MOST_RETRIES;
 use super::pinned::Pinned;
 use crate::connection::AtomicCapability;
 use crate::provider::SystemError;
@@ -42,6 +43,9 @@ pub(super) fn object<T>(what: &'static str, made: *mut T) -> Result<NonNull<T>, 
     NonNull::new(made).ok_or_else(|| failed(what))
 }
 
+/// The vendor that the kernel's soft-RoCE says it is of.
+const SOFT_ROCE: u32 = 0xff_ffff;
+
 /// An open device.
 #[derive(Debug)]
 pub(super) struct Device {
@@ -63,6 +67,10 @@ pub(super) struct Limits {
     pub(super) receives: u32,
     pub(super) work: u32,
     pub(super) ports: u8,
+    /// How often it sends again at most: soft-RoCE takes 7 for without end.
+    pub(super) most_retries: u8,
+    /// Whether it says by an event that it has put a queue pair into ERR.
+    pub(super) tells_failures: bool,
     pub(super) atomics: AtomicCapability,
 }
 
@@ -165,6 +173,9 @@ impl Device {
             receives: positive(attr.max_srq_wr),
             work: positive(attr.max_qp_wr),
             ports: attr.phys_port_cnt,
+            most_retries: MOST_RETRIES - u8::from(attr.vendor_id == SOFT_ROCE),
+            // Soft-RoCE says so in some versions only.
+            tells_failures: attr.vendor_id != SOFT_ROCE,
             atomics: match attr.atomic_cap {
                 sys::ibv_atomic_cap::IBV_ATOMIC_NONE => AtomicCapability::None,
                 sys::ibv_atomic_cap::IBV_ATOMIC_GLOB => AtomicCapability::Global,

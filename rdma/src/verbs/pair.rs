@@ -16,6 +16,7 @@ use super::keys::Keys;
 use super::objects::{MemoryRegion, Pages, ProtectionDomain};
 use super::queues::Polled;
 use super::raw_pair::{Payload, RawQueuePair, Step, Verb};
+use super::{FLUSH, NEVER, Reports};
 use crate::config::{Config, RetryLimit};
 use crate::memory::Atomic;
 use crate::provider::SystemError;
@@ -32,8 +33,8 @@ const COUNT_BITS: u32 = 40;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 /// Bytes that hold the word before an atomic.
 const WORD: usize = 8;
-/// The field for retries has three bits.
-const MOST_RETRIES: u8 = 7;
+/// The fields for retries have three bits; the most of that for receivers that are not ready is without end.
+pub(super) const MOST_RETRIES: u8 = 7;
 
 /// Which slot a completion of a send queue is about.
 pub(super) fn slot_of(id: u64) -> usize {
@@ -119,6 +120,33 @@ impl Pair {
         self.outstanding.is_empty()
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self.state, State::ReadyToReceive | State::ReadyToSend)
+    }
+
+    /// Does what time asks for; when it wants to be looked at again.
+    pub(super) fn look(&mut self, now: Duration, reports: &mut Reports) -> Duration {
+        match (self.state, self.config.keep_alive) {
+            (State::Error(cause), _) => {
+                if now.saturating_sub(self.since) >= FLUSH {
+                    self.give_up(cause);
+                }
+                reports.settle(self, cause);
+                match self.is_idle() {
+                    true => NEVER,
+                    false => self.since + FLUSH,
+                }
+            }
+            (State::ReadyToSend, Some(interval)) => {
+                if now.saturating_sub(self.since) >= interval {
+                    self.keep_alive(now);
+                }
+                self.since + interval
+            }
+            _ => NEVER,
+        }
+    }
+
     /// INIT to RTR, with this step; reads and atomics outstanding are limited by the peer.
     pub(super) fn connect(&mut self, step: &Step, depth: u32) -> Result<(), SystemError> {
         self.modify("connecting a queue pair", step)?;
@@ -128,12 +156,11 @@ impl Pair {
     }
 
     /// RTR to RTS.
-    pub(super) fn activate(&mut self, now: Duration) -> Result<(), SystemError> {
+    pub(super) fn activate(&mut self, now: Duration, most: u8) -> Result<(), SystemError> {
         let step = Step::ReadyToSend {
             psn: self.config.first_psn.value(),
             timeout: self.config.timeout.code(),
-            retries: retries(self.config.retries).min(MOST_RETRIES),
-            // 7 is without end here.
+            retries: retries(self.config.retries).min(most),
             rnr_retries: match self.config.rnr_retries {
                 RetryLimit::Forever => MOST_RETRIES,
                 limit => retries(limit).min(MOST_RETRIES - 1),
@@ -251,6 +278,14 @@ impl Pair {
                 ..
             } if result.len != WORD as u32 => Err(PostReason::ResultSize { len: result.len }),
             _ => Ok(()),
+        }
+    }
+
+    /// Asks the device whether it has put it into ERR.
+    pub(super) fn ask(&mut self) {
+        if self.raw.as_ref().is_some_and(RawQueuePair::has_failed) {
+            // Nothing of ours has failed, so it was the peer's.
+            self.fail(Cause::Peer(WorkError::RemoteAccess));
         }
     }
 

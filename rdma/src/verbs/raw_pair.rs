@@ -102,6 +102,20 @@ impl RawQueuePair {
         checked(what, code)
     }
 
+    /// Whether the device has put it into ERR.
+    pub(super) fn has_failed(&self) -> bool {
+        use sys::ibv_qp_attr_mask as m;
+        // SAFETY: plain integers, unions of them and pointers, for which zeros are valid; the function fills them.
+        unsafe {
+            let mut attr: sys::ibv_qp_attr = std::mem::zeroed();
+            let mut made: sys::ibv_qp_init_attr = std::mem::zeroed();
+            let mask = m::IBV_QP_STATE.0 as c_int;
+            let query = self.domain.device.lib.query_qp;
+            query(self.raw.as_ptr(), &raw mut attr, mask, &raw mut made) == 0
+                && attr.qp_state == sys::ibv_qp_state::IBV_QPS_ERR
+        }
+    }
+
     /// Posts one work request; the error is the system's.
     #[inline]
     pub(super) fn post(

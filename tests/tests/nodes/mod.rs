@@ -1,14 +1,31 @@
 //! Two nodes.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use doca_dpa::rdma::{Connection, Rdma};
 use doca_dpa::{Dpa, Error, Location, SyncEvent};
 
-/// An address of loopback that no other node of this program has.
+/// Addresses of this machine for the nodes, in turn, separated by commas: for devices behind verbs.
+const VARIABLE: &str = "DPA_TEST_ADDRESSES";
+
+/// An address of loopback that no other node of this program has, or the next of [`VARIABLE`].
 pub fn fresh_address() -> IpAddr {
+    match std::env::var(VARIABLE) {
+        Ok(all) => next_of(&all),
+        Err(_) => loopback(),
+    }
+}
+
+fn next_of(all: &str) -> IpAddr {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let all: Vec<&str> = all.split(',').collect();
+    let address = all[NEXT.fetch_add(1, Ordering::Relaxed) % all.len()];
+    address.parse().expect("an address")
+}
+
+fn loopback() -> IpAddr {
     static LAST: AtomicU8 = AtomicU8::new(10);
     // Other test programs run at the same time: each has a range of its own.
     let program = std::process::id() as u16;
