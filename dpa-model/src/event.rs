@@ -10,6 +10,7 @@ use dpa_abi::{Condition, EventHandle, Update};
 use sync_event::{CloseReason, Closed, Event, Location, Locations, WaitOwned};
 use thiserror::Error;
 
+use crate::events::Slot;
 use crate::gate::Gate;
 use crate::placed::{EventPlace, Keep, Misplaced, Placed};
 use crate::process::Process;
@@ -60,6 +61,9 @@ pub enum EventUseError {
         /// The value then.
         value: u64,
     },
+    /// It is updated by a device behind verbs, which refuses.
+    #[error(transparent)]
+    Device(#[from] rdma::provider::SystemError),
     /// Under the seeded driver: nothing can happen any more that would end the wait.
     #[error("the wait can never end: nothing is left to run")]
     Stuck,
@@ -130,6 +134,17 @@ impl Process {
     }
 }
 
+impl Process {
+    /// The value of an event now.
+    #[inline]
+    pub(crate) fn value_of(&self, slot: &Slot) -> u64 {
+        if slot.is_far() {
+            self.device.nics.each(|nic| nic.carry_words());
+        }
+        slot.event.get()
+    }
+}
+
 impl EventRef {
     /// The process it belongs to.
     pub fn process(&self) -> &Arc<Process> {
@@ -152,7 +167,7 @@ impl EventRef {
 
     /// The value now; after a close, the last.
     pub fn get(&self) -> u64 {
-        self.slot().event.get()
+        self.process.value_of(self.slot())
     }
 
     /// How it was closed, if it was.
@@ -167,7 +182,31 @@ impl EventRef {
     #[inline]
     pub fn update(&self, update: Update) -> Result<u64, EventUseError> {
         self.locations.check_publish(Location::Host)?;
+        if self.slot().is_far() {
+            return self.update_far(update);
+        }
         Ok(self.process.update(self.handle.0.index, update)?)
+    }
+
+    /// Updates it where a device writes it, by a request of that device to itself.
+    #[cold]
+    fn update_far(&self, update: Update) -> Result<u64, EventUseError> {
+        if let Some(closed) = self.closed() {
+            return Err(closed.into());
+        }
+        let index = self.handle.0.index;
+        let mut done = None;
+        let nics = &self.process.device.nics;
+        nics.each(|nic| {
+            if done.is_none() {
+                done = nic.update_word(&self.process, index, update);
+            }
+        });
+        match done {
+            Some(done) => Ok(done?),
+            // Its registration went meanwhile.
+            None => Ok(self.process.update(index, update)?),
+        }
     }
 
     /// A wait of the host, as a future.

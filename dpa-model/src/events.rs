@@ -30,6 +30,8 @@ pub enum LetGo {
 const PUBLISHES: u32 = 1;
 const SUBSCRIBES: u32 = 2;
 const OTHERS_PUBLISH: u32 = 4;
+/// A device behind verbs writes its value to a word of its own.
+const FAR: u32 = 8;
 
 /// One event of a process.
 #[derive(Debug)]
@@ -74,6 +76,20 @@ impl Slot {
     #[inline]
     pub fn device_publishes(&self) -> bool {
         self.side(PUBLISHES)
+    }
+
+    /// Whether a device behind verbs writes its value to a word of its own, from where it must be carried here.
+    #[inline]
+    pub fn is_far(&self) -> bool {
+        self.side(FAR)
+    }
+
+    /// From now on one does, or none does any more.
+    pub(crate) fn set_far(&self, far: bool) {
+        match far {
+            true => self.sides.fetch_or(FAR, Ordering::Relaxed),
+            false => self.sides.fetch_and(!FAR, Ordering::Relaxed),
+        };
     }
 
     /// Whether the device may wait for it.

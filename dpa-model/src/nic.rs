@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam::queue::SegQueue;
 use parking_lot::{Mutex, RwLock};
 use rdma::Datagram;
-use rdma::provider::{Chosen, Provider as Asked, UnknownProvider, VerbsOpenError};
+use rdma::provider::{Chosen, Provider as Asked, SystemError, UnknownProvider, VerbsOpenError};
 use rdma::psn::Qpn;
 use rdma::region::RegionTable;
 use rdma::udp::{BindError, Options, SocketCounters};
@@ -133,7 +133,11 @@ impl DeviceNic {
         let (engine, chosen) = Engine::open(asked, address, options, regions.clone())?;
         tracing::info!(target: "dpa::rdma", %address, "RDMA: {chosen}");
         let attendant = Attendant::new(&engine).map_err(NicError::Thread)?;
-        let address = (address, options.port).into();
+        // The port may have been the system's choice; the address of a device's port need not be the one asked for.
+        let address = match chosen.device {
+            None => engine.provider.facts().at,
+            Some(_) => (address, options.port).into(),
+        };
         Ok(Self::of(address, engine, regions, Some(attendant), chosen))
     }
 
@@ -354,6 +358,21 @@ impl DeviceNic {
     pub(crate) fn ask_and_look(&self, now: u64) -> bool {
         let asked = self.engine.lock().provider.request_notification();
         asked && self.poll(now).worked
+    }
+
+    /// Updates an event where a device writes it, and carries that to the event; `None` if none of ours does.
+    pub(crate) fn update_word(
+        &self,
+        process: &Process,
+        index: u32,
+        update: dpa_abi::Update,
+    ) -> Option<Result<u64, SystemError>> {
+        self.with(|engine| engine.update_word(process, index, update))
+    }
+
+    /// Events get what a device has written for them.
+    pub(crate) fn carry_words(&self) {
+        self.with(|engine| engine.world.carry_words());
     }
 
     /// Whether somebody waits for an event whose word a device writes.

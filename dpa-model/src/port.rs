@@ -249,7 +249,7 @@ unsafe fn event_get(unit: NonNull<()>, event: EventHandle) -> Result<u64, EventE
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
-    let value = find(core, event).map(|slot| slot.event.get());
+    let value = find(core, event).map(|slot| core.process().value_of(slot));
     core.acquire_all();
     if !core.unwinding() {
         take_turns(core, false);

@@ -98,6 +98,7 @@ fn in_the_middle() -> (Running, Running) {
         .expect("waiting at ADDRESS")
         .to_owned();
     let connects = Running::start(PING_PONG, &[&rounds[..], &["connect", &address]].concat());
+    assert!(listens.line().starts_with("RDMA: "));
     assert!(listens.line().contains("<->"));
     assert!(listens.line().contains("bytes"));
     // The table's head is out: the first leg, which takes minutes, is being played.
@@ -149,6 +150,7 @@ fn rule_6_7_a_killed_peer_is_noticed_within_the_bound() {
 #[test]
 fn ctrl_c_ends_both_nodes() {
     let mut both = Running::start(PING_PONG, &["--rounds", "10000000"]);
+    assert!(both.line().starts_with("RDMA: "));
     assert!(both.line().contains("<->"));
     both.interrupt();
     let (status, said) = both.end();

@@ -19,7 +19,6 @@ pub enum Provider {
     /// The software NIC, over a UDP socket.
     Soft,
     /// One behind verbs, or an error that says what is missing.
-    #[doc(alias = "ibv_open_device")]
     Verbs {
         /// The name of the device, as `rdma link` shows it; `None`: any that has the address.
         device: Option<String>,

@@ -15,6 +15,7 @@
 //! 2. A completion queue has room for everything that its queue pairs can have outstanding, so it never overruns.
 //! 3. What the device may touch is deregistered, or its queue pair destroyed, before it is freed; ERR alone is not enough.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,6 +26,7 @@ use slab::Slab;
 
 use crate::config::{Config, Peer};
 use crate::connection::AtomicCapability;
+use crate::memory::Atomic;
 use crate::mtu::PathMtu;
 use crate::nic::{NicPostError, TransitionError, UnknownQueuePair};
 use crate::provider::{SystemError, VerbsOpenError, VerbsPort};
@@ -37,6 +39,7 @@ use crate::work::{Completion, PostError, Received, ReceivedKind, WorkError, Work
 mod keys;
 mod library;
 mod objects;
+mod own;
 mod pair;
 mod pinned;
 mod pool;
@@ -48,6 +51,7 @@ pub use pinned::Pinned;
 
 use keys::Keys;
 use objects::{MemoryRegion, Pages, ProtectionDomain};
+use own::OwnPair;
 use pair::Pair;
 use pool::{Pools, RECEIVE};
 use port::Port;
@@ -72,6 +76,8 @@ pub struct VerbsNic {
     queues: Vec<SharedQueue>,
     domains: BTreeMap<Domain, Arc<ProtectionDomain>>,
     keys: Keys,
+    /// By which the processor asks the device.
+    own: BTreeMap<Domain, OwnPair>,
     pairs: Slab<Box<Pair>>,
     index: BTreeMap<Qpn, usize>,
     pools: Pools,
@@ -132,7 +138,6 @@ impl VerbsNic {
     /// # Errors
     ///
     /// [`VerbsOpenError`] says what is missing, and what can be done.
-    #[doc(alias = "ibv_open_device")]
     pub fn open(device: Option<&str>, address: IpAddr) -> Result<Self, VerbsOpenError> {
         let port = port::open(device, address)?;
         let failed = |cause| VerbsOpenError::System {
@@ -147,6 +152,7 @@ impl VerbsNic {
             port,
             queues: Vec::new(),
             domains: BTreeMap::new(),
+            own: BTreeMap::new(),
             pairs: Slab::new(),
             index: BTreeMap::new(),
             pools: Pools::default(),
@@ -323,7 +329,6 @@ impl VerbsNic {
 
     /// Removes a queue pair. The device touches nothing for it when this returns; what it had under way is reported as
     /// flushed by the next [`VerbsNic::progress`] or here, to `host`.
-    #[doc(alias = "ibv_destroy_qp")]
     pub fn destroy(&mut self, number: Qpn, host: &mut dyn Host) {
         self.poll_queues(host);
         let Some(slot) = self.index.remove(&number) else {
@@ -400,6 +405,32 @@ impl VerbsNic {
     /// Deregisters everything of a domain.
     pub fn deregister_domain(&mut self, domain: Domain) {
         drop(self.keys.take_domain(domain));
+        self.own.remove(&domain);
+    }
+
+    /// An atomic of the device on its own memory, by a key for peers; the word before. It waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// The device refuses, or does not answer.
+    pub fn atomic(
+        &mut self,
+        domain: Domain,
+        at: (RemoteKey, u64),
+        operation: Atomic,
+    ) -> Result<u64, SystemError> {
+        let protection = self.domain(domain)?;
+        let gid = crate::connection::gid(self.port.address);
+        let own = match self.own.entry(domain) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => place.insert(OwnPair::new(&self.port, gid, &protection)?),
+        };
+        let done = own.atomic(at, operation);
+        if done.is_err() {
+            // It is in ERR now: the next one gets another.
+            self.own.remove(&domain);
+        }
+        done
     }
 
     /// The receives that the device has of a pool count no more: their ids.
@@ -520,7 +551,6 @@ impl VerbsNic {
 
     /// The next completion will make its descriptor readable. Who sleeps on that must first make progress once more: what
     /// came before this call is not said.
-    #[doc(alias = "ibv_req_notify_cq")]
     pub fn request_notification(&mut self) {
         self.channel.drain();
         for shared in &self.queues {
@@ -534,7 +564,6 @@ impl VerbsNic {
     }
 
     /// Takes what happened that is no completion: queue pairs that the device has put into ERR.
-    #[doc(alias = "ibv_get_async_event")]
     pub fn take_events(&mut self) {
         /// The peer's request was invalid; it was not allowed.
         const REQUEST: i32 = 2;

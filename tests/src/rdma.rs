@@ -187,3 +187,31 @@ pub fn two_failures(
         }
     }
 }
+
+/// Adds 1 to a word of the peer's and signals an event of the peer's as often, with some of both on their way.
+#[dpa_kernel]
+pub fn add_many(
+    thread: &Thread,
+    rdma: Rdma,
+    done: Completions,
+    to: RemoteMemory,
+    event: RemoteEvent,
+    count: u32,
+) {
+    const AHEAD: u32 = 16;
+    let peer = rdma.connection(0);
+    for number in 0..count + AHEAD {
+        if number >= AHEAD {
+            success(thread, &done);
+        }
+        if number < count {
+            let quiet = PostFlags::OPTIMIZE_REPORTS;
+            let posted = peer
+                .signal_add(event, 1, quiet)
+                .and_then(|_| peer.fetch_add(to.at(0, 8), 1, None, PostFlags::FLUSH));
+            if posted.is_err() {
+                thread.error(1);
+            }
+        }
+    }
+}

@@ -351,6 +351,41 @@ async fn rule_5_2_a_fatal_process_ends_its_connections_and_its_regions() -> Resu
     Ok(())
 }
 
+/// 10,000 additions of two peers to one word, and as many to one event: none is lost, none made twice.
+#[tokio::test]
+async fn rule_6_4_two_peers_add_exactly() -> Result<(), Error> {
+    let host = Dpa::builder().workers(1).open()?;
+    let rdma = host.rdma().address(fresh_address()).connections(2).open()?;
+    let word = host.zeroed::<u64>(1).await?;
+    let map = rdma.map(&word, Rights::REMOTE_ATOMIC)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    let counted = remote_to(&host, Location::Host)?;
+    let mut peers = Vec::new();
+    for _ in 0..2 {
+        let (peer, connection) = (lone(&settings())?, rdma.export()?);
+        connection.connect(&peer.connection.blob())?;
+        peer.connection.connect(&connection.blob())?;
+        let export = connection.export_event(&counted)?;
+        let event = RemoteSyncEvent::import(&export.export())?;
+        let adding = peer.dpa.launch(add_many).args(AddManyArgs {
+            rdma: &peer.rdma,
+            done: peer.rdma.completions(),
+            to,
+            event,
+            count: ADDITIONS,
+        });
+        peers.push((adding.submit()?, peer, connection, export));
+    }
+    let all = 2 * u64::from(ADDITIONS);
+    assert_eq!(counted.ge(all).await?, all);
+    for (adding, ..) in &mut peers {
+        adding.await?;
+    }
+    assert_eq!(word.copy_out().await?, [all]);
+    assert_eq!(counted.get(), all);
+    Ok(())
+}
+
 #[tokio::test]
 async fn rule_6_1_one_connection_more_is_refused() -> Result<(), Error> {
     let (a, _b) = pair(settings()).await?;

@@ -21,6 +21,7 @@ mod soak;
 mod source;
 mod tidy;
 mod tsan;
+mod verbs;
 
 /// What a command ends with: nothing, or a sentence that says what is wrong.
 type Outcome = Result<(), String>;
@@ -89,6 +90,14 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         minutes: u64,
     },
+    /// The programs over verbs, on soft-RoCE devices in a small virtual machine
+    Verbs {
+        /// Only these parts of `xtask/src/verbs/inside.sh`
+        parts: Vec<String>,
+        /// Another kernel: a package or its file, for a machine without one in its cache
+        #[arg(long)]
+        kernel: Option<String>,
+    },
     /// Run one seeded test again with the seed that failed
     Replay {
         /// The test's name, or a part of it
@@ -126,6 +135,7 @@ fn run(command: Command) -> Outcome {
         Command::Tsan => tsan::run(),
         Command::Decoders => decoders::run(),
         Command::Fuzz { seconds, start } => fuzz::run(seconds, start),
+        Command::Verbs { parts, kernel } => verbs::run(&parts, kernel.as_deref()),
         Command::Interop { keep } => interop::run(keep),
         Command::Simulate { seeds, start } => simulate::run(simulate::Until::Seeds(seeds), start),
         Command::Soak { minutes } => soak::run(minutes),

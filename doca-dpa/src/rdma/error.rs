@@ -71,9 +71,9 @@ pub enum MapError {
     /// The device behind verbs refuses.
     #[error(transparent)]
     System(SystemError),
-    /// Over verbs, an event that peers signal has no other publisher.
-    #[error("{}", RegistrationError::LocalPublisher)]
-    LocalPublisher,
+    /// Over verbs, an event that peers signal is not updated by kernels and launches.
+    #[error("{}", RegistrationError::DevicePublisher)]
+    DevicePublisher,
     /// The context is closed or faulted.
     #[error("the context is closed or faulted")]
     Stopped,
@@ -96,7 +96,7 @@ impl From<RegistrationError> for MapError {
                 Self::OutOfRange { offset, len, size }
             }
             RegistrationError::System(error) => Self::System(error),
-            RegistrationError::LocalPublisher => Self::LocalPublisher,
+            RegistrationError::DevicePublisher => Self::DevicePublisher,
             _ => Self::Stopped,
         }
     }

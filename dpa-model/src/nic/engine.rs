@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdma::provider::{Chosen, Provider as Asked};
+use dpa_abi::Update;
+use rdma::provider::{Chosen, Provider as Asked, SystemError};
 use rdma::psn::Qpn;
 use rdma::queue_pair::Cause;
 use rdma::region::{Domain, RegionTable};
@@ -15,10 +16,14 @@ use super::NicError;
 use super::after::After;
 use super::provider::Provider;
 use super::world::World;
+use crate::process::Process;
 
 /// Rounds of one call, so that others get their turn.
 const ROUNDS: usize = 4;
 
+/// How often an event is tried to be set while peers update it.
+#[cfg(feature = "verbs")]
+const TRIES: usize = 1000;
 /// How long a device may take to flush the work of a process that is over.
 #[cfg(feature = "verbs")]
 const DRAIN: Duration = Duration::from_millis(200);
@@ -82,6 +87,54 @@ impl Engine {
             }
             verbs.deregister_domain(domain);
         }
+    }
+
+    #[cfg(not(feature = "verbs"))]
+    pub(crate) fn update_word(
+        &self,
+        _process: &Process,
+        _index: u32,
+        _update: Update,
+    ) -> Option<Result<u64, SystemError>> {
+        None
+    }
+
+    /// Updates the word that a device writes for an event.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn update_word(
+        &mut self,
+        process: &Process,
+        index: u32,
+        update: Update,
+    ) -> Option<Result<u64, SystemError>> {
+        use rdma::memory::Atomic;
+        let Provider::Verbs(verbs) = &mut self.provider else {
+            return None;
+        };
+        let (at, mut compare) = self.world.words.find(process, index)?;
+        let domain = super::context::domain(process);
+        let mut tries = 0;
+        let done = loop {
+            let operation = match update {
+                Update::Add(value) => Atomic::Add(value),
+                Update::Set(swap) => Atomic::CompareSwap { compare, swap },
+            };
+            match verbs.atomic(domain, at, operation) {
+                Ok(before) if matches!(update, Update::Set(_)) && before != compare => {
+                    // Peers update it, too: again, from what it is now.
+                    compare = before;
+                    tries += 1;
+                    if tries == TRIES {
+                        let what = "setting an event that peers update all the time";
+                        let errno = libc::EBUSY;
+                        break Err(SystemError { what, errno });
+                    }
+                }
+                done => break done,
+            }
+        };
+        self.world.carry_words();
+        Some(done)
     }
 
     /// Does what there is to do; whether there was anything.

@@ -38,13 +38,13 @@ pub enum RegistrationError {
     /// The device behind verbs refuses.
     #[error(transparent)]
     System(#[from] SystemError),
-    /// Over verbs an event that peers signal is updated by the NIC alone.
+    /// Over verbs an event that peers signal is updated by the NIC, not by kernels.
     #[error(
-        "an event that peers signal over verbs has the one publisher `Remote`: the NIC's updates and those of this \
-         machine's processors do not see each other; give local publishers an event of their own, or use the software \
-         NIC"
+        "over verbs an event that peers signal cannot be updated by kernels and launches: the NIC's updates and those of \
+         this machine's processors do not see each other; make it without the publisher `Device` and give those an event \
+         of their own, or use the software NIC"
     )]
-    LocalPublisher,
+    DevicePublisher,
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,
@@ -131,10 +131,8 @@ impl Registration {
         let process = event.process();
         let index = event.handle().0.index;
         let publishers = event.locations().publishers();
-        let has_local =
-            publishers.contains(Location::Host) || publishers.contains(Location::Device);
-        if has_local && lease.nic().is_behind_verbs() {
-            return Err(RegistrationError::LocalPublisher);
+        if publishers.contains(Location::Device) && lease.nic().is_behind_verbs() {
+            return Err(RegistrationError::DevicePublisher);
         }
         let space = Space::Event(process.clone(), index);
         let rights = Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
@@ -262,7 +260,7 @@ impl Drop for Registration {
             leave_device(engine, self.region);
             self.word
                 .into_iter()
-                .for_each(|word| engine.world.words.leave(word));
+                .for_each(|word| engine.world.words.leave(word, self.remote));
             // Stale if the process was stopped: then its memory has been taken out, too.
             nic.regions.deregister(self.region).ok()?;
             engine.world.memory.spaces.try_remove(self.space)
@@ -334,13 +332,20 @@ fn enter_device(
             None => return Err(RegistrationError::Stopped),
         };
     match verbs.register(region, spec, memory, (offset, len)) {
-        Ok(told) => Ok(EnteredRegion {
-            region,
-            remote: (told.key, told.base),
-            word,
-        }),
+        Ok(told) => {
+            let remote = (told.key, told.base);
+            word.into_iter()
+                .for_each(|word| world.words.add(word, remote));
+            Ok(EnteredRegion {
+                region,
+                remote,
+                word,
+            })
+        }
         Err(error) => {
-            word.into_iter().for_each(|word| world.words.leave(word));
+            let nobody = (RemoteKey(0), u64::MAX);
+            word.into_iter()
+                .for_each(|word| world.words.leave(word, nobody));
             Err(error.into())
         }
     }

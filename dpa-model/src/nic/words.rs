@@ -5,7 +5,7 @@
 //! words whenever anybody works it, and carries what has changed to the events. While somebody waits for such an event and
 //! nobody works the NIC, its thread reads them (`attend.rs`).
 //!
-//! Such an event has no publisher here: neither the host nor kernels may update it but through the NIC.
+//! Kernels do not update such an event but through the NIC. An update by the host is a request of the device to itself.
 
 use std::sync::Arc;
 #[cfg(feature = "verbs")]
@@ -13,6 +13,7 @@ use std::sync::Weak;
 
 use dpa_abi::Update;
 use dpa_abi::access::AtomicNumber;
+use rdma::region::RemoteKey;
 use slab::Slab;
 #[cfg(feature = "verbs")]
 use sync_event::Observer;
@@ -41,8 +42,8 @@ struct Word {
     index: u32,
     /// The value that the event has been given.
     seen: u64,
-    /// Registrations that give it away.
-    users: usize,
+    /// What the registrations that give it away are known by to peers.
+    users: Vec<(RemoteKey, u64)>,
 }
 
 impl Words {
@@ -64,16 +65,16 @@ impl Words {
             Some(key) => key,
             None => self.make(nic, process, index)?,
         };
-        self.all[key].users += 1;
         let (page, offset) = place(key);
         Some((key, self.pages[page].clone(), offset))
     }
 
     #[cfg(feature = "verbs")]
     fn make(&mut self, nic: &Weak<DeviceNic>, process: &Arc<Process>, index: u32) -> Option<usize> {
-        let event = &process.events.slot(index).event;
-        event.observe(Some(observer(nic, process)));
-        let seen = process.events.slot(index).event.get();
+        let slot = process.events.slot(index);
+        slot.event.observe(Some(observer(nic, process)));
+        slot.set_far(true);
+        let seen = slot.event.get();
         let key = self.all.vacant_key();
         let (page, offset) = place(key);
         if page == self.pages.len() {
@@ -85,20 +86,37 @@ impl Words {
             process: process.clone(),
             index,
             seen,
-            users: 0,
+            users: Vec::new(),
         }))
     }
 
-    /// A registration of this word is gone.
-    pub(crate) fn leave(&mut self, key: usize) {
+    #[cfg(feature = "verbs")]
+    /// Peers know the word by this.
+    pub(crate) fn add(&mut self, key: usize, remote: (RemoteKey, u64)) {
+        self.all[key].users.push(remote);
+    }
+
+    /// They do no more.
+    pub(crate) fn leave(&mut self, key: usize, remote: (RemoteKey, u64)) {
         let Some(word) = self.all.get_mut(key) else {
             return;
         };
-        word.users -= 1;
-        if word.users == 0 {
+        word.users.retain(|user| *user != remote);
+        if word.users.is_empty() {
             let word = self.all.remove(key);
-            word.process.events.slot(word.index).event.observe(None);
+            let slot = word.process.events.slot(word.index);
+            slot.event.observe(None);
+            slot.set_far(false);
         }
+    }
+
+    /// What the word of an event is known by, and the value that the event has of it.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn find(&self, process: &Process, index: u32) -> Option<((RemoteKey, u64), u64)> {
+        let is =
+            |word: &Word| word.index == index && std::ptr::eq(&raw const *word.process, process);
+        let (_, word) = self.all.iter().find(|(_, word)| is(word))?;
+        Some((*word.users.first()?, word.seen))
     }
 
     /// Whether there are none.

@@ -51,6 +51,9 @@ pub fn settings() -> Settings {
     }
 }
 
+/// How often each of two peers adds to the same word: 10,000 additions in all.
+pub const ADDITIONS: u32 = 5000;
+
 /// A node: a device with a NIC, and one connection.
 pub struct Node {
     pub connection: Connection,

@@ -1,7 +1,8 @@
 //! One of two nodes in network namespaces of their own: does every kind of work with its peer, and finds everything done
 //! exactly once.
 //!
-//! `netns-node ADDRESS RETRIES`. It says what the peer must know and how far it is in lines on its standard output, and is
+//! `netns-node ADDRESS RETRIES [MILLISECONDS]`: how often it sends again, and how long it waits for an acknowledgement. It
+//! says what the peer must know and how far it is in lines on its standard output, and is
 //! told the same of the peer on its standard input; `tests/netns.rs` carries the lines.
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,8 @@ use kernels::{Kernels, PeerKernels};
 
 /// Operations of each kind.
 const EACH: usize = 150;
+/// For an acknowledgement, in milliseconds.
+const TIMEOUT: u64 = 8;
 /// The largest message.
 const LARGEST: usize = 6000;
 /// Places that are written in turn. Behind them lies the word that is counted up, and then a place for each write that
@@ -50,9 +53,15 @@ async fn main() -> ExitCode {
 
 async fn run() -> Outcome {
     let mut arguments = std::env::args().skip(1);
-    let mut next = || arguments.next().ok_or("netns-node ADDRESS RETRIES");
+    let mut next = || {
+        arguments
+            .next()
+            .ok_or("netns-node ADDRESS RETRIES [MILLISECONDS]")
+    };
     let (address, retries): (IpAddr, u32) = (next()?.parse()?, next()?.parse()?);
-    let node = Node::open(address, retries).await?;
+    let timeout = next().map_or(Ok(TIMEOUT), |given| given.parse())?;
+    let timeout = Duration::from_millis(timeout);
+    let node = Node::open(address, retries, timeout).await?;
     let peer = node.meet()?;
     futures::future::try_join(node.ask(&peer), node.receive_all()).await?;
     node.kernels.work(&node.connection, &peer.kernels).await?;
@@ -80,14 +89,14 @@ struct Peer {
 }
 
 impl Node {
-    async fn open(address: IpAddr, retries: u32) -> Outcome<Self> {
+    async fn open(address: IpAddr, retries: u32, timeout: Duration) -> Outcome<Self> {
         let dpa = Dpa::builder().workers(1).open()?;
         let rdma = dpa
             .rdma()
             .address(address)
             .mtu(PathMtu::B1024)
             .receive_queue(0)
-            .timeout(Duration::from_millis(8))
+            .timeout(timeout)
             .retries(RetryLimit::Times(retries))
             .open()?;
         let connection = rdma.export()?;

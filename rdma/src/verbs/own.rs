@@ -1,0 +1,123 @@
+//! Requests of this NIC to itself: how the processor changes a word that the device changes, too.
+//!
+//! A device's atomics and a processor's do not see each other, so the processor asks the device. Two queue pairs of the
+//! device are connected to each other, with a completion queue that nobody else uses; a request is awaited on the spot.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::objects::{MemoryRegion, Pages, ProtectionDomain};
+use super::port::Port;
+use super::queues::{Channel, CompletionQueue, Place};
+use super::raw_pair::{Payload, QueuePairSizes, RawQueuePair, Step, Verb};
+use crate::memory::Atomic;
+use crate::provider::SystemError;
+use crate::region::{RemoteKey, Rights};
+
+/// Nothing inside one device takes so long.
+const PATIENCE: Duration = Duration::from_secs(2);
+const WHAT: &str = "an atomic of the device on itself";
+
+/// Two queue pairs of a protection domain, connected to each other.
+#[derive(Debug)]
+pub(super) struct OwnPair {
+    asks: RawQueuePair,
+    _answers: RawQueuePair,
+    completions: Arc<CompletionQueue>,
+    original: MemoryRegion,
+    pages: Arc<Pages>,
+}
+
+impl OwnPair {
+    pub(super) fn new(
+        port: &Port,
+        gid: [u8; 16],
+        domain: &Arc<ProtectionDomain>,
+    ) -> Result<Self, SystemError> {
+        // A channel of its own: nobody is to be woken.
+        let channel = Channel::new(&port.device)?;
+        let completions = CompletionQueue::new(&channel, 16)?;
+        let sizes = QueuePairSizes { work: 4, inline: 0 };
+        let mut asks = RawQueuePair::new(domain, &completions, None, sizes)?;
+        let mut answers = RawQueuePair::new(domain, &completions, None, sizes)?;
+        let numbers = [asks.number(), answers.number()];
+        connect(&mut asks, port, gid, numbers[1])?;
+        connect(&mut answers, port, gid, numbers[0])?;
+        let pages = Pages::new(8)?;
+        Ok(Self {
+            asks,
+            _answers: answers,
+            completions,
+            original: MemoryRegion::new(domain, pages.clone(), (0, 8), Rights::LOCAL_WRITE)?,
+            pages,
+        })
+    }
+
+    /// Does it; the word before.
+    pub(super) fn atomic(
+        &mut self,
+        (key, address): (RemoteKey, u64),
+        operation: Atomic,
+    ) -> Result<u64, SystemError> {
+        let verb = match operation {
+            Atomic::Add(value) => Verb::FetchAdd(address, key.0, value),
+            Atomic::CompareSwap { compare, swap } => {
+                Verb::CompareSwap(address, key.0, compare, swap)
+            }
+        };
+        let place = Place {
+            address: self.original.base(),
+            len: 8,
+            key: self.original.local_key(),
+        };
+        let failed = |errno| SystemError { what: WHAT, errno };
+        self.asks
+            .post(0, verb, Payload::At(place), 0)
+            .map_err(failed)?;
+        let until = Instant::now() + PATIENCE;
+        let mut status = None;
+        while status.is_none() && Instant::now() < until {
+            self.completions.poll(|polled| status = Some(polled.status));
+            std::thread::yield_now();
+        }
+        match status {
+            Some(0) => Ok(self.pages.word(0)),
+            Some(_) => Err(failed(libc::EIO)),
+            None => Err(failed(libc::ETIMEDOUT)),
+        }
+    }
+}
+
+fn connect(
+    pair: &mut RawQueuePair,
+    port: &Port,
+    gid: [u8; 16],
+    number: u32,
+) -> Result<(), SystemError> {
+    /// 67 ms.
+    const TIMEOUT: u8 = 14;
+    let at = &port.at;
+    let steps = [
+        Step::Init { port: at.port },
+        Step::ReadyToReceive {
+            port: at.port,
+            gid_index: at.gid_index,
+            gid,
+            lid: port.lid,
+            number,
+            psn: 0,
+            mtu: 1,
+            responder_resources: 1,
+            rnr_timer: 1,
+        },
+        Step::ReadyToSend {
+            psn: 0,
+            timeout: TIMEOUT,
+            retries: port.limits.most_retries,
+            rnr_retries: 0,
+            initiator_depth: 1,
+        },
+    ];
+    let what = "connecting the device to itself";
+    steps.iter().try_for_each(|step| pair.modify(what, step))
+}
