@@ -357,7 +357,8 @@ impl DeviceNic {
     /// Asks a device to say when there is something to do, and looks once more; whether there was something.
     pub(crate) fn ask_and_look(&self, now: u64) -> bool {
         let asked = self.engine.lock().provider.request_notification();
-        asked && self.poll(now).worked
+        // Who works it just now may have looked before it was asked, and is to look again.
+        asked && self.bell.ring() && self.poll(now).worked
     }
 
     /// Updates an event where a device writes it, and carries that to the event; `None` if none of ours does.

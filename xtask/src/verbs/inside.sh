@@ -51,10 +51,12 @@ all_to_all() {
 exact() {
     rm -f /run/to-a /run/to-b
     mkfifo /run/to-a /run/to-b
-    timeout 110 $1 ./netns-node 10.77.0.1 7 67 < /run/to-a > /run/to-b & first=$!
-    timeout 110 $2 ./netns-node 10.77.0.2 7 67 < /run/to-b | tee /run/said > /run/to-a
+    { timeout 110 $1 ./netns-node 10.77.0.1 7 67 < /run/to-a; echo $? > /run/code-a; } |
+        tee -p /run/said-a > /run/to-b & first=$!
+    timeout 110 $2 ./netns-node 10.77.0.2 7 67 < /run/to-b | tee -p /run/said-b > /run/to-a
     second=${PIPESTATUS[0]}
-    wait $first && [ $second = 0 ] || { cat /run/said; return 1; }
+    wait $first
+    [ "$(cat /run/code-a)" = 0 ] && [ $second = 0 ] || { tail -n 3 /run/said-a /run/said-b; return 1; }
 }
 
 # A bad network at both ends: on `$1` and on `$2`.
