@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::queue::SegQueue;
@@ -104,6 +104,9 @@ pub enum NicError {
     Stopped,
 }
 
+/// Doorbells that wait for whoever works a NIC, at most.
+const MOST_RUNG: usize = 4096;
+
 /// One NIC of a device.
 #[derive(Debug)]
 pub struct DeviceNic {
@@ -117,6 +120,8 @@ pub struct DeviceNic {
     engine: Mutex<Engine>,
     bell: Bell,
     rung: SegQueue<Qpn>,
+    /// Doorbells have rung that are not in `rung`.
+    rung_too_often: AtomicBool,
     /// Counts the times somebody looked, for the attendant.
     looks: AtomicU64,
     leases: AtomicUsize,
@@ -176,6 +181,7 @@ impl DeviceNic {
             engine: Mutex::new(engine),
             bell: Bell::new(),
             rung: SegQueue::new(),
+            rung_too_often: AtomicBool::new(false),
             looks: AtomicU64::new(0),
             leases: AtomicUsize::new(0),
             stalled_until: AtomicU64::new(0),
@@ -231,7 +237,7 @@ impl DeviceNic {
                 .begun(now, Some(number), Engine::send_and_report)
                 .opened;
         }
-        self.rung.push(number);
+        self.remember(number);
         self.bell.ring() && self.work(now, Engine::send_and_report).opened
     }
 
@@ -293,7 +299,7 @@ impl DeviceNic {
     /// It does nothing until its time is over; doorbells are kept for then.
     #[cold]
     fn put_off(&self, alone: Option<Qpn>) -> Looked {
-        alone.into_iter().for_each(|number| self.rung.push(number));
+        alone.into_iter().for_each(|number| self.remember(number));
         while !self.bell.end() {}
         Looked::default()
     }
@@ -309,12 +315,26 @@ impl DeviceNic {
         }
     }
 
-    /// Every doorbell that has rung; whether there was one.
+    /// Keeps a doorbell for whoever works the NIC. Beyond [`MOST_RUNG`] it is only known that some have rung.
+    fn remember(&self, number: Qpn) {
+        match self.rung.len() < MOST_RUNG {
+            true => self.rung.push(number),
+            false => self.rung_too_often.store(true, Ordering::Release),
+        }
+    }
+
+    /// Every doorbell that has rung so far; whether there was one. Those that ring meanwhile have their turn the next time, so
+    /// that who rings without end does not keep the NIC for itself.
     fn ring_all(&self, engine: &mut Engine, now: Duration) -> bool {
         let mut any = false;
-        while let Some(number) = self.rung.pop() {
+        for _ in 0..self.rung.len() {
+            let Some(number) = self.rung.pop() else { break };
             any = true;
             engine.ring(now, number);
+        }
+        if self.rung_too_often.swap(false, Ordering::AcqRel) {
+            any = true;
+            engine.ring_every(now);
         }
         any
     }

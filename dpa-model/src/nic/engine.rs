@@ -137,6 +137,13 @@ impl Engine {
         Some(done)
     }
 
+    /// Looks at every send queue: some have rung, and it is not known which.
+    pub(crate) fn ring_every(&mut self, now: Duration) {
+        for number in self.world.pairs.numbers() {
+            self.ring(now, number);
+        }
+    }
+
     /// Does what there is to do; whether there was anything.
     pub(crate) fn progress(&mut self, now: Duration) -> bool {
         let mut worked = false;

@@ -71,6 +71,11 @@ impl Pairs {
         self.all.get_mut(&number)
     }
 
+    /// The numbers of all of them.
+    pub(crate) fn numbers(&self) -> Vec<Qpn> {
+        self.all.keys().copied().collect()
+    }
+
     pub(crate) fn insert(&mut self, number: Qpn, pair: Pair) {
         self.all.insert(number, pair);
     }
