@@ -7,6 +7,7 @@
 //! * [`node`]: a device with a NIC at an address of its own.
 //! * [`rally`]: one side of `ping-pong`.
 //! * [`kv`]: server and client of `kv-server`.
+//! * [`signals`]: how they end when they are asked to.
 //! * [`exchange`]: how programs tell each other what they need before they can speak RDMA.
 #![forbid(unsafe_code)]
 
@@ -18,4 +19,5 @@ pub mod portions;
 pub mod rally;
 pub mod reference;
 pub mod scatter;
+pub mod signals;
 pub mod table;

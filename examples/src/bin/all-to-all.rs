@@ -9,10 +9,9 @@ use clap::Parser;
 use examples::exchange::{Group, Listener, Session};
 use examples::node::Place;
 use examples::scatter::{Member, ScatterError};
+use examples::signals::interrupted;
 use tokio::process::{Child, Command};
 
-/// What a shell expects of a program that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
 /// How long one node waits for the others.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -55,10 +54,7 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        _ = tokio::signal::ctrl_c() => {
-            eprintln!("all-to-all: interrupted");
-            ExitCode::from(INTERRUPTED)
-        }
+        asked = interrupted() => asked.ends("all-to-all"),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use doca_dpa::rdma::{HostBuffer, MapError, RdmaOpenError};
 use doca_dpa::{Dpa, Error, SyncEvent, ThreadError};
+use examples::signals::interrupted;
 use examples_kernels::{CopyBlocksArgs, copy_blocks};
 use thiserror::Error as ThisError;
 
@@ -48,7 +49,7 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        _ = tokio::signal::ctrl_c() => ExitCode::from(130),
+        asked = interrupted() => asked.ends("event-handler"),
     }
 }
 

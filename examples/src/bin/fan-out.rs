@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use doca_dpa::{DeviceBuffer, Dpa, Error, SyncEvent};
+use examples::signals::interrupted;
 use examples_kernels::{FanOutArgs, fan_out};
 
 /// Slots that the launches add to.
 const SLOTS: usize = 64;
-/// What a shell expects of a program that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
 
 /// Parks launches at one event, opens them all with one update, and checks that each ran once.
 #[derive(Debug, Parser)]
@@ -33,10 +32,7 @@ async fn main() -> ExitCode {
     let launches = Options::parse().launches;
     tokio::select! {
         result = run(launches) => report(launches, result),
-        _ = tokio::signal::ctrl_c() => {
-            eprintln!("fan-out: interrupted");
-            ExitCode::from(INTERRUPTED)
-        }
+        asked = interrupted() => asked.ends("fan-out"),
     }
 }
 

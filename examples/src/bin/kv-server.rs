@@ -10,10 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use examples::exchange::{Exchange, Listener};
 use examples::kv::{self, Figures, KvError, Load, Server, ServerOptions};
 use examples::node::Place;
+use examples::signals::interrupted;
 use tokio::process::{Child, Command};
-
-/// What a shell expects of a program that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
 
 /// A key-value store in the memory of a DPA: requests by RDMA send, responses by RDMA write, host processors out of the way.
 ///
@@ -100,10 +98,7 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        _ = tokio::signal::ctrl_c() => {
-            eprintln!("kv-server: interrupted");
-            ExitCode::from(INTERRUPTED)
-        }
+        asked = interrupted() => asked.ends("kv-server"),
     }
 }
 

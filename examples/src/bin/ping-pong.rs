@@ -9,10 +9,9 @@ use clap::{Parser, Subcommand};
 use examples::exchange::{Exchange, Listener, Session};
 use examples::node::{Node, Place};
 use examples::rally::{Figures, RallyError, Side, legs};
+use examples::signals::interrupted;
 use tokio::process::{Child, Command};
 
-/// What a shell expects of a program that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
 /// How long the listening side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -60,10 +59,7 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        _ = tokio::signal::ctrl_c() => {
-            eprintln!("ping-pong: interrupted");
-            ExitCode::from(INTERRUPTED)
-        }
+        asked = interrupted() => asked.ends("ping-pong"),
     }
 }
 

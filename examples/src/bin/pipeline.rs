@@ -10,14 +10,13 @@ use doca_dpa::Dpa;
 use examples::analysis::{Analysis, Findings};
 use examples::portions::{FileError, Portions};
 use examples::reference::Reference;
+use examples::signals::interrupted;
 use examples::table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 use thiserror::Error;
 
 /// From this length on there is a progress bar, in bytes.
 const LARGE: u64 = 32 << 20;
-/// What a shell expects of a program that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
 
 /// Byte histogram, prefix sums and CRC-32 of files, by three chained kernels on the device model.
 #[derive(Debug, Parser)]
@@ -43,10 +42,7 @@ async fn main() -> ExitCode {
     let options = Options::parse();
     tokio::select! {
         code = analyse_all(&options.files) => code,
-        _ = tokio::signal::ctrl_c() => {
-            eprintln!("pipeline: interrupted");
-            ExitCode::from(INTERRUPTED)
-        }
+        asked = interrupted() => asked.ends("pipeline"),
     }
 }
 
