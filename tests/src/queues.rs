@@ -398,3 +398,35 @@ fn poll(queue: CompletionQueue<'_>, index: u64) -> bool {
         }
     }
 }
+
+/// Posts a write and a fetch-add, and says of each completion what its entry asked for.
+#[dpa_kernel]
+pub fn say_opcodes(
+    thread: &Thread,
+    send: SendQueue<'_>,
+    queue: CompletionQueue<'_>,
+    local: Buf,
+    remote: RemoteBuf,
+    said: DevAddr<u64>,
+) {
+    let entry = |opcode| Wqe::control(opcode, WorkFlags::SIGNALED).remote(remote);
+    let write = entry(WorkOpcode::Write).data(local);
+    let add = entry(WorkOpcode::FetchAdd).atomic(1, 0).data(local);
+    let posted = send.post(&write).and_then(|_| send.post(&add));
+    if posted.is_err() || send.ring().is_err() {
+        thread.error(1);
+    }
+    for index in 0..2 {
+        let completion = loop {
+            match queue.poll(index) {
+                Ok(None) => {}
+                Ok(Some(completion)) => break completion,
+                Err(_) => thread.error(2),
+            }
+        };
+        let opcode = send.opcode(completion.index.into());
+        words(thread, said)
+            .at(index as usize)
+            .store(opcode.map_or(0, |opcode| opcode as u64));
+    }
+}

@@ -620,3 +620,22 @@ fn queues_of_two_nics_have_numbers_of_their_own() {
         }
     });
 }
+
+#[test]
+fn a_completion_names_an_entry_that_says_what_it_asked_for() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let (a, _b) = rig.two();
+        let (from, to) = (rig.memory(Rights::LOCAL_WRITE), rig.memory(Rights::all()));
+        let said = rig.words();
+        let args = SayOpcodesArgs {
+            send: &a.pair,
+            queue: &a.completions,
+            local: from.local(0, 8),
+            remote: to.remote(0, 8),
+            said,
+        };
+        rig.run(say_opcodes, args).await;
+        assert_eq!(rig.read(said)[..2], [0x08, 0x12], "a write, a fetch-add");
+    });
+}

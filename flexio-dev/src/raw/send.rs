@@ -3,7 +3,7 @@
 use dpa_abi::queue::record::{
     CONNECTION_WORDS, QUEUE_PAIR, SEND_ENTRIES, SEND_PRODUCED, SEND_RING, SEND_TAKEN,
 };
-use dpa_abi::queue::{ENTRY_WORDS, phase};
+use dpa_abi::queue::{ENTRY_WORDS, WorkEntry, WorkOpcode, phase};
 use dpa_abi::{FaultKind, KernelArg};
 
 use super::{QueueWire, RingError, Wqe, bind};
@@ -86,6 +86,15 @@ impl<'t> SendQueue<'t> {
         for (at, word) in words.iter().enumerate() {
             self.ring.at(first + at).store(*word);
         }
+    }
+
+    /// What the entry with this index asks for, as it stands in its slot: for a completion, which says its entry's index. `None` if
+    /// what stands there is no entry.
+    #[doc(alias = "doca_dpa_dev_completion_element_get_swqe_opcode")]
+    pub fn opcode(&self, index: u64) -> Option<WorkOpcode> {
+        let first = (index % self.entries) as usize * ENTRY_WORDS;
+        let words = core::array::from_fn(|at| self.ring.at(first + at).load());
+        WorkEntry::decode(&words).ok().map(|entry| entry.opcode)
     }
 
     /// Writes the next entry and counts it; the index behind it, which the doorbell is to say.
