@@ -127,13 +127,15 @@ fn prepare() -> Result<PathBuf, String> {
     std::fs::canonicalize(&place).map_err(failed)
 }
 
-/// The program of the last message that names one.
+/// The program of the message about the test `rdma`.
 fn executable(messages: &str) -> Option<&str> {
-    let named = messages.lines().rev().find_map(|line| {
-        let (_, rest) = line.split_once("\"executable\":\"")?;
-        rest.split_once('"')
-    });
-    named.map(|(path, _)| path)
+    let is_test =
+        |line: &&str| line.contains(r#""kind":["test"]"#) && line.contains(r#""name":"rdma""#);
+    let (_, rest) = messages
+        .lines()
+        .find(is_test)?
+        .split_once("\"executable\":\"")?;
+    rest.split_once('"').map(|(path, _)| path)
 }
 
 /// A program with the feature starts without libibverbs, which it loads itself.
@@ -162,8 +164,14 @@ mod tests {
 
     #[test]
     fn the_program_is_found_in_cargos_messages() {
-        let messages = "{\"a\":1,\"executable\":null}\n{\"executable\":\"/x/rdma-1\",\"b\":2}\n{}";
-        assert_eq!(executable(messages), Some("/x/rdma-1"));
+        let of = |kind: &str, name: &str| {
+            format!(
+                r#"{{"target":{{"kind":["{kind}"],"name":"{name}"}},"executable":"/x/{name}"}}"#
+            )
+        };
+        let messages = [of("test", "rdma"), of("bin", "soak")].join("\n");
+        assert_eq!(executable(&messages), Some("/x/rdma"));
+        assert_eq!(executable(&of("bin", "rdma")), None);
         assert_eq!(executable("{}"), None);
     }
 }
