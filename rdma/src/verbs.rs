@@ -104,6 +104,8 @@ struct SharedQueue {
 struct Reports {
     completions: VecDeque<(Qpn, Completion)>,
     failures: VecDeque<(Qpn, Cause)>,
+    /// Something was told already.
+    told: bool,
 }
 
 /// What a peer must know of this NIC.
@@ -489,7 +491,11 @@ impl VerbsNic {
             self.look_at = self.now;
         }
         if let Some(completion) = done {
-            self.reports.completions.push_back((number, completion));
+            self.reports.told = true;
+            match self.reports.completions.is_empty() {
+                true => host.completed(number, completion),
+                false => self.reports.completions.push_back((number, completion)),
+            }
         }
     }
 
@@ -606,7 +612,7 @@ impl Reports {
     }
 
     fn tell(&mut self, host: &mut dyn Host) -> bool {
-        let mut any = false;
+        let mut any = std::mem::take(&mut self.told);
         while let Some((number, completion)) = self.completions.pop_front() {
             any = true;
             host.completed(number, completion);
