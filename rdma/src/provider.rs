@@ -114,9 +114,9 @@ pub enum VerbsOpenError {
         /// The names there are.
         there: String,
     },
-    /// The device may not be opened.
+    /// The device may not be opened, or its file is not there.
     #[error(
-        "{device} may not be opened: let this user read and write /dev/infiniband/uverbs* (udev rules, or in a \
+        "{device} cannot be opened: let this user read and write /dev/infiniband/uverbs* (udev rules, or in a \
          container `--device=/dev/infiniband`)"
     )]
     Permission {

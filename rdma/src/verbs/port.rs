@@ -89,7 +89,8 @@ fn no_address(devices: &[String], address: IpAddr) -> VerbsOpenError {
 
 fn system(device: &str) -> impl Fn(SystemError) -> VerbsOpenError {
     move |cause| match cause.errno {
-        libc::EPERM | libc::EACCES => VerbsOpenError::Permission {
+        // Having been refused, libibverbs looks for another file, and says that there is none.
+        libc::EPERM | libc::EACCES | libc::ENOENT => VerbsOpenError::Permission {
             device: device.into(),
         },
         libc::ENOSYS => VerbsOpenError::NoKernelSupport,
