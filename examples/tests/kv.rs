@@ -1,106 +1,41 @@
 //! `kv-server`, as a user runs it: server and clients as processes, real packets on loopback.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+mod processes;
+
+use std::process::Output;
 use std::time::{Duration, Instant};
 
+use processes::{Running, err, out};
+
 const KV: &str = env!("CARGO_BIN_EXE_kv-server");
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 fn run(args: &[&str]) -> Output {
-    let output = Command::new(KV).args(args).output();
-    output.expect("the program starts")
+    processes::run(KV, args)
 }
 
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
+fn start(args: &[&str]) -> Running {
+    Running::start(KV, args)
 }
 
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+/// A server, and where it waits.
+fn server(args: &[&str]) -> (Running, String) {
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let mut server = start(&[&serve[..], args].concat());
+    let waiting = server.line();
+    let address = waiting
+        .split_whitespace()
+        .nth(2)
+        .expect("waiting at ADDRESS");
+    (server, address.to_owned())
 }
 
-/// A program that runs beside the test, and is killed with it.
-struct Running {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Running {
-    fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(KV)
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let lines = BufReader::new(child.stdout.take().expect("piped"));
-        Self { child, lines }
-    }
-
-    /// A server, and where it waits.
-    fn server(args: &[&str]) -> (Self, String) {
-        let serve = ["serve", "--listen", "127.0.0.1:0"];
-        let mut server = Self::start(&[&serve[..], args].concat());
-        let waiting = server.line();
-        let address = waiting
-            .split_whitespace()
-            .nth(2)
-            .expect("waiting at ADDRESS");
-        (server, address.to_owned())
-    }
-
-    /// A bench that asks for minutes, seen by its server.
-    fn long_bench(server: &mut Self, address: &str) -> Self {
-        let bench = ["bench", "--connect", address];
-        let long = ["--requests", "100000000", "--seconds", "600"];
-        let bench = Self::start(&[&bench[..], &long].concat());
-        assert!(server.line().ends_with("came\n"));
-        std::thread::sleep(Duration::from_millis(300));
-        bench
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).expect("a line of text");
-        line
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
-    }
-
-    fn interrupt(&self) {
-        let status = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
-            .status();
-        assert!(status.expect("kill starts").success());
-    }
-
-    /// Its end and what it has said on standard error.
-    fn end(&mut self) -> (ExitStatus, String) {
-        let until = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
-                break status;
-            }
-            assert!(Instant::now() < until, "it does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        let mut said = String::new();
-        let mut stderr = self.child.stderr.take().expect("piped");
-        stderr.read_to_string(&mut said).expect("plain text");
-        (status, said)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A bench that asks for minutes, seen by its server.
+fn long_bench(server: &mut Running, address: &str) -> Running {
+    let bench = ["bench", "--connect", address];
+    let long = ["--requests", "100000000", "--seconds", "600"];
+    let bench = start(&[&bench[..], &long].concat());
+    assert!(server.line().ends_with("came\n"));
+    std::thread::sleep(Duration::from_millis(300));
+    bench
 }
 
 #[test]
@@ -174,7 +109,7 @@ fn a_full_store_is_an_answer() {
 
 #[test]
 fn clients_side_by_side_and_one_after_the_other() {
-    let (_server, address) = Running::server(&["--workers", "2"]);
+    let (_server, address) = server(&["--workers", "2"]);
     let args = [
         "bench",
         "--connect",
@@ -185,7 +120,7 @@ fn clients_side_by_side_and_one_after_the_other() {
         "500",
     ];
     for _ in 0..2 {
-        let mut clients: Vec<_> = (0..3).map(|_| Running::start(&args)).collect();
+        let mut clients: Vec<_> = (0..3).map(|_| start(&args)).collect();
         for client in &mut clients {
             let (status, said) = client.end();
             assert!(status.success(), "{said}");
@@ -195,9 +130,9 @@ fn clients_side_by_side_and_one_after_the_other() {
 
 #[test]
 fn a_killed_client_is_forgotten_and_the_next_is_served() {
-    let (mut server, address) = Running::server(&["--workers", "1"]);
+    let (mut server, address) = server(&["--workers", "1"]);
     for _ in 0..3 {
-        let mut client = Running::long_bench(&mut server, &address);
+        let mut client = long_bench(&mut server, &address);
         client.kill();
         assert!(server.line().contains("client"));
     }
@@ -208,8 +143,8 @@ fn a_killed_client_is_forgotten_and_the_next_is_served() {
 
 #[test]
 fn a_killed_server_is_noticed_by_its_client() {
-    let (mut server, address) = Running::server(&[]);
-    let mut client = Running::long_bench(&mut server, &address);
+    let (mut server, address) = server(&[]);
+    let mut client = long_bench(&mut server, &address);
     let begin = Instant::now();
     server.kill();
     let (status, said) = client.end();
@@ -222,8 +157,8 @@ fn a_killed_server_is_noticed_by_its_client() {
 
 #[test]
 fn ctrl_c_ends_the_server_at_once() {
-    let (mut server, address) = Running::server(&[]);
-    let _client = Running::long_bench(&mut server, &address);
+    let (mut server, address) = server(&[]);
+    let _client = long_bench(&mut server, &address);
     let begin = Instant::now();
     server.interrupt();
     let (status, said) = server.end();
@@ -236,10 +171,8 @@ fn ctrl_c_ends_the_server_at_once() {
 
 #[test]
 fn one_client_too_many_is_told_so() {
-    let (mut server, address) = Running::server(&["--workers", "1"]);
-    let _clients: Vec<_> = (0..8)
-        .map(|_| Running::long_bench(&mut server, &address))
-        .collect();
+    let (mut server, address) = server(&["--workers", "1"]);
+    let _clients: Vec<_> = (0..8).map(|_| long_bench(&mut server, &address)).collect();
     let output = run(&["bench", "--connect", &address]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
