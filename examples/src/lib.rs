@@ -7,6 +7,7 @@
 //! * [`node`]: a device with a NIC at an address of its own.
 //! * [`rally`]: one side of `ping-pong`.
 //! * [`kv`]: server and client of `kv-server`.
+//! * [`output`]: lines on standard output.
 //! * [`signals`]: how they end when they are asked to.
 //! * [`exchange`]: how programs tell each other what they need before they can speak RDMA.
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod analysis;
 pub mod exchange;
 pub mod kv;
 pub mod node;
+pub mod output;
 pub mod portions;
 pub mod rally;
 pub mod reference;

@@ -71,7 +71,7 @@ impl Provider {
                     Ok(opened) => Ok(opened),
                     Err(missing) => {
                         let soft = Self::soft(address, options)?;
-                        Ok((soft, software(format!("no verbs: {missing}"))))
+                        Ok((soft, software(missing.to_string())))
                     }
                 }
             }

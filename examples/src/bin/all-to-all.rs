@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use examples::exchange::{Group, Listener, Session};
 use examples::node::Place;
+use examples::say;
 use examples::scatter::{Member, ScatterError};
 use examples::signals::interrupted;
 use tokio::process::{Child, Command};
@@ -127,13 +128,15 @@ fn report(options: &Options, took: Duration) {
     let pairs = u64::from(options.nodes) * u64::from(options.nodes - 1);
     let bytes = pairs * u64::from(options.bytes) * options.rounds;
     let rate = bytes as f64 / took.as_secs_f64().max(1e-9) / 1e6;
-    println!(
+    say!(
         "{} nodes, {} rounds: {pairs} blocks of {} bytes each round",
-        options.nodes, options.rounds, options.bytes
+        options.nodes,
+        options.rounds,
+        options.bytes
     );
-    println!(
+    say!(
         "{:.1} ms a round, {rate:.1} MB/s among all",
         took.as_secs_f64() * 1e3 / options.rounds as f64
     );
-    println!("verified");
+    say!("verified");
 }

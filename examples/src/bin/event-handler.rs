@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use doca_dpa::rdma::{HostBuffer, MapError, RdmaOpenError};
 use doca_dpa::{Dpa, Error, SyncEvent, ThreadError};
+use examples::say;
 use examples::signals::interrupted;
 use examples_kernels::{CopyBlocksArgs, copy_blocks};
 use thiserror::Error as ThisError;
@@ -90,10 +91,10 @@ async fn run(options: &Options) -> Result<(), HandlerError> {
     {
         return Err(HandlerError::Wrong { block });
     }
-    println!(
+    say!(
         "{blocks} blocks, {} activations, {took:.1?}",
         thread.activations()
     );
-    println!("verified");
+    say!("verified");
     Ok(())
 }

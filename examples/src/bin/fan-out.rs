@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use doca_dpa::{DeviceBuffer, Dpa, Error, SyncEvent};
+use examples::say;
 use examples::signals::interrupted;
 use examples_kernels::{FanOutArgs, fan_out};
 
@@ -80,15 +81,15 @@ fn report(launches: u64, result: Result<(Timing, u64), Error>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!(
+    say!(
         "{launches} launches parked at one event in {:?}",
         timing.submit
     );
-    println!("one update opened them in {:?}", timing.open);
-    println!("all were over {:?} later", timing.run);
+    say!("one update opened them in {:?}", timing.open);
+    say!("all were over {:?} later", timing.run);
     // Each launch has one thread, of rank 0, and adds its id.
     if sum == launches * (launches - 1) / 2 {
-        println!("verified");
+        say!("verified");
         ExitCode::SUCCESS
     } else {
         eprintln!("fan-out: the sum of all slots is {sum}");

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use examples::exchange::{Exchange, Listener};
 use examples::kv::{self, Figures, KvError, Load, Server, ServerOptions};
 use examples::node::Place;
+use examples::say;
 use examples::signals::interrupted;
 use tokio::process::{Child, Command};
 
@@ -112,14 +113,14 @@ async fn run(options: &Options) -> Result<(), KvError> {
 
 async fn serve(options: &Options, listen: &str) -> Result<Infallible, KvError> {
     let (mut server, mut listener) = open(options, listen).await?;
-    println!(
+    say!(
         "waiting at {} for clients; RDMA at {}, {} entries, {} threads",
         listener.local_addr()?,
         server.address(),
         server.entries(),
         options.shop.workers
     );
-    let told = |what: &str| println!("{what}");
+    let told = |what: &str| say!("{what}");
     server.serve(&mut listener, told).await
 }
 
@@ -187,19 +188,24 @@ fn start(address: &str) -> Result<Child, KvError> {
 
 fn print(load: &Load, figures: &Figures) {
     let us = |share| figures.percentile(share).as_nanos() as f64 / 1000.0;
-    println!(
+    say!(
         "{} requests of {} keys, values of {} bytes, {} under way, {} % gets ({} hits)",
-        figures.requests, load.keys, load.value, load.outstanding, load.gets, figures.hits
+        figures.requests,
+        load.keys,
+        load.value,
+        load.outstanding,
+        load.gets,
+        figures.hits
     );
-    println!("{:.0} operations/s", figures.per_second());
-    println!(
+    say!("{:.0} operations/s", figures.per_second());
+    say!(
         "latency, us: p50 {:.1}  p99 {:.1}  p99.9 {:.1}",
         us(0.5),
         us(0.99),
         us(0.999)
     );
     if figures.full > 0 {
-        println!("{} puts found the store full", figures.full);
+        say!("{} puts found the store full", figures.full);
     }
-    println!("verified");
+    say!("verified");
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use doca_dpa::{CommandError, Dpa, Error};
+use examples::say;
 use examples_kernels::matrix::{CELLS, SIDE};
 use examples_kernels::{MultiplyCellArgs, multiply_cell};
 use thiserror::Error as ThisError;
@@ -65,13 +66,13 @@ async fn run(options: &Options) -> Result<(), MatrixError> {
     queue.idle().await?;
     let product = all.copy_out().await.map_err(Error::from)?[2 * CELLS..].to_vec();
     for row in product.chunks(SIDE) {
-        println!(
+        say!(
             "{}",
             row.iter().map(|n| format!("{n:>6}")).collect::<String>()
         );
     }
     check(&a, &b, &product)?;
-    println!(
+    say!(
         "{} jobs, {} workers\nverified",
         queue.done(),
         options.workers

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use examples::exchange::{Exchange, Listener, Session};
 use examples::node::{Node, Place};
 use examples::rally::{Figures, RallyError, Side, legs};
+use examples::say;
 use examples::signals::interrupted;
 use tokio::process::{Child, Command};
 
@@ -69,7 +70,7 @@ async fn run(options: &Options) -> Result<(), RallyError> {
         None => both(options, session).await,
         Some(Role::Listen { address }) => {
             let mut listener = Listener::bind(address, session).await?;
-            println!("waiting at {} for the other node", listener.local_addr()?);
+            say!("waiting at {} for the other node", listener.local_addr()?);
             let exchange = listener.accept(PATIENCE).await?;
             serve(options, exchange).await
         }
@@ -111,7 +112,7 @@ fn node(options: &Options, exchange: &Exchange) -> Result<Node, RallyError> {
     let reached = Place::reached_from(exchange.local_addr().ip());
     let place = options.rdma.map_or(reached, Place::At);
     let node = Node::open(place, 1)?;
-    println!("RDMA: {}", node.rdma.provider());
+    say!("RDMA: {}", node.rdma.provider());
     Ok(node)
 }
 
@@ -119,12 +120,12 @@ async fn serve(options: &Options, exchange: Exchange) -> Result<(), RallyError> 
     let node = node(options, &exchange)?;
     let mut side = Side::meet(node, exchange, true, options.rounds).await?;
     let [ours, theirs] = side.addresses();
-    println!("{ours} <-> {theirs}, RoCE v2; a round is a write and a signal each way");
-    println!("   bytes  rounds   half a round, us: p50      p90      p99      max    write, MB/s");
+    say!("{ours} <-> {theirs}, RoCE v2; a round is a write and a signal each way");
+    say!("   bytes  rounds   half a round, us: p50      p90      p99      max    write, MB/s");
     for leg in legs(options.rounds) {
-        println!("{}", row(&side.play(leg).await?));
+        say!("{}", row(&side.play(leg).await?));
     }
-    println!("verified");
+    say!("verified");
     Ok(())
 }
 
@@ -134,7 +135,7 @@ async fn answer(options: &Options, exchange: Exchange) -> Result<(), RallyError>
     for leg in legs(options.rounds) {
         side.play(leg).await?;
     }
-    println!("verified");
+    say!("verified");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use doca_dpa::Dpa;
 use examples::analysis::{Analysis, Findings};
 use examples::portions::{FileError, Portions};
 use examples::reference::Reference;
+use examples::say;
 use examples::signals::interrupted;
 use examples::table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -58,7 +59,7 @@ async fn analyse_all(files: &[PathBuf]) -> ExitCode {
     if failed {
         return ExitCode::FAILURE;
     }
-    println!("verified");
+    say!("verified");
     ExitCode::SUCCESS
 }
 
@@ -68,13 +69,13 @@ async fn analyse(path: &Path) -> Result<(), Failure> {
     let bar = progress(portions.expected());
     let (found, expected) = run(&mut portions, &bar).await?;
     bar.finish_and_clear();
-    print!(
+    examples::output::put(format_args!(
         "{}",
         Table {
             name: &name,
             findings: &found
         }
-    );
+    ));
     if found == expected {
         Ok(())
     } else {

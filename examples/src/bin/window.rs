@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::{Dpa, Error, WindowError};
+use examples::say;
 use examples_kernels::{ScrambleArgs, scramble};
 use thiserror::Error as ThisError;
 
@@ -73,7 +74,7 @@ async fn run(options: &Options) -> Result<(), WindowExampleError> {
 
     scramble_all().await?;
     check(window.buffer(), before.iter().copied())?;
-    println!(
+    say!(
         "{} words of the host, overwritten twice by {} threads\nverified",
         before.len(),
         options.threads
