@@ -78,7 +78,7 @@ mod rank_slice;
 mod thread;
 
 pub use dpa_abi::global::Global;
-pub use dpa_abi::queue::{CompletionKind, Syndrome};
+pub use dpa_abi::queue::{CompletionKind, Matrix, NicCounter, Syndrome};
 pub use dpa_abi::{
     Condition, DevAddr, EventError, EventHandle, FaultKind, Handle, HandlerHandle, MAX_ARG_BYTES,
     Pod,

@@ -9,8 +9,8 @@ pub use crate::{
 };
 pub use crate::{
     AsyncOps, Buf, BufArray, Completion, CompletionError, CompletionKind, Completions, Connection,
-    ConnectionState, LocalMemory, PostError, PostFlags, Rdma, RemoteBuf, RemoteEvent, RemoteMemory,
-    Syndrome, WorkError,
+    ConnectionState, LocalMemory, Matrix, NicCounter, PostError, PostFlags, Rdma, RemoteBuf,
+    RemoteEvent, RemoteMemory, Syndrome, WorkError,
 };
 pub use crate::{Errno, SpinGuard, SpinLock};
 pub use crate::{Global, dpa_global};

@@ -69,8 +69,8 @@ pub use error::{
 pub use flexio::NicError;
 pub use flexio::rdma::{
     AtomicCapability, BindError, Cause, Chosen, ConnectionInfo, ConnectionState, Counters,
-    ExportError, PathMtu, Provider, ReceivedKind, RetryLimit, Rights, SocketCounters, SystemError,
-    UnknownProvider, VerbsOpenError, VerbsPort, WorkError,
+    ExportError, PathMtu, Provider, ReceivedKind, RetryLimit, Rights, ServiceLevel, SocketCounters,
+    SystemError, UnknownProvider, VerbsOpenError, VerbsPort, WorkError,
 };
 pub use memory::{BufferArray, HostBuffer, HostMap, HostRangeError, MemoryMap};
 pub use work::{ReceiveOp, Received, WorkOp, WorkResult};

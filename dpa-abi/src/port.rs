@@ -14,6 +14,7 @@ use crate::fault::{EventError, FaultKind, Rights};
 use crate::global::AnyGlobal;
 use crate::handle::{EventHandle, Handle, HandlerHandle};
 use crate::message::StreamHandle;
+use crate::queue::NicCounter;
 use crate::queue::bell::{OutboxHandle, Ring, RingError};
 
 /// Level of a message from a kernel.
@@ -214,6 +215,9 @@ pub struct PortVtable {
     /// Rings a doorbell through the outbox: the NIC looks at the queue behind it. A handle that refers to nothing is
     /// answered with `false`.
     pub doorbell: unsafe fn(NonNull<()>, Handle) -> bool,
+    /// Reads what the NIC behind a doorbell has counted of its connection. A handle that refers to nothing is answered with
+    /// `false`.
+    pub nic_counters: unsafe fn(NonNull<()>, Handle, &[NicCounter], &mut [u64]) -> bool,
     /// Says something about a queue, named by its number, through an outbox.
     pub ring: unsafe fn(NonNull<()>, OutboxHandle, Ring) -> Result<(), RingError>,
     /// Ends this thread by unwinding its stack, and says what follows if it is the activation of a handler.
@@ -339,6 +343,8 @@ forward! {
     counter(which: Counter) -> u64;
     /// See [`PortVtable::doorbell`].
     doorbell(queue: Handle) -> bool;
+    /// See [`PortVtable::nic_counters`].
+    nic_counters(queue: Handle, which: &[NicCounter], values: &mut [u64]) -> bool;
     /// See [`PortVtable::ring`].
     ring(outbox: OutboxHandle, ring: Ring) -> Result<(), RingError>;
     /// See [`PortVtable::leave`].

@@ -14,11 +14,15 @@
 
 pub mod bell;
 pub mod completion;
+pub mod counter;
+pub mod matrix;
 pub mod notify;
 pub mod record;
 pub mod work;
 
 pub use completion::{CompletionEntry, CompletionKind, Syndrome};
+pub use counter::NicCounter;
+pub use matrix::Matrix;
 pub use work::{BadEntry, RemotePlace, WorkData, WorkEntry, WorkFlags, WorkOpcode};
 
 /// Bytes of an entry.

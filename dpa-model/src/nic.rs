@@ -34,7 +34,7 @@ mod completion_ring;
 mod completions;
 mod connection;
 mod context;
-mod doorbell;
+pub(crate) mod doorbell;
 mod engine;
 mod host_memory;
 mod leaving;

@@ -16,6 +16,7 @@ use std::sync::atomic::{Ordering, fence as native_fence};
 
 use dpa_abi::global::AnyGlobal;
 use dpa_abi::port::{Collective, Counter, Leaving, Ops, PortVtable, Space};
+use dpa_abi::queue::NicCounter;
 use dpa_abi::queue::bell::{OutboxHandle, Ring, RingError};
 use dpa_abi::{Condition, EventError, EventHandle, FaultKind, Handle, Rights, Update};
 
@@ -24,6 +25,7 @@ use crate::events::Slot;
 use crate::fault::Place;
 use crate::fiber::Request;
 use crate::meeting::{self, Arrival};
+use crate::nic::doorbell;
 use crate::unit::{Core, Wake};
 use crate::windows::Windows;
 use crate::worker::{Leave, Stop};
@@ -48,6 +50,7 @@ pub static PORT: PortVtable = PortVtable {
     fence,
     counter,
     doorbell,
+    nic_counters,
     ring,
     leave,
     local_storage,
@@ -465,6 +468,30 @@ unsafe fn doorbell(unit: NonNull<()>, queue: Handle) -> bool {
     }
     end(core);
     rung.is_some()
+}
+
+unsafe fn nic_counters(
+    unit: NonNull<()>,
+    queue: Handle,
+    which: &[NicCounter],
+    values: &mut [u64],
+) -> bool {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let found = core
+        .switch()
+        .on_parent_stack(|| core.process().doorbells.counters(queue));
+    for (value, which) in values.iter_mut().zip(which) {
+        *value = found
+            .as_ref()
+            .map_or(0, |all| doorbell::counter(all, *which));
+    }
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+    found.is_some()
 }
 
 unsafe fn ring(unit: NonNull<()>, outbox: OutboxHandle, ring: Ring) -> Result<(), RingError> {

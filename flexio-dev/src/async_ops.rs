@@ -1,7 +1,7 @@
 //! Work that needs no peer: copies between memories of this node, and waits for sync events, carried out one after the
 //! other behind the kernel's back, and reported to a completion queue.
 
-use dpa_abi::queue::{RemotePlace, WorkData, WorkEntry, WorkFlags, WorkOpcode};
+use dpa_abi::queue::{Matrix, RemotePlace, WorkData, WorkEntry, WorkFlags, WorkOpcode};
 use dpa_abi::{Condition, EventHandle, FaultKind, KernelArg};
 
 use crate::context::{BindArg, ThreadContext};
@@ -50,17 +50,37 @@ impl AsyncOps<'_> {
             from.len,
             to.len
         );
+        self.queue.post(local(WorkOpcode::Copy, to, from), flags)
+    }
+
+    /// Copies the matrix at `from` to `to`, its rows becoming columns. The two may not overlap.
+    ///
+    /// A key, range or right that is wrong fails the queue: the completion says so, and what is behind it is flushed.
+    ///
+    /// # Errors
+    /// The queue is full, or has failed.
+    ///
+    /// # Panics
+    /// If a length is not that of the matrix: a fault of the process.
+    #[doc(alias = "flexio_dev_swqe_seg_transpose_set")]
+    #[track_caller]
+    pub fn transpose(
+        &self,
+        to: Buf,
+        from: Buf,
+        matrix: Matrix,
+        flags: PostFlags,
+    ) -> Result<u16, PostError> {
+        let size = matrix.bytes();
+        assert!(
+            to.len == size && from.len == size,
+            "a matrix of {size} bytes, from {} bytes to {} bytes",
+            from.len,
+            to.len
+        );
         let entry = WorkEntry {
-            remote: RemotePlace {
-                address: to.address,
-                key: to.key,
-            },
-            data: WorkData::Local {
-                address: from.address,
-                len: from.len,
-                key: from.key,
-            },
-            ..WorkEntry::new(WorkOpcode::Copy, WorkFlags::NONE)
+            atomic: [matrix.to_bits(), 0],
+            ..local(WorkOpcode::Transpose, to, from)
         };
         self.queue.post(entry, flags)
     }
@@ -84,5 +104,21 @@ impl AsyncOps<'_> {
     /// Rings the doorbell for everything posted without [`PostFlags::FLUSH`].
     pub fn flush(&self) {
         self.queue.flush();
+    }
+}
+
+/// Work from one memory of this node to another.
+const fn local(opcode: WorkOpcode, to: Buf, from: Buf) -> WorkEntry {
+    WorkEntry {
+        remote: RemotePlace {
+            address: to.address,
+            key: to.key,
+        },
+        data: WorkData::Local {
+            address: from.address,
+            len: from.len,
+            key: from.key,
+        },
+        ..WorkEntry::new(opcode, WorkFlags::NONE)
     }
 }

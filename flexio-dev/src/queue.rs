@@ -14,8 +14,8 @@ use dpa_abi::queue::record::{
 };
 use dpa_abi::queue::work::PHASE_WORD;
 use dpa_abi::queue::{
-    CompletionEntry, ENTRY_WORDS, EntryWords, WorkData, WorkEntry, WorkFlags, WorkOpcode,
-    completion, notify, phase,
+    CompletionEntry, ENTRY_WORDS, EntryWords, NicCounter, WorkData, WorkEntry, WorkFlags,
+    WorkOpcode, completion, notify, phase,
 };
 use dpa_abi::{Condition, DevAddr, EventError, EventHandle, FaultKind};
 
@@ -223,6 +223,14 @@ impl<'t> SendQueue<'t> {
                 Err(now) => number = now,
             }
         }
+    }
+
+    /// What the NIC has counted of its connection.
+    pub fn counters<const N: usize>(&self, which: [NicCounter; N]) -> [u64; N] {
+        let handle = Handle::from_bits(self.record.at(DOORBELL).load());
+        let mut values = [0; N];
+        self.thread.unit().nic_counters(handle, &which, &mut values);
+        values
     }
 
     /// Makes the NIC look at what was posted. What this thread wrote before is visible to it.

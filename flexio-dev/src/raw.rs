@@ -25,7 +25,9 @@ mod wqe;
 
 pub use completion::{CompletionQueue, PollError};
 pub use dpa_abi::queue::bell::{OutboxHandle, RingError};
-pub use dpa_abi::queue::{CompletionEntry, CompletionKind, Syndrome, WorkFlags, WorkOpcode};
+pub use dpa_abi::queue::{
+    CompletionEntry, CompletionKind, Matrix, Syndrome, WorkFlags, WorkOpcode,
+};
 pub use receive::ReceiveQueue;
 pub use send::SendQueue;
 pub use wqe::{InlineTooLong, Wqe};

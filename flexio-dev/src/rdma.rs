@@ -11,8 +11,8 @@ use core::time::Duration;
 use dpa_abi::pod::{Load, Store};
 use dpa_abi::queue::record::{STATE_ERROR, STATE_READY};
 use dpa_abi::queue::{
-    CompletionEntry, CompletionKind, RemotePlace, Syndrome, WorkData, WorkEntry, WorkFlags,
-    WorkOpcode,
+    CompletionEntry, CompletionKind, NicCounter, RemotePlace, Syndrome, WorkData, WorkEntry,
+    WorkFlags, WorkOpcode,
 };
 use dpa_abi::{Condition, EventHandle, FaultKind, KernelArg, Pod};
 
@@ -170,6 +170,14 @@ impl Connection<'_> {
         }
     }
 
+    /// What the NIC has counted of this connection: a snapshot, taken at once. Over verbs all are 0: a device counts for
+    /// its port, for the host to read.
+    #[doc(alias = "flexio_dev_nic_counters_config")]
+    #[doc(alias = "flexio_dev_nic_counters_sample")]
+    pub fn counters<const N: usize>(&self, which: [NicCounter; N]) -> [u64; N] {
+        self.queue.counters(which)
+    }
+
     /// Rings the doorbell for everything posted without [`PostFlags::FLUSH`].
     #[doc(alias = "flexio_dev_qp_sq_ring_db")]
     pub fn flush(&self) {
@@ -196,6 +204,7 @@ impl Connection<'_> {
     /// # Errors
     /// The queue is full; not connected.
     #[doc(alias = "flexio_dev_swqe_seg_wait_on_data_set")]
+    #[doc(alias = "flexio_dev_swqe_seg_wait_on_data_data_set")]
     pub fn wait_for(
         &self,
         event: EventHandle,

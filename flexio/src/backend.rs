@@ -51,7 +51,7 @@ pub mod trace {
 /// What the NIC's crate gives names to.
 pub mod rdma {
     pub use rdma::codec::DecodeError;
-    pub use rdma::config::{AckTimeout, RetryLimit};
+    pub use rdma::config::{AckTimeout, RetryLimit, ServiceLevel};
     pub use rdma::connection::{
         AtomicCapability, ConnectionInfo, Incompatible, RemoteEvent, RemoteRegion,
     };

@@ -14,8 +14,9 @@ pub use crate::backend::rdma::{
     AckTimeout, Atomic, AtomicCapability, BindError, Cause, Chosen, ConnectionInfo, Counters, Data,
     DecodeError, Flags, Incompatible, Inline, LocalKey, MAX_MESSAGE, Operation, PathMtu,
     PostReason, Provider, ROCE_PORT, ReceivedKind, RegisterError, RemoteAddress, RemoteEvent,
-    RemoteKey, RemoteRegion, RetryLimit, Rights, RnrTimer, Segment, SocketCounters, SystemError,
-    Tail, TransitionError, UnknownProvider, VerbsOpenError, VerbsPort, WorkError, WorkFailure,
+    RemoteKey, RemoteRegion, RetryLimit, Rights, RnrTimer, Segment, ServiceLevel, SocketCounters,
+    SystemError, Tail, TransitionError, UnknownProvider, VerbsOpenError, VerbsPort, WorkError,
+    WorkFailure,
 };
 pub use crate::backend::{
     CompletionQueue as Completions, CompletionQueueError, ConnectError,

@@ -56,6 +56,33 @@ impl AckTimeout {
     }
 }
 
+/// The priority of packets: a number below 16 that interfaces and switches map to queues.
+///
+/// A software NIC gives its packets this priority (`SO_PRIORITY`), which an interface maps to a priority of VLAN tags
+/// (`egress-qos-map`) or to a queue; a device behind verbs has it in the address vector. InfiniBand architecture, 7.6.5.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceLevel(u8);
+
+impl ServiceLevel {
+    /// The one that everything has if nobody says otherwise.
+    pub const DEFAULT: Self = Self(0);
+    /// The highest.
+    pub const MAX: Self = Self(15);
+
+    /// The service level with this number, or `None` above 15.
+    pub const fn new(level: u8) -> Option<Self> {
+        match level {
+            0..16 => Some(Self(level)),
+            _ => None,
+        }
+    }
+
+    /// Its number, below 16.
+    pub const fn value(self) -> u8 {
+        self.0
+    }
+}
+
 /// What a queue pair is made with.
 #[derive(Clone, Debug)]
 #[doc(alias = "ibv_qp_init_attr")]
@@ -82,13 +109,15 @@ pub struct Config {
     pub rnr_retries: RetryLimit,
     /// After how much silence a zero-length write asks whether the peer is still there.
     pub keep_alive: Option<Duration>,
+    /// The priority of its packets.
+    pub service_level: ServiceLevel,
     /// How many packets of its peer its socket holds: bounds the answers of one read.
     pub receive_budget: u32,
 }
 
 impl Config {
     /// A configuration with the usual limits: 256 work requests, 16 reads and atomics each way, timeout 67 ms,
-    /// 7 retries, RNR timer 0.64 ms, RNR retries without end, no keep-alive.
+    /// 7 retries, RNR timer 0.64 ms, RNR retries without end, no keep-alive, service level 0.
     pub fn new(number: Qpn, first_psn: Psn, domain: Domain) -> Self {
         Self {
             number,
@@ -102,6 +131,7 @@ impl Config {
             retries: RetryLimit::Times(7),
             rnr_retries: RetryLimit::Forever,
             keep_alive: None,
+            service_level: ServiceLevel::DEFAULT,
             receive_budget: 64,
         }
     }

@@ -59,7 +59,7 @@ pub mod wire;
 pub mod work;
 
 #[cfg(not(dpa_loom))]
-pub use loopback::copy_local;
+pub use loopback::{Shape, copy_local, transpose_local};
 #[cfg(not(dpa_loom))]
 pub use transmit::{MAX_SEGMENTS, Transmit};
 #[cfg(not(dpa_loom))]

@@ -141,6 +141,74 @@ pub fn copy_local(
     if from.len == 0 {
         return Ok(());
     }
+    let (read, written) = both(domain, from, to, io)?;
+    let (source, target) = (read.target(), written.target());
+    let overlaps_behind = source.space == target.space
+        && source.offset < target.offset
+        && target.offset < source.offset + u64::from(from.len);
+    match overlaps_behind {
+        true => copy_backwards(io.memory, source, target, from.len),
+        false => copy(io.memory, source, target, from.len),
+    }
+    Ok(())
+}
+
+/// A matrix, row after row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes of an element.
+    pub element: usize,
+    /// Elements of a row.
+    pub columns: usize,
+    /// Rows.
+    pub rows: usize,
+}
+
+/// Copies a matrix from one region to another, both named by local keys, its rows becoming columns. Where the two overlap
+/// the result is any mixture.
+///
+/// # Errors
+/// [`WorkError::LocalProtection`]: a key, a range or a right is wrong, or a region is no memory. [`WorkError::LocalLength`]:
+/// the matrix is longer or shorter than the data. Nothing was copied.
+pub fn transpose_local(
+    domain: Domain,
+    from: Segment,
+    to: Segment,
+    shape: Shape,
+    io: &Io<'_>,
+) -> Result<(), WorkError> {
+    let Shape {
+        element,
+        columns,
+        rows,
+    } = shape;
+    if element * columns * rows != from.len as usize || element > COPY_PIECE {
+        return Err(WorkError::LocalLength);
+    }
+    if from.len == 0 {
+        return Ok(());
+    }
+    let (read, written) = both(domain, from, to, io)?;
+    let (source, target) = (read.target(), written.target());
+    let at = |place: Target, index: usize| place.plus((index * element) as u64);
+    let mut bytes = [0; COPY_PIECE];
+    let bytes = &mut bytes[..element];
+    for row in 0..rows {
+        for column in 0..columns {
+            io.memory.read(at(source, row * columns + column), bytes);
+            io.memory.write(at(target, column * rows + row), bytes);
+        }
+    }
+    Ok(())
+}
+
+/// Two ranges of memory of this node, of the same length.
+fn both<'r>(
+    domain: Domain,
+    from: Segment,
+    to: Segment,
+    io: &Io<'r>,
+) -> Result<(Access<'r>, Access<'r>), WorkError> {
     let ends = Ends {
         ours: domain,
         theirs: domain,
@@ -155,15 +223,7 @@ pub fn copy_local(
     if kinds != [RegionKind::Bytes; 2] {
         return Err(WorkError::LocalProtection);
     }
-    let (source, target) = (read.target(), written.target());
-    let overlaps_behind = source.space == target.space
-        && source.offset < target.offset
-        && target.offset < source.offset + u64::from(from.len);
-    match overlaps_behind {
-        true => copy_backwards(io.memory, source, target, from.len),
-        false => copy(io.memory, source, target, from.len),
-    }
-    Ok(())
+    Ok((read, written))
 }
 
 fn copy_backwards(memory: &dyn Memory, from: Target, to: Target, len: u32) {

@@ -167,7 +167,7 @@ pub enum VerbsOpenError {
 
 /// The system refused something of an RDMA device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("{what} failed: {}{}", std::io::Error::from_raw_os_error(*errno), remedy(*errno))]
+#[error("{what} failed: {}{}", std::io::Error::from_raw_os_error(*errno), remedy(what, *errno))]
 pub struct SystemError {
     /// What was tried.
     pub what: &'static str,
@@ -175,8 +175,12 @@ pub struct SystemError {
     pub errno: i32,
 }
 
-fn remedy(errno: i32) -> &'static str {
+/// What is tried when work is to leave with a priority.
+pub const SET_PRIORITY: &str = "sending with this service level";
+
+fn remedy(what: &str, errno: i32) -> &'static str {
     match errno {
+        libc::EPERM if what == SET_PRIORITY => "; levels above 6 take CAP_NET_ADMIN",
         libc::ENOMEM => {
             "; the limit for locked memory may be too low: raise it with `ulimit -l unlimited` (systemd: \
              LimitMEMLOCK=infinity, docker: --ulimit memlock=-1), or grant CAP_IPC_LOCK"

@@ -298,7 +298,8 @@ impl QueuePair {
             .peer
             .as_ref()
             .filter(|_| self.state == State::ReadyToSend)?;
-        let mut batch = Batch::new(&peer.path, out, max_segments.min(peer.max_segments));
+        let segments = max_segments.min(peer.max_segments);
+        let mut batch = Batch::new(&peer.path, self.config.service_level, out, segments);
         let shared = &mut self.shared;
         let mut context = Context {
             now,
@@ -322,7 +323,8 @@ impl QueuePair {
         max_segments: usize,
     ) -> Option<Transmit> {
         let peer = self.peer.as_ref()?;
-        let mut batch = Batch::new(&peer.path, out, max_segments.min(peer.max_segments));
+        let segments = max_segments.min(peer.max_segments);
+        let mut batch = Batch::new(&peer.path, self.config.service_level, out, segments);
         let shared = &mut self.shared;
         let mut context = Context {
             now,

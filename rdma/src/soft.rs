@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::config::ServiceLevel;
 use crate::nic::Nic;
+use crate::provider::{SET_PRIORITY, SystemError};
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io};
 use crate::transmit::Transmit;
@@ -115,6 +117,24 @@ impl SoftNic {
         if let Link::Virtual(link) = &mut self.link {
             link.deliver(datagram);
         }
+    }
+
+    /// Whether packets can leave with this priority.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemError`]: the system does not let this program.
+    pub fn allows(&self, level: ServiceLevel) -> Result<(), SystemError> {
+        let Link::Udp(socket) = &self.link else {
+            return Ok(());
+        };
+        if level == ServiceLevel::DEFAULT {
+            return Ok(());
+        }
+        socket.allows(level).map_err(|error| SystemError {
+            what: SET_PRIORITY,
+            errno: error.raw_os_error().unwrap_or_default(),
+        })
     }
 
     /// The NIC itself: to create, connect and post.

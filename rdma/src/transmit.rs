@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::config::ServiceLevel;
 use crate::wire::{Body, Header, Part, Path, ReadPart, seal};
 
 /// The most packets in one segmented send: receivers of ours accept identifications below this.
@@ -18,12 +19,15 @@ pub struct Transmit {
     pub segment: Option<usize>,
     /// How many packets.
     pub packets: usize,
+    /// Their priority.
+    pub service_level: ServiceLevel,
 }
 
 /// Gathers packets that can leave in one send: all of the first one's size, the last perhaps shorter. Packet k
 /// of a segmented send carries IP identification k, which the ICRC covers.
 pub(crate) struct Batch<'a> {
     path: &'a Path,
+    service_level: ServiceLevel,
     out: &'a mut [u8],
     max_segments: usize,
     len: usize,
@@ -33,10 +37,16 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(path: &'a Path, out: &'a mut [u8], max_segments: usize) -> Self {
+    pub(crate) fn new(
+        path: &'a Path,
+        service_level: ServiceLevel,
+        out: &'a mut [u8],
+        max_segments: usize,
+    ) -> Self {
         let max_segments = max_segments.clamp(1, MAX_SEGMENTS);
         Self {
             path,
+            service_level,
             out,
             max_segments,
             len: 0,
@@ -78,6 +88,7 @@ impl<'a> Batch<'a> {
             len: self.len,
             segment: (self.packets > 1).then_some(self.segment),
             packets: self.packets,
+            service_level: self.service_level,
         })
     }
 

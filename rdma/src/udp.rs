@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use thiserror::Error;
 
+use crate::config::ServiceLevel;
 use crate::transmit::Transmit;
 
 mod receive;
@@ -196,6 +197,17 @@ impl Socket {
         self.joins
     }
 
+    /// Whether the system lets this socket send with this priority.
+    ///
+    /// # Errors
+    ///
+    /// It does not: priorities above 6 take `CAP_NET_ADMIN`.
+    pub fn allows(&self, level: ServiceLevel) -> io::Result<()> {
+        let before = self.socket.priority()?;
+        send::set_priority(self.socket.as_fd(), level)?;
+        self.socket.set_priority(before)
+    }
+
     /// What it has counted.
     pub fn counters(&self) -> SocketCounters {
         self.counters
@@ -280,6 +292,7 @@ mod tests {
             len: bytes.len(),
             segment,
             packets: segment.map_or(1, |segment| bytes.len().div_ceil(segment)),
+            service_level: ServiceLevel::DEFAULT,
         });
     }
 
@@ -308,6 +321,30 @@ mod tests {
             assert_eq!(collect(&mut b, 1), [(a.local(), b"hello".to_vec())]);
             assert_eq!(b.counters().received, 1);
         }
+    }
+
+    #[test]
+    fn sends_leave_with_their_priority() {
+        let (mut a, b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+        for number in [3, 3, 5, 0, 6] {
+            let level = ServiceLevel::new(number).expect("below 16");
+            a.allows(level).expect("below 7");
+            a.push(&Transmit {
+                destination: b.local(),
+                len: 4,
+                segment: None,
+                packets: 1,
+                service_level: level,
+            });
+        }
+        a.flush();
+        assert_eq!(a.socket.priority().expect("an open socket"), 6);
+        let counters = a.counters();
+        assert_eq!(
+            (counters.sent, counters.send_calls),
+            (5, 4),
+            "3 and 3 together"
+        );
     }
 
     #[test]

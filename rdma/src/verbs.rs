@@ -273,6 +273,7 @@ impl VerbsNic {
             mtu: peer.mtu as u32 + 1,
             responder_resources: resources,
             rnr_timer: pair.config.rnr_timer.code(),
+            service_level: pair.config.service_level.value(),
         };
         Ok(pair.connect(&step, depth)?)
     }

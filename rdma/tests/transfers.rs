@@ -98,6 +98,25 @@ fn a_first_packet_leaves_alone_and_the_others_as_segments() {
 }
 
 #[test]
+fn sends_carry_the_service_level_of_their_queue_pair() {
+    let level = rdma::config::ServiceLevel::new(5).unwrap();
+    let mut pair = Pair::with(Setup {
+        config: rdma::config::Config {
+            service_level: level,
+            ..Setup::default().config
+        },
+        ..Setup::default()
+    });
+    let data = write(pair.a.segment(0, 8), pair.b.remote(0));
+    pair.post(signaled(1, data));
+    let (now, mut out) = (pair.now, vec![0; 2000]);
+    let sent = pair
+        .a
+        .call(|nic, io| nic.poll_transmit(now, io, &mut out, 64));
+    assert_eq!(sent.unwrap().service_level, level);
+}
+
+#[test]
 fn a_small_buffer_or_no_offload_bounds_a_send() {
     let mut pair = Pair::new();
     pair.post(signaled(

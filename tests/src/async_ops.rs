@@ -25,6 +25,43 @@ pub fn copy_over(
     }
 }
 
+/// Transposes one into the other, and waits for the completion.
+#[dpa_kernel]
+pub fn transpose_over(
+    thread: &Thread,
+    ops: AsyncOps,
+    done: Completions,
+    to: LocalMemory,
+    from: LocalMemory,
+    shape: [u8; 3],
+) {
+    let [element, columns, rows] = shape;
+    let matrix = Matrix {
+        element,
+        columns,
+        rows,
+    };
+    let len = matrix.bytes();
+    let (to, from) = (to.at(0, len), from.at(0, len));
+    let posted = ops.transpose(to, from, matrix, PostFlags::FLUSH);
+    match (posted, done.wait()) {
+        (Ok(number), Ok(completion))
+            if completion.index() == number
+                && completion.result().is_ok()
+                && completion.len() == len => {}
+        _ => thread.error(1),
+    }
+}
+
+/// Posts a wait for a condition, and returns.
+#[dpa_kernel]
+pub fn wait_for_bits(thread: &Thread, queue: AsyncOps, event: EventHandle, mask: u64, bits: u64) {
+    let condition = Condition::eq(bits).masked(mask);
+    if queue.wait_for(event, condition, PostFlags::FLUSH).is_err() {
+        thread.error(1);
+    }
+}
+
 /// Posts a wait and a copy behind it, and returns.
 #[dpa_kernel]
 pub fn copy_when(

@@ -25,6 +25,21 @@ pub fn write_and_signal(
     }
 }
 
+/// Reads what the NIC has counted of the connection.
+#[dpa_kernel]
+pub fn count_packets(_thread: &Thread, rdma: Rdma, values: DevSliceMut<u64>) {
+    let counted = rdma.connection(0).counters([
+        NicCounter::Resent,
+        NicCounter::Duplicates,
+        NicCounter::SequenceNaksReceived,
+        NicCounter::Timeouts,
+        NicCounter::Dropped,
+    ]);
+    for (at, value) in counted.into_iter().enumerate() {
+        values.write(at, value);
+    }
+}
+
 /// Waits for a completion that must be a success.
 fn success(thread: &Thread, done: &Completions) -> Completion {
     match done.wait() {

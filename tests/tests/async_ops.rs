@@ -67,6 +67,89 @@ async fn a_copy_onto_itself_is_as_if_through_a_buffer() -> Outcome {
     Ok(())
 }
 
+#[tokio::test]
+async fn rows_become_columns() -> Outcome {
+    let dpa = Dpa::open()?;
+    let ops = dpa.async_ops().open()?;
+    for (element, columns, rows) in [(1u8, 7u8, 5u8), (8, 3, 40), (24, 255, 2), (3, 1, 1)] {
+        let size = usize::from(element);
+        let (width, height) = (usize::from(columns), usize::from(rows));
+        let bytes = pattern(size * width * height);
+        let (first, second) = (
+            dpa.copy_in(&bytes).await?,
+            dpa.zeroed::<u8>(bytes.len()).await?,
+        );
+        let (from, to) = (ops.map(&first)?, ops.map(&second)?);
+        let args = TransposeOverArgs {
+            ops: &ops,
+            done: ops.completions(),
+            to: &to,
+            from: &from,
+            shape: [element, columns, rows],
+        };
+        dpa.launch(transpose_over).args(args).submit()?.await?;
+        let found = second.copy_out().await?;
+        let element = |bytes: &[u8], at: usize| bytes[at * size..][..size].to_vec();
+        for at in 0..width * height {
+            let (row, column) = (at / width, at % width);
+            let there = element(&found, column * height + row);
+            assert_eq!(there, element(&bytes, at), "row {row}, column {column}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_matrix_of_another_size_than_its_memory_is_a_fault() -> Outcome {
+    let dpa = Dpa::open()?;
+    let ops = dpa.async_ops().open()?;
+    let buffer = dpa.zeroed::<u8>(64).await?;
+    let map = ops.map(&buffer)?;
+    let args = TransposeOverArgs {
+        ops: &ops,
+        done: ops.completions(),
+        to: &map,
+        from: &map,
+        shape: [8, 3, 3],
+    };
+    let refused = dpa.launch(transpose_over).args(args).submit()?.await;
+    let said = refused.expect_err("72 bytes do not lie in 64").to_string();
+    assert!(said.contains("64"), "{said}");
+    Ok(())
+}
+
+/// A wait on data: the word lies in memory that a peer or the host writes, only the masked bits count.
+#[tokio::test]
+async fn a_wait_looks_at_bits_of_a_word_in_memory() -> Outcome {
+    let dpa = Dpa::open()?;
+    let ops = dpa.async_ops().open()?;
+    let buffer = HostBuffer::new(64);
+    let event = SyncEvent::builder(&dpa)
+        .publisher(Location::Host)
+        .subscriber(Location::Host | Location::Device)
+        .in_host_memory(&buffer, 8)
+        .create()?;
+    let log = dpa.zeroed::<u64>(1).await?;
+    let args = WaitForBitsArgs {
+        queue: &ops,
+        event: event.handle(),
+        mask: 0xff00,
+        bits: 0x1200,
+    };
+    dpa.launch(wait_for_bits).args(args).submit()?.await?;
+    let args = LogCompletionsArgs {
+        done: ops.completions(),
+        log: &log,
+    };
+    let logged = dpa.launch(log_completions).args(args).submit()?;
+    event.set(0x1_0012)?;
+    assert!(!logged.is_over());
+    event.set(0x7_12ff)?;
+    logged.await?;
+    assert_eq!(log.copy_out().await?, [0]);
+    Ok(())
+}
+
 /// Under many orders of events: nothing is copied before, everything after.
 #[test]
 fn what_is_behind_a_wait_waits_with_it() {

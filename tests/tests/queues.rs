@@ -159,6 +159,7 @@ fn queue_pairs_share_receives() {
             let received = completions.next().await.expect("a message");
             let name = if std::ptr::eq(end, &a) { 10 } else { 20 };
             assert_eq!((received.user_data, received.index), (name, number as u16));
+            assert_eq!(received.receive_queue, pool.number());
         }
     });
 }
@@ -203,6 +204,7 @@ fn a_receive_queue_in_the_error_state_flushes_and_fails_its_queue_pair() {
         assert_eq!(b.pair.failed().await, Cause::Closed);
         for index in 0..3 {
             let flushed = b.next().await;
+            assert_eq!(flushed.receive_queue, b.receives.number());
             assert_eq!(flushed.kind, CompletionKind::ReceiveError);
             assert_eq!(
                 (flushed.syndrome, flushed.index),

@@ -2,6 +2,7 @@
 
 mod nodes;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use doca_dpa::rdma::{
@@ -42,6 +43,29 @@ async fn rule_6_3_whoever_sees_the_signal_sees_the_whole_write() -> Result<(), E
         assert_eq!(target.copy_out().await?, mine);
         target.fill(0).await?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn packets_have_a_service_level() -> Result<(), Error> {
+    let dpa = Dpa::builder().workers(1).open()?;
+    let at = |last, level| {
+        let rdma = dpa.rdma().address(Ipv4Addr::new(127, 9, 9, last).into());
+        rdma.receive_queue(0).service_level(level).open()
+    };
+    let (a, b) = (at(1, 5)?, at(2, 6)?);
+    let (to_b, to_a) = (a.export()?, b.export()?);
+    to_b.connect(&to_a.blob())?;
+    to_a.connect(&to_b.blob())?;
+    let map = b.map_host(HostBuffer::new(8), Rights::REMOTE_ATOMIC)?;
+    let word = RemoteMemoryMap::import(&map.map().export())?;
+    assert_eq!(to_b.fetch_add(&word, 0, 3)?.await?.original, 0);
+    assert_eq!(map.buffer().to_vec(), 3u64.to_ne_bytes());
+    let refused = at(1, 16).expect_err("there are 16").to_string();
+    assert_eq!(
+        refused,
+        "service level 16 was asked for, allowed are 0 to 15"
+    );
     Ok(())
 }
 

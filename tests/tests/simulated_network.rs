@@ -83,7 +83,29 @@ async fn exactly_once(dpa: Dpa) -> Result<NetworkCounters, Error> {
         assert_eq!(added.await?.original, round * (round - 1) / 2);
     }
     assert_eq!(counter.buffer().to_vec(), 21u64.to_ne_bytes());
+    kernels_see_what_the_host_sees(&a).await?;
     Ok(dpa.network().expect("a simulation").counters())
+}
+
+async fn kernels_see_what_the_host_sees(node: &Node) -> Result<(), Error> {
+    let values = node.dpa.zeroed::<u64>(5).await?;
+    let args = CountPacketsArgs {
+        rdma: &node.rdma,
+        values: &values,
+    };
+    node.dpa.launch(count_packets).args(args).submit()?.await?;
+    let seen = node.connection.counters();
+    let expected = [
+        seen.resent,
+        seen.duplicates,
+        seen.sequence_naks_received,
+        seen.timeouts,
+        seen.dropped(),
+    ];
+    assert_eq!(values.copy_out().await?, expected);
+    let network = node.dpa.network().expect("a simulation").counters();
+    assert!(network.lost == 0 || seen.resent + seen.dropped() + seen.duplicates > 0);
+    Ok(())
 }
 
 fn run(seed: u64, network: NetworkSpec) -> (NetworkCounters, u64) {

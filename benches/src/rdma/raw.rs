@@ -32,6 +32,7 @@ fn push(socket: &mut Socket, to: SocketAddr, len: usize, segment: Option<usize>,
         destination: to,
         len,
         segment,
+        service_level: Default::default(),
         packets: segment.map_or(1, |segment| len.div_ceil(segment)),
     });
 }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 
 use dpa_abi::port::{Collective, Counter, Leaving, Ops, Space, Who};
+use dpa_abi::queue::NicCounter;
 use dpa_abi::queue::bell::{OutboxHandle, Ring, RingError};
 use dpa_abi::{
     Condition, EventError, EventHandle, FaultKind, HEAP_BASE, Handle, LogLevel, PortVtable, Rights,
@@ -89,6 +90,7 @@ static TABLE: PortVtable = PortVtable {
     fence,
     counter,
     doorbell,
+    nic_counters,
     ring,
     leave,
     local_storage,
@@ -208,6 +210,10 @@ unsafe fn counter(_: NonNull<()>, which: Counter) -> u64 {
 }
 
 unsafe fn doorbell(_: NonNull<()>, _: dpa_abi::Handle) -> bool {
+    false
+}
+
+unsafe fn nic_counters(_: NonNull<()>, _: Handle, _: &[NicCounter], _: &mut [u64]) -> bool {
     false
 }
 

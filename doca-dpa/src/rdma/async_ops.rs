@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use dpa_abi::{IntoArg, Pod};
 use flexio::ContextSpec;
-use flexio::rdma::{self as low, AckTimeout, Nic, PathMtu, RetryLimit, Rights, RnrTimer};
+use flexio::rdma::{
+    self as low, AckTimeout, Nic, PathMtu, RetryLimit, Rights, RnrTimer, ServiceLevel,
+};
 use flexio_dev::rdma::RdmaWire;
 
 use super::context::{CompletionQueue, Rdma};
@@ -109,6 +111,7 @@ fn local(entries: u32, user_data: u32) -> ContextSpec {
         rnr_retries: RetryLimit::Forever,
         rnr_timer: RnrTimer::at_least(Duration::from_millis(1)),
         keep_alive: None,
+        service_level: ServiceLevel::DEFAULT,
         depth: 1,
     }
 }

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use flexio::rdma::{AckTimeout, Nic, PathMtu, Provider, ROCE_PORT, RetryLimit, RnrTimer};
+use flexio::rdma::{
+    AckTimeout, Nic, PathMtu, Provider, ROCE_PORT, RetryLimit, RnrTimer, ServiceLevel,
+};
 use flexio::{ContextSpec, NicError};
 
 use super::context::{CompletionQueue, Rdma};
@@ -27,6 +29,7 @@ pub struct RdmaBuilder<'d> {
     rnr_retries: RetryLimit,
     rnr_timer: Duration,
     keep_alive: Option<Duration>,
+    service_level: u8,
     depth: u8,
     completion_entries: u32,
     completions: Option<CompletionQueue>,
@@ -53,6 +56,7 @@ impl Dpa {
             rnr_retries: RetryLimit::Forever,
             rnr_timer: Duration::from_micros(640),
             keep_alive: None,
+            service_level: 0,
             depth: 16,
             completion_entries: 1024,
             completions: None,
@@ -105,6 +109,10 @@ settings! {
     rnr_timer: Duration;
     /// Reads and atomics outstanding, each way. Default 16.
     depth: u8;
+    /// The priority of its packets, 0 to 15, which interfaces and switches map to queues: see
+    /// [`ServiceLevel`](crate::rdma::ServiceLevel). Above 6 the software NIC takes `CAP_NET_ADMIN`. Default 0.
+    #[doc(alias = "doca_rdma_set_sl")]
+    service_level: u8;
     /// Entries of the completion queue that is made for it, if none is given. Default 1,024.
     completion_entries: u32;
 }
@@ -185,8 +193,14 @@ impl RdmaBuilder<'_> {
             rnr_retries: self.rnr_retries,
             rnr_timer: self.checked_rnr_timer()?,
             keep_alive: self.keep_alive,
+            service_level: self.checked_service_level()?,
             depth: self.depth,
         })
+    }
+
+    fn checked_service_level(&self) -> Result<ServiceLevel, RdmaOpenError> {
+        let asked = self.service_level;
+        ServiceLevel::new(asked).ok_or(RdmaOpenError::ServiceLevel { asked })
     }
 
     fn checked_rnr_timer(&self) -> Result<RnrTimer, RdmaOpenError> {

@@ -33,6 +33,12 @@ pub enum RdmaOpenError {
     /// No device memory for a queue, or the context is closed or faulted.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// There is no such service level.
+    #[error("service level {asked} was asked for, allowed are 0 to 15")]
+    ServiceLevel {
+        /// What was asked for.
+        asked: u8,
+    },
     /// User data that completions cannot carry.
     #[error("user data {asked} was asked for, allowed are 0 to {max}")]
     UserData {

@@ -2,6 +2,7 @@
 //!
 //! | bytes | field |
 //! |---|---|
+//! | 8..12 | number of the receive queue that a receive was taken from |
 //! | 16..24 | when it was written: nanoseconds of device time |
 //! | 36..40 | immediate data, or the invalidated key |
 //! | 40..44 | user data: the connection's id |
@@ -138,6 +139,10 @@ pub struct CompletionEntry {
     /// The number of the queue pair.
     #[doc(alias = "flexio_dev_cqe_get_qpn")]
     pub queue_pair: u32,
+    /// Of a receive of the low layer: the number of the receive queue that it was taken from, which several queue pairs may
+    /// share. Else 0.
+    #[doc(alias = "doca_dpa_dev_completion_element_get_srqn")]
+    pub receive_queue: u32,
     /// The number of the work-queue entry, modulo 2^16.
     #[doc(alias = "flexio_dev_cqe_get_wqe_counter")]
     pub index: u16,
@@ -156,6 +161,7 @@ impl CompletionEntry {
     /// As it lies in memory.
     pub fn encode(&self, phase: bool) -> EntryWords {
         let mut words = [0; 8];
+        words[1] = pair(self.receive_queue, 0);
         words[2] = self.timestamp.swap_bytes();
         words[4] = pair(0, self.immediate);
         words[5] = pair(self.user_data, self.len);
@@ -207,6 +213,7 @@ impl CompletionEntry {
                 words[6].swap_bytes()
             },
             queue_pair: queue_pair & 0xff_ffff,
+            receive_queue: unpair(words[1]).0,
             index: (tail >> 16) as u16,
             timestamp: words[2].swap_bytes(),
         })
@@ -228,6 +235,7 @@ mod tests {
             len: 77,
             original: 0x0102_0304_0506_0708,
             queue_pair: 0xab_cdef,
+            receive_queue: 0x65_4321,
             index: 0xfffe,
             timestamp: 0x1122_3344_5566_7788,
         };
@@ -268,10 +276,12 @@ mod tests {
             len: 9,
             original: 0,
             queue_pair: 0x11,
+            receive_queue: 0x22,
             index: 3,
             timestamp: 7,
         };
         let words = entry.encode(true);
+        assert_eq!(words[1].to_le_bytes(), [0, 0, 0, 0x22, 0, 0, 0, 0]);
         assert_eq!(words[2].to_le_bytes(), [0, 0, 0, 0, 0, 0, 0, 7]);
         assert_eq!(words[5].to_le_bytes(), [0, 0, 0, 5, 0, 0, 0, 9]);
         assert_eq!(words[6].to_le_bytes(), [0, 0, 0, 0, 0, 0, 0, 1]);

@@ -11,7 +11,8 @@
 //!
 //! A copy has its destination in the remote-address segment, with a local key. A wait has the handle of the event in
 //! place of the remote address, the comparison (0 `gt`, 1 `ge`, 2 `eq`, 3 `ne`) in place of the remote key, and in the
-//! atomic segment the operand and the mask.
+//! atomic segment the operand and the mask. A transpose is a copy with the shape of the matrix in the atomic segment: bytes
+//! of an element (8 bits), columns (8), rows (8), the lowest last.
 
 use core::fmt;
 
@@ -47,6 +48,8 @@ pub enum WorkOpcode {
     /// Copies from one memory of this node to another.
     #[doc(alias = "MLX5_OPCODE_MMO")]
     Copy = 0x2f,
+    /// Copies a matrix from one memory of this node to another, its rows becoming columns. A code of ours.
+    Transpose = 0x2e,
     /// Compare and swap.
     CompareSwap = 0x11,
     /// Fetch and add.
@@ -63,6 +66,7 @@ impl WorkOpcode {
             0x0b => Self::SendImmediate,
             0x10 => Self::Read,
             0x0f => Self::Wait,
+            0x2e => Self::Transpose,
             0x2f => Self::Copy,
             0x11 => Self::CompareSwap,
             0x12 => Self::FetchAdd,
@@ -71,7 +75,10 @@ impl WorkOpcode {
     }
 
     const fn has_atomic_segment(self) -> bool {
-        matches!(self, Self::CompareSwap | Self::FetchAdd | Self::Wait)
+        matches!(
+            self,
+            Self::CompareSwap | Self::FetchAdd | Self::Wait | Self::Transpose
+        )
     }
 
     const fn segments(self) -> u32 {

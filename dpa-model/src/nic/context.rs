@@ -9,7 +9,7 @@ use dpa_abi::queue::record::{
     STATE, STATE_READY, connection, table_words,
 };
 use dpa_abi::queue::{MAX_ENTRIES, entries_for};
-use rdma::config::{AckTimeout, RetryLimit};
+use rdma::config::{AckTimeout, RetryLimit, ServiceLevel};
 use rdma::mtu::PathMtu;
 use rdma::provider::SystemError;
 use rdma::psn::{Psn, Qpn};
@@ -64,6 +64,8 @@ pub struct ContextSpec {
     pub rnr_timer: RnrTimer,
     /// After how much silence it asks whether the peer is still there.
     pub keep_alive: Option<Duration>,
+    /// The priority of its packets.
+    pub service_level: ServiceLevel,
     /// Reads and atomics outstanding, each way.
     pub depth: u8,
 }
@@ -273,6 +275,7 @@ impl ContextRef {
             rnr_retries: spec.rnr_retries,
             rnr_timer: spec.rnr_timer,
             keep_alive: spec.keep_alive,
+            service_level: spec.service_level,
             depth: spec.depth,
             sharing: spec.connections,
         }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use dpa_abi::Handle;
 use dpa_abi::queue::bell::{OutboxHandle, Ring, RingError};
-use dpa_abi::queue::{CompletionEntry, CompletionKind, Syndrome};
+use dpa_abi::queue::{CompletionEntry, CompletionKind, NicCounter, Syndrome};
 use parking_lot::RwLock;
+use rdma::counters::Counters;
 use rdma::psn::Qpn;
 
 use super::DeviceNic;
@@ -73,6 +74,32 @@ impl Doorbells {
     pub(crate) fn ring(&self, handle: Handle, now: impl FnOnce() -> u64) -> Option<bool> {
         let (nic, number) = self.connections.get(handle, Clone::clone)?;
         Some(nic.ring(now(), number))
+    }
+}
+
+impl Doorbells {
+    /// What the NIC has counted of the connection behind a doorbell; `None` if there is no such doorbell.
+    pub(crate) fn counters(&self, handle: Handle) -> Option<Counters> {
+        let (nic, number) = self.connections.get(handle, Clone::clone)?;
+        Some(nic.with(|engine| engine.provider.counters_of(number)))
+    }
+}
+
+/// One of them.
+pub(crate) fn counter(counters: &Counters, which: NicCounter) -> u64 {
+    match which {
+        NicCounter::Dropped => counters.dropped(),
+        NicCounter::Duplicates => counters.duplicates,
+        NicCounter::Resent => counters.resent,
+        NicCounter::Timeouts => counters.timeouts,
+        NicCounter::SequenceNaksSent => counters.sequence_naks_sent,
+        NicCounter::SequenceNaksReceived => counters.sequence_naks_received,
+        NicCounter::RnrNaksSent => counters.rnr_naks_sent,
+        NicCounter::RnrNaksReceived => counters.rnr_naks_received,
+        NicCounter::CongestionNotifications => counters.congestion_notifications,
+        NicCounter::RepliesRefused => counters.replies_refused,
+        // One that this device does not count.
+        _ => 0,
     }
 }
 
@@ -149,6 +176,7 @@ const DUMMY: CompletionEntry = CompletionEntry {
     len: 0,
     original: 0,
     queue_pair: 0,
+    receive_queue: 0,
     index: 0,
     timestamp: 0,
 };

@@ -95,6 +95,14 @@ impl Pairs {
         of.map(|(number, _)| *number).collect()
     }
 
+    /// The number of the receive queue of the low layer that this pool is, else 0.
+    pub(crate) fn receive_queue(&self, pool: Option<usize>) -> u32 {
+        match pool.and_then(|pool| self.pools.get(pool)) {
+            Some(Pool::Indexed(receives)) => receives.number(),
+            _ => 0,
+        }
+    }
+
     /// From now on the receives are those of this queue pair.
     pub(crate) fn lend(&mut self, number: Option<Qpn>) {
         self.lending = number.and_then(|number| self.get(number)?.pool);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rdma::config::{AckTimeout, Config, RetryLimit};
+use rdma::config::{AckTimeout, Config, RetryLimit, ServiceLevel};
 use rdma::connection::{ConnectionInfo, Features, NicKind};
 use rdma::flow;
 use rdma::mtu::PathMtu;
@@ -22,6 +22,7 @@ pub(crate) struct Protocol {
     pub(crate) rnr_retries: RetryLimit,
     pub(crate) rnr_timer: RnrTimer,
     pub(crate) keep_alive: Option<Duration>,
+    pub(crate) service_level: ServiceLevel,
     pub(crate) depth: u8,
     /// How many queue pairs share the socket's buffer.
     pub(crate) sharing: u32,
@@ -46,6 +47,7 @@ impl Protocol {
             retries: self.retries,
             rnr_retries: self.rnr_retries,
             keep_alive: self.keep_alive,
+            service_level: self.service_level,
             receive_budget: self.budget(lease),
             ..Config::new(number, first_psn, domain)
         }

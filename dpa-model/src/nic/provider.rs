@@ -153,7 +153,9 @@ impl Provider {
         let _ = pool;
         match self {
             Self::Soft(soft) => loop {
-                if let Ok(number) = soft.nic().create(now, config()) {
+                let config = config();
+                soft.allows(config.service_level)?;
+                if let Ok(number) = soft.nic().create(now, config) {
                     return Ok(number);
                 }
             },

@@ -242,6 +242,7 @@ pub(crate) struct IndexedReceives {
     entries: u64,
     taken: u64,
     failed: bool,
+    number: u32,
 }
 
 impl IndexedReceives {
@@ -252,7 +253,18 @@ impl IndexedReceives {
             entries: entries.into(),
             taken: 0,
             failed: false,
+            number: 0,
         }
+    }
+
+    /// With this number, by which completions name it.
+    pub(crate) fn numbered(self, number: u32) -> Self {
+        Self { number, ..self }
+    }
+
+    /// Its number.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
     }
 
     /// The next receive. A producer index further ahead than there are entries is none.

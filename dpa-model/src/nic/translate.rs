@@ -1,8 +1,9 @@
 //! Between entries in device memory and what the NIC's core understands.
 
 use dpa_abi::queue::{
-    CompletionEntry, CompletionKind, Syndrome, WorkData, WorkEntry, WorkFlags, WorkOpcode,
+    CompletionEntry, CompletionKind, Matrix, Syndrome, WorkData, WorkEntry, WorkFlags, WorkOpcode,
 };
+use rdma::Shape;
 use rdma::memory::Atomic;
 use rdma::region::{LocalKey, RemoteKey};
 use rdma::work::{
@@ -49,13 +50,25 @@ fn operation(entry: &WorkEntry) -> Operation {
             from: at,
             into: segment(&entry.data),
         },
-        // Copies and waits never come here.
-        WorkOpcode::FetchAdd | WorkOpcode::Copy | WorkOpcode::Wait => atomic(Atomic::Add(first)),
+        // Copies, transposes and waits never come here.
+        WorkOpcode::FetchAdd | WorkOpcode::Copy | WorkOpcode::Transpose | WorkOpcode::Wait => {
+            atomic(Atomic::Add(first))
+        }
         WorkOpcode::CompareSwap => atomic(Atomic::CompareSwap {
             compare: second,
             swap: first,
         }),
     }
+}
+
+/// The matrix of an entry; `None` if it is not as long as its data.
+pub(crate) fn shape(entry: &WorkEntry) -> Option<Shape> {
+    let matrix = Matrix::from_bits(entry.atomic[0]);
+    (matrix.bytes() == segment(&entry.data).len).then(|| Shape {
+        element: matrix.element.into(),
+        columns: matrix.columns.into(),
+        rows: matrix.rows.into(),
+    })
 }
 
 /// The local range of an entry.
@@ -110,6 +123,7 @@ pub(crate) fn work_done(done: &WorkDone, connection: u32, queue_pair: u32) -> Co
         len: done.len,
         original: done.original,
         queue_pair,
+        receive_queue: 0,
         index: done.id as u16,
         timestamp: 0,
     }
@@ -126,13 +140,21 @@ pub(crate) fn impossible(index: u16, connection: u32, queue_pair: u32) -> Comple
         len: 0,
         original: 0,
         queue_pair,
+        receive_queue: 0,
         index,
         timestamp: 0,
     }
 }
 
 /// The completion entry of a receive that is over.
-pub(crate) fn received(received: &Received, connection: u32, queue_pair: u32) -> CompletionEntry {
+///
+/// `receive_queue` is the number of the queue of the low layer that it was taken from, else 0.
+pub(crate) fn received(
+    received: &Received,
+    connection: u32,
+    queue_pair: u32,
+    receive_queue: u32,
+) -> CompletionEntry {
     let (kind, immediate) = match received.kind {
         ReceivedKind::Send => (CompletionKind::ReceiveSend, 0),
         ReceivedKind::SendImmediate(value) => (CompletionKind::ReceiveSendImmediate, value),
@@ -151,6 +173,7 @@ pub(crate) fn received(received: &Received, connection: u32, queue_pair: u32) ->
         len: received.len,
         original: 0,
         queue_pair,
+        receive_queue,
         index: received.id as u16,
         timestamp: 0,
     }

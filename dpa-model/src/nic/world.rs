@@ -154,7 +154,7 @@ impl World {
         let has_failed = nic.has_failed(number);
         let outcome = match entry.opcode {
             _ if has_failed => Err(WorkError::Flushed),
-            WorkOpcode::Copy => self.copy(number, entry),
+            WorkOpcode::Copy | WorkOpcode::Transpose => self.copy(number, entry),
             WorkOpcode::Wait => match self.wait(number, entry) {
                 Some(Ok(())) => Ok(0),
                 Some(Err(())) => return Taken::Impossible,
@@ -195,7 +195,12 @@ impl World {
             receives: &mut self.pairs,
         };
         let domain = domain.ok_or(WorkError::LocalProtection)?;
-        rdma::copy_local(domain, from, to, &io)?;
+        if entry.opcode == WorkOpcode::Transpose {
+            let shape = translate::shape(entry).ok_or(WorkError::LocalLength)?;
+            rdma::transpose_local(domain, from, to, shape, &io)?;
+        } else {
+            rdma::copy_local(domain, from, to, &io)?;
+        }
         Ok(from.len)
     }
 
@@ -365,7 +370,8 @@ impl Host for World {
             }
             Completion::Work(done) => self.work_done(number, &done),
             Completion::Received(received) => {
-                let entry = translate::received(&received, name, number.value());
+                let queue = self.pairs.receive_queue(pair.pool);
+                let entry = translate::received(&received, name, number.value(), queue);
                 self.report(pair.receive_completions, number, &entry);
             }
         }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use dpa_abi::queue::work::MAX_INLINE;
-use dpa_abi::queue::{RemotePlace, WorkData, WorkEntry, WorkFlags, WorkOpcode};
+use dpa_abi::queue::{Matrix, RemotePlace, WorkData, WorkEntry, WorkFlags, WorkOpcode};
 use dpa_abi::{Condition, EventHandle};
 
 use crate::memory::{Buf, RemoteBuf};
@@ -125,12 +125,21 @@ impl Wqe {
 
     /// The wait segment: what is behind it is held up until the condition of an event of this process holds.
     #[doc(alias = "flexio_dev_swqe_seg_wait_on_data_set")]
+    #[doc(alias = "flexio_dev_swqe_seg_wait_on_data_data_set")]
     pub fn wait_on(mut self, event: EventHandle, condition: Condition) -> Self {
         self.0.remote = RemotePlace {
             address: event.0.to_bits(),
             key: condition.op() as u32,
         };
         self.0.atomic = [condition.operand(), condition.mask()];
+        self
+    }
+
+    /// The transpose segment: the matrix that the data segment holds, row after row. A matrix that is longer than the data
+    /// fails the queue.
+    #[doc(alias = "flexio_dev_swqe_seg_transpose_set")]
+    pub const fn transpose(mut self, matrix: Matrix) -> Self {
+        self.0.atomic = [matrix.to_bits(), 0];
         self
     }
 }

@@ -1,10 +1,14 @@
 //! Datagrams on their way out: a batch with one system call.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
+use socket2::SockRef;
+
 use super::SocketCounters;
 use super::sys::{self, Outgoing};
+use crate::config::ServiceLevel;
 use crate::transmit::Transmit;
 
 /// Sends of one batch.
@@ -22,6 +26,8 @@ pub(super) struct SendBatch {
     outgoing: Outgoing,
     scope: u32,
     segments: usize,
+    /// The priority that the socket has now.
+    service_level: ServiceLevel,
 }
 
 impl SendBatch {
@@ -36,6 +42,7 @@ impl SendBatch {
             outgoing: Outgoing::new(BATCH),
             scope,
             segments: if segments { SEGMENTS } else { 1 },
+            service_level: ServiceLevel::DEFAULT,
         }
     }
 
@@ -73,7 +80,8 @@ impl SendBatch {
     pub(super) fn flush(&mut self, socket: BorrowedFd<'_>, counters: &mut SocketCounters) {
         let mut first = 0;
         while first < self.queued.len() {
-            let rest = &self.queued[first..];
+            let alike = self.take_priority(first, socket);
+            let rest = &self.queued[first..first + alike];
             let result = self.outgoing.send(socket, rest, &self.slots[first..]);
             counters.send_calls += 1;
             match result {
@@ -94,6 +102,25 @@ impl SendBatch {
         }
         self.queued.clear();
     }
+}
+
+impl SendBatch {
+    /// Gives the socket the priority of the first send; how many behind it have the same.
+    fn take_priority(&mut self, first: usize, socket: BorrowedFd<'_>) -> usize {
+        let rest = &self.queued[first..];
+        let level = rest[0].service_level;
+        if level != self.service_level && set_priority(socket, level).is_ok() {
+            self.service_level = level;
+        }
+        rest.iter()
+            .take_while(|transmit| transmit.service_level == level)
+            .count()
+    }
+}
+
+/// Gives what a socket sends from now on this priority.
+pub(super) fn set_priority(socket: BorrowedFd<'_>, level: ServiceLevel) -> io::Result<()> {
+    SockRef::from(&socket).set_priority(level.value().into())
 }
 
 fn packets(transmits: &[Transmit]) -> u64 {

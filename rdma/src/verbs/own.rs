@@ -109,6 +109,7 @@ fn connect(
             mtu: 1,
             responder_resources: 1,
             rnr_timer: 1,
+            service_level: 0,
         },
         Step::ReadyToSend {
             psn: 0,

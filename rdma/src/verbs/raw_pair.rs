@@ -241,6 +241,7 @@ pub(super) enum Step {
         mtu: u32,
         responder_resources: u8,
         rnr_timer: u8,
+        service_level: u8,
     },
     ReadyToSend {
         psn: u32,
@@ -279,6 +280,7 @@ impl Step {
                 mtu,
                 responder_resources,
                 rnr_timer,
+                service_level,
             } => {
                 attr.qp_state = s::IBV_QPS_RTR;
                 attr.path_mtu = mtu;
@@ -289,6 +291,7 @@ impl Step {
                 attr.ah_attr.is_global = 1;
                 attr.ah_attr.port_num = port;
                 attr.ah_attr.dlid = lid;
+                attr.ah_attr.sl = service_level;
                 attr.ah_attr.grh.dgid = sys::ibv_gid { raw: gid };
                 attr.ah_attr.grh.sgid_index = gid_index;
                 attr.ah_attr.grh.hop_limit = HOPS;

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dpa_abi::queue::record::{STATE, STATE_READY};
-use rdma::config::{AckTimeout, RetryLimit};
+use rdma::config::{AckTimeout, RetryLimit, ServiceLevel};
 use rdma::connection::{ConnectionInfo, Incompatible};
 use rdma::counters::Counters;
 use rdma::mtu::PathMtu;
@@ -51,6 +51,8 @@ pub struct QueuePairSpec {
     pub rnr_timer: RnrTimer,
     /// After how much silence it asks whether the peer is still there.
     pub keep_alive: Option<Duration>,
+    /// The priority of its packets.
+    pub service_level: ServiceLevel,
     /// Reads and atomics outstanding, each way.
     pub depth: u8,
     /// How many queue pairs share what the NIC's socket holds of what arrives.
@@ -69,6 +71,7 @@ impl Default for QueuePairSpec {
             rnr_retries: RetryLimit::Times(7),
             rnr_timer: RnrTimer::at_least(Duration::from_micros(640)),
             keep_alive: None,
+            service_level: ServiceLevel::DEFAULT,
             depth: 16,
             sharing: 8,
         }
@@ -85,6 +88,7 @@ impl QueuePairSpec {
             rnr_retries: self.rnr_retries,
             rnr_timer: self.rnr_timer,
             keep_alive: self.keep_alive,
+            service_level: self.service_level,
             depth: self.depth,
             sharing: self.sharing.max(1),
         }

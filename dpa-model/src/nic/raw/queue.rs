@@ -306,8 +306,9 @@ impl ReceiveQueueRef {
                 return Err(RawQueueError::Stopped);
             }
             let world = &mut engine.world;
-            let pool = world.pairs.pools.insert(Pool::Indexed(receives));
-            Ok((pool, world.receive_number()))
+            let number = world.receive_number();
+            let receives = Pool::Indexed(receives.numbered(number));
+            Ok((world.pairs.pools.insert(receives), number))
         })?;
         record.store(RECEIVE_NUMBER, number.into());
         Ok(Arc::new(Self {
@@ -357,31 +358,33 @@ impl ReceiveQueueRef {
                 let _ = engine.provider.fail(*number, Cause::Closed);
             }
             if let [only] = takers[..] {
-                rest.iter().for_each(|index| flush(engine, only, *index));
+                rest.iter()
+                    .for_each(|index| self.flush(engine, only, *index));
             }
             engine.send(now);
         });
     }
-}
 
-fn flush(engine: &mut Engine, number: Qpn, index: u16) {
-    let Some(pair) = engine.world.pairs.get(number) else {
-        return;
-    };
-    let entry = CompletionEntry {
-        kind: CompletionKind::ReceiveError,
-        syndrome: Syndrome::FLUSHED,
-        unsent: false,
-        user_data: pair.name,
-        immediate: 0,
-        len: 0,
-        original: 0,
-        queue_pair: number.value(),
-        index,
-        timestamp: 0,
-    };
-    let queue = pair.receive_completions;
-    engine.world.report(queue, number, &entry);
+    fn flush(&self, engine: &mut Engine, number: Qpn, index: u16) {
+        let Some(pair) = engine.world.pairs.get(number) else {
+            return;
+        };
+        let entry = CompletionEntry {
+            kind: CompletionKind::ReceiveError,
+            syndrome: Syndrome::FLUSHED,
+            unsent: false,
+            user_data: pair.name,
+            immediate: 0,
+            len: 0,
+            original: 0,
+            queue_pair: number.value(),
+            receive_queue: self.number,
+            index,
+            timestamp: 0,
+        };
+        let queue = pair.receive_completions;
+        engine.world.report(queue, number, &entry);
+    }
 }
 
 impl Drop for ReceiveQueueRef {
