@@ -8,12 +8,14 @@ use sync_event::{Condition, EventWord, WaiterId};
 enum Step {
     Insert(Condition),
     Take(u64),
+    TakeOnly(u64),
     Remove(usize),
     Compact(u64),
 }
 
 fn condition() -> impl Strategy<Value = Condition> {
-    let operand = prop_oneof![8 => 0..40u64, 1 => Just(u64::MAX)];
+    let operand =
+        prop_oneof![8 => 0..40u64, 1 => Just(u64::MAX), 2 => (1..4u64).prop_map(|n| n << 32 | 7)];
     let mask = prop_oneof![6 => Just(u64::MAX), 1 => Just(7u64), 1 => 0..40u64];
     (0..6u8, operand, mask).prop_map(|(op, v, mask)| {
         let plain = match op {
@@ -26,10 +28,15 @@ fn condition() -> impl Strategy<Value = Condition> {
     })
 }
 
+fn value() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 0..40u64, 1 => (1..4u64).prop_map(|n| n << 32 | 8)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => condition().prop_map(Step::Insert),
-        2 => (0..40u64).prop_map(Step::Take),
+        2 => value().prop_map(Step::Take),
+        2 => value().prop_map(Step::TakeOnly),
         4 => any::<usize>().prop_map(Step::Remove),
         1 => (0..40u64).prop_map(Step::Compact),
     ]
@@ -65,6 +72,24 @@ impl Pair {
         self.gone.extend(met.iter().map(|w| w.2));
     }
 
+    /// It may say nothing; what it says is right.
+    fn take_only(&mut self, value: u64) {
+        let Some(seq) = self.ours.take_only(value) else {
+            return;
+        };
+        let met = |model: &[(u64, Condition, WaiterId)]| {
+            let of = model.iter().filter(|(_, c, _)| c.holds(value));
+            of.map(|w| w.0).collect::<Vec<_>>()
+        };
+        assert_eq!(met(&self.model), [seq]);
+        let at = self
+            .model
+            .iter()
+            .position(|w| w.0 == seq)
+            .expect("it waits");
+        self.gone.push(self.model.remove(at).2);
+    }
+
     fn remove(&mut self, at: usize) {
         if self.model.is_empty() {
             return;
@@ -76,6 +101,11 @@ impl Pair {
 
     fn check(&mut self) {
         assert_eq!(self.ours.len(), self.model.len());
+        assert_eq!(self.ours.is_empty(), self.model.is_empty());
+        let mut all = Vec::new();
+        self.ours.each(|&seq| all.push(seq));
+        all.sort_unstable();
+        assert!(all.into_iter().eq(self.model.iter().map(|w| w.0)));
         assert_eq!(self.ours.low(), low(&self.model));
         for &id in &self.gone {
             assert_eq!(self.ours.remove(id), None, "a stale identity names someone");
@@ -112,6 +142,7 @@ proptest! {
             match step {
                 Step::Insert(condition) => pair.insert(condition),
                 Step::Take(value) => pair.take(value),
+                Step::TakeOnly(value) => pair.take_only(value),
                 Step::Remove(at) => pair.remove(at),
                 // A run of ascending thresholds, half of which leave again from the middle.
                 Step::Compact(from) => {
@@ -124,4 +155,23 @@ proptest! {
         let rest: usize = pair.ours.into_all().count();
         prop_assert_eq!(rest, pair.model.len());
     }
+}
+
+#[test]
+fn the_only_one_reached_in_a_queue_is_taken_at_once() {
+    let mut waiters = Waiters::new();
+    for least in [5, 6, 6, 9] {
+        waiters.insert(Condition::ge(least), least, |_| least);
+    }
+    assert_eq!(waiters.take_only(4), None);
+    assert_eq!(waiters.take_only(5), Some(5));
+    assert_eq!(waiters.take_only(8), None, "two are reached");
+    let mut met = 0;
+    waiters.take_met(8, |_, _| met += 1);
+    assert_eq!((met, waiters.take_only(u64::MAX)), (2, Some(9)));
+    assert!(waiters.is_empty());
+    // Somebody who stands elsewhere may be reached as well.
+    waiters.insert(Condition::ge(5), 5, |_| 5);
+    waiters.insert(Condition::eq(7), 7, |_| 7);
+    assert_eq!(waiters.take_only(7), None);
 }

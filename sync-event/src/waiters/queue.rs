@@ -153,3 +153,62 @@ impl Queue {
         self.gaps -= leading + trailing;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn ascending(thresholds: impl IntoIterator<Item = u64>) -> Queue {
+        let mut queue = Queue::new();
+        for (slot, threshold) in thresholds.into_iter().enumerate() {
+            assert!(queue.continues_with(threshold));
+            queue.push(threshold, slot as u32);
+        }
+        queue
+    }
+
+    #[test]
+    fn only_what_stands_at_an_end_continues_it() {
+        let queue = ascending([5, 7, 7]);
+        let fits: Vec<u64> = (0..10).filter(|t| queue.continues_with(*t)).collect();
+        assert_eq!(fits, [0, 1, 2, 3, 4, 5, 7, 8, 9]);
+        assert_eq!(ascending([5, 3, 9, 1]).first(), Some(1));
+    }
+
+    #[test]
+    fn only_one_is_reached_where_the_second_is_not() {
+        let queue = ascending([5, 7]);
+        let alone: Vec<u64> = (0..10).filter(|v| queue.reaches_only_first(*v)).collect();
+        assert_eq!(alone, [5, 6]);
+        assert!(ascending([5]).reaches_only_first(99));
+        assert!(!Queue::new().reaches_only_first(99));
+    }
+
+    #[test]
+    fn gaps_are_closed_when_they_outnumber_the_entries() {
+        let mut queue = ascending(0..100);
+        for position in 1..=50 {
+            queue.remove(position);
+            queue.compact(|_, _| unreachable!("half are entries"));
+        }
+        assert_eq!((queue.len(), queue.entries.len()), (50, 100));
+        queue.remove(51);
+        let mut moved = Vec::new();
+        queue.compact(|slot, position| moved.push((slot, position)));
+        assert_eq!((queue.len(), queue.entries.len(), queue.gaps), (49, 49, 0));
+        let slots = core::iter::once(0).chain(52..100);
+        assert!(moved.into_iter().eq(slots.zip(0..)));
+    }
+
+    #[test]
+    fn few_gaps_are_left_alone() {
+        let mut queue = ascending(0..34);
+        for position in 1..=32 {
+            queue.remove(position);
+            queue.compact(|_, _| unreachable!("there are few"));
+        }
+        assert_eq!((queue.len(), queue.entries.len()), (2, 34));
+    }
+}

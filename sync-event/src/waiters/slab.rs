@@ -227,3 +227,39 @@ impl<T> Slab<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    #[test]
+    fn a_freed_slot_is_used_again_under_another_name() {
+        let mut slab = Slab::new();
+        let put = |slab: &mut Slab<u8>, what| {
+            let id = slab.next_id();
+            let waiter = Waiter {
+                what,
+                seq: 0,
+                operand: 0,
+                place: Place::new(Home::Nowhere),
+                generation: id.generation(),
+            };
+            slab.insert(id, waiter);
+            id
+        };
+        let (first, second) = (put(&mut slab, 1), put(&mut slab, 2));
+        assert_eq!(slab.take(first.index()).what, 1);
+        let third = put(&mut slab, 3);
+        assert_eq!(third.index(), first.index());
+        assert_ne!(third, first);
+        assert_eq!(slab.get_mut(first), None);
+        assert_eq!(slab.slots.len(), 2);
+        let found: Vec<u8> = slab.iter().map(|waiter| waiter.what).collect();
+        assert_eq!(
+            (found, slab.get_mut(second).copied()),
+            (vec![3, 2], Some(2))
+        );
+    }
+}
