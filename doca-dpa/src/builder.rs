@@ -54,6 +54,11 @@ figures! {
     max_unfinished: usize;
     /// Sync events that may exist at a time. Default 2^20.
     max_events: usize;
+    /// Queues that may exist at a time: completion queues, receive queues, and queue pairs with their send queues. A
+    /// connection is one, a context's receives are one, a queue of asynchronous operations is two. Default 2^15.
+    max_queues: usize;
+    /// Regions that may be registered at a time: memory maps and exported events. Default 2^15.
+    max_regions: usize;
     /// CPU time that a kernel may take between two safe points; `None`: no limit. Default 12 s.
     run_time_limit: Option<Duration>;
     /// How long an idle worker looks for work before it parks. Default 50 us.

@@ -34,6 +34,10 @@ pub struct DeviceConfig {
     pub max_unfinished: usize,
     /// Sync events that one process may have at a time.
     pub max_events: usize,
+    /// Queues that one process may have at a time: completion queues, receive queues, and queue pairs with their send queues.
+    pub max_queues: usize,
+    /// Regions that one process may have registered at a time.
+    pub max_regions: usize,
     /// CPU time a kernel may take between two safe points. `None`: no limit.
     pub run_time_limit: Option<Duration>,
     /// How long an idle worker looks for work before it parks.
@@ -77,7 +81,9 @@ impl DeviceConfig {
             1,
             u64::from(u32::MAX),
         )?;
-        range("max_events", self.max_events as u64, 1, 1 << 24)
+        range("max_events", self.max_events as u64, 1, 1 << 24)?;
+        range("max_queues", self.max_queues as u64, 1, 1 << 24)?;
+        range("max_regions", self.max_regions as u64, 1, 1 << 24)
     }
 
     /// On a device with fewer units than the default partition has, that is all of them.
@@ -112,6 +118,8 @@ impl Default for DeviceConfig {
             heap_bytes: 256 << 20,
             max_unfinished: 1 << 20,
             max_events: 1 << 20,
+            max_queues: 1 << 15,
+            max_regions: 1 << 15,
             run_time_limit: Some(Duration::from_secs(12)),
             spin: Duration::from_micros(50),
             deadlock_grace: Duration::from_secs(1),

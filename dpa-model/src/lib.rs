@@ -88,6 +88,8 @@ mod port;
 #[cfg(not(dpa_loom))]
 mod process;
 #[cfg(not(dpa_loom))]
+mod quota;
+#[cfg(not(dpa_loom))]
 pub mod seeded;
 #[cfg(not(dpa_loom))]
 mod shared;
@@ -130,6 +132,7 @@ pub use {
     event::{EventLimit, EventRef, EventUseError, HostWait},
     fault::Fault,
     process::{Process, ProcessSpec},
+    quota::QuotaExceeded,
     stack::StackError,
     submit::{Spec, SubmitError},
 };

@@ -30,6 +30,7 @@ use crate::nic::Doorbells;
 use crate::nic::HostMemory;
 use crate::partition::Tenancy;
 use crate::placed::{self, Bytes, Places};
+use crate::quota::Quotas;
 use crate::sched::Tenant;
 use crate::stream::Stream;
 use crate::trace::{TraceSpec, Tracer};
@@ -90,6 +91,7 @@ pub struct Process {
     pub(crate) tracer: Tracer,
     /// RDMA contexts: what comes in through them may open anything.
     rdma: AtomicU32,
+    pub(crate) quotas: Quotas,
 }
 
 /// Tasks of the host that wait for something of the process as a whole.
@@ -163,7 +165,9 @@ impl Process {
             crash,
         } = outlets;
         let events = Events::new(device.config.max_events);
+        let quotas = Quotas::new(&device.config);
         Self {
+            quotas,
             device,
             number,
             tenancy,

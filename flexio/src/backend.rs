@@ -38,7 +38,7 @@ pub use dpa_model::trace::{TraceOpenError, TraceSpec};
 pub use dpa_model::windows::WindowError;
 pub use dpa_model::{
     CloseReport, ConfigError, DeviceConfig, EventLimit, EventRef as Event, EventUseError, Fault,
-    HostWait, OpenError, ProcessSpec, Snapshot, SubmitError,
+    HostWait, OpenError, ProcessSpec, QuotaExceeded, Snapshot, SubmitError,
 };
 
 /// Trace files.

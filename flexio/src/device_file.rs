@@ -28,6 +28,8 @@ struct File {
     heap_bytes: Option<usize>,
     max_unfinished: Option<usize>,
     max_events: Option<usize>,
+    max_queues: Option<usize>,
+    max_regions: Option<usize>,
     #[serde(default)]
     function: Vec<Function>,
 }
@@ -126,6 +128,8 @@ impl File {
             heap_bytes: self.heap_bytes.unwrap_or(default.heap_bytes),
             max_unfinished: self.max_unfinished.unwrap_or(default.max_unfinished),
             max_events: self.max_events.unwrap_or(default.max_events),
+            max_queues: self.max_queues.unwrap_or(default.max_queues),
+            max_regions: self.max_regions.unwrap_or(default.max_regions),
             functions: self.function.into_iter().map(Function::into_spec).collect(),
             ..default
         }

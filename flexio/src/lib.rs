@@ -38,8 +38,9 @@ pub use backend::{
     FunctionKind, FunctionSpec, GroupSpec, HeapInfo, HostMemory, HostWait, LayoutError,
     LogOpenError, LogSpec, MishapCounters, Mishaps, NetworkCounters, NetworkSpec, NicError,
     NoUnitSet, Note, OpenError, OutOfMemory, Outcome, PartitionSpec, Place, ProcessSpec,
-    Registration, RegistrationError, SimError, SimPlan, Snapshot, Stream, StreamSpec, Struck,
-    Stuck, SubmitError, TraceOpenError, TraceSpec, UnitSet, Waiting, WaitingOn, When, WindowError,
+    QuotaExceeded, Registration, RegistrationError, SimError, SimPlan, Snapshot, Stream,
+    StreamSpec, Struck, Stuck, SubmitError, TraceOpenError, TraceSpec, UnitSet, Waiting, WaitingOn,
+    When, WindowError,
 };
 pub use cmdq::CommandQueue;
 pub use command::{Command, Submitted};

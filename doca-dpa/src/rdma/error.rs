@@ -4,7 +4,7 @@ use flexio::rdma::{
     CompletionQueueError, ConnectError as LowConnectError, DecodeError, ExportError, Incompatible,
     PostHostError, PostReason, RegisterError, SystemError, TransitionError, WorkError, WorkFailure,
 };
-use flexio::{ContextError, NicError, RegistrationError};
+use flexio::{ContextError, NicError, QuotaExceeded, RegistrationError};
 use thiserror::Error;
 
 /// An RDMA context could not be opened.
@@ -74,6 +74,9 @@ pub enum MapError {
         /// Bytes there are.
         size: u64,
     },
+    /// As many regions as the context may have: [`Builder::max_regions`](crate::Builder::max_regions).
+    #[error(transparent)]
+    Quota(QuotaExceeded),
     /// The device behind verbs refuses.
     #[error(transparent)]
     System(SystemError),
@@ -101,6 +104,7 @@ impl From<RegistrationError> for MapError {
             RegistrationError::OutOfRange { offset, len, size } => {
                 Self::OutOfRange { offset, len, size }
             }
+            RegistrationError::Quota(error) => Self::Quota(error),
             RegistrationError::System(error) => Self::System(error),
             RegistrationError::DevicePublisher => Self::DevicePublisher,
             _ => Self::Stopped,

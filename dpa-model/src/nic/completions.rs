@@ -15,6 +15,7 @@ use crate::event::EventLimit;
 use crate::handler::Handler;
 use crate::heap::OutOfMemory;
 use crate::process::Process;
+use crate::quota::{QuotaExceeded, Share};
 
 /// Why a completion queue could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -34,6 +35,9 @@ pub enum CompletionQueueError {
     /// No event for its notifications.
     #[error(transparent)]
     Event(#[from] EventLimit),
+    /// As many queues as the process may have.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// Moderation without a period that is above 0 and short enough: the last completions would never be told of.
     #[error("a moderation period of {asked:?} was asked for, from 1 us to {max:?} are possible")]
     Period {
@@ -104,6 +108,7 @@ pub struct CompletionQueue {
     number: u32,
     entries: u32,
     overrun: OverrunPolicy,
+    _share: Share,
 }
 
 impl CompletionQueue {
@@ -136,6 +141,7 @@ impl CompletionQueue {
         let (asked, max) = (spec.entries, MAX_ENTRIES);
         spec.entries = entries_for(asked).ok_or(CompletionQueueError::TooLarge { asked, max })?;
         spec.moderation = checked(spec.moderation)?;
+        let share = process.quotas.queue()?;
         let locations = Locations::new(Location::Remote, Location::Device)
             .expect("a remote publisher and a device subscriber");
         let event = process.event(0, locations)?;
@@ -150,6 +156,7 @@ impl CompletionQueue {
             number,
             entries: spec.entries,
             overrun: spec.overrun,
+            _share: share,
         }))
     }
 

@@ -29,6 +29,7 @@ use super::waiting::Waiting;
 use super::world::HOST;
 use crate::heap::OutOfMemory;
 use crate::process::Process;
+use crate::quota::{QuotaExceeded, Share};
 
 /// The most connections of a context.
 pub const MAX_CONNECTIONS: u32 = 1 << 14;
@@ -89,6 +90,9 @@ pub enum ContextError {
     /// No device memory for its queues.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
+    /// As many queues as the process may have: the receives of a context are one.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,
@@ -107,6 +111,9 @@ pub enum ExportError {
     /// No device memory for its send queue.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
+    /// As many queues as the process may have.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// The device behind verbs refuses.
     #[error(transparent)]
     System(#[from] SystemError),
@@ -125,6 +132,7 @@ pub struct ContextRef {
     table: Arc<Block>,
     /// The completion queue stays as long as something reports to it.
     completions: Option<Arc<CompletionQueue>>,
+    _share: Share,
 }
 
 impl ContextRef {
@@ -139,6 +147,7 @@ impl ContextRef {
         completions: Option<Arc<CompletionQueue>>,
     ) -> Result<Arc<Self>, ContextError> {
         let spec = checked(spec)?;
+        let share = process.quotas.queue()?;
         let table = Arc::new(Block::new(process, table_words(spec.connections as usize))?);
         table.store(CONNECTIONS, spec.connections.into());
         let receives = receive_ring(process, &table, spec.receive_entries)?;
@@ -161,6 +170,7 @@ impl ContextRef {
             spec,
             table,
             completions,
+            _share: share,
         };
         Ok(Arc::new(context))
     }
@@ -217,6 +227,7 @@ impl ContextRef {
     }
 
     fn enter(&self, ring: Option<Block>, first_psn: Psn) -> Result<(u32, Qpn), ExportError> {
+        let share = self.process.quotas.queue()?;
         let now = Duration::from_nanos(self.lease.now());
         let limit = self.spec.connections;
         self.lease.nic().with(|engine| {
@@ -242,13 +253,20 @@ impl ContextRef {
             self.table.store(base + SEND_ENTRIES, entries.into());
             context.connections[id as usize] = Some(number);
             let pool = Some(context.pool);
-            let pair = self.pair(id, record, send, pool);
+            let pair = self.pair(id, record, send, pool, share);
             engine.world.pairs.insert(number, pair);
             Ok((id, number))
         })
     }
 
-    fn pair(&self, id: u32, record: Record, send: Option<SendRing>, pool: Option<usize>) -> Pair {
+    fn pair(
+        &self,
+        id: u32,
+        record: Record,
+        send: Option<SendRing>,
+        pool: Option<usize>,
+        share: Share,
+    ) -> Pair {
         let completions = self.completions.as_ref().map(|queue| queue.key());
         Pair {
             process: self.process.clone(),
@@ -262,6 +280,7 @@ impl ContextRef {
             watch: Arc::default(),
             events: Vec::new(),
             waiting: Waiting::No,
+            _share: share,
         }
     }
 

@@ -14,6 +14,7 @@ use super::queues::{IndexedReceives, ReceiveRing, Record, SendRing};
 use super::waiting::Waiting;
 use super::watch::Watch;
 use crate::process::Process;
+use crate::quota::Share;
 
 /// One RDMA context: which queue pair each of its connections is, and where their receives come from.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub(crate) struct Pair {
     /// Events that only its peer updates: closed when it fails.
     pub(crate) events: Vec<u32>,
     pub(crate) waiting: Waiting,
+    pub(crate) _share: Share,
 }
 
 /// Receives, of one queue pair or shared by several.

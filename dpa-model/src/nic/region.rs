@@ -17,6 +17,7 @@ use super::host_memory::HostMemory;
 use super::memory::Space;
 use crate::event::EventRef;
 use crate::process::Process;
+use crate::quota::{QuotaExceeded, Share};
 
 /// Why memory could not be registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -35,6 +36,9 @@ pub enum RegistrationError {
         /// Bytes there are.
         size: u64,
     },
+    /// As many regions as the process may have.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// The device behind verbs refuses.
     #[error(transparent)]
     System(#[from] SystemError),
@@ -65,6 +69,7 @@ pub struct Registration {
     rights: Rights,
     /// The memory, or the event, that it keeps.
     _kept: Kept,
+    _share: Share,
 }
 
 /// What a registration keeps alive.
@@ -160,6 +165,7 @@ impl Registration {
             Space::Event(..) => RegionKind::Event,
             _ => RegionKind::Bytes,
         };
+        let share = process.quotas.region()?;
         let nic = lease.nic();
         let random = lease.random() as u32;
         let entered = nic.with(|engine| {
@@ -200,6 +206,7 @@ impl Registration {
             len,
             rights,
             _kept: kept,
+            _share: share,
         })
     }
 

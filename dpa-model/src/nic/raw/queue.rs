@@ -25,6 +25,7 @@ use super::super::waiting::Waiting;
 use super::super::watch::Watch;
 use crate::heap::OutOfMemory;
 use crate::process::Process;
+use crate::quota::{QuotaExceeded, Share};
 
 /// Why a queue of the low layer could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -51,6 +52,9 @@ pub enum RawQueueError {
     /// No device memory.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
+    /// As many queues as the process may have.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// The device behind verbs refuses.
     #[error(transparent)]
     System(#[from] SystemError),
@@ -108,6 +112,7 @@ impl Entered {
         entry: &Entry,
         config: impl Fn(Qpn) -> Config,
     ) -> Result<Self, RawQueueError> {
+        let share = process.quotas.queue()?;
         let record = Record::new(Arc::new(Block::new(process, CONNECTION_WORDS)?), 0);
         let send = send_ring(process, &record, entry.send_entries)?;
         let watch = Arc::<Watch>::default();
@@ -129,6 +134,7 @@ impl Entered {
                 watch: watch.clone(),
                 events: Vec::new(),
                 waiting: Waiting::No,
+                _share: share,
             };
             engine.world.pairs.insert(number, pair);
             Ok(number)
@@ -283,6 +289,7 @@ pub struct ReceiveQueueRef {
     pub(super) pool: usize,
     number: u32,
     entries: u32,
+    _share: Share,
 }
 
 impl ReceiveQueueRef {
@@ -296,6 +303,7 @@ impl ReceiveQueueRef {
         entries: u32,
     ) -> Result<Arc<Self>, RawQueueError> {
         let entries = sized("entries of a receive queue", entries)?;
+        let share = process.quotas.queue()?;
         let record = Record::new(Arc::new(Block::new(process, HEAD_WORDS)?), 0);
         let ring = Block::new(process, entries as usize * RECEIVE_WORDS)?;
         record.store(RECEIVE_RING, ring.addr);
@@ -318,6 +326,7 @@ impl ReceiveQueueRef {
             pool,
             number,
             entries,
+            _share: share,
         }))
     }
 

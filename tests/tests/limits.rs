@@ -1,0 +1,95 @@
+//! Limits of a context: what is one too many is refused with an error that says how many there may be, takes nothing from
+//! another context, and comes back when something is let go.
+
+use std::net::Ipv4Addr;
+
+use doca_dpa::rdma::{HostBuffer, Rdma, Rights};
+use doca_dpa::{Dpa, Error, Location, Sim, SyncEvent};
+
+type Outcome = Result<(), Error>;
+
+fn rdma(dpa: &Dpa, last: u8, connections: u32) -> Result<Rdma, Error> {
+    let address = Ipv4Addr::new(127, 31, 7, last).into();
+    let rdma = dpa.rdma().address(address).connections(connections);
+    Ok(rdma.open()?)
+}
+
+fn said<T: std::fmt::Debug, E: std::fmt::Display>(refused: Result<T, E>) -> String {
+    refused.expect_err("one too many").to_string()
+}
+
+/// The completion queue, the receives, and each connection are one queue each.
+async fn queues(dpa: Dpa) -> Outcome {
+    let context = rdma(&dpa, 1, 8)?;
+    let held = [context.export()?, context.export()?];
+    let full = "the context has 4 queues, as many as it may have";
+    assert_eq!(said(context.export()), full);
+    let another = rdma(&dpa, 1, 1);
+    assert!(said(another).ends_with(full));
+    assert!(said(dpa.async_ops().open()).ends_with(full));
+    // Another context has its own.
+    let beside = dpa.open_beside()?;
+    let theirs = rdma(&beside, 1, 2)?;
+    let _theirs = [theirs.export()?, theirs.export()?];
+    drop(held);
+    let _again = [context.export()?, context.export()?];
+    assert_eq!(said(context.export()), full);
+    Ok(())
+}
+
+async fn regions(dpa: Dpa) -> Outcome {
+    let context = rdma(&dpa, 2, 1)?;
+    let buffer = dpa.zeroed::<u64>(4).await?;
+    let first = context.map(&buffer, Rights::REMOTE_READ)?;
+    let _second = context.map_host(HostBuffer::new(64), Rights::empty())?;
+    let full = "the context has 3 registered regions, as many as it may have";
+    let event = SyncEvent::builder(&dpa)
+        .publisher(Location::Remote)
+        .subscriber(Location::Host)
+        .create()?;
+    let connection = context.export()?;
+    let export = connection.export_event(&event)?;
+    assert_eq!(said(context.map(&buffer, Rights::empty())), full);
+    assert_eq!(
+        said(context.map_host(HostBuffer::new(8), Rights::empty())),
+        full
+    );
+    assert_eq!(said(connection.export_event(&event)), full);
+    drop(first);
+    let third = context.map(&buffer, Rights::empty())?;
+    drop((third, export));
+    let _both = [
+        context.map(&buffer, Rights::empty())?,
+        context.map(&buffer, Rights::empty())?,
+    ];
+    assert_eq!(said(context.map(&buffer, Rights::empty())), full);
+    Ok(())
+}
+
+#[tokio::test]
+async fn queues_of_a_context_are_limited() -> Outcome {
+    queues(Dpa::builder().max_queues(4).open()?).await
+}
+
+#[tokio::test]
+async fn regions_of_a_context_are_limited() -> Outcome {
+    regions(Dpa::builder().max_regions(3).open()?).await
+}
+
+#[test]
+fn the_same_under_the_seeded_driver() {
+    let few = Dpa::builder().max_queues(4).max_regions(3);
+    for seed in 0..10 {
+        let run = Sim::new(seed).on(few.clone()).run(queues);
+        run.expect("ends").value.expect("no errors");
+        let run = Sim::new(seed).on(few.clone()).run(regions);
+        run.expect("ends").value.expect("no errors");
+    }
+}
+
+#[tokio::test]
+async fn a_figure_out_of_its_range_is_refused() {
+    let refused = Dpa::builder().max_queues(0).open();
+    let text = said(refused);
+    assert!(text.contains("max_queues") && text.contains('1'), "{text}");
+}
