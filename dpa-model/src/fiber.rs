@@ -13,6 +13,8 @@ use crate::unit::Core;
 pub enum Request {
     /// It lets others run.
     Yield,
+    /// It was interrupted, for others to run: its time is over.
+    Preempted,
     /// It waits for an event, until a time in device nanoseconds if there is one.
     Wait(EventHandle, Condition, Option<u64>),
     /// It meets the other threads of its launch.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::device::{Device, OpenError};
 use crate::fault::Fault;
-use crate::shared::Shared;
+use crate::slices::{SLICE, Slices};
 
 /// Starts the thread. It ends with the device.
 pub(crate) fn start(device: Arc<Device>) -> Result<(), OpenError> {
@@ -19,16 +19,24 @@ pub(crate) fn start(device: Arc<Device>) -> Result<(), OpenError> {
 }
 
 fn keep(device: &Device) {
-    let limit = device.config.run_time_limit.filter(|_| !traced());
+    let traced = traced();
+    let limit = device.config.run_time_limit.filter(|_| !traced);
     let tick = tick(device, limit);
-    let mut watch = RunTimeWatch::new(device.worker_count(), limit);
+    let mut slices = Slices::new(device.worker_count(), limit, !traced);
     let mut deadlocks = DeadlockWatch::default();
-    let mut last_look = Instant::now();
-    while device.clock.wait_due(tick) {
+    let (mut last_look, mut last_slice) = (Instant::now(), Instant::now());
+    let mut busy = false;
+    while device
+        .clock
+        .wait_due(if busy { SLICE.min(tick) } else { tick })
+    {
         device.run_timers();
+        if last_slice.elapsed() >= SLICE.min(tick) {
+            last_slice = Instant::now();
+            busy = slices.look(device);
+        }
         if last_look.elapsed() >= tick {
             last_look = Instant::now();
-            watch.look(device);
             deadlocks.look(device);
         }
     }
@@ -52,57 +60,8 @@ fn traced() -> bool {
     tracer.is_some_and(|pid| pid.trim() != "0")
 }
 
-/// Looks for kernels that pass no safe point for too long.
-struct RunTimeWatch {
-    limit: Option<Duration>,
-    seen: Vec<Option<(u64, Duration)>>,
-}
-
-impl RunTimeWatch {
-    fn new(workers: usize, limit: Option<Duration>) -> Self {
-        Self {
-            limit,
-            seen: vec![None; workers],
-        }
-    }
-
-    fn look(&mut self, device: &Device) {
-        let Some(limit) = self.limit else {
-            return;
-        };
-        for (worker, seen) in device.workers.iter().zip(&mut self.seen) {
-            *seen = look_at(worker, *seen, limit);
-        }
-    }
-}
-
-/// The count of safe points and the CPU time when this count was first seen.
-fn look_at(
-    worker: &Shared,
-    seen: Option<(u64, Duration)>,
-    limit: Duration,
-) -> Option<(u64, Duration)> {
-    if !worker.busy.load(Ordering::Relaxed) {
-        return None;
-    }
-    let count = worker.safe_points.load(Ordering::Relaxed);
-    let pthread = worker.pthread.load(Ordering::Acquire);
-    let used = cpu_time(pthread)?;
-    match seen {
-        Some((at, since)) if at == count => {
-            if used.saturating_sub(since) > limit {
-                worker.stop_at.store(count, Ordering::Relaxed);
-                #[cfg(not(dpa_sanitize))]
-                crate::trap::interrupt(pthread as libc::pthread_t);
-            }
-            seen
-        }
-        _ => Some((count, used)),
-    }
-}
-
 /// CPU time that a thread has used.
-fn cpu_time(pthread: u64) -> Option<Duration> {
+pub(crate) fn cpu_time(pthread: u64) -> Option<Duration> {
     if pthread == 0 {
         return None;
     }

@@ -94,6 +94,8 @@ pub mod seeded;
 #[cfg(not(dpa_loom))]
 mod shared;
 #[cfg(not(dpa_loom))]
+mod slices;
+#[cfg(not(dpa_loom))]
 mod stack;
 #[cfg(not(dpa_loom))]
 mod submit;

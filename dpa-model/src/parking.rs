@@ -22,12 +22,16 @@ impl Worker {
             .borrow()
             .clone()
             .expect("a running thread has one");
-        if !matches!(request, Request::Yield) {
+        if !matches!(request, Request::Yield | Request::Preempted) {
             self.look_soon();
         }
         match request {
             Request::Yield => {
                 self.device.make_runnable(unit.suspended());
+                None
+            }
+            Request::Preempted => {
+                self.shared().rest(unit.suspended());
                 None
             }
             Request::Abandon => {

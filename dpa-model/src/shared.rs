@@ -20,6 +20,16 @@ pub struct Shared {
     pub safe_points: AtomicU64,
     /// The count at which the kernel is to be stopped by the run-time limit; `u64::MAX`: none.
     pub stop_at: AtomicU64,
+    /// Threads that were interrupted: they go on when nothing else is to be done here, or when it is their turn again.
+    pub resting: Mutex<VecDeque<Suspended>>,
+    /// How many they are.
+    pub rests: AtomicUsize,
+    /// The count of safe points at which the kernel is to be interrupted; `u64::MAX`: none.
+    pub preempt_at: AtomicU64,
+    /// CPU time, in nanoseconds, that the kernel which is interrupted has used since its last safe point.
+    pub spun: AtomicU64,
+    /// The same of a thread that goes on, and the count of safe points for which it is true.
+    pub carried: (AtomicU64, AtomicU64),
     /// Whether it runs a kernel.
     pub busy: AtomicBool,
     /// Its OS thread, to unpark.
@@ -32,6 +42,7 @@ impl Shared {
     pub(crate) fn new() -> Self {
         Self {
             stop_at: AtomicU64::new(u64::MAX),
+            preempt_at: AtomicU64::new(u64::MAX),
             ..Self::default()
         }
     }
@@ -41,6 +52,29 @@ impl Shared {
         let mut runnable = self.runnable.lock();
         runnable.push_back(unit);
         dpa_abi::sync::publish(|| self.waiting.swap(runnable.len(), Ordering::SeqCst));
+    }
+
+    /// Puts an interrupted thread aside.
+    pub(crate) fn rest(&self, unit: Suspended) {
+        let mut resting = self.resting.lock();
+        resting.push_back(unit);
+        self.rests.store(resting.len(), Ordering::SeqCst);
+    }
+
+    /// Whether interrupted threads are put aside here.
+    pub(crate) fn has_resting(&self) -> bool {
+        self.rests.load(Ordering::SeqCst) > 0
+    }
+
+    /// Takes the interrupted thread that has rested longest.
+    pub(crate) fn take_rested(&self) -> Option<Suspended> {
+        if !self.has_resting() {
+            return None;
+        }
+        let mut resting = self.resting.lock();
+        let unit = resting.pop_front();
+        self.rests.store(resting.len(), Ordering::SeqCst);
+        unit
     }
 
     /// Takes the first thread.

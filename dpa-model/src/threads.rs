@@ -75,18 +75,19 @@ fn next(worker: &Worker, turn: &mut u32) -> Option<Pick> {
     pick(worker, *turn).or_else(|| idle(worker))
 }
 
-/// Suspended threads and new launches take turns.
+/// Suspended threads and new launches take turns; those that were interrupted come when there is nothing else.
 fn pick(worker: &Worker, turn: u32) -> Option<Pick> {
     let suspended = |worker: &Worker| resume(worker).map(Pick::Resume);
     let start = |worker: &Worker| match worker.has_ranks() {
         true => Some(Pick::Ranks),
         false => worker.device().sched.next(None, None).map(Pick::Start),
     };
-    if turn.is_multiple_of(2) {
+    let picked = if turn.is_multiple_of(2) {
         suspended(worker).or_else(|| start(worker))
     } else {
         start(worker).or_else(|| suspended(worker))
-    }
+    };
+    picked.or_else(|| worker.shared().take_rested().map(Pick::Resume))
 }
 
 fn resume(worker: &Worker) -> Option<Suspended> {
@@ -161,7 +162,7 @@ fn look(worker: &Worker) -> Option<Pick> {
     let mut until = None;
     loop {
         for _ in 0..32 {
-            let picked = if device.sees_work() {
+            let picked = if device.sees_work() || worker.shared().has_resting() {
                 pick(worker, 0)
             } else {
                 None

@@ -5,6 +5,10 @@
 //! has entered, else it hands the signal to the handler that was there before. It resets the kernel stack and lets it
 //! return to its worker with what happened; the frames on it are abandoned, their destructors do not run. So nothing
 //! of ours (lock, guard, count) may be live under a kernel's frame.
+//!
+//! Another handler interrupts a kernel for others to run. It runs on the kernel's own stack, and leaves it as a device call
+//! does; when the thread goes on, on the same OS thread, the handler returns. It acts only in code of the program itself: a
+//! library may hold a lock of its own there, that of the allocator for instance.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,7 +114,7 @@ fn install_panic_hook() {
 }
 
 #[cfg(not(dpa_sanitize))]
-pub(crate) use signals::{ensure_alternate_stack, interrupt};
+pub(crate) use signals::{ensure_alternate_stack, interrupt, preempt};
 
 #[cfg(dpa_sanitize)]
 pub(crate) fn ensure_alternate_stack() {}
@@ -126,6 +130,11 @@ mod signals {
     /// Sent to a worker whose kernel exceeds the run-time limit.
     fn run_time_signal() -> libc::c_int {
         libc::SIGRTMIN() + 7
+    }
+
+    /// Sent to a worker whose kernel is to let others run.
+    fn preempt_signal() -> libc::c_int {
+        libc::SIGRTMIN() + 8
     }
 
     type Before = [(libc::c_int, libc::sigaction); 3];
@@ -157,6 +166,60 @@ mod signals {
             // context, and writes the context and an abandoned stack.
             unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
         }
+        install_preemption();
+    }
+
+    fn install_preemption() {
+        // SAFETY: all zero is a valid value; the fields are set below.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = preempt_handler as *const () as usize;
+        // Not on the alternate stack; and not blocked while others run.
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER | libc::SA_RESTART;
+        // SAFETY: the handler reads a thread-local and memory of this worker; it leaves the stack only where a kernel's code was
+        // interrupted (see `preempt_handler`).
+        unsafe { libc::sigaction(preempt_signal(), &action, std::ptr::null_mut()) };
+    }
+
+    extern "C" fn preempt_handler(
+        _: libc::c_int,
+        _: *mut libc::siginfo_t,
+        context: *mut libc::c_void,
+    ) {
+        let here = 0u8;
+        let at = std::ptr::from_ref(&here) as usize;
+        // SAFETY: set only while its target lives on this worker's stack.
+        let Some(entered) = (unsafe { ENTERED.get().as_ref() }) else {
+            return;
+        };
+        // SAFETY: the kernel passes a valid pointer.
+        let code = program_counter(unsafe { &*context.cast() });
+        if (entered.low..entered.high).contains(&at) && is_of_program(code) {
+            // SAFETY: the core is valid while its stack is entered, and this is its stack.
+            unsafe { &*entered.core }.preempt();
+        }
+    }
+
+    /// Whether this is an address of the program's own code.
+    fn is_of_program(code: usize) -> bool {
+        unsafe extern "C" {
+            static __executable_start: u8;
+            static etext: u8;
+        }
+        let (start, end) = (&raw const __executable_start, &raw const etext);
+        (start as usize..end as usize).contains(&code)
+    }
+
+    /// Whether a kernel that was to be interrupted had no room for that on its stack: it goes on.
+    fn had_no_room(signal: libc::c_int, info: &libc::siginfo_t) -> bool {
+        // SAFETY: set only while its target lives on this worker's stack.
+        let Some(entered) = (unsafe { ENTERED.get().as_ref() }) else {
+            return false;
+        };
+        // The system says so with an error of its own.
+        signal == libc::SIGSEGV
+            && info.si_code == libc::SI_KERNEL
+            // SAFETY: the core is valid while its stack is entered.
+            && unsafe { &*entered.core }.worker().end_preemption()
     }
 
     extern "C" fn handler(
@@ -164,6 +227,10 @@ mod signals {
         info: *mut libc::siginfo_t,
         context: *mut libc::c_void,
     ) {
+        // SAFETY: the kernel passes a valid pointer.
+        if had_no_room(signal, unsafe { &*info }) {
+            return;
+        }
         // SAFETY: the kernel passes valid pointers.
         if !unsafe { try_reset(signal, &*info, &mut *context.cast()) }
             && signal != run_time_signal()
@@ -250,6 +317,16 @@ mod signals {
     }
 
     #[cfg(target_arch = "x86_64")]
+    fn program_counter(context: &libc::ucontext_t) -> usize {
+        context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn program_counter(context: &libc::ucontext_t) -> usize {
+        context.uc_mcontext.pc as usize
+    }
+
+    #[cfg(target_arch = "x86_64")]
     fn stack_pointer(context: &libc::ucontext_t) -> usize {
         context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize
     }
@@ -302,6 +379,12 @@ mod signals {
     pub(crate) fn interrupt(thread: libc::pthread_t) {
         // SAFETY: the worker's thread lives as long as its device, which the caller holds.
         unsafe { libc::pthread_kill(thread, run_time_signal()) };
+    }
+
+    /// Interrupts a worker whose kernel is to let others run.
+    pub(crate) fn preempt(thread: libc::pthread_t) {
+        // SAFETY: the worker's thread lives as long as its device, which the caller holds.
+        unsafe { libc::pthread_kill(thread, preempt_signal()) };
     }
 
     /// Gives this thread an alternate signal stack if it has none, as threads not made by std may have none.

@@ -61,6 +61,10 @@ pub struct PanicNote {
     pub stack: Option<StackCopy>,
 }
 
+/// What must be left of a kernel's stack for it to be interrupted there.
+#[cfg(not(dpa_sanitize))]
+const PREEMPT_RESERVE: usize = 4 * 1024;
+
 /// What belongs to a unit beside its stack. Its address is what the device port gets.
 pub struct Core {
     worker: Cell<*const Worker>,
@@ -92,6 +96,10 @@ pub struct Core {
     pub calls: Cell<u32>,
     /// The error handler of its process runs on it.
     pub(crate) handling: Cell<bool>,
+    /// It was interrupted, and has not gone on yet.
+    pub(crate) preempted: Cell<bool>,
+    /// CPU time, in nanoseconds, that it had used since its last safe point when it was interrupted.
+    pub(crate) spun: Cell<u64>,
     note: RefCell<Option<PanicNote>>,
 }
 
@@ -117,6 +125,8 @@ impl Core {
             waiter: Cell::new(None),
             calls: Cell::new(0),
             handling: Cell::new(false),
+            preempted: Cell::new(false),
+            spun: Cell::new(0),
             note: RefCell::new(None),
         })
     }
@@ -208,6 +218,25 @@ impl Core {
     /// For the signal handler: whether kernel code runs, and it is the one that exceeded its time.
     pub(crate) fn may_be_stopped_here(&self) -> bool {
         self.in_kernel.load(Ordering::Relaxed) && self.worker().is_to_be_stopped()
+    }
+
+    /// For the signal handler, on this kernel's stack: lets others run if the kernel is the one whose time is over, and
+    /// nothing but its own code is interrupted.
+    #[cfg(not(dpa_sanitize))]
+    pub(crate) fn preempt(&self) {
+        if !self.in_kernel.load(Ordering::Relaxed)
+            || !self.worker().is_to_be_preempted()
+            || self.stack_left() < PREEMPT_RESERVE
+        {
+            return;
+        }
+        self.leave_kernel();
+        self.spun
+            .set(self.worker().shared().spun.load(Ordering::Relaxed));
+        self.preempted.set(true);
+        self.suspend(Request::Preempted);
+        self.preempted.set(false);
+        self.enter_kernel();
     }
 
     /// Whether the thread's stack is being unwound.
@@ -311,8 +340,12 @@ impl Suspended {
         &self.0.core
     }
 
-    /// The worker it must stay on, if it must.
+    /// The worker it must stay on, if it must. The way back from a signal handler restores what belongs to the OS thread, its
+    /// alternate stack for instance.
     pub fn pinned_to(&self) -> Option<usize> {
+        if self.0.core.preempted.get() {
+            return Some(self.0.core.worker_index.get());
+        }
         let running = self.0.core.running.borrow();
         let movable = running.as_ref().is_none_or(|r| r.launch.movable());
         (!movable).then(|| self.0.core.worker_index.get())

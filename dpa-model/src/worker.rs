@@ -20,7 +20,7 @@ use dpa_abi::FaultKind;
 use crate::chunk::Chunk;
 use crate::device::Device;
 use crate::fault::Fault;
-use crate::fiber::{Exit, Resumed};
+use crate::fiber::{Exit, Request, Resumed};
 use crate::handover::Handover;
 use crate::launch::Outcome;
 use crate::process::Process;
@@ -107,12 +107,27 @@ impl Worker {
         shared.stop_at.load(Ordering::Relaxed) == shared.safe_points.load(Ordering::Relaxed)
     }
 
+    /// Whether the kernel that runs now is the one whose time is over. For the signal handler.
+    #[cfg(not(dpa_sanitize))]
+    pub(crate) fn is_to_be_preempted(&self) -> bool {
+        let shared = self.shared();
+        shared.preempt_at.load(Ordering::Relaxed) == shared.safe_points.load(Ordering::Relaxed)
+    }
+
+    /// The kernel that runs now is not interrupted after all; false if it was not to be. For the signal handler.
+    #[cfg(not(dpa_sanitize))]
+    pub(crate) fn end_preemption(&self) -> bool {
+        let was = self.is_to_be_preempted();
+        self.shared().preempt_at.store(u64::MAX, Ordering::Relaxed);
+        was
+    }
+
     // ---- on the worker's own stack ----
 
     /// Runs one pick to its end or its next suspension.
     pub(crate) fn run(&self, pick: Pick) {
         let mut unit = match pick {
-            Pick::Resume(suspended) => Some(suspended.into_unit()),
+            Pick::Resume(suspended) => self.go_on(suspended),
             Pick::Start(work) => {
                 self.pending.set(Some(work));
                 self.fresh_unit()
@@ -126,6 +141,27 @@ impl Worker {
         self.safe_point();
         self.shared().busy.store(false, Ordering::Relaxed);
         self.flush();
+    }
+
+    /// A thread that goes on. One that was interrupted, and whose process is over, does not: it would spin on.
+    fn go_on(&self, suspended: Suspended) -> Option<Box<Unit>> {
+        let unit = suspended.into_unit();
+        let core = unit.core();
+        if !core.preempted.get() {
+            return Some(unit);
+        }
+        if core.process().is_stopped() {
+            core.preempted.set(false);
+            return self.park(unit, Request::Abandon);
+        }
+        self.safe_point();
+        let (time, at) = &self.shared().carried;
+        time.store(core.spun.get(), Ordering::Relaxed);
+        at.store(
+            self.shared().safe_points.load(Ordering::Relaxed),
+            Ordering::Relaxed,
+        );
+        Some(unit)
     }
 
     /// Whether it is one of this device.

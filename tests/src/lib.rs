@@ -17,6 +17,7 @@ pub mod isolation;
 pub mod messages;
 pub mod queues;
 pub mod rdma;
+pub mod slices;
 pub mod threads;
 pub mod windows;
 

@@ -1,0 +1,130 @@
+//! Time slices: a kernel that passes no safe point is interrupted when others wait, and stopped when it exceeds the
+//! run-time limit.
+//!
+//! Rules:
+//! 1. A kernel is interrupted only while something else waits for its worker, or when its process is over; and only in code of
+//!    its own (see `trap.rs`).
+//! 2. An interrupted thread rests for [`REST`] slices while there is other work, so that threads that never pause have a
+//!    quarter of a worker at most beside those that do. It stays on its worker.
+//! 3. Time counts as CPU time of the worker's thread, and an interruption is no safe point: what a kernel has used before counts
+//!    for the limit when it goes on.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::device::Device;
+use crate::keeper::cpu_time;
+use crate::shared::Shared;
+
+/// What a kernel may use without a safe point while others wait.
+pub(crate) const SLICE: Duration = Duration::from_millis(10);
+/// How many slices an interrupted thread rests while others have work.
+const REST: u32 = 3;
+
+/// What is known of the kernel that runs on a worker.
+#[derive(Clone, Copy)]
+struct Stretch {
+    /// The count of its last safe point.
+    count: u64,
+    /// The worker's CPU time then, or as if it had never been interrupted.
+    since: Duration,
+    /// The worker's CPU time when this was seen first.
+    slice: Duration,
+}
+
+/// Watches the workers of a device.
+pub(crate) struct Slices {
+    limit: Option<Duration>,
+    interrupts: bool,
+    seen: Vec<Option<Stretch>>,
+    rested: Vec<Instant>,
+}
+
+impl Slices {
+    pub(crate) fn new(workers: usize, limit: Option<Duration>, interrupts: bool) -> Self {
+        Self {
+            limit,
+            interrupts: interrupts && cfg!(not(dpa_sanitize)),
+            seen: vec![None; workers],
+            rested: vec![Instant::now(); workers],
+        }
+    }
+
+    /// Looks at all workers; whether one of them runs a kernel, or has one that rests.
+    pub(crate) fn look(&mut self, device: &Device) -> bool {
+        let mut any = false;
+        for (index, worker) in device.workers.iter().enumerate() {
+            self.end_rest(device, index, worker);
+            any |= self.look_at(device, index, worker);
+        }
+        any
+    }
+
+    /// A thread that has rested long enough takes its turn among the others.
+    fn end_rest(&mut self, device: &Device, index: usize, worker: &Shared) {
+        if !worker.has_resting() {
+            self.rested[index] = Instant::now();
+        } else if self.rested[index].elapsed() >= SLICE * REST
+            && let Some(unit) = worker.take_rested()
+        {
+            self.rested[index] = Instant::now();
+            device.make_runnable(unit);
+            device.notify();
+        }
+    }
+
+    fn look_at(&mut self, device: &Device, index: usize, worker: &Shared) -> bool {
+        let resting = worker.has_resting();
+        let pthread = worker.pthread.load(Ordering::Acquire);
+        let used = worker.busy.load(Ordering::Relaxed);
+        let Some(used) = used.then(|| cpu_time(pthread)).flatten() else {
+            self.seen[index] = None;
+            return resting;
+        };
+        let count = worker.safe_points.load(Ordering::Relaxed);
+        let stretch = match self.seen[index] {
+            Some(stretch) if stretch.count == count => stretch,
+            _ => begun(worker, count, used),
+        };
+        self.seen[index] = Some(stretch);
+        let spun = used.saturating_sub(stretch.since);
+        if self.limit.is_some_and(|limit| spun > limit) {
+            worker.stop_at.store(count, Ordering::Relaxed);
+            #[cfg(not(dpa_sanitize))]
+            crate::trap::interrupt(pthread as libc::pthread_t);
+        } else if self.interrupts
+            && used.saturating_sub(stretch.slice) >= SLICE / 2
+            && is_wanted(device, worker)
+        {
+            worker.spun.store(spun.as_nanos() as u64, Ordering::Relaxed);
+            worker.preempt_at.store(count, Ordering::Relaxed);
+            #[cfg(not(dpa_sanitize))]
+            crate::trap::preempt(pthread as libc::pthread_t);
+        }
+        true
+    }
+}
+
+fn begun(worker: &Shared, count: u64, used: Duration) -> Stretch {
+    let (time, at) = &worker.carried;
+    let carried = match at.load(Ordering::Relaxed) == count {
+        true => Duration::from_nanos(time.load(Ordering::Relaxed)),
+        false => Duration::ZERO,
+    };
+    Stretch {
+        count,
+        since: used.saturating_sub(carried),
+        slice: used,
+    }
+}
+
+/// Whether something else is to be done on this worker, or what runs there may be of a process that is over.
+fn is_wanted(device: &Device, worker: &Shared) -> bool {
+    worker.waiting.load(Ordering::Relaxed) > 0
+        || device.sees_work()
+        || device
+            .sched
+            .processes()
+            .iter()
+            .any(|process| process.is_stopped())
+}

@@ -1,0 +1,48 @@
+//! Kernels that compute for long without a device call, on one stack depth or another.
+
+use doca_dpa_dev::prelude::*;
+
+/// One step of the sums below: whole numbers, floating point, and more of both than a processor has registers.
+const fn mixed(n: u64, sums: &mut [u64; 6], parts: &mut [f64; 6]) {
+    let mut i = 0;
+    while i < 6 {
+        sums[i] = sums[i].rotate_left(i as u32 + 1).wrapping_add(n ^ i as u64);
+        parts[i] = parts[i] * 0.75 + (n % 1000) as f64 / (i as f64 + 1.0);
+        i += 1;
+    }
+}
+
+/// What [`compute`] finds.
+pub fn computed(rounds: u64, from: u64) -> u64 {
+    let (mut sums, mut parts) = ([from; 6], [from as f64; 6]);
+    for n in 0..rounds {
+        mixed(n, &mut sums, &mut parts);
+    }
+    let sums = sums.iter().fold(0, |all, sum| all ^ sum);
+    parts
+        .iter()
+        .fold(sums, |all, part| all.rotate_left(7) ^ part.to_bits())
+}
+
+/// Computes for so many rounds, without a device call; writes down what it found.
+#[dpa_kernel]
+pub fn compute(thread: &Thread, rounds: u64, found: DevSliceMut<u64>) {
+    let rank = thread.rank() as usize;
+    let value = computed(rounds, rank as u64);
+    found.write(rank, value);
+}
+
+#[inline(never)]
+fn down(deep: u64, rounds: u64) -> u64 {
+    let frame = core::hint::black_box([deep; 64]);
+    if deep == 0 {
+        return computed(rounds, 1);
+    }
+    down(deep - 1, rounds).wrapping_add(core::hint::black_box(frame)[7])
+}
+
+/// As [`compute`], `deep` calls of about half a KiB down its stack.
+#[dpa_kernel]
+pub fn compute_deep(_thread: &Thread, deep: u64, rounds: u64, found: DevSliceMut<u64>) {
+    found.write(0, down(deep, rounds));
+}

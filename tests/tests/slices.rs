@@ -1,0 +1,147 @@
+//! Kernels that make no device call for long are interrupted when others wait, go on where they were, and are stopped at the
+//! run-time limit all the same.
+
+use std::time::Duration;
+
+use doca_dpa::error::LaunchError;
+use doca_dpa::{Builder, Dpa, Error, FaultKind};
+use tests::slices::*;
+use tests::{CountArgs, SpinsArgs, count, spins};
+
+/// Generous: everything here takes milliseconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn workers(many: usize) -> Builder {
+    Dpa::builder().workers(many)
+}
+
+/// Short launches of this process, one after the other; none waits long.
+async fn short_launches(dpa: &Dpa, times: u64) -> Result<(), Error> {
+    let total = dpa.zeroed::<u64>(1).await?;
+    for _ in 0..times {
+        let args = CountArgs { total: &total };
+        dpa.launch(count).args(args).submit()?.await?;
+    }
+    assert_eq!(total.copy_out().await?, [times]);
+    Ok(())
+}
+
+async fn in_time<T>(program: impl Future<Output = Result<T, Error>>) -> T {
+    let ended = tokio::time::timeout(LIMIT, program);
+    ended.await.expect("in time").expect("no errors")
+}
+
+/// More kernels spin than there are workers: another process goes on at once, not at their run-time limit.
+#[tokio::test]
+async fn rule_2_9_a_process_goes_on_beside_one_that_spins_on_all_workers() {
+    in_time(async {
+        let spinning = workers(2).run_time_limit(None).open()?;
+        let other = spinning.open_beside()?;
+        for from in 0..5 {
+            let args = SpinsArgs { from };
+            drop(spinning.launch(spins).args(args).submit()?);
+        }
+        short_launches(&other, 200).await?;
+        assert!(spinning.last_error().is_none());
+        // What is closed does not spin on: all units are free again.
+        let refused = spinning.close_within(Duration::from_millis(50)).await;
+        assert!(refused.is_err(), "it never comes to rest");
+        let total = other.zeroed::<u64>(1).await?;
+        let args = CountArgs { total: &total };
+        let all = other.launch(count).threads(190).args(args);
+        all.submit()?.await?;
+        short_launches(&other, 20).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_interrupted_goes_on_as_if_nothing_had_been() {
+    const ROUNDS: u64 = 8_000_000;
+    const THREADS: u32 = 6;
+    in_time(async {
+        let dpa = workers(1).open()?;
+        let other = dpa.open_beside()?;
+        let found = dpa.zeroed::<u64>(THREADS as usize).await?;
+        let args = ComputeArgs {
+            rounds: ROUNDS,
+            found: &found,
+        };
+        let computing = dpa.launch(compute).threads(THREADS).args(args).submit()?;
+        let mut short = 0;
+        while !computing.is_over() {
+            short_launches(&other, 10).await?;
+            short += 10;
+        }
+        computing.await?;
+        let expected: Vec<u64> = (0..u64::from(THREADS))
+            .map(|n| computed(ROUNDS, n))
+            .collect();
+        assert_eq!(found.copy_out().await?, expected);
+        assert!(short > 0);
+        Ok(())
+    })
+    .await;
+}
+
+/// Computes far down a stack, beside short launches of another process if there is one.
+async fn deep(dpa: &Dpa, other: Option<&Dpa>, deep: u64) -> Result<bool, Error> {
+    let rounds = if other.is_some() { 2_000_000 } else { 1 };
+    let found = dpa.zeroed::<u64>(1).await?;
+    let args = ComputeDeepArgs {
+        deep,
+        rounds,
+        found: &found,
+    };
+    let computing = dpa.launch(compute_deep).args(args).submit()?;
+    while let Some(other) = other.filter(|_| !computing.is_over()) {
+        short_launches(other, 1).await?;
+    }
+    if computing.await.is_err() {
+        return Ok(false);
+    }
+    let expected = (1..=deep).fold(computed(rounds, 1), u64::wrapping_add);
+    assert_eq!(found.copy_out().await?, [expected]);
+    Ok(true)
+}
+
+/// Where the stack is nearly used up a kernel cannot be interrupted, and is none the worse for it.
+#[tokio::test]
+async fn a_kernel_deep_in_its_stack_computes_right() {
+    in_time(async {
+        let other = workers(1).stack_bytes(64 * 1024).open()?;
+        let mut deepest = 20;
+        while deep(&other.open_beside()?, None, deepest + 1).await? {
+            deepest += 1;
+        }
+        let dpa = other.open_beside()?;
+        for less in (0..12).rev() {
+            let fits = deep(&dpa, Some(&other), deepest - less).await?;
+            assert!(fits, "{less} calls above the end: {:?}", dpa.last_error());
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rule_2_9_interruptions_do_not_lengthen_the_limit() {
+    in_time(async {
+        let limit = Duration::from_millis(300);
+        let dpa = workers(1).run_time_limit(Some(limit)).open()?;
+        let other = dpa.open_beside()?;
+        let args = SpinsArgs { from: 1 };
+        let spinning = dpa.launch(spins).args(args).submit()?;
+        while !spinning.is_over() {
+            short_launches(&other, 5).await?;
+        }
+        assert!(matches!(spinning.await, Err(LaunchError::Faulted(_))));
+        let kind = dpa.last_error().expect("a fault").kind;
+        assert!(
+            matches!(kind, FaultKind::RunTimeExceeded { .. }),
+            "{kind:?}"
+        );
+        short_launches(&other, 5).await
+    })
+    .await;
+}
