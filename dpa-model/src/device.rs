@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::clock::{Action, Clock};
 use crate::config::{ConfigError, DeviceConfig};
 use crate::crash::Crash;
+use crate::fairness::Fairness;
 use crate::heap::Heap;
 use crate::idle::Idle;
 use crate::layout::{self, DeviceFileError};
@@ -79,6 +80,7 @@ pub struct Device {
     pub clock: Clock,
     pub(crate) choices: Option<Choices>,
     pub(crate) nics: Nics,
+    pub(crate) fairness: Fairness,
     /// What is between its NICs under the seeded driver.
     pub network: Network,
     injector: Mutex<VecDeque<Suspended>>,
@@ -129,6 +131,7 @@ impl Device {
             pool: Pool::default(),
             clock,
             choices,
+            fairness: Fairness::default(),
             nics: Nics::default(),
             network: Network::default(),
             injector: Mutex::default(),
@@ -263,6 +266,13 @@ impl Device {
             .find_map(|worker| worker.take_movable())
     }
 
+    /// Takes a thread that rests at another worker and may move.
+    pub(crate) fn steal_rested(&self, thief: usize) -> Option<Suspended> {
+        let workers = self.workers.iter().enumerate();
+        let mut others = workers.filter(|&(index, _)| index != thief);
+        others.find_map(|(_, worker)| worker.take_rested_if(|unit| unit.pinned_to().is_none()))
+    }
+
     /// Whether there may be something to do for this worker, as far as can be seen without a lock.
     #[inline]
     pub(crate) fn sees_work(&self) -> bool {
@@ -303,7 +313,11 @@ impl Device {
     #[cold]
     fn wake(&self, worker: usize) {
         let shared = &self.workers[worker];
-        shared.woken.store(true, Ordering::Release);
+        shared.woken.store(true, Ordering::SeqCst);
+        #[cfg(not(dpa_sanitize))]
+        if shared.background.load(Ordering::SeqCst) {
+            crate::trap::preempt(shared.pthread.load(Ordering::Acquire) as libc::pthread_t);
+        }
         if let Some(thread) = shared.thread.get() {
             thread.unpark();
         }

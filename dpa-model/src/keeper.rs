@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::device::{Device, OpenError};
+use crate::fairness::Shares;
 use crate::fault::Fault;
 use crate::slices::{SLICE, Slices};
 
@@ -23,6 +24,7 @@ fn keep(device: &Device) {
     let limit = device.config.run_time_limit.filter(|_| !traced);
     let tick = tick(device, limit);
     let mut slices = Slices::new(device.worker_count(), limit, !traced);
+    let mut shares = Shares::default();
     let mut deadlocks = DeadlockWatch::default();
     let (mut last_look, mut last_slice) = (Instant::now(), Instant::now());
     let mut busy = false;
@@ -34,6 +36,7 @@ fn keep(device: &Device) {
         if last_slice.elapsed() >= SLICE.min(tick) {
             last_slice = Instant::now();
             busy = slices.look(device);
+            shares.look(device);
         }
         if last_look.elapsed() >= tick {
             last_look = Instant::now();
@@ -60,6 +63,11 @@ fn traced() -> bool {
     tracer.is_some_and(|pid| pid.trim() != "0")
 }
 
+/// CPU time that this thread has used, in nanoseconds. Safe in a signal handler.
+pub(crate) fn own_cpu_time() -> u64 {
+    read(libc::CLOCK_THREAD_CPUTIME_ID).map_or(0, |time| time.as_nanos() as u64)
+}
+
 /// CPU time that a thread has used.
 pub(crate) fn cpu_time(pthread: u64) -> Option<Duration> {
     if pthread == 0 {
@@ -70,6 +78,10 @@ pub(crate) fn cpu_time(pthread: u64) -> Option<Duration> {
     if unsafe { libc::pthread_getcpuclockid(pthread as libc::pthread_t, &mut clock) } != 0 {
         return None;
     }
+    read(clock)
+}
+
+fn read(clock: libc::clockid_t) -> Option<Duration> {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,

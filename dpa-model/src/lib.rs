@@ -53,6 +53,8 @@ mod event;
 #[cfg(not(dpa_loom))]
 mod events;
 #[cfg(not(dpa_loom))]
+mod fairness;
+#[cfg(not(dpa_loom))]
 pub mod fault;
 #[cfg(not(dpa_loom))]
 mod fiber;

@@ -27,7 +27,7 @@ impl Worker {
         }
         match request {
             Request::Yield => {
-                self.device.make_runnable(unit.suspended());
+                self.let_rest(unit.suspended());
                 None
             }
             Request::Preempted => {

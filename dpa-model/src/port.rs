@@ -140,6 +140,7 @@ fn take_turns(core: &Core, now: bool) {
             core.may_panic(choices);
             now || choices.switch_here()
         }
+        None if core.worker().shared().is_recalled() => true,
         None => {
             let is_time = now || calls >= CALLS_PER_TURN;
             if is_time {

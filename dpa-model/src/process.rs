@@ -92,6 +92,8 @@ pub struct Process {
     /// RDMA contexts: what comes in through them may open anything.
     rdma: AtomicU32,
     pub(crate) quotas: Quotas,
+    /// Time of workers, in nanoseconds, while others had work, too.
+    pub(crate) used: AtomicU64,
 }
 
 /// Tasks of the host that wait for something of the process as a whole.
@@ -138,6 +140,10 @@ impl Tenant for Process {
         self.blocked.load(Ordering::SeqCst)
     }
 
+    fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
     fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
@@ -166,7 +172,9 @@ impl Process {
         } = outlets;
         let events = Events::new(device.config.max_events);
         let quotas = Quotas::new(&device.config);
+        let used = AtomicU64::new(device.fairness.least());
         Self {
+            used,
             quotas,
             device,
             number,
@@ -231,6 +239,13 @@ impl Process {
     /// Why it is fatal, if it is.
     pub fn fault(&self) -> Option<&Arc<Fault>> {
         self.fault.get()
+    }
+
+    /// Whether it has used more time than others that have work.
+    pub(crate) fn is_over_share(&self) -> bool {
+        self.device
+            .fairness
+            .is_over(self.used.load(Ordering::Relaxed))
     }
 
     /// Whether its threads are to stop at their next safe point: it is fatal, or closed.

@@ -3,7 +3,7 @@
 //! A state machine without I/O behind one short lock. Rules (SEMANTICS 2.2, 2.3):
 //!
 //! 1. Each process has one ready queue in order of submission. The processes of a partition take turns by the age of their
-//!    heads; partitions do not wait for each other.
+//!    heads, or by the time they have used while that is measured; partitions do not wait for each other.
 //! 2. The n threads of a launch start together: all its units are taken at once, or none.
 //! 3. A head that does not fit reserves units as they become free: nothing younger takes them, except launches of a
 //!    process of which every started thread is blocked (else they could never go on).
@@ -22,6 +22,11 @@ use crate::ready::ReadyQueue;
 pub trait Tenant {
     /// Started threads that wait.
     fn blocked(&self) -> u32;
+
+    /// The time it has used: while `next` is told to be fair, who has used less comes first.
+    fn used(&self) -> u64 {
+        0
+    }
 
     /// Whether it is to be told when units of it are given back.
     fn is_closing(&self) -> bool {
@@ -190,13 +195,23 @@ impl<P: Tenant> Sched<P> {
 
     /// Gives back units, then takes the next work. `held`: the process that the caller holds already.
     pub fn next(&self, release: Option<Release>, held: Option<&Arc<P>>) -> Option<Work<P>> {
+        self.next_by(false, release, held)
+    }
+
+    /// As [`Sched::next`]; `fair`: of the process that has used least.
+    pub fn next_by(
+        &self,
+        fair: bool,
+        release: Option<Release>,
+        held: Option<&Arc<P>>,
+    ) -> Option<Work<P>> {
         let mut after = None;
         let mut state = self.state.lock();
         if let Some(release) = release {
             after = Some(state.release(release));
         }
         state.drain(&self.inbox);
-        let launch = state.next();
+        let launch = state.next(fair);
         let process = launch
             .as_ref()
             .and_then(|launch| state.tenants.get(&launch.proc))
@@ -248,6 +263,16 @@ impl<P: Tenant> Sched<P> {
                         .first()
                         .is_some_and(|(_, l)| l.units() <= state.free[seat.partition]),
             })
+    }
+
+    /// All processes, and whether each has something ready or started.
+    pub fn occupied(&self) -> Vec<(Arc<P>, bool)> {
+        let state = self.state.lock();
+        let seats = state.tenants.values();
+        let busy = |seat: &Seat<P>| seat.started > 0 || !seat.ready.is_empty();
+        seats
+            .map(|seat| (seat.process.clone(), busy(seat)))
+            .collect()
     }
 
     /// All processes, for what must look at each of them.
@@ -315,7 +340,7 @@ impl<P: Tenant> State<P> {
         }
     }
 
-    fn next(&mut self) -> Option<Arc<Launch>> {
+    fn next(&mut self, fair: bool) -> Option<Arc<Launch>> {
         while let Some(launch) = self.claims.front() {
             if launch
                 .gang()
@@ -326,7 +351,7 @@ impl<P: Tenant> State<P> {
             self.claims.pop_front();
         }
         loop {
-            let launch = self.admit_one()?;
+            let launch = self.admit_one(fair)?;
             if launch.start() {
                 if launch.gang().is_some() {
                     self.claims.push_back(launch.clone());
@@ -343,12 +368,13 @@ impl<P: Tenant> State<P> {
     }
 
     /// Takes the launch that may start next out of its queue, and its units.
-    fn admit_one(&mut self) -> Option<Arc<Launch>> {
+    fn admit_one(&mut self, fair: bool) -> Option<Arc<Launch>> {
         let heads = self.tenants.iter().filter_map(|(&number, seat)| {
             let (seq, launch) = seat.ready.first()?;
-            Some((seq, number, launch.units(), seat.partition))
+            let used = if fair { seat.process.used() } else { 0 };
+            Some((used, seq, number, launch.units(), seat.partition))
         });
-        let (_, number, units, partition) = heads.min()?;
+        let (_, _, number, units, partition) = heads.min()?;
         if units <= self.free[partition] {
             let (_, launch) = self.tenants.get_mut(&number)?.ready.pop()?;
             return Some(self.take_units(launch));

@@ -20,10 +20,13 @@ pub struct Shared {
     pub safe_points: AtomicU64,
     /// The count at which the kernel is to be stopped by the run-time limit; `u64::MAX`: none.
     pub stop_at: AtomicU64,
-    /// Threads that were interrupted: they go on when nothing else is to be done here, or when it is their turn again.
+    /// Threads that were interrupted, or let others run when their process was over its share: they go on when nothing
+    /// else is to be done here, or when it is their turn again.
     pub resting: Mutex<VecDeque<Suspended>>,
     /// How many they are.
     pub rests: AtomicUsize,
+    /// What runs here is a thread that rests: the worker is on the list of parked ones, and leaves it when it is woken.
+    pub background: AtomicBool,
     /// The count of safe points at which the kernel is to be interrupted; `u64::MAX`: none.
     pub preempt_at: AtomicU64,
     /// CPU time, in nanoseconds, that the kernel which is interrupted has used since its last safe point.
@@ -64,6 +67,31 @@ impl Shared {
     /// Whether interrupted threads are put aside here.
     pub(crate) fn has_resting(&self) -> bool {
         self.rests.load(Ordering::SeqCst) > 0
+    }
+
+    /// Puts one that was just taken back to the front.
+    pub(crate) fn rest_first(&self, unit: Suspended) {
+        let mut resting = self.resting.lock();
+        resting.push_front(unit);
+        self.rests.store(resting.len(), Ordering::SeqCst);
+    }
+
+    /// Takes the first resting thread for which `wanted` holds.
+    pub(crate) fn take_rested_if(&self, wanted: impl Fn(&Suspended) -> bool) -> Option<Suspended> {
+        if !self.has_resting() {
+            return None;
+        }
+        let mut resting = self.resting.lock();
+        let at = resting.iter().position(wanted)?;
+        let unit = resting.remove(at);
+        self.rests.store(resting.len(), Ordering::SeqCst);
+        unit
+    }
+
+    /// Whether the thread that runs in the background is to make room.
+    #[inline]
+    pub(crate) fn is_recalled(&self) -> bool {
+        self.background.load(Ordering::Relaxed) && self.woken.load(Ordering::Relaxed)
     }
 
     /// Takes the interrupted thread that has rested longest.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::device::Device;
 use crate::keeper::cpu_time;
 use crate::shared::Shared;
+use crate::unit::Suspended;
 
 /// What a kernel may use without a safe point while others wait.
 pub(crate) const SLICE: Duration = Duration::from_millis(10);
@@ -62,11 +63,15 @@ impl Slices {
 
     /// A thread that has rested long enough takes its turn among the others.
     fn end_rest(&mut self, device: &Device, index: usize, worker: &Shared) {
+        let enough = self.rested[index].elapsed() >= SLICE * REST;
+        let may_go_on = |unit: &Suspended| {
+            let core = unit.core();
+            let process = core.process();
+            process.is_stopped() || (enough || !core.preempted.get()) && !process.is_over_share()
+        };
         if !worker.has_resting() {
             self.rested[index] = Instant::now();
-        } else if self.rested[index].elapsed() >= SLICE * REST
-            && let Some(unit) = worker.take_rested()
-        {
+        } else if let Some(unit) = worker.take_rested_if(may_go_on) {
             self.rested[index] = Instant::now();
             device.make_runnable(unit);
             device.notify();

@@ -127,10 +127,8 @@ impl Worker {
         }
         self.next.end_streak();
         loop {
-            let work = self
-                .device
-                .sched
-                .next(self.release.take(), core.process.borrow().as_ref())?;
+            self.charge(core);
+            let work = self.next_of(self.release.take(), core.process.borrow().as_ref())?;
             if let Some(claimed) = self.accept(core, work) {
                 return Some(claimed);
             }

@@ -75,19 +75,18 @@ fn next(worker: &Worker, turn: &mut u32) -> Option<Pick> {
     pick(worker, *turn).or_else(|| idle(worker))
 }
 
-/// Suspended threads and new launches take turns; those that were interrupted come when there is nothing else.
+/// Suspended threads and new launches take turns.
 fn pick(worker: &Worker, turn: u32) -> Option<Pick> {
     let suspended = |worker: &Worker| resume(worker).map(Pick::Resume);
     let start = |worker: &Worker| match worker.has_ranks() {
         true => Some(Pick::Ranks),
-        false => worker.device().sched.next(None, None).map(Pick::Start),
+        false => worker.next_of(None, None).map(Pick::Start),
     };
-    let picked = if turn.is_multiple_of(2) {
+    if turn.is_multiple_of(2) {
         suspended(worker).or_else(|| start(worker))
     } else {
         start(worker).or_else(|| suspended(worker))
-    };
-    picked.or_else(|| worker.shared().take_rested().map(Pick::Resume))
+    }
 }
 
 fn resume(worker: &Worker) -> Option<Suspended> {
@@ -112,7 +111,7 @@ fn idle(worker: &Worker) -> Option<Pick> {
             return Some(pick);
         }
         worker.book();
-        let (last_look, wake_up) = (|| last_look(worker), || park(worker));
+        let (last_look, wake_up) = (|| last_look(worker), || take_wake_up(worker));
         let found = device
             .idle
             .park_unless(worker.index(), looking, last_look, wake_up);
@@ -150,8 +149,39 @@ fn last_look(worker: &Worker) -> Option<Option<Pick>> {
     })
 }
 
-/// Sleeps until there is a wake-up, and takes it.
+/// Sleeps until there is a wake-up, and takes it. Meanwhile threads that rest may go on.
 fn park(worker: &Worker) {
+    let shared = worker.shared();
+    let rested = || {
+        let own = shared.take_rested();
+        own.or_else(|| worker.device().steal_rested(worker.index()))
+    };
+    while !shared.woken.swap(false, Ordering::Acquire) {
+        match rested() {
+            Some(unit) => go_on_in_background(worker, unit),
+            None => std::thread::park(),
+        }
+    }
+}
+
+/// Runs a thread that rests until it ends, waits, lets others run, or this worker is woken.
+fn go_on_in_background(worker: &Worker, unit: Suspended) {
+    let shared = worker.shared();
+    shared.background.store(true, Ordering::SeqCst);
+    // Whoever wakes this worker from here on interrupts what runs.
+    if shared.woken.load(Ordering::SeqCst) {
+        shared.rest_first(unit);
+    } else {
+        worker.run(Pick::Resume(unit));
+    }
+    shared.background.store(false, Ordering::SeqCst);
+    if worker.device().sees_work() {
+        worker.device().notify();
+    }
+}
+
+/// Waits for a wake-up that is under way, and takes it.
+fn take_wake_up(worker: &Worker) {
     while !worker.shared().woken.swap(false, Ordering::Acquire) {
         std::thread::park();
     }
@@ -162,7 +192,7 @@ fn look(worker: &Worker) -> Option<Pick> {
     let mut until = None;
     loop {
         for _ in 0..32 {
-            let picked = if device.sees_work() || worker.shared().has_resting() {
+            let picked = if device.sees_work() {
                 pick(worker, 0)
             } else {
                 None

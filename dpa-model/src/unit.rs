@@ -231,8 +231,7 @@ impl Core {
             return;
         }
         self.leave_kernel();
-        self.spun
-            .set(self.worker().shared().spun.load(Ordering::Relaxed));
+        self.spun.set(self.worker().spun(self.spun.get()));
         self.preempted.set(true);
         self.suspend(Request::Preempted);
         self.preempted.set(false);

@@ -22,6 +22,7 @@ use crate::device::Device;
 use crate::fault::Fault;
 use crate::fiber::{Exit, Request, Resumed};
 use crate::handover::Handover;
+use crate::keeper::own_cpu_time;
 use crate::launch::Outcome;
 use crate::process::Process;
 use crate::sched::{Release, Work};
@@ -51,6 +52,10 @@ pub struct Worker {
     pub(crate) tally: RefCell<Tally>,
     pub(crate) chunk: RefCell<Option<Chunk>>,
     looks_soon: Cell<bool>,
+    /// Since when what runs here is to be booked; 0: it is not measured.
+    stamp: Cell<u64>,
+    /// CPU time of this thread when an interrupted kernel went on.
+    went_on_at: Cell<u64>,
 }
 
 /// What a worker does next.
@@ -75,6 +80,8 @@ impl Worker {
             tally: RefCell::default(),
             chunk: RefCell::new(None),
             looks_soon: Cell::new(false),
+            stamp: Cell::new(0),
+            went_on_at: Cell::new(0),
         }
     }
 
@@ -111,7 +118,9 @@ impl Worker {
     #[cfg(not(dpa_sanitize))]
     pub(crate) fn is_to_be_preempted(&self) -> bool {
         let shared = self.shared();
-        shared.preempt_at.load(Ordering::Relaxed) == shared.safe_points.load(Ordering::Relaxed)
+        shared.is_recalled()
+            || shared.preempt_at.load(Ordering::Relaxed)
+                == shared.safe_points.load(Ordering::Relaxed)
     }
 
     /// The kernel that runs now is not interrupted after all; false if it was not to be. For the signal handler.
@@ -155,6 +164,7 @@ impl Worker {
             return self.park(unit, Request::Abandon);
         }
         self.safe_point();
+        self.went_on_at.set(own_cpu_time());
         let (time, at) = &self.shared().carried;
         time.store(core.spun.get(), Ordering::Relaxed);
         at.store(
@@ -162,6 +172,65 @@ impl Worker {
             Ordering::Relaxed,
         );
         Some(unit)
+    }
+
+    /// The next work of the scheduler.
+    pub(crate) fn next_of(
+        &self,
+        release: Option<Release>,
+        held: Option<&Arc<Process>>,
+    ) -> Option<Work<Process>> {
+        let fair = self.device.fairness.is_contended();
+        self.device.sched.next_by(fair, release, held)
+    }
+
+    /// From now on time is booked, if it is measured.
+    fn begin_charge(&self) {
+        let contended = self.device.fairness.is_contended();
+        self.stamp.set(if contended {
+            self.device.clock.now()
+        } else {
+            0
+        });
+    }
+
+    /// Books the time until now to the process whose kernels ran here.
+    pub(crate) fn charge(&self, core: &Core) {
+        let since = self.stamp.get();
+        self.begin_charge();
+        if since == 0 || self.stamp.get() == 0 {
+            return;
+        }
+        if let Some(process) = core.process.borrow().as_ref() {
+            let time = self.stamp.get().saturating_sub(since);
+            process.used.fetch_add(time, Ordering::Relaxed);
+        }
+    }
+
+    /// CPU time that the kernel which is interrupted has used since its last safe point. For the signal handler.
+    #[cfg(not(dpa_sanitize))]
+    pub(crate) fn spun(&self, before: u64) -> u64 {
+        let shared = self.shared();
+        let count = shared.safe_points.load(Ordering::Relaxed);
+        if shared.carried.1.load(Ordering::Relaxed) == count {
+            return before + own_cpu_time().saturating_sub(self.went_on_at.get());
+        }
+        match shared.preempt_at.load(Ordering::Relaxed) == count {
+            true => shared.spun.load(Ordering::Relaxed),
+            false => 0,
+        }
+    }
+
+    /// A thread that let others run: it rests, or stands in the queue of those that can go on.
+    pub(crate) fn let_rest(&self, unit: Suspended) {
+        if self.shared().background.load(Ordering::Relaxed) {
+            self.shared().rest(unit);
+        } else if unit.core().process().is_over_share() {
+            self.shared().rest(unit);
+            self.device.notify();
+        } else {
+            self.device.make_runnable(unit);
+        }
     }
 
     /// Whether it is one of this device.
@@ -235,7 +304,9 @@ impl Worker {
             self.has_work();
         }
         unit.core().note_turn(&self.device);
+        self.begin_charge();
         let resumed = unit.resume(self);
+        self.charge(unit.core());
         self.safe_point();
         match resumed {
             Resumed::Suspended(request) => self.park(unit, request),
@@ -279,6 +350,7 @@ impl Worker {
     pub(crate) fn must_leave_stack(&self) -> bool {
         self.device.choices.is_some()
             || self.shared().waiting.load(Ordering::Relaxed) > 0
+            || self.shared().background.load(Ordering::Relaxed)
             || self.device.is_stopping()
     }
 
@@ -328,6 +400,10 @@ impl Worker {
     /// This worker ends something and will look for work right after it: it counts as looking from now on, so that what
     /// follows at once (the host's next launch, say) wakes nobody else.
     pub(crate) fn look_soon(&self) {
+        if self.shared().background.load(Ordering::Relaxed) {
+            // It is on the list of parked ones, and is woken if there is something.
+            return;
+        }
         if !self.looks_soon.replace(true) {
             self.device.idle.mark_looking();
         }
@@ -357,6 +433,9 @@ impl Worker {
     /// Whether other threads wait for this worker.
     #[inline]
     pub(crate) fn others_wait(&self) -> bool {
-        self.shared().waiting.load(Ordering::Relaxed) > 0 || !self.device.sched.looks_empty()
+        let shared = self.shared();
+        shared.waiting.load(Ordering::Relaxed) > 0
+            || !self.device.sched.looks_empty()
+            || shared.background.load(Ordering::Relaxed) && shared.has_resting()
     }
 }
