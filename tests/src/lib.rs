@@ -13,6 +13,7 @@ pub mod device;
 pub mod figures;
 pub mod globals;
 pub mod hash_table;
+pub mod hostile;
 pub mod isolation;
 pub mod messages;
 pub mod queues;
