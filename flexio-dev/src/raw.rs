@@ -26,7 +26,7 @@ mod wqe;
 pub use completion::{CompletionQueue, PollError};
 pub use dpa_abi::queue::bell::{OutboxHandle, RingError};
 pub use dpa_abi::queue::{
-    CompletionEntry, CompletionKind, Matrix, Syndrome, WorkFlags, WorkOpcode,
+    CompletionEntry, CompletionKind, ENTRY_WORDS, Matrix, Syndrome, WorkFlags, WorkOpcode,
 };
 pub use receive::ReceiveQueue;
 pub use send::SendQueue;

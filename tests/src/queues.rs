@@ -2,8 +2,8 @@
 
 use doca_dpa_dev::prelude::*;
 use doca_dpa_dev::raw::{
-    CompletionKind, CompletionQueue, OutboxHandle, PollError, ReceiveQueue, RingError, SendQueue,
-    WorkFlags, WorkOpcode, Wqe,
+    CompletionKind, CompletionQueue, ENTRY_WORDS, OutboxHandle, PollError, ReceiveQueue, RingError,
+    SendQueue, WorkFlags, WorkOpcode, Wqe,
 };
 
 /// What a doorbell is answered with, as a number.
@@ -80,6 +80,21 @@ pub fn post(
     if queue.ring().is_err() {
         thread.error(2);
     }
+}
+
+/// Writes entries word by word, whatever they say, and rings for all of them.
+#[dpa_kernel]
+pub fn post_words(thread: &Thread, queue: SendQueue<'_>, entries: DevAddr<u64>, count: u64) {
+    let words = match thread.bind_atomic(entries, count as usize * ENTRY_WORDS) {
+        Ok(words) => words,
+        Err(kind) => thread.fault(kind),
+    };
+    for n in 0..count {
+        let first = n as usize * ENTRY_WORDS;
+        let entry = core::array::from_fn(|word| words.at(first + word).load());
+        queue.write_words(n, &entry);
+    }
+    let _ = thread.qp_sq_ring_db(count, queue.number());
 }
 
 /// Sends eight bytes that travel in the entry; then rings with indices that cannot be.

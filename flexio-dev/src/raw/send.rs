@@ -77,11 +77,17 @@ impl<'t> SendQueue<'t> {
 
     /// Writes the entry with this index into its slot. The NIC reads it when a doorbell says that it is there; until
     /// then the slot may be written again.
-    #[doc(alias = "doca_dpa_dev_verbs_qp_post_send_raw_wqe")]
     pub fn write(&self, index: u64, wqe: &Wqe) {
         let words = wqe
             .0
             .encode(index, self.number(), phase(index, self.entries));
+        self.write_words(index, &words);
+    }
+
+    /// As [`SendQueue::write`], an entry of the caller's own making: its words as they lie in memory. The NIC refuses what is
+    /// no entry; the queue then fails.
+    #[doc(alias = "doca_dpa_dev_verbs_qp_post_send_raw_wqe")]
+    pub fn write_words(&self, index: u64, words: &[u64; ENTRY_WORDS]) {
         let first = (index % self.entries) as usize * ENTRY_WORDS;
         for (at, word) in words.iter().enumerate() {
             self.ring.at(first + at).store(*word);

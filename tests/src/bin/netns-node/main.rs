@@ -25,7 +25,7 @@ use kernels::{Kernels, PeerKernels};
 /// Operations of each kind.
 const EACH: usize = 150;
 /// For an acknowledgement, in milliseconds.
-const TIMEOUT: u64 = 8;
+const TIMEOUT: u64 = 16;
 /// The largest message.
 const LARGEST: usize = 6000;
 /// Places that are written in turn. Behind them lies the word that is counted up, and then a place for each write that
