@@ -6,10 +6,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod asan;
 mod ci;
+mod coverage;
 mod decoders;
 mod deep;
 mod fuzz;
+mod hostile;
 mod interop;
 mod loom;
 mod mutants;
@@ -58,6 +61,14 @@ enum Command {
     Riscv,
     /// The tests of the concurrent crates under ThreadSanitizer
     Tsan,
+    /// Tests that drop, cancel, fault and attack, under AddressSanitizer
+    Asan,
+    /// A process beside one that attacks, and a verified ping-pong under hostile packets
+    Hostile {
+        /// For how many seconds packets come
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
     /// Programs of others (tshark, scapy) read what our NICs send
     Decoders,
     /// Hostile packets and blobs for our NIC, for a time
@@ -68,6 +79,9 @@ enum Command {
         /// The first seed
         #[arg(long, default_value_t = 0)]
         start: u64,
+        /// The targets of `fuzz/` instead, each for so long: guided by coverage, under AddressSanitizer
+        #[arg(long, conflicts_with = "start")]
+        coverage: bool,
     },
     /// Our NIC opposite the kernel's soft-RoCE driver, in a small virtual machine
     Interop {
@@ -134,7 +148,14 @@ fn run(command: Command) -> Outcome {
         Command::Riscv => riscv::run(),
         Command::Tsan => tsan::run(),
         Command::Decoders => decoders::run(),
-        Command::Fuzz { seconds, start } => fuzz::run(seconds, start),
+        Command::Asan => asan::run(),
+        Command::Hostile { seconds } => hostile::run(seconds),
+        Command::Fuzz {
+            seconds,
+            coverage: true,
+            ..
+        } => coverage::run(seconds),
+        Command::Fuzz { seconds, start, .. } => fuzz::run(seconds, start),
         Command::Verbs { parts, kernel } => verbs::run(&parts, kernel.as_deref()),
         Command::Interop { keep } => interop::run(keep),
         Command::Simulate { seeds, start } => simulate::run(simulate::Until::Seeds(seeds), start),

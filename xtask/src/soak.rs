@@ -35,7 +35,12 @@ pub fn run(minutes: u64) -> Outcome {
 }
 
 fn build() -> Outcome {
-    check(cargo().args(["build", "--release", "-p", "tests", "--bins", "--tests"]))?;
+    let tests = ["--bins", "--test", "netns"];
+    check(
+        cargo()
+            .args(["build", "--release", "-p", "tests"])
+            .args(tests),
+    )?;
     check(cargo().args(["build", "--release", "-p", "examples", "--bin", "kv-server"]))
 }
 

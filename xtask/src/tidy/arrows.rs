@@ -5,7 +5,7 @@ use crate::source::File;
 /// Height of each crate, lowest first. What names another must stand higher.
 ///
 /// ```text
-/// 10 dpa-bench (measures an example, too)
+/// 10 dpa-bench (measures an example, too), dpa-fuzz (outside the workspace)
 /// 9  examples  tests                 5  dpa-model
 /// 8  doca-dpa                        4  doca-dpa-dev (then examples-kernels and dpa-bench-kernels on it, 5)
 /// 7  flexio                          3  flexio-dev   rdma
@@ -28,6 +28,7 @@ const HEIGHTS: &[(&str, u8)] = &[
     ("examples", 9),
     ("tests", 9),
     ("dpa-bench", 10),
+    ("dpa-fuzz", 10),
 ];
 
 /// Crates that run on the device: they name no host crate.
