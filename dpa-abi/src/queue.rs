@@ -52,6 +52,12 @@ pub const fn phase(number: u64, entries: u64) -> bool {
     (number & entries) == 0
 }
 
+/// The slot of the entry with this running number in a ring of `entries` (a power of two). Whatever `entries` is, the slot is
+/// below it, unless it is 0.
+pub const fn slot(number: u64, entries: u64) -> usize {
+    (number & entries.wrapping_sub(1)) as usize
+}
+
 /// The number of entries a queue gets that was asked to have `asked`: the next power of two, at least 2.
 /// `None` above [`MAX_ENTRIES`].
 pub const fn entries_for(asked: u32) -> Option<u32> {
@@ -73,6 +79,14 @@ mod tests {
         assert_eq!(entries_for(256), Some(256));
         assert_eq!(entries_for(MAX_ENTRIES), Some(MAX_ENTRIES));
         assert_eq!(entries_for(MAX_ENTRIES + 1), None);
+    }
+
+    #[test]
+    fn slots_follow_each_other_and_are_in_the_ring() {
+        assert_eq!([6, 7, 8, 9].map(|number| slot(number, 8)), [6, 7, 0, 1]);
+        assert!(
+            (0..100).all(|number| (1..50).all(|entries| slot(number, entries) < entries as usize))
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use dpa_abi::queue::record::{
 use dpa_abi::queue::work::PHASE_WORD;
 use dpa_abi::queue::{
     CompletionEntry, ENTRY_WORDS, EntryWords, NicCounter, WorkData, WorkEntry, WorkFlags,
-    WorkOpcode, completion, notify, phase,
+    WorkOpcode, completion, notify, phase, slot,
 };
 use dpa_abi::{Condition, DevAddr, EventError, EventHandle, FaultKind};
 
@@ -67,8 +67,8 @@ fn ring<'t>(
 
 /// Stores an entry, the word with the phase last.
 #[inline]
-fn put(ring: &AtomicSlice<'_, u64>, slot: u64, entry: &EntryWords, last: usize) {
-    let first = slot as usize * ENTRY_WORDS;
+fn put(ring: &AtomicSlice<'_, u64>, slot: usize, entry: &EntryWords, last: usize) {
+    let first = slot * ENTRY_WORDS;
     for (at, word) in entry.iter().enumerate().filter(|(at, _)| *at != last) {
         ring.at(first + at).store(*word);
     }
@@ -146,7 +146,7 @@ impl<'t> QueueTable<'t> {
             ..WorkEntry::new(WorkOpcode::Send, WorkFlags::NONE)
         };
         let words = entry.encode(number, 0, phase(number, entries));
-        put(&ring, number % entries, &words, PHASE_WORD);
+        put(&ring, slot(number, entries), &words, PHASE_WORD);
         self.thread.memory_writeback();
         Ok(number as u16)
     }
@@ -200,7 +200,7 @@ impl<'t> SendQueue<'t> {
         }
         let number = self.reserve()?;
         let words = entry.encode(number, self.queue_pair, phase(number, self.entries));
-        put(&self.ring, number % self.entries, &words, PHASE_WORD);
+        put(&self.ring, slot(number, self.entries), &words, PHASE_WORD);
         // Whoever posted behind this entry before it was written rang for nothing: the NIC stopped here.
         if self.record.at(SEND_PRODUCED).load() != number.wrapping_add(1) {
             self.ring_doorbell();
@@ -336,7 +336,7 @@ impl<'t> CompletionQueue<'t> {
     }
 
     fn look(&self, number: u64) -> Option<EntryWords> {
-        let first = (number % self.entries) as usize * ENTRY_WORDS;
+        let first = slot(number, self.entries) * ENTRY_WORDS;
         let owner = self.ring.at(first + completion::OWNER_WORD).load();
         CompletionEntry::is_valid(owner, phase(number, self.entries)).then(|| {
             let mut words = [0; ENTRY_WORDS];
@@ -350,7 +350,7 @@ impl<'t> CompletionQueue<'t> {
     /// Whether there is an entry that nobody has taken.
     fn has_entry(&self) -> bool {
         let number = self.record.at(READ).load();
-        let first = (number % self.entries) as usize * ENTRY_WORDS;
+        let first = slot(number, self.entries) * ENTRY_WORDS;
         let owner = self.ring.at(first + completion::OWNER_WORD).load();
         CompletionEntry::is_valid(owner, phase(number, self.entries))
     }

@@ -6,7 +6,7 @@ use dpa_abi::queue::record::{
     ACKNOWLEDGED, COMPLETION_ENTRIES, COMPLETION_NUMBER, COMPLETION_RING, COMPLETION_WORDS, ERROR,
     PRODUCED, READ,
 };
-use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, completion, phase};
+use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, completion, phase, slot};
 use dpa_abi::{FaultKind, KernelArg};
 
 use super::{QueueWire, RingError, bind};
@@ -101,7 +101,7 @@ impl<'t> CompletionQueue<'t> {
     /// # Errors
     /// The queue has overrun and everything before was read; the completion was overwritten.
     pub fn poll(&self, consumer: u64) -> Result<Option<CompletionEntry>, PollError> {
-        let first = (consumer % self.entries) as usize * ENTRY_WORDS;
+        let first = slot(consumer, self.entries) * ENTRY_WORDS;
         let owner = self.ring.at(first + completion::OWNER_WORD).load();
         let there = CompletionEntry::is_valid(owner, phase(consumer, self.entries));
         let words = core::array::from_fn(|at| match there {

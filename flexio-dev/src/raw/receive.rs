@@ -4,6 +4,7 @@ use dpa_abi::queue::record::{
     HEAD_WORDS, RECEIVE_ENTRIES, RECEIVE_NUMBER, RECEIVE_PRODUCED, RECEIVE_RING, RECEIVE_STATE,
     RECEIVE_TAKEN, STATE_ERROR,
 };
+use dpa_abi::queue::slot;
 use dpa_abi::queue::work::{RECEIVE_WORDS, encode_receive};
 use dpa_abi::{FaultKind, KernelArg};
 
@@ -84,7 +85,7 @@ impl<'t> ReceiveQueue<'t> {
     #[doc(alias = "doca_dpa_dev_verbs_srq_post_recv_raw_wqe")]
     pub fn write(&self, index: u64, buf: Buf) {
         let words = encode_receive(buf.address, buf.len, buf.key);
-        let first = (index % self.entries) as usize * RECEIVE_WORDS;
+        let first = slot(index, self.entries) * RECEIVE_WORDS;
         for (at, word) in words.iter().enumerate() {
             self.ring.at(first + at).store(*word);
         }

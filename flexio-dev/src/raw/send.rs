@@ -3,7 +3,7 @@
 use dpa_abi::queue::record::{
     CONNECTION_WORDS, QUEUE_PAIR, SEND_ENTRIES, SEND_PRODUCED, SEND_RING, SEND_TAKEN,
 };
-use dpa_abi::queue::{ENTRY_WORDS, WorkEntry, WorkOpcode, phase};
+use dpa_abi::queue::{ENTRY_WORDS, WorkEntry, WorkOpcode, phase, slot};
 use dpa_abi::{FaultKind, KernelArg};
 
 use super::{QueueWire, RingError, Wqe, bind};
@@ -88,7 +88,7 @@ impl<'t> SendQueue<'t> {
     /// no entry; the queue then fails.
     #[doc(alias = "doca_dpa_dev_verbs_qp_post_send_raw_wqe")]
     pub fn write_words(&self, index: u64, words: &[u64; ENTRY_WORDS]) {
-        let first = (index % self.entries) as usize * ENTRY_WORDS;
+        let first = slot(index, self.entries) * ENTRY_WORDS;
         for (at, word) in words.iter().enumerate() {
             self.ring.at(first + at).store(*word);
         }
@@ -98,7 +98,7 @@ impl<'t> SendQueue<'t> {
     /// what stands there is no entry.
     #[doc(alias = "doca_dpa_dev_completion_element_get_swqe_opcode")]
     pub fn opcode(&self, index: u64) -> Option<WorkOpcode> {
-        let first = (index % self.entries) as usize * ENTRY_WORDS;
+        let first = slot(index, self.entries) * ENTRY_WORDS;
         let words = core::array::from_fn(|at| self.ring.at(first + at).load());
         WorkEntry::decode(&words).ok().map(|entry| entry.opcode)
     }
