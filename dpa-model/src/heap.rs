@@ -5,7 +5,9 @@
 //! be bound again at once, and are handed out again only after all launches that started before are over.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dpa_abi::access::Cell;
 use dpa_abi::{FaultKind, HEAP_BASE};
@@ -15,6 +17,7 @@ use thiserror::Error;
 
 use crate::coherency::image::Image;
 use crate::epoch::{Epochs, Quarantine};
+use crate::recent::Recent;
 
 /// Every allocation begins at a multiple of this many bytes, so it is aligned for any type and for DMA.
 pub const GRANULE: u64 = 64;
@@ -54,6 +57,8 @@ pub struct HeapInfo {
 pub struct Heap {
     map: Map,
     live: RwLock<BTreeMap<u64, u64>>,
+    /// Counts what was freed: see [`Recent`].
+    freed: AtomicU64,
     ranges: Mutex<Ranges>,
     poison: bool,
     /// What the NIC sees of it, under the seeded driver.
@@ -63,7 +68,7 @@ pub struct Heap {
 #[derive(Debug)]
 struct Ranges {
     free: RangeAllocator<u64>,
-    quarantine: Quarantine<std::ops::Range<u64>>,
+    quarantine: Quarantine<Range<u64>>,
     allocated: u64,
 }
 
@@ -125,6 +130,7 @@ impl Heap {
         Ok(Self {
             map: Map::new(bytes)?,
             live: RwLock::default(),
+            freed: AtomicU64::new(0),
             ranges: Mutex::new(ranges),
             poison: seeded,
             image: seeded.then(Box::default),
@@ -170,6 +176,7 @@ impl Heap {
         let Some(bytes) = self.live.write().remove(&addr) else {
             return false;
         };
+        self.freed.fetch_add(1, Ordering::SeqCst);
         let size = round_up(bytes);
         if self.poison {
             self.cell(addr, size).fill(POISON);
@@ -184,12 +191,15 @@ impl Heap {
 
     /// Whether the bytes lie in one live allocation.
     pub fn is_live(&self, addr: u64, len: u64) -> bool {
+        self.allocation_of(addr, len).is_some()
+    }
+
+    /// The live allocation in which all these bytes lie.
+    fn allocation_of(&self, addr: u64, len: u64) -> Option<Range<u64>> {
         let live = self.live.read();
-        let Some((&start, &bytes)) = live.range(..=addr).next_back() else {
-            return false;
-        };
+        let (&start, &bytes) = live.range(..=addr).next_back()?;
         let into = addr - start;
-        into <= bytes && len <= bytes - into
+        (into <= bytes && len <= bytes - into).then(|| start..start + bytes)
     }
 
     /// Checks a range and gives where it is.
@@ -207,6 +217,28 @@ impl Heap {
             return Err(FaultKind::OutOfRange { addr, len });
         }
         Ok(self.native(addr))
+    }
+
+    /// As [`Heap::bind`], for a unit that remembers what it has found.
+    pub(crate) fn bind_again(
+        &self,
+        recent: &Recent,
+        addr: u64,
+        len: u64,
+        align: u32,
+    ) -> Result<NonNull<u8>, FaultKind> {
+        let freed = self.freed.load(Ordering::SeqCst);
+        if align.is_power_of_two()
+            && addr & u64::from(align - 1) == 0
+            && recent.knows(freed, addr, len)
+        {
+            return Ok(self.native(addr));
+        }
+        let bound = self.bind(addr, len, align)?;
+        if let Some(allocation) = self.allocation_of(addr, len) {
+            recent.keep(freed, addr, &allocation);
+        }
+        Ok(bound)
     }
 
     /// A checked range as a cell, for the host's copies.
@@ -228,7 +260,7 @@ impl Heap {
     }
 
     /// The live allocations, ascending.
-    pub(crate) fn live_ranges(&self) -> Vec<std::ops::Range<u64>> {
+    pub(crate) fn live_ranges(&self) -> Vec<Range<u64>> {
         let live = self.live.read();
         live.iter()
             .map(|(&start, &bytes)| start..start + bytes)
@@ -339,6 +371,24 @@ mod tests {
             heap.bind(a, 64, 8),
             Err(FaultKind::OutOfRange { addr: a, len: 64 })
         );
+    }
+
+    #[test]
+    fn rule_4_1_a_unit_that_has_bound_it_before_cannot_bind_it_when_it_is_freed() {
+        let (heap, epochs) = heap();
+        let recent = Recent::default();
+        let a = heap.alloc(&epochs, 64, false).expect("room");
+        let first = heap.bind_again(&recent, a, 64, 8).expect("live");
+        assert!(recent.knows(0, a, 64), "remembered");
+        assert_eq!(heap.bind_again(&recent, a, 64, 8), Ok(first));
+        let unaligned = FaultKind::Unaligned {
+            addr: a + 1,
+            align: 8,
+        };
+        assert_eq!(heap.bind_again(&recent, a + 1, 8, 8), Err(unaligned));
+        heap.free(&epochs, a);
+        let gone = FaultKind::OutOfRange { addr: a, len: 64 };
+        assert_eq!(heap.bind_again(&recent, a, 64, 8), Err(gone));
     }
 
     #[test]

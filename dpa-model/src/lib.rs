@@ -92,6 +92,8 @@ mod process;
 #[cfg(not(dpa_loom))]
 mod quota;
 #[cfg(not(dpa_loom))]
+mod recent;
+#[cfg(not(dpa_loom))]
 pub mod seeded;
 #[cfg(not(dpa_loom))]
 mod shared;

@@ -196,7 +196,7 @@ unsafe fn bind(
     let process = core.process();
     let bound = match Windows::is_window(addr) {
         false => {
-            let bound = process.heap.bind(addr, len, align);
+            let bound = process.heap.bind_again(&core.recent, addr, len, align);
             if bound.is_ok() {
                 core.note_bound(addr..addr + len, rights);
             }

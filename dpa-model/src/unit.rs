@@ -22,6 +22,7 @@ use crate::fault::{Fault, Place};
 use crate::fiber::{Fiber, Request, Resumed, Switch};
 use crate::launch::Launch;
 use crate::process::Process;
+use crate::recent::Recent;
 use crate::stack::PooledStack;
 use crate::trap::{self, Entered as EnteredStack};
 use crate::worker::Worker;
@@ -82,6 +83,8 @@ pub struct Core {
     pub process: RefCell<Option<StdArc<Process>>>,
     /// The epoch of the thread that ended here last, to be taken over by the next of the same process.
     pub epoch: Cell<Option<Entered>>,
+    /// What it has bound lately of its process's heap.
+    pub(crate) recent: Recent,
     /// How the last wait ended.
     pub wake: Cell<Wake>,
     /// Where it stands in the list of blocked threads, while it waits.
@@ -118,6 +121,7 @@ impl Core {
             running: RefCell::new(None),
             process: RefCell::new(None),
             epoch: Cell::new(None),
+            recent: Recent::default(),
             wake: Cell::new(Wake::Value(0)),
             blocked_key: Cell::new(usize::MAX),
             worker_index: Cell::new(0),
@@ -176,6 +180,7 @@ impl Core {
     /// Goes on with another process, or with none.
     pub fn set_process(&self, process: Option<StdArc<Process>>) {
         let before = self.process.replace(process);
+        self.recent.forget();
         if let (Some(before), Some(epoch)) = (before, self.epoch.take()) {
             before.epochs.leave(epoch);
         }
