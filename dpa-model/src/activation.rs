@@ -6,7 +6,8 @@
 //!    runs make it run once more.
 //! 3. Who ends an activation takes `AGAIN` with it: if it was set, the handler is `ACTIVE` still and this one starts it
 //!    again; else it is `IDLE`.
-//!    A continuable handler takes `AGAIN` while it runs, and goes on instead of ending.
+//!    A continuable handler takes `AGAIN` while it runs, and goes on instead of ending. A worker may take it before the end and
+//!    run the next activation where the last one ran.
 //! 4. `OVER` is for good: it has finished, or nobody holds it any more.
 
 use sync_event::sync::atomic::{AtomicU32, Ordering};
@@ -108,6 +109,25 @@ impl Activation {
         before.is_some()
     }
 
+    /// The activation that ran has ended, and its caller would run the next at once: true if it was triggered meanwhile and is
+    /// not over. Else nothing has changed, and [`Activation::ended`] says what follows.
+    #[must_use]
+    pub fn goes_again(&self) -> bool {
+        let before = self
+            .change(|word| (word & (PHASE | FINISH | AGAIN) == ACTIVE | AGAIN).then_some(ACTIVE));
+        before.is_some()
+    }
+
+    /// Triggers it if it runs, or has not been run: nobody has to be told then. Else nothing has changed.
+    #[must_use]
+    pub fn trigger_running(&self) -> bool {
+        let before = self.change(|word| match word & PHASE {
+            NEW | ACTIVE => Some(word | AGAIN),
+            _ => None,
+        });
+        before.is_some()
+    }
+
     /// The activation that runs is to be the last.
     pub fn finish(&self) {
         self.word.fetch_or(FINISH, Ordering::Relaxed);
@@ -178,6 +198,29 @@ mod tests {
         assert!(!activation.trigger());
         assert!(activation.take() && !activation.take());
         assert_eq!(activation.ended(), Next::Idle);
+    }
+
+    #[test]
+    fn it_goes_again_only_if_it_was_triggered_and_is_not_over() {
+        let activation = Activation::new();
+        activation.run();
+        assert!(!activation.trigger_running(), "it does not run");
+        assert!(activation.trigger());
+        assert!(!activation.goes_again(), "one trigger, one run");
+        assert!(activation.trigger_running() && activation.trigger_running());
+        assert!(activation.goes_again() && !activation.goes_again());
+        assert!(activation.trigger_running());
+        activation.finish();
+        assert!(!activation.goes_again(), "it was its last");
+        assert_eq!(activation.ended(), Next::Over);
+        assert!(!activation.trigger_running());
+    }
+
+    #[test]
+    fn a_trigger_before_the_run_needs_nobody_told() {
+        let activation = Activation::new();
+        assert!(activation.trigger_running());
+        assert_eq!(activation.run(), Some(true));
     }
 
     #[test]

@@ -160,6 +160,21 @@ impl Handler {
         self.activation.take()
     }
 
+    /// The activation that ran has ended on a worker that would run the next at once: true if there is one to run. A handler that
+    /// asked for units by number gives its unit back first, so that others have their turn.
+    pub(crate) fn goes_again(&self) -> bool {
+        let goes = self.bound.is_none() && self.activation.goes_again();
+        if goes {
+            self.activations.fetch_add(1, Ordering::Relaxed);
+        }
+        goes
+    }
+
+    /// Triggers it if nobody has to be told of that: it runs, and will look before it ends.
+    pub(crate) fn trigger_running(&self) -> bool {
+        self.resumes.is_none() && self.activation.trigger_running()
+    }
+
     /// The activation that runs is its last.
     pub(crate) fn finish(&self) {
         self.activation.finish();

@@ -48,6 +48,16 @@ impl Handover {
         queued
     }
 
+    /// Whether what ran may go on once more without the queue: another run of the same (rule 2). It counts if `go_on` does.
+    pub fn go_on(&self, go_on: impl FnOnce() -> bool) -> bool {
+        let may = self.is_free() && self.streak.get() < STREAK;
+        let goes = may && go_on();
+        if goes {
+            self.streak.set(self.streak.get() + 1);
+        }
+        goes
+    }
+
     /// Whether nothing is kept.
     pub fn is_free(&self) -> bool {
         let next = self.next.take();
@@ -64,5 +74,22 @@ impl Handover {
     /// The worker took something from the queue.
     pub fn end_streak(&self) {
         self.streak.set(0);
+    }
+}
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_on_without_the_queue_does_so_a_bounded_number_of_times() {
+        let next = Handover::default();
+        assert!(!next.go_on(|| false), "it had nothing to go on with");
+        assert_eq!(
+            (0..2 * STREAK).filter(|_| next.go_on(|| true)).count() as u32,
+            STREAK
+        );
+        next.end_streak();
+        assert!(next.go_on(|| true));
     }
 }

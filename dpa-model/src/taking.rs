@@ -18,7 +18,10 @@ use crate::worker::Worker;
 pub(crate) fn on_stack(core: &Core, switch: &Switch) {
     core.set_switch(switch);
     while core.worker().take_up(core) {
-        let result = run_kernel(core);
+        let mut result = run_kernel(core);
+        while result.is_ok() && core.worker().goes_again(core) {
+            result = run_kernel(core);
+        }
         if let Err(payload) = &result {
             crate::ending::handle_panic(core, payload.as_ref());
         }
@@ -74,6 +77,29 @@ fn run_kernel(core: &Core) -> KernelResult {
 }
 
 impl Worker {
+    /// Whether the activation of a handler that has just ended is followed by the next at once: it was triggered meanwhile, and
+    /// nothing else is ready. The next runs as the same launch, with the same unit.
+    fn goes_again(&self, core: &Core) -> bool {
+        let mut running = core.running.borrow_mut();
+        let Some(Running { launch, epoch, .. }) = running.as_mut() else {
+            return false;
+        };
+        let Some(handler) = launch.handler() else {
+            return false;
+        };
+        let may = !self.must_leave_stack()
+            && self.device.allows_hand_over()
+            && !core.process().is_stopped();
+        if !(may && self.next.go_on(|| handler.goes_again())) {
+            return false;
+        }
+        core.leave_epoch(*epoch);
+        *epoch = core.enter_epoch();
+        core.calls.set(0);
+        self.safe_point();
+        true
+    }
+
     /// Takes up the next thread to run on this stack; false if there is none.
     pub(crate) fn take_up(&self, core: &Core) -> bool {
         loop {
@@ -96,7 +122,7 @@ impl Worker {
 
     pub(crate) fn begin_thread(&self, core: &Core, launch: ModelArc<Launch>, rank: u32) {
         self.has_work();
-        if rank == 0 && launch.watched() {
+        if rank == 0 && launch.is_timed() {
             launch.set_start_time(self.device.clock.now());
         }
         let epoch = core.enter_epoch();

@@ -624,6 +624,9 @@ fn trigger_vs_end_of_an_activation() {
             let (activation, asked, seen) = handler;
             loop {
                 seen.store(asked.load(SeqCst), SeqCst);
+                if activation.goes_again() {
+                    continue;
+                }
                 if activation.ended() == Next::Idle {
                     return;
                 }
@@ -631,7 +634,7 @@ fn trigger_vs_end_of_an_activation() {
         }
         fn trigger(handler: &(Activation, AtomicU32, AtomicU32)) {
             handler.1.fetch_add(1, SeqCst);
-            if handler.0.trigger() {
+            if !handler.0.trigger_running() && handler.0.trigger() {
                 activate(handler);
             }
         }

@@ -29,6 +29,29 @@ pub fn count_to(thread: &Thread, until: u64, done: DevEvent) {
     add(thread, done);
 }
 
+/// Wakes itself at each activation: it never comes to rest.
+#[dpa_kernel]
+pub fn restless(thread: &Thread, total: DevEvent) {
+    add(thread, total);
+    match thread.handler() {
+        Some(own) if thread.notify(own) => {}
+        _ => thread.error(1),
+    }
+}
+
+/// As [`restless`], and binds what stands at an address that nothing keeps alive.
+#[dpa_kernel]
+pub fn restless_reader(thread: &Thread, total: DevEvent, at: DevAddr<u64>) {
+    match thread.bind(at, 8) {
+        Ok(words) => _ = words.read(0),
+        Err(kind) => thread.fault(kind),
+    }
+    add(thread, total);
+    if let Some(own) = thread.handler() {
+        thread.notify(own);
+    }
+}
+
 /// Runs three times.
 #[dpa_kernel]
 pub fn three_times(thread: &Thread, total: DevEvent) {

@@ -1,5 +1,7 @@
 //! DPA threads: kernels that run once for each event.
 
+use std::time::Duration;
+
 use doca_dpa::{
     Affinity, Dpa, DpaThread, Error, HandlerState, Location, Sim, SyncEvent, ThreadError,
     ThreadGroup,
@@ -92,6 +94,56 @@ async fn storage_stays_and_retrigger_runs_it_again() -> Outcome {
     dpa.wait_idle().await;
     assert_eq!(thread.activations(), 50);
     assert_eq!(storage.copy_out().await?, [0]);
+    Ok(())
+}
+
+/// It runs again where it ran last, as long as nobody else wants the worker.
+#[tokio::test]
+async fn rule_2_8_a_thread_that_wakes_itself_without_end_lets_others_run() -> Outcome {
+    let dpa = Dpa::builder().workers(1).open()?;
+    let (turns, total) = (everywhere(&dpa)?, everywhere(&dpa)?);
+    let thread = dpa
+        .thread(restless, RestlessArgs { total: &turns })
+        .start()?;
+    thread.run()?;
+    thread.notify();
+    let other = dpa.thread(tick, TickArgs { total: &total }).start()?;
+    other.run()?;
+    for number in 1..=100 {
+        let args = WakeArgs {
+            other: &other,
+            times: 1,
+        };
+        dpa.launch(wake).args(args).submit()?.await?;
+        total.ge(number).await?;
+    }
+    turns.ge(20_000).await?;
+    assert!(thread.activations() >= 20_000);
+    drop(thread);
+    dpa.wait_idle().await;
+    assert_eq!(other.activations(), 100);
+    Ok(())
+}
+
+/// What its arguments name may be freed while it runs without end: it sees that at its next activation (SEMANTICS 4.1).
+#[tokio::test]
+async fn rule_4_1_memory_that_is_freed_under_a_thread_that_runs_without_end_is_a_fault_of_it()
+-> Outcome {
+    let dpa = Dpa::builder().workers(1).open()?;
+    let turns = everywhere(&dpa)?;
+    let memory = dpa.zeroed::<u64>(8).await?;
+    let args = RestlessReaderArgs {
+        total: &turns,
+        at: memory.addr(),
+    };
+    let thread = dpa.thread(restless_reader, args).start()?;
+    thread.run()?;
+    thread.notify();
+    turns.ge(1_000).await?;
+    drop(memory);
+    let failed = tokio::time::timeout(Duration::from_secs(20), dpa.failed());
+    let fault = failed.await?.expect("a fault").to_string();
+    assert!(fault.contains("restless_reader"), "{fault}");
     Ok(())
 }
 
