@@ -26,7 +26,8 @@
 //!    *after* it has read the entry. `ACKNOWLEDGED` tells the NIC which slots it may write again.
 //! 3. To wait, a thread sets `ARMED` by a read-modify-write and looks at the entry once more. So either it sees the
 //!    entry, or the NIC sees `ARMED` (Dekker's agreement; SEMANTICS 1.3 is about the event behind it).
-//! 4. Before it writes, the NIC compares with `ACKNOWLEDGED`: a full queue is an overrun, said in `ERROR`.
+//! 4. Before it writes, the NIC compares with `ACKNOWLEDGED`: a full queue is an overrun, said in `ERROR`. It looks again only when
+//!    the queue would be full by what it saw last.
 //! 5. A queue that is to overwrite has no overrun: the NIC raises `PRODUCED` before it writes an entry. A reader who has
 //!    read one and then finds `PRODUCED` more than the queue's size ahead has read parts of another, and has lost some.
 
@@ -84,23 +85,24 @@ pub const fn table_words(connections: usize) -> usize {
     connection(connections)
 }
 
-/// Words of a completion queue's record.
-pub const COMPLETION_WORDS: usize = 9;
+/// Words of a completion queue's record: three cache lines, one of what does not change, one that readers write, one that the
+/// NIC writes. So neither takes a line from the other for each entry.
+pub const COMPLETION_WORDS: usize = 24;
 /// Address of the ring.
 pub const COMPLETION_RING: usize = 0;
 /// Its entries.
 pub const COMPLETION_ENTRIES: usize = 1;
-/// Entries read, ever.
-pub const READ: usize = 2;
-/// Entries whose slots are free again, ever: the consumer index.
-pub const ACKNOWLEDGED: usize = 3;
-/// 1: the next entry is to be notified.
-pub const ARMED: usize = 4;
 /// The handle of the notification event; 0: there is none.
-pub const NOTIFY_EVENT: usize = 5;
-/// Not 0: the queue has overrun, and takes no entry any more.
-pub const ERROR: usize = 6;
-/// Of a queue that overwrites what nobody reads: entries written or about to be, ever.
-pub const PRODUCED: usize = 7;
+pub const NOTIFY_EVENT: usize = 2;
 /// The queue's number.
-pub const COMPLETION_NUMBER: usize = 8;
+pub const COMPLETION_NUMBER: usize = 3;
+/// Entries read, ever.
+pub const READ: usize = 8;
+/// Entries whose slots are free again, ever: the consumer index.
+pub const ACKNOWLEDGED: usize = 9;
+/// 1: the next entry is to be notified.
+pub const ARMED: usize = 16;
+/// Not 0: the queue has overrun, and takes no entry any more.
+pub const ERROR: usize = 17;
+/// Of a queue that overwrites what nobody reads: entries written or about to be, ever.
+pub const PRODUCED: usize = 18;

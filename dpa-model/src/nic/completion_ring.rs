@@ -16,7 +16,7 @@ use dpa_abi::queue::record::{
     ACKNOWLEDGED, ARMED, COMPLETION_ENTRIES, COMPLETION_NUMBER, COMPLETION_RING, COMPLETION_WORDS,
     ERROR, NOTIFY_EVENT, PRODUCED, READ,
 };
-use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, EntryWords, completion, notify, phase};
+use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, EntryWords, completion, notify, phase, slot};
 
 use super::after::After;
 use super::period::Period;
@@ -102,6 +102,10 @@ pub(crate) struct CompletionRing {
     spec: CompletionSpec,
     entries: u64,
     produced: u64,
+    /// Entries whose slots are free again, as far as was seen.
+    free_from: u64,
+    /// When the last was written.
+    written_at: u64,
     overrun: bool,
     /// Entries since the last notification that was or could have been.
     held: u16,
@@ -112,7 +116,7 @@ pub(crate) struct CompletionRing {
 /// Who is told of an entry.
 #[derive(Debug)]
 pub(crate) enum Told {
-    /// Nobody has asked, or it is held back with others.
+    /// Nobody has asked, it is held back with others, or who has asked knows already.
     Nobody,
     /// Who has asked, now.
     Now(After),
@@ -151,6 +155,8 @@ impl CompletionRing {
             spec,
             entries: entries.into(),
             produced: 0,
+            free_from: 0,
+            written_at: 0,
             overrun: false,
             held: 0,
             period: 0,
@@ -167,13 +173,16 @@ impl CompletionRing {
         self.overrun
     }
 
-    /// Writes an entry; a notification, if one was asked for.
-    pub(crate) fn put(&mut self, entry: &CompletionEntry) -> Result<Told, Overrun> {
+    /// Writes an entry; a notification, if one was asked for. `now` is the time, if the caller knows it.
+    pub(crate) fn put(
+        &mut self,
+        entry: &CompletionEntry,
+        now: Option<u64>,
+    ) -> Result<Told, Overrun> {
         if self.overrun {
             return Err(Overrun);
         }
-        let free_from = self.record.load(ACKNOWLEDGED);
-        let full = self.produced.wrapping_sub(free_from) >= self.entries;
+        let full = self.is_full();
         match self.spec.overrun {
             OverrunPolicy::Fail if full => {
                 self.overrun = true;
@@ -184,9 +193,11 @@ impl CompletionRing {
             OverrunPolicy::Overwrite => self.record.store(PRODUCED, self.produced + 1),
             OverrunPolicy::Fail => {}
         }
-        let timestamp = self.record.process.device().clock.now();
+        let now = now.unwrap_or_else(|| self.record.process.device().clock.now());
+        // Who works the NIC may have looked at the clock before the one who worked it last.
+        self.written_at = self.written_at.max(now);
         let entry = CompletionEntry {
-            timestamp,
+            timestamp: self.written_at,
             ..*entry
         };
         let words = entry.encode(phase(self.produced, self.entries));
@@ -195,12 +206,17 @@ impl CompletionRing {
         Ok(self.tell(armed))
     }
 
-    fn write(&self, words: &EntryWords) {
-        let first = (self.produced % self.entries) as usize * ENTRY_WORDS;
-        for (index, word) in words.iter().enumerate() {
-            // The word with the owner is the last.
-            self.ring.store(first + index, *word);
+    fn is_full(&mut self) -> bool {
+        let full = |free_from: u64| self.produced.wrapping_sub(free_from) >= self.entries;
+        if full(self.free_from) {
+            self.free_from = self.record.load(ACKNOWLEDGED);
         }
+        full(self.free_from)
+    }
+
+    fn write(&self, words: &EntryWords) {
+        let first = slot(self.produced, self.entries) * ENTRY_WORDS;
+        self.ring.store_entry(first, words, completion::OWNER_WORD);
     }
 
     /// Who is to be told of an entry; `armed`: a notification was asked for.
@@ -210,18 +226,26 @@ impl CompletionRing {
         }
         let moderation = self.spec.moderation;
         if moderation.is_none() {
-            return Told::Now(self.notification());
+            return self.notify_now();
         }
         self.held += 1;
         if self.held >= moderation.count {
             self.end_period();
-            return Told::Now(self.notification());
+            return self.notify_now();
         }
         // It stays asked for.
         self.record.store(ARMED, 1);
         match self.held {
             1 => Told::Later(self.begins(moderation.period)),
             _ => Told::Nobody,
+        }
+    }
+
+    /// Who waits is to be told now. A handler that runs is told at once: it looks again before it ends.
+    fn notify_now(&mut self) -> Told {
+        match &self.handler {
+            Some(handler) if handler.trigger_running() => Told::Nobody,
+            _ => Told::Now(self.notification()),
         }
     }
 
@@ -300,7 +324,7 @@ impl CompletionRing {
             self.give_back(self.produced - self.entries);
             return Some(Err(behind - self.entries));
         }
-        let first = (read % self.entries) as usize * ENTRY_WORDS;
+        let first = slot(read, self.entries) * ENTRY_WORDS;
         let words = std::array::from_fn(|word| self.ring.load(first + word));
         self.give_back(read + 1);
         // The NIC writes only such entries; a kernel that spoils one has spoilt its own.

@@ -10,7 +10,9 @@ use dpa_abi::queue::record::{
     RECEIVE_PRODUCED, RECEIVE_STATE, RECEIVE_TAKEN, SEND_TAKEN, STATE_ERROR,
 };
 use dpa_abi::queue::work::{PHASE_WORD, RECEIVE_WORDS, decode_receive};
-use dpa_abi::queue::{BadEntry, ENTRY_BYTES, ENTRY_WORDS, EntryWords, WorkData, WorkEntry, phase};
+use dpa_abi::queue::{
+    BadEntry, ENTRY_BYTES, ENTRY_WORDS, EntryWords, WorkData, WorkEntry, phase, slot,
+};
 use rdma::region::LocalKey;
 use rdma::work::{Receive, Segment};
 
@@ -63,6 +65,17 @@ impl Block {
         self.process.heap.wrote(self.addr + word as u64 * 8, 8);
     }
 
+    /// Stores a whole entry: the word at `last` when the others are there.
+    pub(crate) fn store_entry(&self, first: usize, words: &EntryWords, last: usize) {
+        let mut cell = self.cell().part(first * 8, ENTRY_BYTES);
+        for (index, word) in words.iter().enumerate().filter(|(index, _)| *index != last) {
+            dpa_abi::pod::Store::put_u64(&mut cell, index * 8, *word);
+        }
+        u64::store_release(&cell, last * 8, words[last]);
+        let heap = &self.process.heap;
+        heap.wrote(self.addr + first as u64 * 8, ENTRY_BYTES as u64);
+    }
+
     pub(crate) fn swap(&self, word: usize, value: u64) -> u64 {
         let before = u64::swap(&self.cell(), word * 8, value);
         self.process.heap.wrote(self.addr + word as u64 * 8, 8);
@@ -71,14 +84,14 @@ impl Block {
 
     /// The entry in this slot, if it is of the round of `number`: then all of it is there.
     fn entry(&self, number: u64, entries: u64) -> Option<EntryWords> {
-        let first = (number % entries) as usize * ENTRY_WORDS;
+        let first = slot(number, entries) * ENTRY_WORDS;
         let word = self.load(first + PHASE_WORD);
         WorkEntry::has_phase(word, phase(number, entries)).then(|| self.words_of(number, entries))
     }
 
     /// What stands in the slot of `number`.
     fn words_of(&self, number: u64, entries: u64) -> EntryWords {
-        let first = (number % entries) as usize * ENTRY_WORDS;
+        let first = slot(number, entries) * ENTRY_WORDS;
         let mut words = [0; ENTRY_WORDS];
         if !self.process.heap.is_coherent() {
             for (index, word) in words.iter_mut().enumerate() {
@@ -276,7 +289,7 @@ impl IndexedReceives {
         if ahead == 0 || ahead > self.entries {
             return None;
         }
-        let first = (self.taken % self.entries) as usize * RECEIVE_WORDS;
+        let first = slot(self.taken, self.entries) * RECEIVE_WORDS;
         let (address, len, key) =
             decode_receive([self.ring.load(first), self.ring.load(first + 1)]);
         let key = LocalKey(key);
