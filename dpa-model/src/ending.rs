@@ -176,7 +176,7 @@ impl Worker {
         if let (Body::Rpc(_), Some(value)) = (&launch.body, value) {
             launch.set_start_time(value);
         }
-        if launch.watched() {
+        if launch.is_timed() {
             launch.set_end_time(self.device.clock.now());
         }
         let update = if process.is_stopped() {

@@ -460,6 +460,12 @@ impl Launch {
         self.state.load(Ordering::Relaxed) & WATCHED != 0
     }
 
+    /// Whether somebody may ask when it started and ended. Of a call nobody does.
+    #[inline]
+    pub(crate) fn is_timed(&self) -> bool {
+        self.watched() && !matches!(self.body, Body::Rpc(_))
+    }
+
     pub(crate) fn set_start_time(&self, raw: u64) {
         self.times[0].store(raw, Ordering::Relaxed);
     }

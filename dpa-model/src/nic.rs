@@ -342,6 +342,7 @@ impl DeviceNic {
     /// Works on the NIC under its lock, waiting for it, and does what follows.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Engine) -> R) -> R {
         let mut engine = self.engine.lock();
+        engine.world.note_posted();
         let result = work(&mut engine);
         let after = engine.take_after();
         self.tell_attendant(&engine);

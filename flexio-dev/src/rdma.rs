@@ -561,7 +561,9 @@ impl Completions<'_> {
     /// The queue has overrun, and everything before that has been read.
     pub fn poll(&self) -> Result<Option<Completion>, CompletionError> {
         let entry = self.poll_unacknowledged()?;
-        self.queue.acknowledge(entry.is_some().into());
+        if entry.is_some() {
+            self.queue.acknowledge(1);
+        }
         Ok(entry)
     }
 

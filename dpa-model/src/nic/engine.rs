@@ -65,7 +65,10 @@ impl Engine {
 
     /// A doorbell: the send queue of this queue pair is looked at.
     pub(crate) fn ring(&mut self, now: Duration, number: Qpn) -> bool {
-        self.world.pump(&mut self.provider, now, number)
+        self.world.begin(now);
+        let any = self.world.pump(&mut self.provider, now, number);
+        self.world.time_passes();
+        any
     }
 
     /// Removes a queue pair, with what is left of it.
@@ -161,7 +164,8 @@ impl Engine {
 
     /// Sends what was just posted; whether there was anything.
     pub(crate) fn send_and_report(&mut self, now: Duration) -> bool {
-        let sent = self.provider.send(now, &mut self.world);
+        // What is done without a peer leaves the core as it was.
+        let sent = self.world.take_posted() && self.provider.send(now, &mut self.world);
         self.follow_up(now) | sent
     }
 

@@ -37,6 +37,9 @@ pub(crate) const HOST: u64 = 1 << 63;
 /// The number of the first completion queue of a NIC.
 const FIRST_COMPLETION_QUEUE: u32 = 0x400;
 
+/// Bytes that are copied in no time.
+const AT_ONCE: u32 = 4096;
+
 /// What became of an entry of a send queue.
 enum Taken {
     /// It is taken.
@@ -69,6 +72,10 @@ pub(crate) struct World {
     overruns: Vec<Qpn>,
     /// Words that a device writes for events.
     pub(crate) words: Words,
+    /// When what is done just now was begun, if that was not long ago.
+    now: Option<u64>,
+    /// The NIC's core has got something to do since it was asked last.
+    posted: bool,
 }
 
 impl World {
@@ -87,7 +94,29 @@ impl World {
             stalled: Vec::new(),
             overruns: Vec::new(),
             words: Words::default(),
+            now: None,
+            posted: false,
         }
+    }
+
+    /// Something is begun at this time, which short work is done at.
+    pub(crate) fn begin(&mut self, now: Duration) {
+        self.now = Some(now.as_nanos() as u64);
+    }
+
+    /// What was begun is done, or has taken long.
+    pub(crate) fn time_passes(&mut self) {
+        self.now = None;
+    }
+
+    /// The NIC's core may have got something to do.
+    pub(crate) fn note_posted(&mut self) {
+        self.posted = true;
+    }
+
+    /// Whether the NIC's core has got something to do since this was asked last.
+    pub(crate) fn take_posted(&mut self) -> bool {
+        std::mem::take(&mut self.posted)
     }
 
     pub(crate) fn later(&mut self, after: After) {
@@ -131,6 +160,7 @@ impl World {
         if self.pairs.is_local(number) || entry.opcode == WorkOpcode::Wait {
             return self.carry_out(nic, number, index, entry);
         }
+        self.posted = true;
         match nic.post(now, number, translate::request(index.into(), entry)) {
             Ok(()) => Taken::Done,
             Err(error) if comes_later(&error) => {
@@ -165,6 +195,7 @@ impl World {
         if let (Err(error), false) = (outcome, has_failed) {
             // It is one of ours, so this cannot fail.
             let _ = nic.fail(number, Cause::Work(error));
+            self.posted = true;
         }
         if outcome.is_err() || entry.flags.has(WorkFlags::SIGNALED) {
             let done = WorkDone {
@@ -195,6 +226,9 @@ impl World {
             receives: &mut self.pairs,
         };
         let domain = domain.ok_or(WorkError::LocalProtection)?;
+        if from.len > AT_ONCE {
+            self.now = None;
+        }
         if entry.opcode == WorkOpcode::Transpose {
             let shape = translate::shape(entry).ok_or(WorkError::LocalLength)?;
             rdma::transpose_local(domain, from, to, shape, &io)?;
@@ -230,6 +264,7 @@ impl World {
     fn impossible(&mut self, nic: &mut Provider, number: Qpn, index: u16) {
         // It is one of ours, so this cannot fail.
         let _ = nic.fail(number, Cause::ImpossibleWork);
+        self.posted = true;
         let Some(pair) = self.pairs.get(number) else {
             return;
         };
@@ -271,7 +306,7 @@ impl World {
     fn complete(&mut self, key: usize, entry: &CompletionEntry) -> Option<Option<After>> {
         let ring = self.queues.get_mut(key)?;
         let first = !ring.has_overrun();
-        match ring.put(entry) {
+        match ring.put(entry, self.now) {
             Ok(Told::Nobody) => {}
             Ok(Told::Now(after)) => self.later(after),
             Ok(Told::Later(period)) => {
