@@ -246,19 +246,40 @@ pub fn take_all(
     done: DevEvent,
 ) {
     loop {
-        while let Ok(Some(completion)) = completions.poll() {
-            if completion.result().is_err() {
-                thread.error(1);
-            }
-            let count = counted.at(0).add_fetch(1);
-            if count.is_multiple_of(batch) && done.add(1).is_err() {
-                thread.error(2);
-            }
-        }
+        while take_some(thread, &completions, &counted, batch, &done) {}
         if !completions.request_notification() {
             return;
         }
     }
+}
+
+/// Takes up to 16 completions, gives their slots back, and counts them; whether there were any.
+fn take_some(
+    thread: &Thread,
+    completions: &Completions,
+    counted: &AtomicSlice<u64>,
+    batch: u64,
+    done: &DevEvent,
+) -> bool {
+    let mut taken = 0;
+    while taken < 16
+        && let Ok(Some(completion)) = completions.poll_unacknowledged()
+    {
+        if completion.result().is_err() {
+            thread.error(1);
+        }
+        taken += 1;
+    }
+    if taken == 0 {
+        return false;
+    }
+    completions.acknowledge(taken);
+    let count = counted.at(0).add_fetch(taken.into());
+    let before = count - u64::from(taken);
+    if count / batch > before / batch && done.add(1).is_err() {
+        thread.error(2);
+    }
+    true
 }
 
 /// Gives back what it got.

@@ -27,7 +27,7 @@ pub fn arm_then_look<T>(flag: &impl Flag, look: impl FnOnce() -> Option<T>) -> O
     }
 }
 
-/// The writer: writes the entry, then says whether somebody must be notified.
+/// The writer: writes the entry, or several, then says whether somebody must be notified.
 #[inline]
 pub fn write_then_take(flag: &impl Flag, write: impl FnOnce()) -> bool {
     #[cfg(dpa_mutant = "notify_take_before_write")]
@@ -39,6 +39,12 @@ pub fn write_then_take(flag: &impl Flag, write: impl FnOnce()) -> bool {
     #[cfg(not(dpa_mutant = "notify_take_before_write"))]
     {
         write();
-        flag.swap(0) != 0
+        take(flag)
     }
+}
+
+/// The second half of [`write_then_take`], for a writer that has written some time before: whether somebody must be notified.
+#[inline]
+pub fn take(flag: &impl Flag) -> bool {
+    flag.swap(0) != 0
 }

@@ -5,7 +5,9 @@
 //! 1. A handler is triggered, a task of the host is woken, or 1 is added to the queue's event: whichever it has, in this
 //!    order.
 //! 2. Only if a notification was asked for since the last, or the queue is always armed.
-//! 3. With moderation not before there are so many entries since the last notification, or so much time has passed since
+//! 3. Once for all entries that the NIC writes in one go, unless the queue is always armed or has moderation: asking for a
+//!    notification and taking that is a read-modify-write each, and so is what a reader gives back.
+//! 4. With moderation not before there are so many entries since the last notification, or so much time has passed since
 //!    the first of them.
 
 use std::sync::Arc;
@@ -118,6 +120,8 @@ pub(crate) struct CompletionRing {
 pub(crate) enum Told {
     /// Nobody has asked, it is held back with others, or who has asked knows already.
     Nobody,
+    /// Who has asked, by [`CompletionRing::tell_of_all`] when everything is written.
+    AtTheEnd,
     /// Who has asked, now.
     Now(After),
     /// When this is over.
@@ -201,9 +205,24 @@ impl CompletionRing {
             ..*entry
         };
         let words = entry.encode(phase(self.produced, self.entries));
-        let armed = notify::write_then_take(&Armed(&self.record), || self.write(&words));
+        let at_the_end = self.spec.moderation.is_none() && !self.spec.always_armed;
+        let told = if at_the_end {
+            self.write(&words);
+            Told::AtTheEnd
+        } else {
+            let armed = notify::write_then_take(&Armed(&self.record), || self.write(&words));
+            self.tell(armed)
+        };
         self.produced += 1;
-        Ok(self.tell(armed))
+        Ok(told)
+    }
+
+    /// The NIC has written what it had to write in one go: who has asked is told.
+    pub(crate) fn tell_of_all(&mut self) -> Told {
+        match notify::take(&Armed(&self.record)) {
+            true => self.notify_now(),
+            false => Told::Nobody,
+        }
     }
 
     fn is_full(&mut self) -> bool {

@@ -195,6 +195,7 @@ impl Engine {
 
     /// What is to be done without the lock.
     pub(crate) fn take_after(&mut self) -> Vec<After> {
+        self.world.tell();
         std::mem::take(self.world.memory.after.get_mut())
     }
 }

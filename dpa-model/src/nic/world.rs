@@ -70,6 +70,8 @@ pub(crate) struct World {
     pub(crate) stalled: Vec<Qpn>,
     /// Queue pairs whose completion queue has overrun.
     overruns: Vec<Qpn>,
+    /// Completion queues with entries that nobody was told of yet, each once.
+    to_be_told: Vec<usize>,
     /// Words that a device writes for events.
     pub(crate) words: Words,
     /// When what is done just now was begun, if that was not long ago.
@@ -93,6 +95,7 @@ impl World {
             look_at: VecDeque::new(),
             stalled: Vec::new(),
             overruns: Vec::new(),
+            to_be_told: Vec::new(),
             words: Words::default(),
             now: None,
             posted: false,
@@ -308,6 +311,8 @@ impl World {
         let first = !ring.has_overrun();
         match ring.put(entry, self.now) {
             Ok(Told::Nobody) => {}
+            Ok(Told::AtTheEnd) if self.to_be_told.contains(&key) => {}
+            Ok(Told::AtTheEnd) => self.to_be_told.push(key),
             Ok(Told::Now(after)) => self.later(after),
             Ok(Told::Later(period)) => {
                 let nic = self.nic.clone();
@@ -317,6 +322,17 @@ impl World {
             Err(Overrun) => return Some(first.then(|| ring.notification())),
         }
         None
+    }
+
+    /// Everything is written that is to be written in one go: who has asked for a notification is told.
+    pub(crate) fn tell(&mut self) {
+        for at in 0..self.to_be_told.len() {
+            let ring = self.queues.get_mut(self.to_be_told[at]);
+            if let Some(Told::Now(after)) = ring.map(CompletionRing::tell_of_all) {
+                self.later(after);
+            }
+        }
+        self.to_be_told.clear();
     }
 
     /// Tasks of the host that wait for completions of this process are woken.
