@@ -1,4 +1,4 @@
-//! The one file through which device memory is read and written.
+//! The one module through which device memory is read and written.
 //!
 //! Device memory is shared between kernels, the host and the NIC without any agreement that the language could check,
 //! and Rust allows neither racing plain accesses nor overlapping atomics of different sizes. So no reference and no
@@ -8,378 +8,15 @@
 //!
 //! All functions need a pointer into native memory that stays mapped, aligned to the access. None of them tears.
 
-#[cfg(all(target_arch = "x86_64", not(dpa_sanitize)))]
-mod native {
-    use core::arch::asm;
-
-    macro_rules! access {
-        ($load:ident, $load_volatile:ident, $store:ident, $t:ty, $class:ident, $in:literal, $out:literal) => {
-            #[inline(always)]
-            pub(super) unsafe fn $load(p: *const $t) -> $t {
-                let v: $t;
-                // SAFETY: the caller gives a mapped, aligned pointer; the instruction only reads it.
-                unsafe {
-                    asm!($in, v = out($class) v, p = in(reg) p, options(pure, readonly, nostack, preserves_flags));
-                }
-                v
-            }
-            #[inline(always)]
-            pub(super) unsafe fn $load_volatile(p: *const $t) -> $t {
-                let v: $t;
-                // SAFETY: as above; not `pure`, so that no read is left out or merged.
-                unsafe {
-                    asm!($in, v = out($class) v, p = in(reg) p, options(nostack, preserves_flags));
-                }
-                v
-            }
-            #[inline(always)]
-            pub(super) unsafe fn $store(p: *mut $t, v: $t) {
-                // SAFETY: the caller gives a mapped, writable, aligned pointer.
-                unsafe {
-                    asm!($out, v = in($class) v, p = in(reg) p, options(nostack, preserves_flags));
-                }
-            }
-        };
-    }
-
-    access!(
-        load_u8,
-        load_volatile_u8,
-        store_u8,
-        u8,
-        reg_byte,
-        "mov {v}, byte ptr [{p}]",
-        "mov byte ptr [{p}], {v}"
-    );
-    access!(
-        load_u16,
-        load_volatile_u16,
-        store_u16,
-        u16,
-        reg,
-        "mov {v:x}, word ptr [{p}]",
-        "mov word ptr [{p}], {v:x}"
-    );
-    access!(
-        load_u32,
-        load_volatile_u32,
-        store_u32,
-        u32,
-        reg,
-        "mov {v:e}, dword ptr [{p}]",
-        "mov dword ptr [{p}], {v:e}"
-    );
-    access!(
-        load_u64,
-        load_volatile_u64,
-        store_u64,
-        u64,
-        reg,
-        "mov {v:r}, qword ptr [{p}]",
-        "mov qword ptr [{p}], {v:r}"
-    );
-
-    /// From here on the string instructions are faster than a loop: they have a start-up cost of some 30 ns.
-    const LONG: usize = 2048;
-
-    /// Copies `len` bytes upwards; aligned quadwords do not tear.
-    #[inline]
-    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-        if len < LONG {
-            // SAFETY: the caller's promise is passed on.
-            unsafe { copy_short(from, to, len) }
-        } else {
-            // SAFETY: as above.
-            unsafe { copy_long(from, to, len) }
-        }
-    }
-
-    unsafe fn copy_short(from: *const u8, to: *mut u8, len: usize) {
-        // SAFETY: the caller gives two mapped ranges of `len` bytes that do not overlap.
-        unsafe {
-            asm!(
-                "cmp {len}, 64",
-                "jb 3f",
-                "2:",
-                "movups {a}, xmmword ptr [{from}]",
-                "movups {b}, xmmword ptr [{from} + 16]",
-                "movups {c}, xmmword ptr [{from} + 32]",
-                "movups {d}, xmmword ptr [{from} + 48]",
-                "movups xmmword ptr [{to}], {a}",
-                "movups xmmword ptr [{to} + 16], {b}",
-                "movups xmmword ptr [{to} + 32], {c}",
-                "movups xmmword ptr [{to} + 48], {d}",
-                "add {from}, 64",
-                "add {to}, 64",
-                "sub {len}, 64",
-                "cmp {len}, 64",
-                "jae 2b",
-                "3:",
-                "cmp {len}, 8",
-                "jb 5f",
-                "4:",
-                "mov {word}, qword ptr [{from}]",
-                "mov qword ptr [{to}], {word}",
-                "add {from}, 8",
-                "add {to}, 8",
-                "sub {len}, 8",
-                "cmp {len}, 8",
-                "jae 4b",
-                "5:",
-                "test {len}, {len}",
-                "jz 7f",
-                "6:",
-                "movzx {word:e}, byte ptr [{from}]",
-                "mov byte ptr [{to}], {word:l}",
-                "inc {from}",
-                "inc {to}",
-                "dec {len}",
-                "jnz 6b",
-                "7:",
-                from = inout(reg) from => _,
-                to = inout(reg) to => _,
-                len = inout(reg) len => _,
-                word = out(reg) _,
-                a = out(xmm_reg) _,
-                b = out(xmm_reg) _,
-                c = out(xmm_reg) _,
-                d = out(xmm_reg) _,
-                options(nostack)
-            );
-        }
-    }
-
-    /// Whole quadwords first.
-    unsafe fn copy_long(from: *const u8, to: *mut u8, len: usize) {
-        // SAFETY: the caller gives two mapped ranges of `len` bytes that do not overlap; the direction flag is clear
-        // by the calling convention.
-        unsafe {
-            asm!(
-                "mov {tail}, rcx",
-                "shr rcx, 3",
-                "rep movsq",
-                "mov rcx, {tail}",
-                "and rcx, 7",
-                "rep movsb",
-                tail = out(reg) _,
-                inout("rcx") len => _,
-                inout("rsi") from => _,
-                inout("rdi") to => _,
-                options(nostack)
-            );
-        }
-    }
-
-    /// Stores `value` into `len` bytes.
-    #[inline]
-    pub(super) unsafe fn fill(to: *mut u8, value: u8, len: usize) {
-        let word = u64::from_ne_bytes([value; 8]);
-        // SAFETY: the caller gives a mapped, writable range of `len` bytes.
-        unsafe {
-            asm!(
-                "mov {tail}, rcx",
-                "shr rcx, 3",
-                "rep stosq",
-                "mov rcx, {tail}",
-                "and rcx, 7",
-                "rep stosb",
-                tail = out(reg) _,
-                inout("rcx") len => _,
-                in("rax") word,
-                inout("rdi") to => _,
-                options(nostack)
-            );
-        }
-    }
-
-    macro_rules! rmw {
-        ($add:ident, $swap:ident, $cas:ident, $t:ty, $xadd:literal, $xchg:literal, $cmpxchg:literal, $acc:tt) => {
-            #[inline(always)]
-            pub(super) unsafe fn $add(p: *mut $t, n: $t) -> $t {
-                let previous: $t;
-                // SAFETY: the caller gives a mapped, writable, aligned pointer.
-                unsafe { asm!($xadd, v = inout(reg) n => previous, p = in(reg) p, options(nostack)) };
-                previous
-            }
-            #[inline(always)]
-            pub(super) unsafe fn $swap(p: *mut $t, n: $t) -> $t {
-                let previous: $t;
-                // SAFETY: as above.
-                unsafe { asm!($xchg, v = inout(reg) n => previous, p = in(reg) p, options(nostack, preserves_flags)) };
-                previous
-            }
-            #[inline(always)]
-            pub(super) unsafe fn $cas(p: *mut $t, expected: $t, new: $t) -> $t {
-                let previous: $t;
-                // SAFETY: as above.
-                unsafe {
-                    asm!($cmpxchg, v = in(reg) new, p = in(reg) p, inout($acc) expected => previous, options(nostack));
-                }
-                previous
-            }
-        };
-    }
-
-    rmw!(
-        add_u32,
-        swap_u32,
-        cas_u32,
-        u32,
-        "lock xadd dword ptr [{p}], {v:e}",
-        "xchg dword ptr [{p}], {v:e}",
-        "lock cmpxchg dword ptr [{p}], {v:e}",
-        "eax"
-    );
-    rmw!(
-        add_u64,
-        swap_u64,
-        cas_u64,
-        u64,
-        "lock xadd qword ptr [{p}], {v:r}",
-        "xchg qword ptr [{p}], {v:r}",
-        "lock cmpxchg qword ptr [{p}], {v:r}",
-        "rax"
-    );
-}
-
-#[cfg(not(all(target_arch = "x86_64", not(dpa_sanitize))))]
-mod native {
-    use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-
-    macro_rules! access {
-        ($load:ident, $load_volatile:ident, $store:ident, $t:ty, $atomic:ty, $asm_load:literal, $asm_store:literal) => {
-            #[cfg(all(target_arch = "aarch64", not(dpa_sanitize)))]
-            #[inline(always)]
-            pub(super) unsafe fn $load_volatile(p: *const $t) -> $t {
-                let v: u64;
-                // SAFETY: the caller gives a mapped, aligned pointer; the instruction only reads it.
-                unsafe { core::arch::asm!($asm_load, v = out(reg) v, p = in(reg) p, options(nostack, preserves_flags)) };
-                v as $t
-            }
-            #[cfg(all(target_arch = "aarch64", not(dpa_sanitize)))]
-            #[inline(always)]
-            pub(super) unsafe fn $store(p: *mut $t, v: $t) {
-                // SAFETY: the caller gives a mapped, writable, aligned pointer.
-                unsafe {
-                    core::arch::asm!($asm_store, v = in(reg) u64::from(v), p = in(reg) p, options(nostack, preserves_flags));
-                }
-            }
-            #[cfg(not(all(target_arch = "aarch64", not(dpa_sanitize))))]
-            #[inline(always)]
-            pub(super) unsafe fn $load_volatile(p: *const $t) -> $t {
-                // SAFETY: the caller gives a mapped, aligned pointer that is only accessed through this file.
-                unsafe { <$atomic>::from_ptr(p.cast_mut()) }.load(Ordering::Relaxed)
-            }
-            #[cfg(not(all(target_arch = "aarch64", not(dpa_sanitize))))]
-            #[inline(always)]
-            pub(super) unsafe fn $store(p: *mut $t, v: $t) {
-                // SAFETY: as above, and writable.
-                unsafe { <$atomic>::from_ptr(p) }.store(v, Ordering::Relaxed);
-            }
-            #[inline(always)]
-            pub(super) unsafe fn $load(p: *const $t) -> $t {
-                // SAFETY: handed on.
-                unsafe { $load_volatile(p) }
-            }
-        };
-    }
-
-    access!(
-        load_u8,
-        load_volatile_u8,
-        store_u8,
-        u8,
-        AtomicU8,
-        "ldrb {v:w}, [{p}]",
-        "strb {v:w}, [{p}]"
-    );
-    access!(
-        load_u16,
-        load_volatile_u16,
-        store_u16,
-        u16,
-        AtomicU16,
-        "ldrh {v:w}, [{p}]",
-        "strh {v:w}, [{p}]"
-    );
-    access!(
-        load_u32,
-        load_volatile_u32,
-        store_u32,
-        u32,
-        AtomicU32,
-        "ldr {v:w}, [{p}]",
-        "str {v:w}, [{p}]"
-    );
-    access!(
-        load_u64,
-        load_volatile_u64,
-        store_u64,
-        u64,
-        AtomicU64,
-        "ldr {v}, [{p}]",
-        "str {v}, [{p}]"
-    );
-
-    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-        let mut at = 0;
-        let together = (from.addr() | to.addr()) % 8 == 0;
-        while together && len - at >= 8 {
-            // SAFETY: the caller gives two mapped ranges of `len` bytes; both pointers are aligned to 8 here.
-            unsafe { store_u64(to.add(at).cast(), load_u64(from.add(at).cast())) };
-            at += 8;
-        }
-        while at < len {
-            // SAFETY: within the ranges.
-            unsafe { store_u8(to.add(at), load_u8(from.add(at))) };
-            at += 1;
-        }
-    }
-
-    pub(super) unsafe fn fill(to: *mut u8, value: u8, len: usize) {
-        let mut at = 0;
-        while to.addr() % 8 == 0 && len - at >= 8 {
-            // SAFETY: the caller gives a mapped, writable range; aligned to 8 here.
-            unsafe { store_u64(to.add(at).cast(), u64::from_ne_bytes([value; 8])) };
-            at += 8;
-        }
-        while at < len {
-            // SAFETY: within the range.
-            unsafe { store_u8(to.add(at), value) };
-            at += 1;
-        }
-    }
-
-    macro_rules! rmw {
-        ($add:ident, $swap:ident, $cas:ident, $t:ty, $atomic:ty) => {
-            #[inline(always)]
-            pub(super) unsafe fn $add(p: *mut $t, n: $t) -> $t {
-                // SAFETY: the caller gives a mapped, writable, aligned pointer that is only accessed through this file.
-                unsafe { <$atomic>::from_ptr(p) }.fetch_add(n, Ordering::SeqCst)
-            }
-            #[inline(always)]
-            pub(super) unsafe fn $swap(p: *mut $t, n: $t) -> $t {
-                // SAFETY: as above.
-                unsafe { <$atomic>::from_ptr(p) }.swap(n, Ordering::SeqCst)
-            }
-            #[inline(always)]
-            pub(super) unsafe fn $cas(p: *mut $t, expected: $t, new: $t) -> $t {
-                // SAFETY: as above.
-                match unsafe { <$atomic>::from_ptr(p) }.compare_exchange(
-                    expected,
-                    new,
-                    Ordering::SeqCst,
-                    Ordering::SeqCst,
-                ) {
-                    Ok(previous) | Err(previous) => previous,
-                }
-            }
-        };
-    }
-
-    rmw!(add_u32, swap_u32, cas_u32, u32, AtomicU32);
-    rmw!(add_u64, swap_u64, cas_u64, u64, AtomicU64);
-}
+#[cfg_attr(
+    all(target_arch = "x86_64", not(dpa_sanitize)),
+    path = "access/x86_64.rs"
+)]
+#[cfg_attr(
+    not(all(target_arch = "x86_64", not(dpa_sanitize))),
+    path = "access/portable.rs"
+)]
+mod native;
 
 /// Checked access to one bound range of device memory.
 ///
@@ -472,6 +109,72 @@ impl Cell {
     pub fn fill(self, value: u8) {
         // SAFETY: the range is mapped and writable.
         unsafe { native::fill(self.base, value, self.len) };
+    }
+}
+
+/// A cell as words of 64 bits, which are named by their number: one comparison checks an access.
+#[derive(Clone, Copy, Debug)]
+pub struct WordCell {
+    base: *mut u64,
+    len: usize,
+}
+
+impl WordCell {
+    /// The whole words of a cell.
+    ///
+    /// # Panics
+    /// If it does not begin at a multiple of 8 bytes.
+    pub fn new(cell: Cell) -> Self {
+        let base = cell.base.cast::<u64>();
+        assert!(base.is_aligned(), "words of a cell");
+        Self {
+            base,
+            len: cell.len / 8,
+        }
+    }
+
+    /// How many there are.
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// An acquiring load.
+    ///
+    /// # Panics
+    /// If there is no such word, here as below.
+    #[inline(always)]
+    pub fn load_acquire(&self, at: usize) -> u64 {
+        assert!(at < self.len, "word in a cell");
+        // SAFETY: it is there and aligned; the cell's creator promised the mapping.
+        unsafe { native::load_word(self.base, at) }
+    }
+
+    /// The word of this number, the next, and the first again: loaded in this order, each acquiring.
+    #[inline(always)]
+    pub fn load_twice(&self, at: usize) -> [u64; 3] {
+        assert!(
+            at < self.len.wrapping_sub(1) && self.len > 0,
+            "word in a cell"
+        );
+        // SAFETY: as above, both words.
+        unsafe { native::load_word_twice(self.base, at) }
+    }
+
+    /// The cell of one word, for all other accesses.
+    #[inline]
+    pub fn word(&self, at: usize) -> Cell {
+        assert!(at < self.len, "word in a cell");
+        Cell {
+            base: self.base.wrapping_add(at).cast(),
+            len: 8,
+        }
     }
 }
 
@@ -598,72 +301,5 @@ atomic_number!(u32, add_u32, swap_u32, cas_u32, u32, put_u32);
 atomic_number!(u64, add_u64, swap_u64, cas_u64, u64, put_u64);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pod::{Load, Store};
-
-    fn with_cell(bytes: &mut [u64], f: impl FnOnce(Cell)) {
-        let len = size_of_val(bytes);
-        // SAFETY: the range is this slice's, exclusively, aligned to 8, for as long as `f` runs.
-        f(unsafe { Cell::new(bytes.as_mut_ptr().cast(), len) });
-    }
-
-    #[test]
-    fn every_size_reads_what_it_stored() {
-        with_cell(&mut [0; 4], |cell| {
-            let mut to = cell;
-            to.put_u8(1, 0xab);
-            to.put_u16(2, 0x1234);
-            to.put_u32(4, 0xdead_beef);
-            to.put_u64(8, u64::MAX - 1);
-            assert_eq!(
-                (cell.u8(1), cell.u16(2), cell.u32(4), cell.u64(8)),
-                (0xab, 0x1234, 0xdead_beef, u64::MAX - 1)
-            );
-            assert_eq!(Volatile(cell).u64(0), 0xdead_beef_1234_ab00);
-        });
-    }
-
-    #[test]
-    fn atomics_return_the_previous_value() {
-        with_cell(&mut [5, 0], |cell| {
-            assert_eq!(u64::fetch_add(&cell, 0, 3), 5);
-            assert_eq!(u64::swap(&cell, 0, 10), 8);
-            assert_eq!(u64::compare_exchange(&cell, 0, 9, 1), 10);
-            assert_eq!(u64::compare_exchange(&cell, 0, 10, 1), 10);
-            assert_eq!(u64::load_acquire(&cell, 0), 1);
-            assert_eq!(u32::fetch_add(&cell, 12, u32::MAX), 0);
-            assert_eq!(u32::swap(&cell, 12, 7), u32::MAX);
-            assert_eq!(u32::compare_exchange(&cell, 12, 7, 8), 7);
-            u64::store_release(&cell, 0, 77);
-            assert_eq!(cell.u64(0), 77);
-        });
-    }
-
-    #[test]
-    fn bulk_copies_and_fills_touch_only_their_bytes() {
-        for len in [0, 1, 7, 8, 9, 31, 40] {
-            with_cell(&mut [0; 8], |cell| {
-                let data: [u8; 40] = core::array::from_fn(|i| i as u8 + 1);
-                cell.copy_in(8, &data[..len]);
-                let mut out = [0xffu8; 64];
-                cell.copy_out(0, &mut out);
-                assert!(out[..8].iter().chain(&out[8 + len..]).all(|&b| b == 0));
-                assert_eq!(&out[8..8 + len], &data[..len]);
-                cell.part(8, len).fill(0x5a);
-                cell.copy_out(0, &mut out);
-                assert!(out[8..8 + len].iter().all(|&b| b == 0x5a));
-                assert!(out[..8].iter().chain(&out[8 + len..]).all(|&b| b == 0));
-            });
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "access in a cell")]
-    fn an_offset_outside_is_a_panic() {
-        extern crate std;
-        with_cell(&mut [0; 2], |cell| {
-            cell.u64(9);
-        });
-    }
-}
+#[path = "access/tests.rs"]
+mod tests;

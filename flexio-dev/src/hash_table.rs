@@ -26,7 +26,7 @@ mod table;
 
 use core::fmt;
 
-use dpa_abi::access::{AtomicNumber, Cell};
+use dpa_abi::access::{AtomicNumber, WordCell};
 use dpa_abi::pod::{Load, Store};
 use dpa_abi::{FaultKind, KernelArg, Pod, Rights};
 
@@ -110,7 +110,13 @@ impl<'t> HashTable<'t> {
         let bytes = layout.words().checked_mul(8).ok_or(unlikely)?;
         let cell = thread.unit().bind_cell(addr, bytes, 8, Rights::Atomic)?;
         Ok(Self {
-            table: Table::new(layout, DeviceWords { cell, thread }),
+            table: Table::new(
+                layout,
+                DeviceWords {
+                    words: WordCell::new(cell),
+                    thread,
+                },
+            ),
         })
     }
 
@@ -166,36 +172,31 @@ impl<'t> HashTable<'t> {
 /// The words of a table in device memory.
 #[derive(Clone, Copy, Debug)]
 struct DeviceWords<'t> {
-    cell: Cell,
+    words: WordCell,
     thread: &'t ThreadContext<'t>,
 }
 
 impl Words for DeviceWords<'_> {
     #[inline(always)]
     fn load(&self, at: usize) -> u64 {
-        u64::load_acquire(&self.cell, at * 8)
+        self.words.load_acquire(at)
     }
 
-    /// One check of the range for all three.
     #[inline(always)]
     fn load_slot(&self, at: usize) -> [u64; 3] {
-        let slot = self.cell.part(at * 8, 16);
-        [0, 8, 0].map(|byte| u64::load_acquire(&slot, byte))
+        self.words.load_twice(at)
     }
 
-    #[inline(always)]
     fn store(&self, at: usize, value: u64) {
-        u64::store_release(&self.cell, at * 8, value);
+        u64::store_release(&self.words.word(at), 0, value);
     }
 
-    #[inline]
     fn swap(&self, at: usize, value: u64) -> u64 {
-        u64::swap(&self.cell, at * 8, value)
+        u64::swap(&self.words.word(at), 0, value)
     }
 
-    #[inline]
     fn compare_exchange(&self, at: usize, expected: u64, new: u64) -> Result<u64, u64> {
-        let previous = u64::compare_exchange(&self.cell, at * 8, expected, new);
+        let previous = u64::compare_exchange(&self.words.word(at), 0, expected, new);
         if previous == expected {
             Ok(previous)
         } else {

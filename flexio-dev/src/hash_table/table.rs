@@ -80,7 +80,7 @@ const MAX_LOCKS: usize = 64;
 /// |---|---|
 /// | 8 | the number of entries |
 /// | 8 for each lock | 1: held by a writer of one of its keys |
-/// | 1 for each chunk | seven tags of seven bits, 0 for a free slot; above them, how many entries found the chunk full |
+/// | 1 for each chunk | seven tags of seven bits, the last slot's lowest, 0 for a free slot; above them, how many entries found the chunk full |
 /// | 14 for each chunk | seven slots: key, full or not, number of changes; value |
 ///
 /// All zero is an empty table.
@@ -305,7 +305,7 @@ impl<W: Words + Copy> Table<W> {
         let word = self.words.load(self.tags + chunk);
         let mut lanes = lanes_with(word, tag);
         while lanes != 0 {
-            let lane = lanes.trailing_zeros() / TAG_BITS;
+            let lane = lane_of(lanes);
             let slot = self.slots + (chunk * LANES + lane as usize) * 2;
             let [identity, value, again] = self.words.load_slot(slot);
             if identity & IDENTITY == FULL | u64::from(key) {
@@ -365,14 +365,14 @@ impl<W: Words + Copy> Table<W> {
     /// Claims a slot of this chunk, or counts that it was full.
     fn enter(&self, chunk: usize, tag: u64) -> Option<u32> {
         let before = self.update(self.tags + chunk, |word| match free_lane(word) {
-            Some(lane) => word | tag << (lane * TAG_BITS),
+            Some(lane) => word | tag << shift_of(lane),
             None => raised(word),
         });
         free_lane(before)
     }
 
     fn leave(&self, entry: Entry) {
-        let tag = ((1 << TAG_BITS) - 1) << (entry.lane * TAG_BITS);
+        let tag = ((1 << TAG_BITS) - 1) << shift_of(entry.lane);
         self.update(self.tags + entry.chunk, |word| word & !tag);
     }
 
@@ -415,10 +415,22 @@ const fn lanes_with(word: u64, tag: u64) -> u64 {
     differs.wrapping_sub(ONES) & !differs & HIGH
 }
 
+/// The slot of the lowest lane that has its highest bit set. Lane n from below ends at bit 7n + 6, which leaves 6 - n when
+/// divided by 8: so slots are numbered from above, and no lookup multiplies.
+#[inline]
+const fn lane_of(lanes: u64) -> u32 {
+    lanes.trailing_zeros() & 7
+}
+
+/// Where a slot's tag begins in the chunk's word.
+const fn shift_of(lane: u32) -> u32 {
+    (LANES as u32 - 1 - lane) * TAG_BITS
+}
+
 const fn free_lane(word: u64) -> Option<u32> {
     match lanes_with(word, 0) {
         0 => None,
-        lanes => Some(lanes.trailing_zeros() / TAG_BITS),
+        lanes => Some(lane_of(lanes)),
     }
 }
 

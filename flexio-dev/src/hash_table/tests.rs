@@ -213,7 +213,7 @@ fn rule_1_a_tag_is_set_while_its_slot_has_an_entry() {
                 for slot in 0..table.layout.chunks * LANES {
                     let full = table.words[table.layout.slots() + slot * 2].get() & FULL != 0;
                     let word = table.words[table.layout.tags() + slot / LANES].get();
-                    let free = word >> (slot as u32 % 7 * TAG_BITS) & 0x7f == 0;
+                    let free = word >> shift_of((slot % LANES) as u32) & 0x7f == 0;
                     assert!(!(full && free), "slot {slot} at {at}");
                 }
             };
