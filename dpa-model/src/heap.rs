@@ -22,6 +22,9 @@ use crate::recent::Recent;
 /// Every allocation begins at a multiple of this many bytes, so it is aligned for any type and for DMA.
 pub const GRANULE: u64 = 64;
 
+/// The bytes of a page that large allocations ask for.
+const HUGE_PAGE: usize = 2 << 20;
+
 /// A byte that fills freed memory under the seeded driver.
 pub const POISON: u8 = 0xde;
 
@@ -100,6 +103,21 @@ impl Map {
         let base = NonNull::new(base.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
         Ok(Self { base, bytes })
     }
+
+    /// Asks for pages of 2 MiB where these bytes cover them whole: a kernel that looks all over a large allocation then
+    /// waits less for addresses to be translated, and small allocations take no more memory than before. Where the
+    /// system has no such pages, nothing changes.
+    fn prefer_huge_pages(&self, offset: usize, bytes: usize) {
+        use rustix::mm::{Advice, madvise};
+        let base = self.base.as_ptr() as usize;
+        let first = (base + offset).next_multiple_of(HUGE_PAGE);
+        let end = (base + offset + bytes) / HUGE_PAGE * HUGE_PAGE;
+        if first < end {
+            let start = self.base.as_ptr().wrapping_add(first - base);
+            // SAFETY: callers give a range of this value's mapping; the advice changes no byte of it.
+            let _ = unsafe { madvise(start.cast(), end - first, Advice::LinuxHugepage) };
+        }
+    }
 }
 
 impl Drop for Map {
@@ -151,6 +169,8 @@ impl Heap {
             .map_err(|_| ranges.out_of_memory(bytes, self.map.bytes))?;
         ranges.allocated += size;
         drop(ranges);
+        let offset = (range.start - HEAP_BASE) as usize;
+        self.map.prefer_huge_pages(offset, size as usize);
         if zeroed {
             self.cell(range.start, size).fill(0);
             self.wrote(range.start, size);
@@ -423,6 +443,41 @@ mod tests {
                 .asked,
             u64::MAX
         );
+    }
+
+    /// Whether the mapping at this native address asks for huge pages.
+    fn asks_for_huge_pages(at: usize) -> bool {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").expect("of this process");
+        let mut here = false;
+        for line in smaps.lines() {
+            let range = line.split(' ').next().and_then(|word| word.split_once('-'));
+            let number = |text| usize::from_str_radix(text, 16).ok();
+            if let Some((Some(start), Some(end))) = range.map(|(a, b)| (number(a), number(b))) {
+                here = (start..end).contains(&at);
+            } else if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| here) {
+                return flags.split(' ').any(|flag| flag == "hg");
+            }
+        }
+        panic!("{at:#x} is mapped");
+    }
+
+    #[test]
+    fn only_large_allocations_ask_for_huge_pages() {
+        let system_has_them = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+        let epochs = Epochs::default();
+        let heap = Heap::new(64 << 20, false).expect("address space");
+        let small: Vec<u64> = (0..8)
+            .map(|_| heap.alloc(&epochs, 1 << 20, true).expect("room"))
+            .collect();
+        let large = heap.alloc(&epochs, 16 << 20, true).expect("room");
+        let after = heap.alloc(&epochs, 1 << 20, true).expect("room");
+        let asks = |addr| asks_for_huge_pages(heap.native(addr).as_ptr() as usize);
+        for offset in [2 << 20, 8 << 20, (14 << 20) - 1] {
+            assert_eq!(asks(large + offset), system_has_them);
+        }
+        for &addr in small.iter().chain(&[after]) {
+            assert!(!asks(addr) && !asks(addr + (1 << 20) - 1));
+        }
     }
 
     #[test]
