@@ -1,12 +1,11 @@
 //! Asynchronous operations: copies and waits that kernels post.
 
-use std::time::Duration;
+mod drivers;
 
 use doca_dpa::rdma::{AsyncOps, HostBuffer};
 use doca_dpa::{Dpa, Error, HandlerState, Location, Sim, SyncEvent};
+use drivers::{Outcome, both};
 use tests::async_ops::*;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 const LOCAL_OPERATION: u64 = 2;
 const LOCAL_PROTECTION: u64 = 4;
@@ -23,131 +22,136 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 + at / 256) as u8).collect()
 }
 
-#[tokio::test]
-async fn copies_go_between_device_and_host_memory() -> Outcome {
-    let dpa = Dpa::open()?;
-    let ops = dpa.async_ops().user_data(77).open()?;
-    let bytes = pattern(5000);
-    let (first, second) = (dpa.copy_in(&bytes).await?, dpa.zeroed::<u8>(5000).await?);
-    let host = ops.map_host(HostBuffer::new(5000))?;
-    let (from, to) = (ops.map(&first)?, ops.map(&second)?);
-    for (to, from) in [(host.map(), &from), (&to, host.map())] {
+#[test]
+fn copies_go_between_device_and_host_memory() {
+    both(async |dpa| {
+        let ops = dpa.async_ops().user_data(77).open()?;
+        let bytes = pattern(5000);
+        let (first, second) = (dpa.copy_in(&bytes).await?, dpa.zeroed::<u8>(5000).await?);
+        let host = ops.map_host(HostBuffer::new(5000))?;
+        let (from, to) = (ops.map(&first)?, ops.map(&second)?);
+        for (to, from) in [(host.map(), &from), (&to, host.map())] {
+            let args = CopyOverArgs {
+                ops: &ops,
+                done: ops.completions(),
+                to,
+                from,
+                shift: 0,
+            };
+            dpa.launch(copy_over).args(args).submit()?.await?;
+        }
+        assert_eq!(host.buffer().to_vec(), bytes);
+        assert_eq!(second.copy_out().await?, bytes);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_copy_onto_itself_is_as_if_through_a_buffer() {
+    both(async |dpa| {
+        let ops = dpa.async_ops().user_data(77).open()?;
+        let bytes = pattern(5000);
+        let buffer = dpa.copy_in(&bytes).await?;
+        let map = ops.map(&buffer)?;
         let args = CopyOverArgs {
             ops: &ops,
             done: ops.completions(),
-            to,
-            from,
-            shift: 0,
+            to: &map,
+            from: &map,
+            shift: 1500,
         };
         dpa.launch(copy_over).args(args).submit()?.await?;
-    }
-    assert_eq!(host.buffer().to_vec(), bytes);
-    assert_eq!(second.copy_out().await?, bytes);
-    Ok(())
+        let found = buffer.copy_out().await?;
+        assert_eq!(found[..1500], bytes[..1500]);
+        assert_eq!(found[1500..], bytes[..3500]);
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn a_copy_onto_itself_is_as_if_through_a_buffer() -> Outcome {
-    let dpa = Dpa::open()?;
-    let ops = dpa.async_ops().user_data(77).open()?;
-    let bytes = pattern(5000);
-    let buffer = dpa.copy_in(&bytes).await?;
-    let map = ops.map(&buffer)?;
-    let args = CopyOverArgs {
-        ops: &ops,
-        done: ops.completions(),
-        to: &map,
-        from: &map,
-        shift: 1500,
-    };
-    dpa.launch(copy_over).args(args).submit()?.await?;
-    let found = buffer.copy_out().await?;
-    assert_eq!(found[..1500], bytes[..1500]);
-    assert_eq!(found[1500..], bytes[..3500]);
-    Ok(())
+#[test]
+fn rows_become_columns() {
+    both(async |dpa| {
+        let ops = dpa.async_ops().open()?;
+        for (element, columns, rows) in [(1u8, 7u8, 5u8), (8, 3, 40), (24, 255, 2), (3, 1, 1)] {
+            let size = usize::from(element);
+            let (width, height) = (usize::from(columns), usize::from(rows));
+            let bytes = pattern(size * width * height);
+            let (first, second) = (
+                dpa.copy_in(&bytes).await?,
+                dpa.zeroed::<u8>(bytes.len()).await?,
+            );
+            let (from, to) = (ops.map(&first)?, ops.map(&second)?);
+            let args = TransposeOverArgs {
+                ops: &ops,
+                done: ops.completions(),
+                to: &to,
+                from: &from,
+                shape: [element, columns, rows],
+            };
+            dpa.launch(transpose_over).args(args).submit()?.await?;
+            let found = second.copy_out().await?;
+            let element = |bytes: &[u8], at: usize| bytes[at * size..][..size].to_vec();
+            for at in 0..width * height {
+                let (row, column) = (at / width, at % width);
+                let there = element(&found, column * height + row);
+                assert_eq!(there, element(&bytes, at), "row {row}, column {column}");
+            }
+        }
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rows_become_columns() -> Outcome {
-    let dpa = Dpa::open()?;
-    let ops = dpa.async_ops().open()?;
-    for (element, columns, rows) in [(1u8, 7u8, 5u8), (8, 3, 40), (24, 255, 2), (3, 1, 1)] {
-        let size = usize::from(element);
-        let (width, height) = (usize::from(columns), usize::from(rows));
-        let bytes = pattern(size * width * height);
-        let (first, second) = (
-            dpa.copy_in(&bytes).await?,
-            dpa.zeroed::<u8>(bytes.len()).await?,
-        );
-        let (from, to) = (ops.map(&first)?, ops.map(&second)?);
+#[test]
+fn a_matrix_of_another_size_than_its_memory_is_a_fault() {
+    both(async |dpa| {
+        let ops = dpa.async_ops().open()?;
+        let buffer = dpa.zeroed::<u8>(64).await?;
+        let map = ops.map(&buffer)?;
         let args = TransposeOverArgs {
             ops: &ops,
             done: ops.completions(),
-            to: &to,
-            from: &from,
-            shape: [element, columns, rows],
+            to: &map,
+            from: &map,
+            shape: [8, 3, 3],
         };
-        dpa.launch(transpose_over).args(args).submit()?.await?;
-        let found = second.copy_out().await?;
-        let element = |bytes: &[u8], at: usize| bytes[at * size..][..size].to_vec();
-        for at in 0..width * height {
-            let (row, column) = (at / width, at % width);
-            let there = element(&found, column * height + row);
-            assert_eq!(there, element(&bytes, at), "row {row}, column {column}");
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_matrix_of_another_size_than_its_memory_is_a_fault() -> Outcome {
-    let dpa = Dpa::open()?;
-    let ops = dpa.async_ops().open()?;
-    let buffer = dpa.zeroed::<u8>(64).await?;
-    let map = ops.map(&buffer)?;
-    let args = TransposeOverArgs {
-        ops: &ops,
-        done: ops.completions(),
-        to: &map,
-        from: &map,
-        shape: [8, 3, 3],
-    };
-    let refused = dpa.launch(transpose_over).args(args).submit()?.await;
-    let said = refused.expect_err("72 bytes do not lie in 64").to_string();
-    assert!(said.contains("64"), "{said}");
-    Ok(())
+        let refused = dpa.launch(transpose_over).args(args).submit()?.await;
+        let said = refused.expect_err("72 bytes do not lie in 64").to_string();
+        assert!(said.contains("64"), "{said}");
+        Ok(())
+    });
 }
 
 /// A wait on data: the word lies in memory that a peer or the host writes, only the masked bits count.
-#[tokio::test]
-async fn a_wait_looks_at_bits_of_a_word_in_memory() -> Outcome {
-    let dpa = Dpa::open()?;
-    let ops = dpa.async_ops().open()?;
-    let buffer = HostBuffer::new(64);
-    let event = SyncEvent::builder(&dpa)
-        .publisher(Location::Host)
-        .subscriber(Location::Host | Location::Device)
-        .in_host_memory(&buffer, 8)
-        .create()?;
-    let log = dpa.zeroed::<u64>(1).await?;
-    let args = WaitForBitsArgs {
-        queue: &ops,
-        event: event.handle(),
-        mask: 0xff00,
-        bits: 0x1200,
-    };
-    dpa.launch(wait_for_bits).args(args).submit()?.await?;
-    let args = LogCompletionsArgs {
-        done: ops.completions(),
-        log: &log,
-    };
-    let logged = dpa.launch(log_completions).args(args).submit()?;
-    event.set(0x1_0012)?;
-    assert!(!logged.is_over());
-    event.set(0x7_12ff)?;
-    logged.await?;
-    assert_eq!(log.copy_out().await?, [0]);
-    Ok(())
+#[test]
+fn a_wait_looks_at_bits_of_a_word_in_memory() {
+    both(async |dpa| {
+        let ops = dpa.async_ops().open()?;
+        let buffer = HostBuffer::new(64);
+        let event = SyncEvent::builder(&dpa)
+            .publisher(Location::Host)
+            .subscriber(Location::Host | Location::Device)
+            .in_host_memory(&buffer, 8)
+            .create()?;
+        let log = dpa.zeroed::<u64>(1).await?;
+        let args = WaitForBitsArgs {
+            queue: &ops,
+            event: event.handle(),
+            mask: 0xff00,
+            bits: 0x1200,
+        };
+        dpa.launch(wait_for_bits).args(args).submit()?.await?;
+        let args = LogCompletionsArgs {
+            done: ops.completions(),
+            log: &log,
+        };
+        let logged = dpa.launch(log_completions).args(args).submit()?;
+        event.set(0x1_0012)?;
+        assert!(!logged.is_over());
+        event.set(0x7_12ff)?;
+        logged.await?;
+        assert_eq!(log.copy_out().await?, [0]);
+        Ok(())
+    });
 }
 
 /// Under many orders of events: nothing is copied before, everything after.
@@ -195,75 +199,78 @@ async fn two_failures(dpa: &Dpa, ops: &AsyncOps) -> Result<Vec<u64>, Error> {
     Ok(log.copy_out().await?)
 }
 
-#[tokio::test]
-async fn rule_6_5_a_wrong_key_fails_the_queue_and_flushes_it() -> Outcome {
-    let dpa = Dpa::open()?;
-    let ops = dpa.async_ops().open()?;
-    let buffer = dpa.copy_in(&[1u64, 2]).await?;
-    let map = ops.map(&buffer)?;
-    let args = CopyWronglyArgs {
-        ops: &ops,
-        to: &map,
-    };
-    dpa.launch(copy_wrongly).args(args).submit()?.await?;
-    let found = two_failures(&dpa, &ops).await?;
-    assert_eq!(found, [LOCAL_PROTECTION, FLUSHED]);
-    assert_eq!(buffer.copy_out().await?, [1, 2]);
-    Ok(())
+#[test]
+fn rule_6_5_a_wrong_key_fails_the_queue_and_flushes_it() {
+    both(async |dpa| {
+        let ops = dpa.async_ops().open()?;
+        let buffer = dpa.copy_in(&[1u64, 2]).await?;
+        let map = ops.map(&buffer)?;
+        let args = CopyWronglyArgs {
+            ops: &ops,
+            to: &map,
+        };
+        dpa.launch(copy_wrongly).args(args).submit()?.await?;
+        let found = two_failures(&dpa, &ops).await?;
+        assert_eq!(found, [LOCAL_PROTECTION, FLUSHED]);
+        assert_eq!(buffer.copy_out().await?, [1, 2]);
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn an_event_that_closes_fails_the_queue_that_waits_for_it() -> Outcome {
-    let dpa = Dpa::open()?;
-    let ops = dpa.async_ops().open()?;
-    let event = everywhere(&dpa)?;
-    let buffer = dpa.copy_in(&[1u64, 2]).await?;
-    let map = ops.map(&buffer)?;
-    let args = CopyWhenArgs {
-        queue: &ops,
-        event: &event,
-        to: &map,
-        from: &map,
-    };
-    dpa.launch(copy_when).args(args).submit()?.await?;
-    event.close();
-    let found = two_failures(&dpa, &ops).await?;
-    assert_eq!(found, [LOCAL_OPERATION, FLUSHED]);
-    Ok(())
+#[test]
+fn an_event_that_closes_fails_the_queue_that_waits_for_it() {
+    both(async |dpa| {
+        let ops = dpa.async_ops().open()?;
+        let event = everywhere(&dpa)?;
+        let buffer = dpa.copy_in(&[1u64, 2]).await?;
+        let map = ops.map(&buffer)?;
+        let args = CopyWhenArgs {
+            queue: &ops,
+            event: &event,
+            to: &map,
+            from: &map,
+        };
+        dpa.launch(copy_when).args(args).submit()?.await?;
+        event.close();
+        let found = two_failures(&dpa, &ops).await?;
+        assert_eq!(found, [LOCAL_OPERATION, FLUSHED]);
+        Ok(())
+    });
 }
 
 /// A thread that is started each time an event reaches the next value, without holding a unit between.
-#[tokio::test]
-async fn a_thread_follows_an_event_through_its_queue() -> Outcome {
-    let dpa = Dpa::open()?;
-    let ops = dpa.async_ops().open()?;
-    let (event, seen) = (everywhere(&dpa)?, everywhere(&dpa)?);
-    let args = FollowEventArgs {
-        ops: &ops,
-        done: ops.completions(),
-        event: event.handle(),
-        seen: &seen,
-    };
-    let thread = dpa.thread(follow_event, args).start()?;
-    thread.attach_to(ops.completions())?;
-    thread.run()?;
-    let args = WaitFirstArgs {
-        ops: &ops,
-        event: event.handle(),
-    };
-    dpa.launch(wait_first).args(args).submit()?.await?;
-    for value in 1..=50 {
-        event.add(1)?;
-        tokio::time::timeout(Duration::from_secs(20), seen.ge(value)).await??;
-    }
-    // It skips ahead, one value at a time.
-    event.add(10)?;
-    tokio::time::timeout(Duration::from_secs(20), seen.ge(60)).await??;
-    event.close();
-    while thread.state() != HandlerState::Over {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    Ok(())
+#[test]
+fn a_thread_follows_an_event_through_its_queue() {
+    both(async |dpa| {
+        let ops = dpa.async_ops().open()?;
+        let (event, seen) = (everywhere(&dpa)?, everywhere(&dpa)?);
+        let args = FollowEventArgs {
+            ops: &ops,
+            done: ops.completions(),
+            event: event.handle(),
+            seen: &seen,
+        };
+        let thread = dpa.thread(follow_event, args).start()?;
+        thread.attach_to(ops.completions())?;
+        thread.run()?;
+        let args = WaitFirstArgs {
+            ops: &ops,
+            event: event.handle(),
+        };
+        dpa.launch(wait_first).args(args).submit()?.await?;
+        for value in 1..=50 {
+            event.add(1)?;
+            seen.ge(value).await?;
+        }
+        // It skips ahead, one value at a time.
+        event.add(10)?;
+        seen.ge(60).await?;
+        event.close();
+        while thread.state() != HandlerState::Over {
+            dpa.launch(tests::nothing).submit()?.await?;
+        }
+        Ok(())
+    });
 }
 
 #[tokio::test]

@@ -1,38 +1,40 @@
 //! Command queues: many small jobs, run by few workers.
 
-use doca_dpa::{CommandError, Dpa, Error, Sim};
+mod drivers;
+
+use doca_dpa::{CommandError, Error, Sim};
+use drivers::both;
 use tests::cmdq::*;
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-#[tokio::test]
-async fn every_job_runs_once_and_only_after_run() -> Outcome {
+#[test]
+fn every_job_runs_once_and_only_after_run() {
     const JOBS: u64 = 10_000;
-    let dpa = Dpa::open()?;
-    let counts = dpa.zeroed::<u64>(JOBS as usize).await?;
-    let queue = dpa.command_queue().workers(2).batch(64).open()?;
-    let at = counts.addr();
-    for index in 0..JOBS / 2 {
-        queue.add(tally, TallyArgs { at, index })?;
-    }
-    dpa.wait_idle().await;
-    assert_eq!(
-        (queue.done(), queue.is_empty()),
-        (0, false),
-        "it is not run yet"
-    );
-    queue.run();
-    for index in JOBS / 2..JOBS {
-        queue.add(tally, TallyArgs { at, index })?;
-    }
-    queue.idle().await?;
-    assert_eq!((queue.done(), queue.is_empty()), (JOBS, true));
-    assert_eq!(counts.copy_out().await?, vec![1; JOBS as usize]);
-    // It goes on as before.
-    queue.add(tally, TallyArgs { at, index: 0 })?;
-    queue.idle().await?;
-    assert_eq!(counts.copy_out().await?[0], 2);
-    Ok(())
+    both(async |dpa| {
+        let counts = dpa.zeroed::<u64>(JOBS as usize).await?;
+        let queue = dpa.command_queue().workers(2).batch(64).open()?;
+        let at = counts.addr();
+        for index in 0..JOBS / 2 {
+            queue.add(tally, TallyArgs { at, index })?;
+        }
+        dpa.wait_idle().await;
+        assert_eq!(
+            (queue.done(), queue.is_empty()),
+            (0, false),
+            "it is not run yet"
+        );
+        queue.run();
+        for index in JOBS / 2..JOBS {
+            queue.add(tally, TallyArgs { at, index })?;
+        }
+        queue.idle().await?;
+        assert_eq!((queue.done(), queue.is_empty()), (JOBS, true));
+        assert_eq!(counts.copy_out().await?, vec![1; JOBS as usize]);
+        // It goes on as before.
+        queue.add(tally, TallyArgs { at, index: 0 })?;
+        queue.idle().await?;
+        assert_eq!(counts.copy_out().await?[0], 2);
+        Ok(())
+    });
 }
 
 /// At most so many at a time, and batch by batch in turn with launches, whatever the order.
@@ -59,68 +61,70 @@ fn workers_are_as_many_as_asked() {
     }
 }
 
-#[tokio::test]
-async fn a_full_queue_and_figures_out_of_range_are_refused() -> Outcome {
-    let dpa = Dpa::open()?;
-    let queue = dpa.command_queue().capacity(3).open()?;
-    let at = dpa.zeroed::<u64>(1).await?;
-    let add = || {
+#[test]
+fn a_full_queue_and_figures_out_of_range_are_refused() {
+    both(async |dpa| {
+        let queue = dpa.command_queue().capacity(3).open()?;
+        let at = dpa.zeroed::<u64>(1).await?;
+        let add = || {
+            queue.add(
+                tally,
+                TallyArgs {
+                    at: at.addr(),
+                    index: 0,
+                },
+            )
+        };
+        (0..3).try_for_each(|_| add())?;
+        let full = add().expect_err("full");
+        assert!(full.to_string().contains("3 jobs wait"), "{full}");
+        let many = dpa
+            .command_queue()
+            .workers(191)
+            .open()
+            .expect_err("too many");
+        assert!(
+            many.to_string()
+                .contains("workers is 191, allowed are 1 to 190"),
+            "{many}"
+        );
+        queue.run();
+        queue.idle().await?;
+        assert_eq!(at.copy_out().await?, [3]);
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_5_1_a_job_that_faults_ends_the_queue_with_its_process() {
+    both(async |dpa| {
+        let at = dpa.zeroed::<u64>(1).await?;
+        let queue = dpa.command_queue().open()?;
+        queue.add(
+            tally,
+            TallyArgs {
+                at: at.addr(),
+                index: 5,
+            },
+        )?;
         queue.add(
             tally,
             TallyArgs {
                 at: at.addr(),
                 index: 0,
             },
-        )
-    };
-    (0..3).try_for_each(|_| add())?;
-    let full = add().expect_err("full");
-    assert!(full.to_string().contains("3 jobs wait"), "{full}");
-    let many = dpa
-        .command_queue()
-        .workers(191)
-        .open()
-        .expect_err("too many");
-    assert!(
-        many.to_string()
-            .contains("workers is 191, allowed are 1 to 190"),
-        "{many}"
-    );
-    queue.run();
-    queue.idle().await?;
-    assert_eq!(at.copy_out().await?, [3]);
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_5_1_a_job_that_faults_ends_the_queue_with_its_process() -> Outcome {
-    let dpa = Dpa::open()?;
-    let at = dpa.zeroed::<u64>(1).await?;
-    let queue = dpa.command_queue().open()?;
-    queue.add(
-        tally,
-        TallyArgs {
-            at: at.addr(),
-            index: 5,
-        },
-    )?;
-    queue.add(
-        tally,
-        TallyArgs {
-            at: at.addr(),
-            index: 0,
-        },
-    )?;
-    queue.run();
-    assert!(matches!(queue.idle().await, Err(CommandError::Queue(_))));
-    assert!(dpa.last_error().is_some());
-    let late = queue.add(
-        tally,
-        TallyArgs {
-            at: at.addr(),
-            index: 0,
-        },
-    );
-    assert!(late.is_err(), "new jobs are refused");
-    Ok(())
+        )?;
+        queue.run();
+        assert!(matches!(queue.idle().await, Err(CommandError::Queue(_))));
+        assert!(dpa.last_error().is_some());
+        let late = queue.add(
+            tally,
+            TallyArgs {
+                at: at.addr(),
+                index: 0,
+            },
+        );
+        assert!(late.is_err(), "new jobs are refused");
+        Ok(())
+    });
 }

@@ -1,23 +1,25 @@
 //! Global variables of device code: one of each in every process.
 
-use doca_dpa::Dpa;
+mod drivers;
+
+use drivers::both;
 use tests::globals::*;
 
-#[tokio::test]
-async fn rule_4_6_globals_are_per_process_and_initialised() -> Result<(), Box<dyn std::error::Error>>
-{
-    let first = Dpa::open()?;
-    let second = first.open_beside()?;
-    first.launch(count_globally).threads(50).submit()?.await?;
-    second.launch(count_globally).submit()?.await?;
-    assert_eq!(first.global(&RUNS)?.read()?, 150);
-    assert_eq!(second.global(&RUNS)?.read()?, 101);
-    // The host may be the first to reach one, and may change it.
-    assert_eq!(first.global(&TABLE)?.read()?, [1, 2, 3, 4]);
-    first.global(&TABLE)?.write([5, 6, 7, 8])?;
-    first.launch(double_table).submit()?.await?;
-    second.launch(double_table).submit()?.await?;
-    assert_eq!(first.global(&TABLE)?.read()?, [10, 12, 14, 16]);
-    assert_eq!(second.global(&TABLE)?.read()?, [2, 4, 6, 8]);
-    Ok(())
+#[test]
+fn rule_4_6_globals_are_per_process_and_initialised() {
+    both(async |first| {
+        let second = first.open_beside()?;
+        first.launch(count_globally).threads(50).submit()?.await?;
+        second.launch(count_globally).submit()?.await?;
+        assert_eq!(first.global(&RUNS)?.read()?, 150);
+        assert_eq!(second.global(&RUNS)?.read()?, 101);
+        // The host may be the first to reach one, and may change it.
+        assert_eq!(first.global(&TABLE)?.read()?, [1, 2, 3, 4]);
+        first.global(&TABLE)?.write([5, 6, 7, 8])?;
+        first.launch(double_table).submit()?.await?;
+        second.launch(double_table).submit()?.await?;
+        assert_eq!(first.global(&TABLE)?.read()?, [10, 12, 14, 16]);
+        assert_eq!(second.global(&TABLE)?.read()?, [2, 4, 6, 8]);
+        Ok(())
+    });
 }

@@ -1,7 +1,10 @@
 //! The rules of the hash table (`flexio-dev/src/hash_table.rs`), by kernels on a device.
 
+mod drivers;
+
 use doca_dpa::error::{LaunchError, LaunchRefused};
 use doca_dpa::{Dpa, Error, FaultKind, HashTable, HashTableError, Location, Sim, SyncEvent};
+use drivers::both;
 use tests::hash_table::*;
 
 fn open() -> Dpa {
@@ -92,12 +95,13 @@ async fn published(dpa: &Dpa, threads: u32, numbers: usize) -> Result<u64, Error
     Ok(wrong.copy_out().await?[0])
 }
 
-#[tokio::test]
-async fn rule_1_3_threads_that_write_at_once_see_one_order() -> Result<(), Error> {
-    let dpa = open();
-    assert_eq!(churned(&dpa, 16, 2_000).await?, 0);
-    assert_eq!(contended(&dpa, 16, 4_000).await?, (0, true));
-    Ok(())
+#[test]
+fn rule_1_3_threads_that_write_at_once_see_one_order() {
+    both(async |dpa| {
+        assert_eq!(churned(&dpa, 16, 2_000).await?, 0);
+        assert_eq!(contended(&dpa, 16, 4_000).await?, (0, true));
+        Ok(())
+    });
 }
 
 #[test]
@@ -121,121 +125,126 @@ async fn rule_7_who_gets_a_value_sees_what_was_written_before() -> Result<(), Er
     Ok(())
 }
 
-#[tokio::test]
-async fn rule_4_a_full_table_refuses_new_keys_and_only_those() -> Result<(), Error> {
-    let dpa = open();
-    let mut table = dpa.hash_table(100)?;
-    assert_eq!(table.capacity(), 128);
-    let keys: Vec<u32> = (0..200).map(|n| n * 0x0101_0101).collect();
-    assert_eq!(insert(&dpa, &table, &keys, 16).await?, 72);
-    let entries = table.entries()?;
-    assert_eq!((entries.len(), table.len()?), (128, 128));
-    assert!(entries.iter().all(|&(key, value)| value == !u64::from(key)));
-    let there: Vec<u32> = entries.iter().map(|&(key, _)| key).collect();
-    assert_eq!(insert(&dpa, &table, &there, 4).await?, 0);
-    let found = find(&dpa, &table, &keys).await?;
-    assert_eq!(found.iter().filter(|&&value| value != 0).count(), 128);
-    table.clear()?;
-    assert!(table.is_empty()? && table.entries()?.is_empty());
-    Ok(())
+#[test]
+fn rule_4_a_full_table_refuses_new_keys_and_only_those() {
+    both(async |dpa| {
+        let mut table = dpa.hash_table(100)?;
+        assert_eq!(table.capacity(), 128);
+        let keys: Vec<u32> = (0..200).map(|n| n * 0x0101_0101).collect();
+        assert_eq!(insert(&dpa, &table, &keys, 16).await?, 72);
+        let entries = table.entries()?;
+        assert_eq!((entries.len(), table.len()?), (128, 128));
+        assert!(entries.iter().all(|&(key, value)| value == !u64::from(key)));
+        let there: Vec<u32> = entries.iter().map(|&(key, _)| key).collect();
+        assert_eq!(insert(&dpa, &table, &there, 4).await?, 0);
+        let found = find(&dpa, &table, &keys).await?;
+        assert_eq!(found.iter().filter(|&&value| value != 0).count(), 128);
+        table.clear()?;
+        assert!(table.is_empty()? && table.entries()?.is_empty());
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_5_every_key_is_a_key() -> Result<(), Error> {
-    let dpa = open();
-    let table = dpa.hash_table(8)?;
-    let keys = [0, 1, u32::MAX, u32::MAX - 1, 1 << 31];
-    assert_eq!(find(&dpa, &table, &keys).await?, [0; 5]);
-    assert_eq!(insert(&dpa, &table, &keys, 2).await?, 0);
-    let values = keys.map(|key| !u64::from(key));
-    assert_eq!(find(&dpa, &table, &keys).await?, values);
-    let (keys_in, removed) = (dpa.copy_in(&keys).await?, dpa.zeroed::<u64>(5).await?);
-    for expected in [values, [0; 5]] {
-        dpa.launch(remove_all)
-            .args(RemoveAllArgs {
+#[test]
+fn rule_5_every_key_is_a_key() {
+    both(async |dpa| {
+        let table = dpa.hash_table(8)?;
+        let keys = [0, 1, u32::MAX, u32::MAX - 1, 1 << 31];
+        assert_eq!(find(&dpa, &table, &keys).await?, [0; 5]);
+        assert_eq!(insert(&dpa, &table, &keys, 2).await?, 0);
+        let values = keys.map(|key| !u64::from(key));
+        assert_eq!(find(&dpa, &table, &keys).await?, values);
+        let (keys_in, removed) = (dpa.copy_in(&keys).await?, dpa.zeroed::<u64>(5).await?);
+        for expected in [values, [0; 5]] {
+            dpa.launch(remove_all)
+                .args(RemoveAllArgs {
+                    table: &table,
+                    keys: &keys_in,
+                    removed: &removed,
+                })
+                .submit()?
+                .await?;
+            assert_eq!(removed.copy_out().await?, expected);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_host_loads_what_kernels_find() {
+    both(async |dpa| {
+        let mut table = dpa.hash_table(1 << 16)?;
+        table.load((0..1 << 16).map(|key| (key * 3, u64::from(key) + 1)))?;
+        table.load([(3, 5)])?;
+        assert_eq!(
+            find(&dpa, &table, &[0, 3, 6, 7, 196_605]).await?,
+            [1, 5, 3, 0, 65_536]
+        );
+        let full = table.load([(1, 1)]).expect_err("it is full");
+        assert!(full.to_string().contains("65536 entries"), "{full}");
+        assert_eq!(
+            (table.len()?, find(&dpa, &table, &[1]).await?),
+            (1 << 16, vec![0])
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn the_host_has_the_whole_table_only_while_no_kernel_has_it() {
+    both(async |dpa| {
+        let mut table = dpa.hash_table(16)?;
+        let gate = SyncEvent::builder(&dpa)
+            .publisher(Location::Host)
+            .subscriber(Location::Device)
+            .create()?;
+        let (keys, found) = (dpa.copy_in(&[1]).await?, dpa.zeroed(1).await?);
+        let launch = dpa
+            .launch(find_all)
+            .args(FindAllArgs {
                 table: &table,
-                keys: &keys_in,
-                removed: &removed,
+                keys: &keys,
+                found: &found,
             })
-            .submit()?
-            .await?;
-        assert_eq!(removed.copy_out().await?, expected);
-    }
-    Ok(())
+            .wait_for(gate.ge(1))
+            .submit()?;
+        assert_eq!(table.load([(1, 1)]), Err(HashTableError::InUse));
+        assert_eq!(table.clear(), Err(HashTableError::InUse));
+        assert_eq!(table.entries(), Err(HashTableError::InUse));
+        assert_eq!(table.len()?, 0);
+        gate.add(1)?;
+        launch.await?;
+        dpa.wait_idle().await;
+        table.load([(1, 1)])?;
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn the_host_loads_what_kernels_find() -> Result<(), Error> {
-    let dpa = open();
-    let mut table = dpa.hash_table(1 << 16)?;
-    table.load((0..1 << 16).map(|key| (key * 3, u64::from(key) + 1)))?;
-    table.load([(3, 5)])?;
-    assert_eq!(
-        find(&dpa, &table, &[0, 3, 6, 7, 196_605]).await?,
-        [1, 5, 3, 0, 65_536]
-    );
-    let full = table.load([(1, 1)]).expect_err("it is full");
-    assert!(full.to_string().contains("65536 entries"), "{full}");
-    assert_eq!(
-        (table.len()?, find(&dpa, &table, &[1]).await?),
-        (1 << 16, vec![0])
-    );
-    Ok(())
-}
-
-#[tokio::test]
-async fn the_host_has_the_whole_table_only_while_no_kernel_has_it() -> Result<(), Error> {
-    let dpa = open();
-    let mut table = dpa.hash_table(16)?;
-    let gate = SyncEvent::builder(&dpa)
-        .publisher(Location::Host)
-        .subscriber(Location::Device)
-        .create()?;
-    let (keys, found) = (dpa.copy_in(&[1]).await?, dpa.zeroed(1).await?);
-    let launch = dpa
-        .launch(find_all)
-        .args(FindAllArgs {
-            table: &table,
-            keys: &keys,
-            found: &found,
-        })
-        .wait_for(gate.ge(1))
-        .submit()?;
-    assert_eq!(table.load([(1, 1)]), Err(HashTableError::InUse));
-    assert_eq!(table.clear(), Err(HashTableError::InUse));
-    assert_eq!(table.entries(), Err(HashTableError::InUse));
-    assert_eq!(table.len()?, 0);
-    gate.add(1)?;
-    launch.await?;
-    dpa.wait_idle().await;
-    table.load([(1, 1)])?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_dropped_table_lives_until_its_launches_are_over() -> Result<(), Error> {
-    let dpa = open();
-    let gate = SyncEvent::host_to_device(&dpa)?;
-    let mut table = dpa.hash_table(16)?;
-    table.load([(1, 11)])?;
-    let (keys, found) = (dpa.copy_in(&[1]).await?, dpa.zeroed::<u64>(1).await?);
-    let launch = dpa
-        .launch(find_all)
-        .args(FindAllArgs {
-            table: &table,
-            keys: &keys,
-            found: &found,
-        })
-        .wait_for(gate.ge(1))
-        .submit()?;
-    drop(table);
-    assert_eq!(dpa.snapshot().heap.allocations, 3);
-    gate.add(1)?;
-    launch.await?;
-    dpa.wait_idle().await;
-    assert_eq!(found.copy_out().await?, [11]);
-    assert_eq!(dpa.snapshot().heap.allocations, 2);
-    Ok(())
+#[test]
+fn a_dropped_table_lives_until_its_launches_are_over() {
+    both(async |dpa| {
+        let gate = SyncEvent::host_to_device(&dpa)?;
+        let mut table = dpa.hash_table(16)?;
+        table.load([(1, 11)])?;
+        let (keys, found) = (dpa.copy_in(&[1]).await?, dpa.zeroed::<u64>(1).await?);
+        let launch = dpa
+            .launch(find_all)
+            .args(FindAllArgs {
+                table: &table,
+                keys: &keys,
+                found: &found,
+            })
+            .wait_for(gate.ge(1))
+            .submit()?;
+        drop(table);
+        assert_eq!(dpa.snapshot().heap.allocations, 3);
+        gate.add(1)?;
+        launch.await?;
+        dpa.wait_idle().await;
+        assert_eq!(found.copy_out().await?, [11]);
+        assert_eq!(dpa.snapshot().heap.allocations, 2);
+        Ok(())
+    });
 }
 
 #[tokio::test]

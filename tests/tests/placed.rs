@@ -1,7 +1,10 @@
 //! Events that stand in memory: their value shows there, and whoever writes there updates them.
 
+mod drivers;
+
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::{Dpa, Error, EventBuilder, Location, Sim, SyncEvent};
+use drivers::both;
 use tests::*;
 
 fn everywhere(dpa: &Dpa) -> EventBuilder<'_> {
@@ -53,61 +56,63 @@ fn the_value_shows_in_host_memory_at_any_seed() {
     }
 }
 
-#[tokio::test]
-async fn copies_of_the_host_update_it() -> Result<(), Error> {
-    let dpa = Dpa::open()?;
-    let buffer = HostBuffer::new(64);
-    let event = everywhere(&dpa).in_host_memory(&buffer, 8).create()?;
-    let total = dpa.zeroed::<u64>(1).await?;
-    let args = CountArgs { total: &total };
-    let counted = dpa
-        .launch(count)
-        .args(args)
-        .wait_for(event.ge(9))
-        .submit()?;
-    buffer.write(8, &8u64.to_ne_bytes())?;
-    assert_eq!(event.get(), 8);
-    // A larger copy with the word in its middle, and one that changes a part of it.
-    buffer.write(0, &[9; 24])?;
-    counted.await?;
-    assert_eq!(event.get(), 0x0909_0909_0909_0909);
-    buffer.write(8, &[0; 7])?;
-    assert_eq!(event.get().to_ne_bytes(), [0, 0, 0, 0, 0, 0, 0, 9]);
-    Ok(())
+#[test]
+fn copies_of_the_host_update_it() {
+    both(async |dpa| {
+        let buffer = HostBuffer::new(64);
+        let event = everywhere(&dpa).in_host_memory(&buffer, 8).create()?;
+        let total = dpa.zeroed::<u64>(1).await?;
+        let args = CountArgs { total: &total };
+        let counted = dpa
+            .launch(count)
+            .args(args)
+            .wait_for(event.ge(9))
+            .submit()?;
+        buffer.write(8, &8u64.to_ne_bytes())?;
+        assert_eq!(event.get(), 8);
+        // A larger copy with the word in its middle, and one that changes a part of it.
+        buffer.write(0, &[9; 24])?;
+        counted.await?;
+        assert_eq!(event.get(), 0x0909_0909_0909_0909);
+        buffer.write(8, &[0; 7])?;
+        assert_eq!(event.get().to_ne_bytes(), [0, 0, 0, 0, 0, 0, 0, 9]);
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn an_event_in_device_memory_is_read_by_kernels_and_copied_by_the_host() -> Result<(), Error>
-{
-    let dpa = Dpa::open()?;
-    let words = dpa.zeroed::<u64>(4).await?;
-    let place = words.slice(2..3)?;
-    let event = everywhere(&dpa).in_device_memory(&place).create()?;
-    drop(place);
-    event.set(77)?;
-    assert_eq!(words.copy_out().await?, [0, 0, 77, 0]);
-    let all = dpa.copy_in(&[1u64, 2, 3, 4]).await?;
-    words.write(0, &all.copy_out().await?).await?;
-    assert_eq!(event.get(), 3);
-    // It keeps its memory.
-    drop(words);
-    event.set(78)?;
-    Ok(())
+#[test]
+fn an_event_in_device_memory_is_read_by_kernels_and_copied_by_the_host() {
+    both(async |dpa| {
+        let words = dpa.zeroed::<u64>(4).await?;
+        let place = words.slice(2..3)?;
+        let event = everywhere(&dpa).in_device_memory(&place).create()?;
+        drop(place);
+        event.set(77)?;
+        assert_eq!(words.copy_out().await?, [0, 0, 77, 0]);
+        let all = dpa.copy_in(&[1u64, 2, 3, 4]).await?;
+        words.write(0, &all.copy_out().await?).await?;
+        assert_eq!(event.get(), 3);
+        // It keeps its memory.
+        drop(words);
+        event.set(78)?;
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_1_8_who_may_not_publish_changes_nothing() -> Result<(), Error> {
-    let dpa = Dpa::open()?;
-    let buffer = HostBuffer::new(8);
-    let event = SyncEvent::builder(&dpa)
-        .publisher(Location::Device)
-        .subscriber(Location::Host)
-        .initial(6)
-        .in_host_memory(&buffer, 0)
-        .create()?;
-    buffer.write(0, &[1; 8])?;
-    assert_eq!((event.get(), word(&buffer, 0)?), (6, 6));
-    Ok(())
+#[test]
+fn rule_1_8_who_may_not_publish_changes_nothing() {
+    both(async |dpa| {
+        let buffer = HostBuffer::new(8);
+        let event = SyncEvent::builder(&dpa)
+            .publisher(Location::Device)
+            .subscriber(Location::Host)
+            .initial(6)
+            .in_host_memory(&buffer, 0)
+            .create()?;
+        buffer.write(0, &[1; 8])?;
+        assert_eq!((event.get(), word(&buffer, 0)?), (6, 6));
+        Ok(())
+    });
 }
 
 #[tokio::test]

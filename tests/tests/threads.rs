@@ -1,14 +1,15 @@
 //! DPA threads: kernels that run once for each event.
 
+mod drivers;
+
 use std::time::Duration;
 
 use doca_dpa::{
     Affinity, Dpa, DpaThread, Error, HandlerState, Location, Sim, SyncEvent, ThreadError,
     ThreadGroup,
 };
+use drivers::both;
 use tests::threads::*;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn everywhere(dpa: &Dpa) -> Result<SyncEvent, Error> {
     SyncEvent::builder(dpa)
@@ -17,38 +18,40 @@ fn everywhere(dpa: &Dpa) -> Result<SyncEvent, Error> {
         .create()
 }
 
-#[tokio::test]
-async fn each_event_runs_it_once() -> Outcome {
-    let dpa = Dpa::open()?;
-    let total = everywhere(&dpa)?;
-    let thread = dpa.thread(tick, TickArgs { total: &total }).start()?;
-    thread.run()?;
-    for number in 1..=100 {
-        thread.notify();
-        total.ge(number).await?;
-    }
-    dpa.wait_idle().await;
-    assert_eq!((total.get(), thread.activations()), (100, 100));
-    assert_eq!(thread.state(), HandlerState::Idle);
-    Ok(())
+#[test]
+fn each_event_runs_it_once() {
+    both(async |dpa| {
+        let total = everywhere(&dpa)?;
+        let thread = dpa.thread(tick, TickArgs { total: &total }).start()?;
+        thread.run()?;
+        for number in 1..=100 {
+            thread.notify();
+            total.ge(number).await?;
+        }
+        dpa.wait_idle().await;
+        assert_eq!((total.get(), thread.activations()), (100, 100));
+        assert_eq!(thread.state(), HandlerState::Idle);
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn events_before_the_run_are_kept_as_one() -> Outcome {
-    let dpa = Dpa::open()?;
-    let total = everywhere(&dpa)?;
-    let thread = dpa.thread(tick, TickArgs { total: &total }).start()?;
-    thread.notify();
-    thread.notify();
-    dpa.wait_idle().await;
-    assert_eq!((total.get(), thread.state()), (0, HandlerState::New));
-    thread.run()?;
-    total.ge(1).await?;
-    dpa.wait_idle().await;
-    assert_eq!(total.get(), 1);
-    let again = thread.run().expect_err("it runs");
-    assert!(again.to_string().contains("run before"), "{again}");
-    Ok(())
+#[test]
+fn events_before_the_run_are_kept_as_one() {
+    both(async |dpa| {
+        let total = everywhere(&dpa)?;
+        let thread = dpa.thread(tick, TickArgs { total: &total }).start()?;
+        thread.notify();
+        thread.notify();
+        dpa.wait_idle().await;
+        assert_eq!((total.get(), thread.state()), (0, HandlerState::New));
+        thread.run()?;
+        total.ge(1).await?;
+        dpa.wait_idle().await;
+        assert_eq!(total.get(), 1);
+        let again = thread.run().expect_err("it runs");
+        assert!(again.to_string().contains("run before"), "{again}");
+        Ok(())
+    });
 }
 
 /// Whatever the order: after the last event it runs once more, and never more often than there were events.
@@ -78,23 +81,24 @@ fn events_while_it_runs_make_it_run_once_more() {
     }
 }
 
-#[tokio::test]
-async fn storage_stays_and_retrigger_runs_it_again() -> Outcome {
-    let dpa = Dpa::open()?;
-    let done = everywhere(&dpa)?;
-    let storage = dpa.zeroed::<u64>(1).await?;
-    let args = CountToArgs {
-        until: 50,
-        done: &done,
-    };
-    let thread = dpa.thread(count_to, args).storage(&storage).start()?;
-    thread.run()?;
-    thread.notify();
-    done.ge(1).await?;
-    dpa.wait_idle().await;
-    assert_eq!(thread.activations(), 50);
-    assert_eq!(storage.copy_out().await?, [0]);
-    Ok(())
+#[test]
+fn storage_stays_and_retrigger_runs_it_again() {
+    both(async |dpa| {
+        let done = everywhere(&dpa)?;
+        let storage = dpa.zeroed::<u64>(1).await?;
+        let args = CountToArgs {
+            until: 50,
+            done: &done,
+        };
+        let thread = dpa.thread(count_to, args).storage(&storage).start()?;
+        thread.run()?;
+        thread.notify();
+        done.ge(1).await?;
+        dpa.wait_idle().await;
+        assert_eq!(thread.activations(), 50);
+        assert_eq!(storage.copy_out().await?, [0]);
+        Ok(())
+    });
 }
 
 /// It runs again where it ran last, as long as nobody else wants the worker.
@@ -147,25 +151,26 @@ async fn rule_4_1_memory_that_is_freed_under_a_thread_that_runs_without_end_is_a
     Ok(())
 }
 
-#[tokio::test]
-async fn a_thread_that_finishes_never_runs_again() -> Outcome {
-    let dpa = Dpa::open()?;
-    let total = everywhere(&dpa)?;
-    let thread = dpa
-        .thread(three_times, ThreeTimesArgs { total: &total })
-        .start()?;
-    thread.run()?;
-    for number in 1..=3 {
+#[test]
+fn a_thread_that_finishes_never_runs_again() {
+    both(async |dpa| {
+        let total = everywhere(&dpa)?;
+        let thread = dpa
+            .thread(three_times, ThreeTimesArgs { total: &total })
+            .start()?;
+        thread.run()?;
+        for number in 1..=3 {
+            thread.notify();
+            total.ge(number).await?;
+            dpa.wait_idle().await;
+        }
         thread.notify();
-        total.ge(number).await?;
         dpa.wait_idle().await;
-    }
-    thread.notify();
-    dpa.wait_idle().await;
-    assert_eq!((total.get(), thread.state()), (3, HandlerState::Over));
-    let dead = thread.run().expect_err("it has finished");
-    assert!(dead.to_string().contains("finished"), "{dead}");
-    Ok(())
+        assert_eq!((total.get(), thread.state()), (3, HandlerState::Over));
+        let dead = thread.run().expect_err("it has finished");
+        assert!(dead.to_string().contains("finished"), "{dead}");
+        Ok(())
+    });
 }
 
 #[test]
@@ -197,31 +202,32 @@ fn threads_wake_each_other_in_a_ring() {
     }
 }
 
-#[tokio::test]
-async fn threads_of_a_group_know_their_ranks() -> Outcome {
-    let dpa = Dpa::open()?;
-    let done = everywhere(&dpa)?;
-    let ranks = dpa.zeroed::<u64>(4).await?;
-    let thread = || {
-        let args = SayRankArgs {
-            ranks: &ranks,
-            done: &done,
+#[test]
+fn threads_of_a_group_know_their_ranks() {
+    both(async |dpa| {
+        let done = everywhere(&dpa)?;
+        let ranks = dpa.zeroed::<u64>(4).await?;
+        let thread = || {
+            let args = SayRankArgs {
+                ranks: &ranks,
+                done: &done,
+            };
+            dpa.thread(say_rank, args).start()
         };
-        dpa.thread(say_rank, args).start()
-    };
-    let threads: Vec<_> = (0..4).map(|_| thread()).collect::<Result<_, _>>()?;
-    let group = ThreadGroup::new(threads.clone())?;
-    let again = ThreadGroup::new(threads).expect_err("in a group");
-    assert!(again.to_string().contains("in a group"), "{again}");
-    group.run()?;
-    group.threads().iter().for_each(DpaThread::notify);
-    done.ge(4).await?;
-    assert_eq!(ranks.copy_out().await?, [5; 4]);
-    assert!(matches!(
-        ThreadGroup::new(Vec::new()),
-        Err(ThreadError::Group)
-    ));
-    Ok(())
+        let threads: Vec<_> = (0..4).map(|_| thread()).collect::<Result<_, _>>()?;
+        let group = ThreadGroup::new(threads.clone())?;
+        let again = ThreadGroup::new(threads).expect_err("in a group");
+        assert!(again.to_string().contains("in a group"), "{again}");
+        group.run()?;
+        group.threads().iter().for_each(DpaThread::notify);
+        done.ge(4).await?;
+        assert_eq!(ranks.copy_out().await?, [5; 4]);
+        assert!(matches!(
+            ThreadGroup::new(Vec::new()),
+            Err(ThreadError::Group)
+        ));
+        Ok(())
+    });
 }
 
 /// How many of six threads are inside at once.
@@ -261,67 +267,70 @@ fn a_unit_has_one_thread_at_a_time_and_a_group_as_many_as_it_has_units() {
     assert!(most[2] > 2, "{most:?}");
 }
 
-#[tokio::test]
-async fn units_that_are_not_there_are_refused() -> Outcome {
-    let dpa = Dpa::open()?;
-    let total = everywhere(&dpa)?;
-    for (affinity, why) in [
-        (
-            Affinity::Strict(190),
-            "unit 190 was asked for, there are 190",
-        ),
-        (
-            Affinity::Group(0),
-            "group 0 of execution units was asked for, there are 0",
-        ),
-    ] {
-        let thread = dpa.thread(tick, TickArgs { total: &total });
-        let refused = thread.affinity(affinity).start().expect_err("none");
-        assert!(refused.to_string().contains(why), "{refused}");
-    }
-    let other = Dpa::open()?;
-    let foreign = other.thread(tick, TickArgs { total: &total }).start();
-    let foreign = foreign.expect_err("another context's event");
-    assert!(foreign.to_string().contains("`tick`"), "{foreign}");
-    Ok(())
+#[test]
+fn units_that_are_not_there_are_refused() {
+    both(async |dpa| {
+        let total = everywhere(&dpa)?;
+        for (affinity, why) in [
+            (
+                Affinity::Strict(190),
+                "unit 190 was asked for, there are 190",
+            ),
+            (
+                Affinity::Group(0),
+                "group 0 of execution units was asked for, there are 0",
+            ),
+        ] {
+            let thread = dpa.thread(tick, TickArgs { total: &total });
+            let refused = thread.affinity(affinity).start().expect_err("none");
+            assert!(refused.to_string().contains(why), "{refused}");
+        }
+        let other = Dpa::open()?;
+        let foreign = other.thread(tick, TickArgs { total: &total }).start();
+        let foreign = foreign.expect_err("another context's event");
+        assert!(foreign.to_string().contains("`tick`"), "{foreign}");
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn a_thread_that_is_dropped_runs_no_more() -> Outcome {
-    let dpa = Dpa::open()?;
-    let total = everywhere(&dpa)?;
-    let thread = dpa.thread(tick, TickArgs { total: &total }).start()?;
-    thread.run()?;
-    let handle = thread.handle();
-    drop(thread);
-    let args = WakeRawArgs { other: handle };
-    let late = dpa
-        .launch(wake_raw)
-        .args(args)
-        .then_add(&total, 100)
-        .submit()?;
-    late.await?;
-    dpa.wait_idle().await;
-    assert_eq!(total.get(), 100, "nobody was woken");
-    Ok(())
+#[test]
+fn a_thread_that_is_dropped_runs_no_more() {
+    both(async |dpa| {
+        let total = everywhere(&dpa)?;
+        let thread = dpa.thread(tick, TickArgs { total: &total }).start()?;
+        thread.run()?;
+        let handle = thread.handle();
+        drop(thread);
+        let args = WakeRawArgs { other: handle };
+        let late = dpa
+            .launch(wake_raw)
+            .args(args)
+            .then_add(&total, 100)
+            .submit()?;
+        late.await?;
+        dpa.wait_idle().await;
+        assert_eq!(total.get(), 100, "nobody was woken");
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_5_1_a_fault_in_a_thread_ends_its_process() -> Outcome {
-    let dpa = Dpa::open()?;
-    let done = everywhere(&dpa)?;
-    let args = CountToArgs {
-        until: 2,
-        done: &done,
-    };
-    // It has no storage.
-    let thread = dpa.thread(count_to, args).start()?;
-    thread.run()?;
-    thread.notify();
-    assert!(done.ge(1).await.is_err());
-    assert!(dpa.last_error().is_some());
-    thread.notify();
-    dpa.wait_idle().await;
-    assert_eq!(thread.activations(), 1);
-    Ok(())
+#[test]
+fn rule_5_1_a_fault_in_a_thread_ends_its_process() {
+    both(async |dpa| {
+        let done = everywhere(&dpa)?;
+        let args = CountToArgs {
+            until: 2,
+            done: &done,
+        };
+        // It has no storage.
+        let thread = dpa.thread(count_to, args).start()?;
+        thread.run()?;
+        thread.notify();
+        assert!(done.ge(1).await.is_err());
+        assert!(dpa.last_error().is_some());
+        thread.notify();
+        dpa.wait_idle().await;
+        assert_eq!(thread.activations(), 1);
+        Ok(())
+    });
 }
