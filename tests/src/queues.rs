@@ -265,6 +265,19 @@ pub fn through_outbox(
     answers.at(3).store(answer(thread.outbox_config(outbox)));
 }
 
+/// A handler. At its first activation it configures an outbox and makes a completion through it; at later ones it makes a
+/// completion through whatever outbox it has.
+#[dpa_kernel]
+pub fn configures_once(thread: &Thread, outbox: OutboxHandle, number: u32, answers: DevAddr<u64>) {
+    let answers = words(thread, answers);
+    let activation = answers.at(3).add(1);
+    if activation == 0 {
+        answers.at(0).store(answer(thread.outbox_config(outbox)));
+    }
+    let rung = answer(thread.zcqe_gen(number));
+    answers.at(1 + activation as usize).store(rung);
+}
+
 /// Writes eight bytes so many times, and asks for a completion of the last only.
 #[dpa_kernel]
 pub fn write_often(
@@ -344,6 +357,31 @@ pub fn send_from_a_window(
     }
 }
 
+/// The fence between a receive and its doorbell record, and the writeback behind that.
+pub const ORDERED: u64 = 1;
+/// See [`ORDERED`].
+pub const WRITTEN_BACK: u64 = 2;
+
+/// Writes the receive of this number and raises the doorbell record, with these fences and some steps between.
+fn receive_with(
+    thread: &Thread,
+    queue: ReceiveQueue<'_>,
+    number: u64,
+    to: Buf,
+    steps: u64,
+    fences: u64,
+) {
+    queue.write(number, to);
+    if fences & ORDERED != 0 {
+        thread.memory_fence(Ops::W, Ops::W);
+    }
+    queue.inc_pi_unfenced(1);
+    (0..steps).for_each(|_| thread.safe_point());
+    if fences & WRITTEN_BACK != 0 {
+        thread.memory_writeback();
+    }
+}
+
 /// Posts a receive to one queue pair, and has the other send to it.
 #[dpa_kernel]
 pub fn receive_by_hand(
@@ -352,21 +390,45 @@ pub fn receive_by_hand(
     queue: ReceiveQueue<'_>,
     from: Buf,
     to: Buf,
-    fenced: u64,
+    fences: u64,
 ) {
     let wqe = Wqe::control(WorkOpcode::Send, WorkFlags::SIGNALED);
     let posted = send.post(&wqe.data(from));
     thread.memory_writeback();
-    queue.write(0, to);
-    if fenced == 1 {
-        thread.memory_writeback();
-    }
-    queue.inc_pi_unfenced(1);
-    if fenced == 1 {
-        thread.memory_writeback();
-    }
+    receive_with(thread, queue, 0, to, 0, fences);
     if posted.is_err() || send.ring_unfenced().is_err() {
         thread.error(1);
+    }
+}
+
+/// Rank 0 posts receives one by one, and rank 1 sends to each while that is done.
+#[dpa_kernel]
+pub fn receive_while_others_send(
+    thread: &Thread,
+    send: SendQueue<'_>,
+    queue: ReceiveQueue<'_>,
+    from: Buf,
+    to: Buf,
+    turn: DevAddr<u64>,
+    times: u64,
+    fences: u64,
+) {
+    let turn = words(thread, turn);
+    for number in 0..times {
+        if thread.rank() == 0 {
+            turn.at(0).store(number + 1);
+            receive_with(thread, queue, number, to, 30, fences);
+            continue;
+        }
+        while turn.at(0).load() <= number {
+            thread.safe_point();
+        }
+        let wqe = Wqe::control(WorkOpcode::Send, WorkFlags::SIGNALED);
+        let posted = send.post(&wqe.data(from));
+        // One that has failed is seen by who reads the completions.
+        if posted.is_err() || send.ring().is_err() {
+            return;
+        }
     }
 }
 

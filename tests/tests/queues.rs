@@ -1,6 +1,8 @@
 //! Queues of the low layer, on both drivers: two queue pairs move data, their states, shared receives, completion queues
 //! and who is told of them, doorbells by number, and what comes of what goes wrong.
 
+#[path = "queues/activations.rs"]
+mod activations;
 #[path = "queues/entries.rs"]
 mod entries;
 #[path = "queues/fences.rs"]

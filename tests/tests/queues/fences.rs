@@ -9,8 +9,9 @@ use flexio::queues::CompletionKind;
 use flexio::rdma::{RetryLimit, Rights};
 use flexio::{Device, HostMemory, SimPlan, simulate};
 use tests::queues::{
-    PollByHandArgs, ReceiveByHandArgs, SendByHandArgs, SendFromAWindowArgs, poll_by_hand,
-    receive_by_hand, send_by_hand, send_from_a_window,
+    ORDERED, PollByHandArgs, ReceiveByHandArgs, ReceiveWhileOthersSendArgs, SendByHandArgs,
+    SendFromAWindowArgs, WRITTEN_BACK, poll_by_hand, receive_by_hand, receive_while_others_send,
+    send_by_hand, send_from_a_window,
 };
 
 use super::rig::{Rig, config, connect};
@@ -18,7 +19,13 @@ use super::{QueuePairSpec, word};
 
 const SEEDS: u64 = 20;
 
+/// With its one fence, and without.
 fn check(right: impl AsyncFn(Device, u64) -> bool) {
+    check_each(1, &[0], right);
+}
+
+/// Right with all of these fences at any seed; with each of these fewer, wrong at some.
+fn check_each(all: u64, fewer: &[u64], right: impl AsyncFn(Device, u64) -> bool) {
     let at = |seed, fenced| {
         let run = simulate(
             SimPlan {
@@ -31,10 +38,15 @@ fn check(right: impl AsyncFn(Device, u64) -> bool) {
         run.expect("it ends").value
     };
     for seed in 0..SEEDS {
-        assert!(at(seed, 1), "wrong with its fences at seed {seed}");
+        assert!(at(seed, all), "wrong with its fences at seed {seed}");
     }
-    let caught = (0..SEEDS).any(|seed| !at(seed, 0));
-    assert!(caught, "nothing goes wrong without the fences");
+    for &fences in fewer {
+        let caught = (0..SEEDS).any(|seed| !at(seed, fences));
+        assert!(
+            caught,
+            "nothing goes wrong with the fences {fences:#b} only"
+        );
+    }
 }
 
 #[test]
@@ -86,7 +98,8 @@ fn rule_4_4_a_send_from_external_memory() {
 
 #[test]
 fn rule_4_4_a_receive_and_its_doorbell_record() {
-    check(async |device, fenced| {
+    let all = ORDERED | WRITTEN_BACK;
+    check_each(all, &[ORDERED, 0], async |device, fences| {
         let rig = Rig::new(&device);
         let spec = QueuePairSpec {
             rnr_retries: RetryLimit::Times(0),
@@ -100,10 +113,38 @@ fn rule_4_4_a_receive_and_its_doorbell_record() {
             queue: &b.receives,
             from: from.local(0, 8),
             to: to.local(0, 8),
-            fenced,
+            fences,
         };
         rig.run(receive_by_hand, args).await;
         a.next().await.kind == CompletionKind::Send
+    });
+}
+
+/// The NIC that sees the doorbell record sees the receive: if it did not, it would take what stood there before.
+#[test]
+fn rule_4_4_a_receive_is_ordered_before_its_doorbell_record() {
+    const TIMES: u64 = 8;
+    let all = ORDERED | WRITTEN_BACK;
+    check_each(all, &[WRITTEN_BACK, 0], async |device, fences| {
+        let rig = Rig::new(&device);
+        let (a, b) = rig.two();
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::LOCAL_WRITE));
+        let args = ReceiveWhileOthersSendArgs {
+            send: &a.pair,
+            queue: &b.receives,
+            from: from.local(0, 8),
+            to: to.local(0, 8),
+            turn: rig.words(),
+            times: TIMES,
+            fences,
+        };
+        rig.run_threads(2, receive_while_others_send, args).await;
+        for _ in 0..TIMES {
+            if a.next().await.kind != CompletionKind::Send {
+                return false;
+            }
+        }
+        true
     });
 }
 

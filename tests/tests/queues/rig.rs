@@ -77,8 +77,19 @@ impl Rig {
 
     /// Runs a kernel once.
     pub async fn run<K: Kernel>(&self, kernel: K, args: impl IntoArgs<K::Args>) {
+        self.run_threads(1, kernel, args).await;
+    }
+
+    /// Runs a kernel with so many threads.
+    pub async fn run_threads<K: Kernel>(
+        &self,
+        threads: u32,
+        kernel: K,
+        args: impl IntoArgs<K::Args>,
+    ) {
         let (wire, kept) = args.into_args();
         let command = Command::kernel(kernel.entry(), wire).keep(Some(Box::new(kept)));
+        let command = command.threads(threads);
         let submitted = command.submit(&self.process);
         let submitted = submitted.map_err(|(error, _)| error).expect("taken");
         let outcome = poll_fn(|cx| submitted.poll(cx)).await;
