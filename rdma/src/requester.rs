@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::config::{Config, Peer};
-use crate::flow::Window;
+use crate::flow::{MAX_WINDOW, Window};
 use crate::mtu::PathMtu;
 use crate::psn::Psn;
 use crate::queue_pair::{Cause, Context, Shared};
@@ -40,8 +40,9 @@ use timers::Timers;
 
 /// An AckReq goes out with every such packet at the latest.
 const ACK_STRIDE: u32 = 16;
-/// Numbers that may be assigned and not acknowledged: less than half the space.
-const PSN_HORIZON: u32 = (1 << 23) - 1;
+/// A request gets its numbers when all before it have been sent: with a window of them on their way, the longest takes
+/// fewer than half the space, so all that are not acknowledged can be ordered.
+const _: () = assert!(MAX_MESSAGE / 256 + MAX_WINDOW < 1 << 23);
 
 #[derive(Debug)]
 pub(super) struct Requester {
@@ -176,7 +177,7 @@ impl Requester {
 
     /// The next request, if nothing of this queue pair is on its way.
     pub(super) fn first_of_idle(&self) -> Option<&WorkRequest> {
-        let idle = self.started == 0 && self.oldest == self.sent;
+        let idle = self.started == 0;
         self.posted
             .front()
             .filter(|_| idle)

@@ -131,16 +131,12 @@ impl Slot {
     }
 
     /// Rule 2: first count, then look.
-    #[cfg(not(dpa_mutant = "region_look_before_count"))]
     fn enter(&self, allowed: impl Fn(u64) -> bool) -> Option<Entered<'_>> {
+        #[cfg(not(dpa_mutant = "region_look_before_count"))]
         let found = self.word.fetch_add(1, Ordering::Acquire);
-        let entered = Entered { slot: self };
-        allowed(found).then_some(entered)
-    }
-
-    #[cfg(dpa_mutant = "region_look_before_count")]
-    fn enter(&self, allowed: impl Fn(u64) -> bool) -> Option<Entered<'_>> {
+        #[cfg(dpa_mutant = "region_look_before_count")]
         let found = self.word.load(Ordering::Acquire);
+        #[cfg(dpa_mutant = "region_look_before_count")]
         self.word.fetch_add(1, Ordering::Acquire);
         let entered = Entered { slot: self };
         allowed(found).then_some(entered)
