@@ -94,6 +94,24 @@ fn a_short_queue_is_acknowledged_before_it_is_full() {
 }
 
 #[test]
+fn every_second_packet_of_a_queue_of_four_asks() {
+    let mut pair = Pair::with(short_queue());
+    let asked = |pair: &mut Pair| {
+        let before = pair.trace.len();
+        for id in 0..4 {
+            pair.post(silent(id, write_inline(b"x", pair.b.remote(0))));
+        }
+        pair.transmit();
+        let sent = pair.trace[before..].iter();
+        sent.map(|sent| sent.ack_request).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&mut pair), [false, true, false, true]);
+    pair.run();
+    pair.filter = Some(Box::new(|_| false));
+    assert_eq!(asked(&mut pair), [false, true, false, true]);
+}
+
+#[test]
 fn rule_flow_no_more_than_the_budget_is_on_its_way() {
     for budget in [1, 3, 17] {
         let mut pair = Pair::with(Setup {

@@ -6,7 +6,7 @@ use rdma::counters::Counters;
 use rdma::psn::{Psn, Qpn};
 use rdma::queue_pair::{Cause, State};
 use rdma::wire::{
-    Aeth, Body, NakCode, Opcode, Part, Path, ReadPart, Reth, SendTail, Syndrome, seal,
+    Aeth, AtomicEth, Body, NakCode, Opcode, Part, Path, ReadPart, Reth, SendTail, Syndrome, seal,
 };
 use rig::forge::*;
 use rig::*;
@@ -197,30 +197,98 @@ fn rule_6_8_requests_out_of_place_are_invalid() {
 
 #[test]
 fn rule_6_8_a_message_is_not_left_half_way() {
-    for body in [
-        Body::Send(Part::Middle),
-        Body::Write(Part::Only(
-            Reth {
-                virtual_address: 0,
-                r_key: 0,
-                dma_length: 0,
-            },
-            None,
-        )),
-    ] {
+    let pair = Pair::new();
+    let to = pair.b.remote(64);
+    let nothing = reth(to, 0);
+    let atomic = AtomicEth {
+        virtual_address: to.address,
+        r_key: to.key.0,
+        swap_or_add: 1,
+        compare: 0,
+    };
+    let cases: Vec<(&str, bool, Body, usize)> = vec![
+        ("a send in a write", false, Body::Send(Part::Middle), 1024),
+        (
+            "a last of a send in a write",
+            false,
+            Body::Send(Part::Last(SendTail::Plain)),
+            10,
+        ),
+        (
+            "another write",
+            false,
+            Body::Write(Part::Only(nothing, None)),
+            0,
+        ),
+        (
+            "another first",
+            false,
+            Body::Write(Part::First(reth(to, 2000))),
+            1024,
+        ),
+        ("a read", false, Body::ReadRequest(reth(to, 8)), 0),
+        ("a fetch-add", false, Body::FetchAdd(atomic), 0),
+        ("a compare-swap", false, Body::CompareSwap(atomic), 0),
+        ("a short middle", false, Body::Write(Part::Middle), 1000),
+        (
+            "a middle that is all",
+            false,
+            Body::Write(Part::Middle),
+            1024,
+        ),
+        (
+            "a last that is not all",
+            false,
+            Body::Write(Part::Last(None)),
+            975,
+        ),
+        (
+            "a last that is more",
+            false,
+            Body::Write(Part::Last(None)),
+            977,
+        ),
+        ("a write in a send", true, Body::Write(Part::Middle), 1024),
+        (
+            "another send",
+            true,
+            Body::Send(Part::Only((), SendTail::Plain)),
+            8,
+        ),
+        ("a read in a send", true, Body::ReadRequest(reth(to, 8)), 0),
+        (
+            "a short middle of a send",
+            true,
+            Body::Send(Part::Middle),
+            1020,
+        ),
+        (
+            "an empty last",
+            true,
+            Body::Send(Part::Last(SendTail::Plain)),
+            0,
+        ),
+        (
+            "a last above the path MTU",
+            true,
+            Body::Send(Part::Last(SendTail::Plain)),
+            1028,
+        ),
+    ];
+    for (name, send, body, len) in cases {
         let mut pair = Pair::new();
+        pair.b.receive(1, 9000, 4000);
+        pair.b.receive(2, 9000, 4000);
         let forge = Forge::new(&pair);
-        let first = Body::Write(Part::First(reth(pair.b.remote(0), 2000)));
-        deliver(&mut pair, forge.packet(0, first, &[1; 1024]));
-        let payload = if matches!(body, Body::Send(_)) {
-            vec![1; 1024]
-        } else {
-            vec![]
+        let first = match send {
+            true => Body::Send(Part::First(())),
+            false => Body::Write(Part::First(reth(to, 2000))),
         };
-        assert_eq!(
-            deliver(&mut pair, forge.packet(1, body, &payload)),
-            nak(NakCode::InvalidRequest)
-        );
+        deliver(&mut pair, forge.packet(0, first, &[1; 1024]));
+        let before = pair.b.bytes(0, REGION);
+        let answer = deliver(&mut pair, forge.packet(1, body, &vec![2; len]));
+        assert_eq!(answer, nak(NakCode::InvalidRequest), "{name}");
+        assert_eq!(pair.b.bytes(0, REGION), before, "{name}");
     }
 }
 
@@ -231,6 +299,63 @@ fn rule_6_8_without_resources_reads_and_atomics_are_invalid() {
     let mut pair = Pair::with(setup);
     let packet = Forge::new(&pair).packet(0, Body::ReadRequest(reth(pair.b.remote(0), 8)), &[]);
     assert_eq!(deliver(&mut pair, packet), nak(NakCode::InvalidRequest));
+    let mut setup = Setup::default();
+    setup.config.responder_resources = 0;
+    let mut pair = Pair::with(setup);
+    let atomic = AtomicEth {
+        virtual_address: 0,
+        r_key: pair.b.remote(0).key.0,
+        swap_or_add: 1,
+        compare: 0,
+    };
+    let packet = Forge::new(&pair).packet(0, Body::FetchAdd(atomic), &[]);
+    assert_eq!(deliver(&mut pair, packet), nak(NakCode::InvalidRequest));
+    assert_eq!(pair.b.word(0), 0);
+}
+
+/// The longest read that may be asked for lies outside every region here; one byte more is no request.
+#[test]
+fn rule_6_8_a_read_is_at_most_as_long_as_a_message() {
+    for (len, code) in [
+        (1 << 30, NakCode::RemoteAccessError),
+        ((1 << 30) + 1, NakCode::InvalidRequest),
+    ] {
+        assert_refused("a long read", code, |pair| {
+            (Body::ReadRequest(reth(pair.b.remote(0), len)), vec![])
+        });
+    }
+}
+
+#[test]
+fn rule_6_8_a_read_of_nothing_needs_no_key() {
+    let mut pair = Pair::new();
+    let nothing = Reth {
+        virtual_address: u64::MAX,
+        r_key: WRONG_REMOTE.0,
+        dma_length: 0,
+    };
+    let packet = Forge::new(&pair).packet(0, Body::ReadRequest(nothing), &[]);
+    let empty = Body::ReadResponse(ReadPart::Only(Aeth::ack(1)));
+    assert_eq!(deliver(&mut pair, packet), [empty]);
+}
+
+/// The state is looked at before the address, and that before the ICRC.
+#[test]
+fn rule_6_8_a_queue_pair_that_was_closed_is_in_the_wrong_state_for_everybody() {
+    let mut pair = Pair::new();
+    let forge = Forge::new(&pair);
+    let (now, number) = (pair.now, pair.b.number);
+    let failed = pair.b.call(|nic, _| nic.fail(number, Cause::Closed));
+    failed.unwrap();
+    let mut damaged = forge.packet(0, write_only(&pair, 8), b"abcdefgh");
+    damaged[30] ^= 4;
+    let stranger = "127.0.0.9:4791".parse().unwrap();
+    for from in [pair.a.nic.local(), stranger] {
+        pair.b.call(|nic, io| nic.receive(now, from, &damaged, io));
+    }
+    assert_eq!(pair.b.counters().wrong_state, 2);
+    assert_eq!(pair.b.counters().wrong_address, 0);
+    assert_eq!(pair.b.nic.counters().bad_icrc, 0);
 }
 
 #[test]

@@ -4,8 +4,8 @@ mod rig;
 
 use rdma::memory::{Atomic, EventUpdate};
 use rdma::mtu::PathMtu;
-use rdma::wire::Opcode;
-use rdma::work::{Data, Operation, ReceivedKind, Segment, Tail};
+use rdma::wire::{Opcode, Packet, PacketView};
+use rdma::work::{Data, Flags, Operation, ReceivedKind, Segment, Tail};
 use rig::*;
 
 #[test]
@@ -173,6 +173,61 @@ fn rule_6_2_a_send_takes_a_receive_and_says_so() {
         (72, ReceivedKind::Send, 0, Ok(())),
     ];
     assert_eq!(got, expected);
+    assert_eq!(succeeded(&pair.a), [1, 2, 3]);
+}
+
+#[test]
+fn a_solicited_message_says_so_in_its_last_packet_alone() {
+    let mut pair = Pair::new();
+    for id in 0..4 {
+        pair.b.receive(id, 0, 2500);
+    }
+    let message = |len| send(Data::Local(pair.a.segment(0, len)));
+    let requests = [(true, 2500), (false, 2500), (true, 8), (false, 8)];
+    let requests = requests.map(|(solicited, len)| rdma::work::WorkRequest {
+        flags: match solicited {
+            true => Flags::SIGNALED | Flags::SOLICITED,
+            false => Flags::SIGNALED,
+        },
+        ..signaled(1, message(len))
+    });
+    for request in requests {
+        pair.post(request);
+    }
+    pair.run();
+    let solicited: Vec<_> = received(&pair.b)
+        .iter()
+        .map(|done| done.solicited)
+        .collect();
+    assert_eq!(solicited, [true, false, true, false]);
+    let header = |sent: &Sent| {
+        let view = PacketView::new(&sent.bytes).unwrap();
+        Packet::try_from(view).unwrap().header
+    };
+    let bits = pair
+        .trace
+        .iter()
+        .filter(|sent| sent.from == Side::A)
+        .map(|sent| header(sent).bth.solicited);
+    let bits: Vec<bool> = bits.collect();
+    assert_eq!(bits, [false, false, true, false, false, false, true, false]);
+}
+
+#[test]
+fn a_send_of_nothing_needs_no_memory() {
+    let mut pair = Pair::new();
+    pair.b.receive(1, 0, 0);
+    pair.b.receives[0].buffer.key = WRONG_LOCAL;
+    let nothing = Segment {
+        address: 0,
+        len: 0,
+        key: WRONG_LOCAL,
+    };
+    pair.post(signaled(1, send(Data::Local(nothing))));
+    pair.post(signaled(2, write(nothing, pair.b.remote(0))));
+    pair.post(signaled(3, read(pair.b.remote(0), nothing)));
+    pair.run();
+    assert_eq!(received(&pair.b)[0].outcome, Ok(()));
     assert_eq!(succeeded(&pair.a), [1, 2, 3]);
 }
 
@@ -374,6 +429,11 @@ fn what_cannot_be_posted_comes_back() {
         reason(write(long, to)),
         Some(PostReason::TooLong { len: long.len })
     );
+    let longest = Segment {
+        len: 1 << 30,
+        ..long
+    };
+    assert_eq!(reason(write(longest, to)), None);
     let result = Some(Segment { len: 4, ..long });
     let atomic = Operation::Atomic {
         at: to,
@@ -382,6 +442,27 @@ fn what_cannot_be_posted_comes_back() {
     };
     assert_eq!(reason(atomic), Some(PostReason::ResultSize { len: 4 }));
     assert_eq!(reason(add(to, 1)), None);
-    assert_eq!(reason(add(to, 1)), None);
     assert_eq!(reason(add(to, 1)), Some(PostReason::Full { limit: 2 }));
+}
+
+#[test]
+fn rule_6_1_reads_and_atomics_need_an_agreement_on_some() {
+    use rdma::work::PostReason;
+    for (own, theirs) in [(0, 16), (16, 0)] {
+        let mut setup = Setup::default();
+        setup.config.initiator_depth = own;
+        setup.config.responder_resources = theirs;
+        let mut pair = Pair::with(setup);
+        let (now, number) = (pair.now, pair.a.number);
+        let mut reason = |operation| match pair.a.nic.post(now, number, signaled(1, operation)) {
+            Err(rdma::nic::NicPostError::Post(error)) => Some(error.reason),
+            _ => None,
+        };
+        let to = pair.b.remote(0);
+        let into = pair.b.segment(0, 8);
+        assert_eq!(reason(add(to, 1)), Some(PostReason::NoExchanges));
+        assert_eq!(reason(read(to, into)), Some(PostReason::NoExchanges));
+        assert_eq!(reason(write_inline(b"x", to)), None);
+        assert_eq!(reason(send(inline(b"x"))), None);
+    }
 }

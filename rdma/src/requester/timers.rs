@@ -21,7 +21,8 @@ pub(super) struct Timers {
     retry_at: Option<Duration>,
     /// Until when the receiver asked to be left alone.
     rnr_until: Option<Duration>,
-    /// When the last packet is sent again with AckReq.
+    /// When the last packet is sent again with AckReq. Runs only while that packet is on its way, nothing asked for an
+    /// answer to it, and nothing is being sent again.
     tail_at: Option<Duration>,
     /// When the peer last showed that it is there.
     heard_at: Duration,
@@ -152,8 +153,7 @@ impl Requester {
         self.timers.may_send(now);
         if due(self.timers.tail_at, now) {
             self.timers.tail_at = None;
-            self.tail_due =
-                self.oldest != self.sent && self.cursor == self.sent && self.asked != self.sent;
+            self.tail_due = true;
         }
         if due(self.timers.retry_at, now) {
             self.retry(now, shared);
