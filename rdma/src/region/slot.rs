@@ -107,10 +107,10 @@ impl Slot {
 
     /// Deregisters the slot if its region is of this domain.
     pub(super) fn deregister_if_of(&self, domain: Domain) -> bool {
-        let word = self.word.load(Ordering::Relaxed);
-        let entered = self.enter(|found| found & LIVE != 0 && found & TAGS == word & TAGS);
+        let tags = Tags::of(self.word.load(Ordering::Relaxed));
+        let entered = self.enter_local(tags.local);
         let ours = entered.is_some_and(|entered| entered.spec().domain == domain);
-        ours && self.deregister(Tags::of(word))
+        ours && self.deregister(tags)
     }
 
     pub(super) fn enter_local(&self, tag: u16) -> Option<Entered<'_>> {
