@@ -182,6 +182,23 @@ fn what_is_sent_again_takes_the_question_with_it() {
     assert_eq!(due(&pair), Some(due_at + quarter));
 }
 
+/// It does not overtake what a peer that was not ready is to get first.
+#[test]
+fn rule_6_3_a_question_is_not_put_while_a_peer_is_not_ready() {
+    let timer = RnrTimer::from_code(25).unwrap();
+    let mut pair = unheard(|_| ());
+    let quarter = timeout(&pair) / 4;
+    assert!(quarter < timer.duration());
+    pair.post(silent(0, send(inline(b"hello"))));
+    pair.post(silent(1, write_one(&pair)));
+    assert_eq!(at(&mut pair, HOUR), [0, 1]);
+    answer(&mut pair, 0, Syndrome::RnrNak(timer));
+    assert_eq!(due(&pair), Some(HOUR + timer.duration()));
+    assert_eq!(at(&mut pair, HOUR + quarter), []);
+    assert_eq!(at(&mut pair, HOUR + timer.duration()), [0, 1]);
+    assert_eq!(pair.a.counters().solicited_tails, 0);
+}
+
 /// While packets are sent again through a smaller window the last of them is not solicited.
 #[test]
 fn a_window_that_stops_a_repetition_is_no_tail() {
