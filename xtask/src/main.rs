@@ -16,6 +16,7 @@ mod hostile;
 mod interop;
 mod loom;
 mod mutants;
+mod mutation;
 mod replay;
 mod riscv;
 mod run;
@@ -56,6 +57,17 @@ enum Command {
         /// Check that each known mistake is caught by the model named for it
         #[arg(long, conflicts_with = "full")]
         mutants: bool,
+    },
+    /// Mistakes that cargo-mutants makes in a crate, one at a time: which do its tests see?
+    Mutation {
+        /// sync-event, dpa-model or rdma
+        krate: String,
+        /// Only part K of N, from 0: `0/4`
+        #[arg(long, value_name = "K/N")]
+        shard: Option<String>,
+        /// How many at the same time
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
     },
     /// Compile the device crates for the device's instruction set
     Riscv,
@@ -145,6 +157,9 @@ fn run(command: Command) -> Outcome {
         Command::Tidy => tidy::run(),
         Command::Loom { mutants: true, .. } => mutants::run(),
         Command::Loom { full, .. } => loom::run(full),
+        Command::Mutation { krate, shard, jobs } => {
+            mutation::run(&krate, &mutation::Options { shard, jobs })
+        }
         Command::Riscv => riscv::run(),
         Command::Tsan => tsan::run(),
         Command::Decoders => decoders::run(),
