@@ -266,6 +266,27 @@ fn rule_6_4_a_result_that_waits_is_not_doubled() {
     assert_eq!(pair.b.word(64), 2);
 }
 
+/// Whatever waits, what is asked for again is answered behind it.
+#[test]
+fn rule_6_4_a_repeated_request_does_not_take_the_place_of_another() {
+    let mut pair = Pair::new();
+    let forge = Forge::new(&pair);
+    let atomic = forge.packet(0, fetch_add(&pair, 64, 1), &[]);
+    let read = forge.packet(1, read_request(&pair, 64, 8), &[]);
+    let other = forge.packet(2, read_request(&pair, 128, 8), &[]);
+    for packet in [&atomic, &read] {
+        assert_eq!(answers(&mut pair, packet.clone()).len(), 1);
+    }
+    for packet in [&other, &read, &atomic, &other, &read, &atomic] {
+        give(&mut pair, packet.clone());
+    }
+    let before = pair.trace.len();
+    pair.transmit();
+    let sent = sent_by_b(&pair, before);
+    let numbers: Vec<_> = sent.iter().map(|(number, ..)| *number).collect();
+    assert_eq!(numbers, [2, 1, 0]);
+}
+
 /// The same answer, which says that so many messages have been completed.
 fn with_msn(forge: &Forge, answer: &[u8], msn: u32) -> Vec<u8> {
     let packet = Packet::try_from(PacketView::new(answer).unwrap()).unwrap();
