@@ -178,6 +178,24 @@ fn rule_6_4_of_several_reads_the_one_that_is_meant_is_answered_again() {
     assert_eq!((again[0].0, &again[0].2[..]), (2, &data[2048..]));
 }
 
+/// It was answered when the region was there; the peer is not at fault.
+#[test]
+fn rule_6_5_a_repeated_read_of_a_region_that_is_gone_is_dropped() {
+    let (mut pair, forge, _) = after_a_read();
+    let region = pair.b.region;
+    pair.b.regions.deregister(region).unwrap();
+    for count in 1..3 {
+        let again = forge.packet(0, read_request(&pair, 100, 2500), &[]);
+        assert_eq!(answers(&mut pair, again), []);
+        assert_eq!(pair.b.counters().lost_duplicates, count);
+    }
+    assert_eq!(pair.b.queue_pair().state(), State::ReadyToSend);
+    let new = forge.packet(4, read_request(&pair, 100, 8), &[]);
+    assert_eq!(answers(&mut pair, new).len(), 1, "a new one is refused");
+    let refused = State::Error(Cause::Peer(WorkError::RemoteAccess));
+    assert_eq!(pair.b.queue_pair().state(), refused);
+}
+
 /// While the answer waits to be sent: what has left is sent again, what has not is sent once.
 #[test]
 fn rule_6_4_a_read_repeated_while_it_is_answered_is_not_answered_twice() {
