@@ -13,21 +13,18 @@ use rig::forge::*;
 use rig::*;
 
 /// A has posted this and sent what it could; nothing of it arrives. The forge makes B's answers, its numbers count from
-/// A's first.
+/// A's first. Keys are those of every pair: requests may be written with another.
 fn unheard(requests: &[WorkRequest]) -> (Pair, Forge) {
-    unheard_with(|_| (), |_| requests.to_vec())
+    unheard_with(|_| (), requests)
 }
 
-fn unheard_with(
-    change: impl FnOnce(&mut Config),
-    requests: impl FnOnce(&Pair) -> Vec<WorkRequest>,
-) -> (Pair, Forge) {
+fn unheard_with(change: impl FnOnce(&mut Config), requests: &[WorkRequest]) -> (Pair, Forge) {
     let mut setup = Setup::default();
     change(&mut setup.config);
     let mut pair = Pair::with(setup);
     pair.filter = Some(Box::new(|_| false));
-    for request in requests(&pair) {
-        pair.post(request);
+    for request in requests {
+        pair.post(*request);
     }
     pair.transmit();
     let forge = Forge {
@@ -36,11 +33,6 @@ fn unheard_with(
         expected: pair.a.queue_pair().config().first_psn,
     };
     (pair, forge)
-}
-
-/// A pair's requests are written before there is one: keys are those of every pair with the same seed.
-fn places() -> Pair {
-    Pair::new()
 }
 
 /// Gives A an answer; what A sends then: opcodes, and how far their numbers are from A's first.
@@ -84,7 +76,7 @@ const MIDDLE: Body = Body::ReadResponse(ReadPart::Middle);
 
 /// A write (number 0), a read of three packets (1 to 3), an atomic (4).
 fn mixed() -> [WorkRequest; 3] {
-    let pair = places();
+    let pair = Pair::new();
     let atomic = Operation::Atomic {
         at: pair.b.remote(64),
         operation: rdma::memory::Atomic::Add(1),
@@ -184,7 +176,7 @@ fn rule_6_4_a_lost_answer_is_asked_for_once_until_there_is_progress() {
 /// What a NAK says of a packet behind an unanswered read, the read's answer is missing all the same.
 #[test]
 fn rule_6_4_every_answer_behind_a_lost_one_is_an_implied_nak() {
-    let pair = places();
+    let pair = Pair::new();
     let requests = [
         signaled(1, read(pair.b.remote(0), pair.a.segment(0, 8))),
         signaled(2, write_inline(b"x", pair.b.remote(0))),
@@ -215,7 +207,7 @@ fn rule_6_4_every_answer_behind_a_lost_one_is_an_implied_nak() {
 
 #[test]
 fn rule_6_5_a_refusal_ends_its_own_request_and_flushes_the_others_in_order() {
-    let pair = places();
+    let pair = Pair::new();
     let requests = [
         signaled(1, write_inline(b"w", pair.b.remote(0))),
         silent(2, read(pair.b.remote(0), pair.a.segment(0, 8))),
@@ -246,7 +238,7 @@ fn rule_6_5_a_refusal_ends_its_own_request_and_flushes_the_others_in_order() {
 
 #[test]
 fn rule_6_7_naks_are_counted_and_what_lies_before_them_is_acknowledged() {
-    let pair = places();
+    let pair = Pair::new();
     let to = pair.b.remote(0);
     let requests: Vec<_> = (0..6)
         .map(|id| signaled(id, write_inline(b"x", to)))
@@ -280,13 +272,13 @@ fn rule_6_7_naks_are_counted_and_what_lies_before_them_is_acknowledged() {
 /// A packet that is about to be sent again anyway need not be waited for.
 #[test]
 fn rule_6_7_a_late_not_ready_does_not_count() {
-    let pair = places();
+    let pair = Pair::new();
     let to = pair.b.remote(0);
     let requests: Vec<_> = (0..3)
         .map(|id| signaled(id, write_inline(b"x", to)))
         .collect();
     let limit = |config: &mut Config| config.rnr_retries = RetryLimit::Times(0);
-    let (mut pair, forge) = unheard_with(limit, |_| requests);
+    let (mut pair, forge) = unheard_with(limit, &requests);
     let timer = RnrTimer::from_code(1).unwrap();
     let wait = Body::Acknowledge(with_syndrome(Syndrome::RnrNak(timer)));
     pair.inject(
