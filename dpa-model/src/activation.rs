@@ -248,4 +248,21 @@ mod tests {
         assert!(!idle.trigger());
         assert_eq!(idle.run(), None);
     }
+
+    #[test]
+    fn what_is_over_stays_over() {
+        let activation = Activation::new();
+        assert_eq!(activation.state(), HandlerState::New);
+        activation.run();
+        assert_eq!(activation.state(), HandlerState::Idle);
+        assert!(activation.trigger());
+        activation.finish();
+        activation.stop();
+        assert_eq!(activation.state(), HandlerState::Active);
+        for _ in 0..2 {
+            assert_eq!(activation.ended(), Next::Over);
+            assert_eq!(activation.state(), HandlerState::Over);
+            activation.stop();
+        }
+    }
 }

@@ -95,3 +95,6 @@ impl Chunk {
         (true, took > LONG)
     }
 }
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests;

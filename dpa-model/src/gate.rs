@@ -85,3 +85,6 @@ pub fn take_back<'e>(
     }
     true
 }
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests;

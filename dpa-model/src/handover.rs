@@ -78,18 +78,4 @@ impl Handover {
 }
 
 #[cfg(all(test, not(dpa_loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_goes_on_without_the_queue_does_so_a_bounded_number_of_times() {
-        let next = Handover::default();
-        assert!(!next.go_on(|| false), "it had nothing to go on with");
-        assert_eq!(
-            (0..2 * STREAK).filter(|_| next.go_on(|| true)).count() as u32,
-            STREAK
-        );
-        next.end_streak();
-        assert!(next.go_on(|| true));
-    }
-}
+mod tests;

@@ -176,3 +176,6 @@ impl Idle {
         looking(self.word.load(Ordering::SeqCst)) > 0
     }
 }
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests;

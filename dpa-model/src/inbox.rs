@@ -94,3 +94,6 @@ impl Drop for Inbox {
         self.take_all(drop);
     }
 }
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests;

@@ -495,3 +495,6 @@ impl Launch {
 // A million launches may be parked: with what the event keeps of each, a launch stays within 256 bytes.
 #[cfg(all(not(dpa_loom), target_pointer_width = "64"))]
 const _: () = assert!(size_of::<Launch>() <= 152);
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests;

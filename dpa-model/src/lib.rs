@@ -23,6 +23,8 @@ pub mod inbox;
 pub mod launch;
 pub mod meeting;
 pub mod ready;
+#[cfg(test)]
+mod rig;
 pub mod sched;
 pub mod stream;
 

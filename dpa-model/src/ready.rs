@@ -88,17 +88,11 @@ impl<T> ReadyQueue<T> {
             }
             passed.push((seq, item));
         }
-        for (seq, item) in passed.into_iter().rev() {
-            self.push_front(seq, item);
+        // All of them come before whatever is left.
+        for item in passed.into_iter().rev() {
+            self.ascending.push_front(item);
         }
         found
-    }
-
-    fn push_front(&mut self, seq: u64, item: T) {
-        match self.ascending.front() {
-            Some(&(first, _)) if first < seq => self.late.push(Late(Reverse(seq), item)),
-            _ => self.ascending.push_front((seq, item)),
-        }
     }
 
     /// Items in the queue.
@@ -116,6 +110,26 @@ impl<T> ReadyQueue<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn late_ones_are_the_same_if_their_numbers_are() {
+        let late = |seq, item| Late(Reverse(seq), item);
+        assert!(late(1, 'a') == late(1, 'b') && late(1, 'a') != late(2, 'a'));
+    }
+
+    #[test]
+    fn a_queue_is_empty_when_nothing_is_left() {
+        let mut queue = ReadyQueue::default();
+        assert!(queue.is_empty());
+        for seq in [1, 0] {
+            queue.push(seq, ());
+            assert!(!queue.is_empty());
+        }
+        for left in [1, 0] {
+            assert!(queue.pop().is_some());
+            assert_eq!((queue.len(), queue.is_empty()), (left, left == 0));
+        }
+    }
 
     proptest! {
         #[test]

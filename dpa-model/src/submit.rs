@@ -427,3 +427,6 @@ impl crate::process::Wakers {
         self.room.retain(|&(s, _)| s != seq);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,35 +84,4 @@ impl Tally {
 }
 
 #[cfg(test)]
-mod tests {
-    use dpa_abi::KernelEntry;
-
-    use super::*;
-    use crate::launch::{ArgBytes, Body, Parts};
-
-    static ENTRY: KernelEntry = KernelEntry {
-        name: "nothing",
-        file: "",
-        line: 0,
-        arg_bytes: 0,
-        movable: || true,
-        run: |_, _| (),
-    };
-
-    #[test]
-    fn launches_that_book_their_own_end_are_not_kept() {
-        let mut tally = Tally::default();
-        for seq in 0..100 {
-            let parts = Parts {
-                body: Body::Kernel(&ENTRY),
-                args: ArgBytes::new(),
-                threads: 1,
-                proc: 0,
-                seq,
-                then: None,
-            };
-            tally.keep(ModelArc::new(Launch::new(parts, None)));
-        }
-        assert!(tally.is_empty());
-    }
-}
+mod tests;

@@ -1,7 +1,10 @@
 //! Rules of the scheduler, as scenarios.
 
+mod partitions;
+mod standing;
+
 use super::*;
-use crate::launch::{ArgBytes, Body, Extra, Gang, Parts};
+use crate::rig;
 use std::sync::atomic::AtomicU32;
 
 struct Process(AtomicU32);
@@ -12,31 +15,12 @@ impl Tenant for Process {
     }
 }
 
-static ENTRY: dpa_abi::KernelEntry = dpa_abi::KernelEntry {
-    name: "k",
-    file: "",
-    line: 0,
-    arg_bytes: 0,
-    movable: || true,
-    run: |_, _| (),
-};
-
 fn launch(proc: &Process2, seq: u64, threads: u32) -> Arc<Launch> {
-    let parts = Parts {
-        body: Body::Kernel(&ENTRY),
-        args: ArgBytes::new(),
-        threads,
-        proc: proc.1,
-        seq,
-        then: None,
-    };
-    let extra = (threads > 1).then(|| {
-        Box::new(Extra {
-            gang: Some(Gang::new(threads)),
-            ..Extra::default()
-        })
-    });
-    let launch = Arc::new(Launch::new(parts, extra));
+    launch_of(proc.1, seq, threads)
+}
+
+fn launch_of(proc: u32, seq: u64, threads: u32) -> Arc<Launch> {
+    let launch = rig::launch_of(proc, seq, threads);
     assert!(launch.open());
     launch
 }

@@ -1,0 +1,140 @@
+//! What the tests beside the code are made with: launches of nothing, and a process of a device without workers.
+#![cfg(not(dpa_loom))]
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+
+use dpa_abi::KernelEntry;
+use sync_event::sync::Arc as ModelArc;
+use sync_event::{Location, Locations};
+
+use crate::config::DeviceConfig;
+use crate::device::Device;
+use crate::event::EventRef;
+use crate::launch::{ArgBytes, Body, Extra, Gang, Launch, Parts};
+use crate::process::Process;
+use crate::submit::Spec;
+
+/// A kernel that does nothing.
+pub(crate) static NOTHING: KernelEntry = KernelEntry {
+    name: "nothing",
+    file: "",
+    line: 0,
+    arg_bytes: 0,
+    movable: || true,
+    run: |_, _| (),
+};
+
+/// What a launch of nothing is made of.
+pub(crate) fn parts(proc: u32, seq: u64, threads: u32) -> Parts {
+    Parts {
+        body: Body::Kernel(&NOTHING),
+        args: ArgBytes::new(),
+        threads,
+        proc,
+        seq,
+        then: None,
+    }
+}
+
+/// A launch of nothing, which waits.
+pub(crate) fn launch(seq: u64, threads: u32) -> ModelArc<Launch> {
+    launch_of(0, seq, threads)
+}
+
+/// A launch of nothing of this process, which waits.
+pub(crate) fn launch_of(proc: u32, seq: u64, threads: u32) -> ModelArc<Launch> {
+    let extra = (threads > 1).then(|| {
+        Box::new(Extra {
+            gang: Some(Gang::new(threads)),
+            ..Extra::default()
+        })
+    });
+    ModelArc::new(Launch::new(parts(proc, seq, threads), extra))
+}
+
+/// A process whose launches nobody runs: what becomes of them is the test's. It is shut down when it is dropped.
+pub(crate) struct Still(Arc<Process>);
+
+impl Still {
+    /// With room for so many launches.
+    pub(crate) fn with_room(max_unfinished: usize) -> Self {
+        let config = DeviceConfig {
+            workers: 1,
+            heap_bytes: 1 << 16,
+            max_unfinished,
+            ..DeviceConfig::default()
+        };
+        let device = Device::new(config, None).expect("a device");
+        Self(device.process().expect("a process"))
+    }
+
+    /// With room enough.
+    pub(crate) fn new() -> Self {
+        Self::with_room(1 << 10)
+    }
+
+    /// An event that may be updated and waited for everywhere.
+    pub(crate) fn event(&self) -> EventRef {
+        let everywhere = || Location::Host | Location::Device;
+        let locations = Locations::new(everywhere(), everywhere()).expect("locations");
+        self.0.event(0, locations).expect("an event")
+    }
+
+    /// Submits it, and it is accepted.
+    pub(crate) fn accept(&self, spec: Spec) -> ModelArc<Launch> {
+        let submitted = self.0.submit(spec).map_err(|(error, _)| error);
+        submitted.expect("accepted")
+    }
+
+    /// Launches that are not over.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.0.unfinished.load(Ordering::SeqCst)
+    }
+}
+
+impl Deref for Still {
+    type Target = Arc<Process>;
+    fn deref(&self) -> &Arc<Process> {
+        &self.0
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
+}
+
+/// A launch of nothing, as the host asks for it.
+pub(crate) fn spec() -> Spec {
+    Spec::new(Body::Kernel(&NOTHING), ArgBytes::new())
+}
+
+/// A task that counts how often it is woken.
+#[derive(Default)]
+pub(crate) struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Wakes {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// What `poll` says to this task.
+    pub(crate) fn poll<T>(self: &Arc<Self>, poll: impl FnOnce(&Context<'_>) -> T) -> T {
+        let waker = Waker::from(self.clone());
+        poll(&Context::from_waker(&waker))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}

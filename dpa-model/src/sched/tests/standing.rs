@@ -1,0 +1,259 @@
+//! What the scheduler says of itself: whether there is something to do, how a process stands, who is told what.
+
+use super::*;
+use crate::launch::Outcome;
+use std::sync::atomic::AtomicBool;
+
+/// Takes the next launch and leaves its ranks to be claimed.
+fn start(sched: &Sched<Process>) -> Arc<Launch> {
+    sched.next(None, None).expect("work").launch
+}
+
+fn give_back(sched: &Sched<Process>, p: &Process2, units: u32) {
+    sched.release(Release { proc: p.1, units });
+}
+
+fn claim_all(launch: &Launch) {
+    let gang = launch.gang().expect("more than one thread");
+    while gang.claim(1, launch.threads).is_some() {}
+}
+
+/// Whether it says, without its lock, that there is nothing, and that no launch is ready.
+fn looks(sched: &Sched<Process>) -> (bool, bool) {
+    (sched.looks_empty(), sched.has_no_launches())
+}
+
+#[test]
+fn rule_2_8_whatever_is_ready_is_seen_without_the_lock() {
+    let sched = Sched::new(vec![2]);
+    let p = process(&sched);
+    assert_eq!(looks(&sched), (true, true));
+    sched.push(launch(&p, 0, 1));
+    assert_eq!(looks(&sched), (false, false), "in the inbox");
+    sched.push(launch(&p, 1, 1));
+    start(&sched);
+    assert_eq!(looks(&sched), (false, false), "in the ready queue");
+    start(&sched);
+    assert_eq!(looks(&sched), (true, true), "both have started");
+}
+
+#[test]
+fn rule_2_8_ranks_that_nobody_has_claimed_are_seen_without_the_lock() {
+    let sched = Sched::new(vec![4]);
+    let p = process(&sched);
+    sched.push(launch(&p, 0, 3));
+    let gang = start(&sched);
+    assert_eq!(looks(&sched), (false, true));
+    assert_eq!(start(&sched).seq, 0, "every worker that asks gets it");
+    claim_all(&gang);
+    assert!(sched.next(None, None).is_none());
+    assert_eq!(looks(&sched), (true, true));
+}
+
+#[test]
+fn what_a_dismissed_process_had_is_not_seen_any_more() {
+    let sched = Sched::new(vec![1]);
+    let p = process(&sched);
+    (0..3).for_each(|seq| sched.push(launch(&p, seq, 1)));
+    start(&sched);
+    assert_eq!(looks(&sched), (false, false));
+    sched.dismiss(p.1);
+    assert_eq!(looks(&sched), (true, true));
+}
+
+#[test]
+fn rule_2_10_a_process_that_can_start_something_is_not_stuck() {
+    let sched = Sched::new(vec![3]);
+    let (p, other) = (process(&sched), process(&sched));
+    let standing = |started, ready, startable| Standing {
+        started,
+        ready,
+        startable,
+    };
+    assert_eq!(sched.standing(p.1), standing(0, 0, false));
+    sched.push(launch(&p, 0, 2));
+    assert_eq!(sched.standing(p.1), standing(0, 1, true), "it fits");
+    let gang = start(&sched);
+    assert_eq!(sched.standing(p.1), standing(2, 0, true), "unclaimed ranks");
+    assert_eq!(
+        sched.standing(other.1),
+        standing(0, 0, false),
+        "the ranks of another process are not its own"
+    );
+    claim_all(&gang);
+    assert!(sched.next(None, None).is_none());
+    assert_eq!(sched.standing(p.1), standing(2, 0, false));
+    sched.push(launch(&p, 1, 2));
+    assert_eq!(sched.standing(p.1), standing(2, 1, false), "too large");
+    give_back(&sched, &p, 1);
+    assert_eq!(sched.standing(p.1), standing(1, 1, true), "it just fits");
+    assert_eq!(sched.standing(77), Standing::default());
+}
+
+#[test]
+fn a_process_with_something_ready_or_started_is_occupied() {
+    let sched = Sched::new(vec![1]);
+    let (p, idle) = (process(&sched), process(&sched));
+    let occupied = || -> Vec<bool> {
+        let all = sched.occupied();
+        assert!(Arc::ptr_eq(&all[0].0, &p.0) && Arc::ptr_eq(&all[1].0, &idle.0));
+        all.into_iter().map(|(_, busy)| busy).collect()
+    };
+    assert_eq!(occupied(), [false, false]);
+    sched.push(launch(&p, 0, 1));
+    start(&sched);
+    assert_eq!(occupied(), [true, false], "started");
+    sched.push(launch(&p, 1, 1));
+    assert_eq!(sched.standing(p.1).ready, 1);
+    assert_eq!(occupied(), [true, false], "both");
+    give_back(&sched, &p, 1);
+    assert_eq!(occupied(), [true, false], "ready");
+}
+
+#[test]
+fn what_has_not_started_is_taken_in_order() {
+    let sched = Sched::new(vec![1]);
+    let (p, other) = (process(&sched), process(&sched));
+    for seq in [3, 1, 2] {
+        sched.push(launch(&p, seq, 1));
+    }
+    sched.push(launch(&other, 0, 1));
+    let mut taken = Vec::new();
+    sched.take_ready(p.1, |launch| taken.push(launch.seq));
+    assert_eq!(taken, [1, 2, 3]);
+    assert_eq!(start(&sched).seq, 0, "others keep theirs");
+    assert!(sched.next(None, None).is_none());
+    assert_eq!(looks(&sched), (true, true));
+}
+
+#[test]
+fn numbers_of_processes_are_never_used_again() {
+    let sched = Sched::new(vec![1]);
+    let (a, b) = (process(&sched), process(&sched));
+    sched.dismiss(b.1);
+    let c = process(&sched);
+    assert_eq!([a.1, b.1, c.1], [0, 1, 2]);
+}
+
+#[test]
+fn work_names_its_process_unless_the_worker_holds_it() {
+    let sched = Sched::new(vec![4]);
+    let (p, other) = (process(&sched), process(&sched));
+    (0..3).for_each(|seq| sched.push(launch(&p, seq, 1)));
+    let of = |held: Option<&Process2>| {
+        let work = sched.next(None, held.map(|held| &held.0)).expect("work");
+        work.process
+    };
+    assert!(of(Some(&p)).is_none());
+    assert!(of(Some(&other)).is_some_and(|process| Arc::ptr_eq(&process, &p.0)));
+    assert!(of(None).is_some_and(|process| Arc::ptr_eq(&process, &p.0)));
+}
+
+#[test]
+fn rule_2_6_a_launch_that_was_taken_back_counts_as_never_started() {
+    let sched = Sched::new(vec![4]);
+    let p = process(&sched);
+    let gone = launch(&p, 0, 2);
+    sched.push(gone.clone());
+    sched.push(launch(&p, 1, 1));
+    assert!(gone.take_back(Outcome::Cancelled));
+    assert_eq!(start(&sched).seq, 1);
+    assert_eq!((sched.standing(p.1).started, sched.free(0)), (1, 3));
+}
+
+/// A process that notes what it is told.
+#[derive(Default)]
+struct Told {
+    closing: AtomicBool,
+    back: AtomicU32,
+    gone: AtomicU32,
+}
+
+impl Tenant for Told {
+    fn blocked(&self) -> u32 {
+        0
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    fn units_back(&self) {
+        self.back.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn gone(&self) {
+        self.gone.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Told {
+    fn counts(&self) -> (u32, u32) {
+        let of = |count: &AtomicU32| count.load(Ordering::Relaxed);
+        (of(&self.back), of(&self.gone))
+    }
+}
+
+fn started(sched: &Sched<Told>, launches: u64) -> Arc<Told> {
+    let told = sched.admit(0, |_| Arc::default());
+    for seq in 0..launches {
+        sched.push(super::launch_of(0, seq, 1));
+        assert!(sched.next(None, None).is_some());
+    }
+    told
+}
+
+#[test]
+fn a_closing_process_is_told_of_each_unit_that_comes_back() {
+    let one = Release { proc: 0, units: 1 };
+    let sched = Sched::new(vec![3]);
+    let told = started(&sched, 3);
+    sched.next(Some(one), None);
+    assert_eq!(told.counts(), (0, 0), "it is not closing");
+    told.closing.store(true, Ordering::Relaxed);
+    sched.next(Some(one), None);
+    assert_eq!(told.counts(), (1, 0));
+    sched.release(one);
+    assert_eq!(told.counts(), (2, 0));
+}
+
+#[test]
+fn a_dismissed_process_is_told_once_when_its_units_are_free() {
+    let sched = Sched::new(vec![2]);
+    let told = started(&sched, 0);
+    sched.dismiss(0);
+    sched.dismiss(0);
+    assert_eq!(told.counts().1, 1, "it had none");
+
+    let sched = Sched::new(vec![2]);
+    let told = started(&sched, 2);
+    sched.dismiss(0);
+    for gone in [0, 1] {
+        assert_eq!(told.counts().1, 0);
+        sched.release(Release { proc: 0, units: 1 });
+        assert_eq!(told.counts().1, gone);
+    }
+}
+
+/// A process that is only what it must be.
+struct Plain;
+
+impl Tenant for Plain {
+    fn blocked(&self) -> u32 {
+        0
+    }
+
+    fn units_back(&self) {
+        unreachable!("a process is not closing unless it says so");
+    }
+}
+
+#[test]
+fn a_process_that_does_not_say_so_is_not_closing() {
+    let sched = Sched::new(vec![1]);
+    sched.admit(0, |_| Arc::new(Plain));
+    sched.push(super::launch_of(0, 0, 1));
+    assert!(sched.next(None, None).is_some());
+    sched.release(Release { proc: 0, units: 1 });
+    assert_eq!(sched.free(0), 1);
+}

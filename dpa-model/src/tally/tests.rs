@@ -1,0 +1,158 @@
+//! What is booked, when, and what becomes of the memory.
+
+use dpa_abi::Update;
+use sync_event::Event;
+
+use super::*;
+use crate::event::EventRef;
+use crate::gate::Gate;
+use crate::launch::Parts;
+use crate::rig::{self, Still};
+
+#[test]
+fn launches_that_book_their_own_end_are_not_kept() {
+    let mut tally = Tally::default();
+    for seq in 0..100 {
+        tally.keep(rig::launch(seq, 1));
+    }
+    assert!(tally.is_empty());
+}
+
+/// A process with so many launches, which are settled and not booked.
+fn settled(count: usize) -> Still {
+    let process = Still::new();
+    for _ in 0..count {
+        process.accept(rig::spec());
+    }
+    process
+}
+
+#[test]
+fn rule_2_1_every_end_is_booked_once() {
+    let process = settled(40);
+    let mut tally = Tally::default();
+    assert!(tally.is_empty());
+    for _ in 0..3 {
+        tally.add(&process, &rig::launch(0, 1));
+        assert!(!tally.is_empty());
+    }
+    assert_eq!(process.unfinished(), 40, "not yet");
+    tally.book();
+    assert!(tally.is_empty());
+    assert_eq!(process.unfinished(), 37);
+    tally.book();
+    assert_eq!(process.unfinished(), 37);
+}
+
+#[test]
+fn ends_are_booked_together_up_to_a_limit() {
+    let process = settled(100);
+    let mut tally = Tally::default();
+    for _ in 0..MOST {
+        tally.add(&process, &rig::launch(0, 1));
+    }
+    assert_eq!(process.unfinished(), 100);
+    tally.add(&process, &rig::launch(0, 1));
+    assert_eq!(process.unfinished(), 100 - MOST);
+    tally.book();
+    assert_eq!(process.unfinished(), 99 - MOST);
+}
+
+#[test]
+fn ends_of_another_process_are_booked_by_themselves() {
+    let (one, other) = (settled(5), settled(5));
+    let mut tally = Tally::default();
+    tally.add(&one, &rig::launch(0, 1));
+    tally.add(&one, &rig::launch(1, 1));
+    tally.add(&other, &rig::launch(2, 1));
+    assert_eq!((one.unfinished(), other.unfinished()), (3, 5));
+    tally.book();
+    assert_eq!((one.unfinished(), other.unfinished()), (3, 4));
+}
+
+/// A launch that is over, and updated this event.
+fn updater(process: &Still, event: &EventRef) -> Launch {
+    let index = event.handle().0.index;
+    process.events.slot(index).hold();
+    let parts = Parts {
+        then: Some((index, Update::Add(1))),
+        ..rig::parts(0, 0, 1)
+    };
+    Launch::new(parts, None)
+}
+
+fn is_closed(event: &Event<Gate>) -> bool {
+    event.closed().is_some()
+}
+
+/// Ends of launches that updated these events, by number, are booked: events of which the last publisher is gone are
+/// closed then, others are not.
+fn booked(updates: &[usize]) {
+    let process = settled(updates.len());
+    let events = [process.event(), process.event()];
+    let slots = [0, 1].map(|at: usize| events[at].handle().0.index);
+    let mut tally = Tally::default();
+    // One launch of each event goes on.
+    let unfinished = [0, 1].map(|at: usize| updater(&process, &events[at]));
+    let launches: Vec<_> = updates
+        .iter()
+        .map(|&at| updater(&process, &events[at]))
+        .collect();
+    drop(events);
+    launches
+        .iter()
+        .for_each(|launch| tally.add(&process, launch));
+    tally.book();
+    let closed = || slots.map(|index| is_closed(&process.events.slot(index).event));
+    assert_eq!(closed(), [false, false], "{updates:?}");
+    unfinished
+        .iter()
+        .for_each(|launch| tally.add(&process, launch));
+    tally.book();
+    assert_eq!(closed(), [true, true], "{updates:?}");
+}
+
+#[test]
+fn rule_1_9_a_launch_holds_the_event_it_updates_until_its_end_is_booked() {
+    booked(&[]);
+    booked(&[0, 0, 0]);
+    booked(&[0, 1, 0, 1]);
+    booked(&[1, 1, 0, 0, 0]);
+    booked(&[0; 2 * MOST + 1]);
+}
+
+#[test]
+fn memory_is_kept_only_of_launches_that_nobody_holds() {
+    let process = settled(1);
+    let mut tally = Tally::default();
+    tally.add(&process, &rig::launch(0, 1));
+    let held = rig::launch(1, 1);
+    tally.keep(held.clone());
+    assert_eq!(tally.empty.len(), 0);
+    for seq in 0..3 * MOST {
+        tally.keep(rig::launch(seq as u64, 1));
+    }
+    assert_eq!(tally.empty.len(), 2 * MOST, "so many at most");
+    tally.book();
+    assert_eq!(tally.empty.len(), 0);
+}
+
+/// Whether the memory of a launch that was kept goes to the pool, when so many ends are booked.
+fn goes_to_the_pool(ends: usize) -> bool {
+    let process = settled(ends);
+    let mut tally = Tally::default();
+    for seq in 0..ends {
+        tally.add(&process, &rig::launch(seq as u64, 1));
+    }
+    let launch = rig::launch(0, 1);
+    let still_there = ModelArc::downgrade(&launch);
+    tally.keep(launch);
+    tally.book();
+    still_there.upgrade().is_some()
+}
+
+#[test]
+fn memory_is_worth_keeping_in_a_burst() {
+    assert!(!goes_to_the_pool(BURST - 1));
+    assert!(goes_to_the_pool(BURST));
+}
