@@ -3,7 +3,7 @@
 use sync_event::CloseReason;
 
 use super::*;
-use crate::rig::Wakes;
+use crate::rig::{self, Wakes};
 
 static ENTRY: KernelEntry = KernelEntry {
     name: "kernel",
@@ -217,7 +217,8 @@ fn what_it_keeps_alive_is_let_go_of_when_it_is_over() {
 
 #[test]
 fn rule_2_3_each_rank_of_a_gang_is_claimed_once() {
-    let gang = Gang::new(5);
+    let launch = rig::launch(0, 5);
+    let gang = launch.gang().expect("more than one thread");
     assert_eq!((gang.unclaimed(5), gang.all_claimed(5)), (5, false));
     assert_eq!(gang.claim(2, 5), Some((0, 2)));
     assert_eq!(gang.claim(2, 5), Some((2, 4)));

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::AtomicBool;
 
-use dpa_abi::FaultKind;
+use dpa_abi::{DevAddr, FaultKind};
 
 use super::*;
 use crate::event::EventRef;
 use crate::fault::Fault;
-use crate::rig::{Still, Wakes, launch_of, spec};
+use crate::handler::{Affinity, HandlerSpec};
+use crate::rig::{NOTHING, Still, Wakes, launch_of, spec};
 
 fn parked_at(event: &EventRef) -> Spec {
     Spec {
@@ -126,11 +127,12 @@ fn places(process: &Still) -> Vec<u64> {
 
 #[test]
 fn rule_2_1_those_who_wait_for_room_get_it_in_the_order_of_their_places() {
-    let process = Still::with_room(1);
+    let process = Still::with_room(2);
     let wakes = [Wakes::new(), Wakes::new(), Wakes::new()];
+    let launch = process.accept(spec());
     assert!(room(&process, &wakes[0], 7), "there is room");
     assert!(places(&process).is_empty());
-    let launch = process.accept(spec());
+    process.accept(spec());
     for (at, seq) in [(1, 5), (0, 4), (2, 6), (1, 5), (0, 4)] {
         assert!(!room(&process, &wakes[at], seq), "it is full");
     }
@@ -253,22 +255,56 @@ fn rule_2_11_behind_a_launch_that_does_not_complete_nothing_of_its_stream_starts
 #[test]
 fn rule_5_2_a_stop_settles_what_waits_in_streams() {
     let process = Still::new();
-    let (stream, gate) = (process.stream(), process.event());
-    let other = process.stream();
-    let parked = Spec {
-        stream: Some(stream.clone()),
-        ..parked_at(&gate)
-    };
-    let launches = [
-        process.accept(parked),
-        process.accept(in_stream(&stream)),
-        process.accept(in_stream(&other)),
-    ];
+    let stream = process.stream();
+    let [runs, waits] = [(); 2].map(|()| process.accept(in_stream(&stream)));
+    // Another stream, made while the first is in use.
+    process.accept(in_stream(&process.stream()));
+    assert!(runs.start());
     fail(&process);
-    for launch in &launches {
-        assert_eq!(launch.outcome(), Some(Outcome::Faulted));
-    }
+    assert_eq!(runs.outcome(), None, "its threads have not left yet");
+    assert_eq!(waits.outcome(), Some(Outcome::Faulted));
+    assert!(runs.finish(Outcome::Faulted));
+    process.settled(&runs, Outcome::Faulted);
     assert_eq!(process.unfinished(), 0);
+}
+
+#[test]
+fn the_end_of_an_activation_starts_the_next_if_there_was_a_trigger() {
+    let process = Still::new();
+    let spec = HandlerSpec {
+        entry: &NOTHING,
+        args: ArgBytes::new(),
+        storage: DevAddr::NULL,
+        affinity: Affinity::None,
+        continuable: false,
+        keep: None,
+    };
+    let (handler, handle) = process.handler(spec).expect("a handler");
+    process.run_handler(&handler).expect("new");
+    process.trigger(&handler);
+    let mut started = Vec::new();
+    let mut next = || {
+        let mut activation = None;
+        let taken = |launch| activation = Some(launch);
+        process.device.sched.take_ready(process.number, taken);
+        let activation: Arc<Launch> = activation?;
+        assert!(
+            activation
+                .handler()
+                .is_some_and(|of| Arc::ptr_eq(of, &handler))
+        );
+        started.push(activation.seq);
+        Some(activation)
+    };
+    let first = next().expect("it was triggered");
+    process.trigger(&handler);
+    assert!(next().is_none(), "one at a time");
+    end(&process, &first, Outcome::Completed);
+    let second = next().expect("it was triggered meanwhile");
+    end(&process, &second, Outcome::Completed);
+    assert!(next().is_none());
+    assert_eq!((started.len(), handler.activations()), (2, 2));
+    process.drop_handler(&handler, handle);
 }
 
 #[test]
