@@ -167,6 +167,11 @@ impl Gang {
             return None;
         }
         let first = self.next_rank.fetch_add(count, Ordering::Relaxed);
+        Self::ranks(first, count, threads)
+    }
+
+    /// At most `count` ranks from `first` on; `None` if there is none: others may have claimed the last meanwhile.
+    fn ranks(first: u32, count: u32, threads: u32) -> Option<(u32, u32)> {
         (first < threads).then(|| (first, first.saturating_add(count).min(threads)))
     }
 

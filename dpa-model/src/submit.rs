@@ -210,7 +210,8 @@ impl Process {
             return Poll::Ready(());
         }
         wakers.leave_room(seq);
-        let at = wakers.room.partition_point(|&(s, _)| s < seq);
+        let place = wakers.room.binary_search_by_key(&seq, |&(s, _)| s);
+        let at = place.unwrap_or_else(|at| at);
         wakers.room.insert(at, (seq, cx.waker().clone()));
         Poll::Pending
     }

@@ -229,6 +229,16 @@ fn rule_2_3_each_rank_of_a_gang_is_claimed_once() {
 }
 
 #[test]
+fn rule_2_3_who_comes_too_late_for_the_last_rank_claims_none() {
+    assert_eq!(Gang::ranks(4, 1, 5), Some((4, 5)));
+    for late in [5, 6, u32::MAX] {
+        assert_eq!(Gang::ranks(late, 1, 5), None);
+    }
+    let all = u32::MAX / 2;
+    assert_eq!(Gang::ranks(1, all, 5), Some((1, 5)));
+}
+
+#[test]
 fn rule_2_5_whoever_reports_the_last_thread_is_told() {
     let gang = Gang::new(4);
     assert!(!gang.returned(1));
