@@ -15,6 +15,7 @@ use crate::crash::Crash;
 use crate::fairness::Fairness;
 use crate::heap::Heap;
 use crate::idle::Idle;
+use crate::lanes::Lanes;
 use crate::layout::{self, DeviceFileError};
 use crate::message::{LogOpenError, Messages};
 use crate::network::Network;
@@ -22,7 +23,6 @@ use crate::nic::Nics;
 use crate::partition::{FunctionError, Functions};
 use crate::pool::Pool;
 use crate::process::{Outlets, Process, ProcessSpec};
-use crate::sched::Sched;
 use crate::seeded::Choices;
 use crate::shared::Shared;
 use crate::stack::{StackError, StackPool};
@@ -69,8 +69,8 @@ pub enum OpenError {
 pub struct Device {
     /// Its figures.
     pub config: DeviceConfig,
-    /// Its scheduler.
-    pub sched: Sched<Process>,
+    /// Its schedulers.
+    pub sched: Lanes<Process>,
     pub(crate) idle: Idle,
     pub(crate) workers: Vec<CachePadded<Shared>>,
     pub(crate) stacks: Arc<StackPool>,
@@ -120,7 +120,8 @@ impl Device {
             Clock::real()
         };
         Ok(Arc::new(Self {
-            sched: Sched::new(units),
+            fairness: Fairness::new(units.len()),
+            sched: Lanes::new(units),
             idle: Idle::new((workers as u32 / 2).max(1)),
             workers: (0..workers)
                 .map(|_| CachePadded::new(Shared::new()))
@@ -131,7 +132,6 @@ impl Device {
             pool: Pool::default(),
             clock,
             choices,
-            fairness: Fairness::default(),
             nics: Nics::default(),
             network: Network::default(),
             injector: Mutex::default(),
@@ -232,7 +232,7 @@ impl Device {
                     self.wake(home);
                 }
             }
-            None => match here {
+            None => match here.filter(|&index| self.is_at_home(index, &unit)) {
                 Some(index) => self.workers[index].push(unit),
                 None if self.choices.is_some() => self.workers[0].push(unit),
                 None => {
@@ -244,36 +244,72 @@ impl Device {
         }
     }
 
-    pub(crate) fn take_injected(&self) -> Option<Suspended> {
+    /// Whether a thread may wait in the queue of this worker: it has no home, or that of the thread.
+    fn is_at_home(&self, worker: usize, unit: &Suspended) -> bool {
+        let home = self.workers[worker].home();
+        home.is_none_or(|home| unit.partition() == home)
+    }
+
+    /// Takes a thread that can go on and is in no worker's queue, of those that `wanted` holds for.
+    pub(crate) fn take_injected(&self, wanted: impl Fn(&Suspended) -> bool) -> Option<Suspended> {
         if self.injected.load(Ordering::SeqCst) == 0 {
             return None;
         }
         let mut injector = self.injector.lock();
-        let unit = injector.pop_front();
+        let at = injector.iter().position(wanted)?;
+        let unit = injector.remove(at);
         self.injected.store(injector.len(), Ordering::SeqCst);
         unit
     }
 
-    /// Takes a thread that may move from another worker's queue.
-    pub(crate) fn steal(&self, thief: usize) -> Option<Suspended> {
-        let others = self
-            .workers
-            .iter()
-            .enumerate()
-            .filter(|&(index, _)| index != thief);
-        others
-            .map(|(_, worker)| worker)
-            .find_map(|worker| worker.take_movable())
-    }
-
-    /// Takes a thread that rests at another worker and may move.
-    pub(crate) fn steal_rested(&self, thief: usize) -> Option<Suspended> {
+    fn others(&self, than: usize) -> impl Iterator<Item = &Shared> {
         let workers = self.workers.iter().enumerate();
-        let mut others = workers.filter(|&(index, _)| index != thief);
-        others.find_map(|(_, worker)| worker.take_rested_if(|unit| unit.pinned_to().is_none()))
+        let others = workers.filter(move |&(index, _)| index != than);
+        others.map(|(_, worker)| &**worker)
     }
 
-    /// Whether there may be something to do for this worker, as far as can be seen without a lock.
+    /// Takes a thread that may move from another worker's queue, of those that `wanted` holds for.
+    pub(crate) fn steal(
+        &self,
+        thief: usize,
+        wanted: impl Fn(&Suspended) -> bool,
+    ) -> Option<Suspended> {
+        self.others(thief)
+            .find_map(|worker| worker.take_movable(&wanted))
+    }
+
+    /// Takes a thread that rests at another worker and may move, of those that `wanted` holds for.
+    pub(crate) fn steal_rested(
+        &self,
+        thief: usize,
+        wanted: impl Fn(&Suspended) -> bool,
+    ) -> Option<Suspended> {
+        let movable = |unit: &Suspended| unit.pinned_to().is_none() && wanted(unit);
+        self.others(thief)
+            .find_map(|worker| worker.take_rested_if(movable))
+    }
+
+    /// Whether there may be something to do that this worker takes: for its home, if it has one.
+    #[inline]
+    pub(crate) fn sees_work_for(&self, worker: usize) -> bool {
+        match self.workers[worker].home() {
+            None => self.sees_work(),
+            Some(home) => self.sees_work_of(home, worker),
+        }
+    }
+
+    fn sees_work_of(&self, home: usize, worker: usize) -> bool {
+        let injected = || {
+            self.injected.load(Ordering::SeqCst) > 0
+                && self.injector.lock().iter().any(|u| u.partition() == home)
+        };
+        !self.sched.lane_looks_empty(home)
+            || self.workers[worker].waiting.load(Ordering::SeqCst) > 0
+            || injected()
+            || self.others(worker).any(|other| other.has_movable_of(home))
+    }
+
+    /// Whether there may be something to do, as far as can be seen without a lock.
     #[inline]
     pub(crate) fn sees_work(&self) -> bool {
         !self.sched.looks_empty()
@@ -294,19 +330,43 @@ impl Device {
                 .any(|worker| worker.waiting.load(Ordering::SeqCst) > 0)
     }
 
-    /// Whether a launch may be handed over directly: nothing that is ready would be passed by.
+    /// Whether a launch may be handed over directly on a worker of this home: nothing that is ready would be passed by.
     #[inline]
-    pub(crate) fn allows_hand_over(&self) -> bool {
-        self.choices.is_none()
-            && self.sched.looks_empty()
-            && self.injected.load(Ordering::Relaxed) == 0
+    pub(crate) fn allows_hand_over(&self, home: Option<usize>) -> bool {
+        let nothing_waits = match home {
+            None => self.sched.looks_empty(),
+            Some(home) => self.sched.lane_looks_empty(home),
+        };
+        self.choices.is_none() && nothing_waits && self.injected.load(Ordering::Relaxed) == 0
     }
 
-    /// After work was published: wakes a parked worker if nobody looks.
+    /// After work was published: wakes a parked worker if nobody looks; while workers have homes, one of each home that has
+    /// something to do.
     #[inline]
     pub(crate) fn notify(&self) {
+        if self.fairness.is_divided() {
+            return self.notify_homes();
+        }
         if let Some(worker) = self.idle.notify() {
             self.wake(worker);
+        }
+    }
+
+    #[cold]
+    fn notify_homes(&self) {
+        let home = |worker: usize| self.workers[worker].home();
+        let wants = |worker: usize| self.sees_work_for(worker);
+        for worker in self.idle.notify_each(self.workers.len(), home, wants) {
+            self.wake(worker);
+        }
+    }
+
+    /// Homes of workers have changed: those that wait look at what they are to do now.
+    pub(crate) fn homes_changed(&self) {
+        let threads = self.workers.iter().filter_map(|worker| worker.thread.get());
+        threads.for_each(std::thread::Thread::unpark);
+        if self.sees_work() {
+            self.notify();
         }
     }
 

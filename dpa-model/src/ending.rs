@@ -297,7 +297,7 @@ impl Worker {
     pub(crate) fn hand_over(&self, launch: ModelArc<Launch>) -> bool {
         let direct = launch.units() == 1
             && self.release_is_of(launch.proc)
-            && self.device.allows_hand_over()
+            && self.device.allows_hand_over(self.shared().home())
             && self.shared().waiting.load(Ordering::Relaxed) == 0;
         self.next
             .offer(launch, direct, |launch| self.device.sched.push(launch))

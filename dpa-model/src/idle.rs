@@ -141,6 +141,31 @@ impl Idle {
         }
     }
 
+    /// After work was published, while not every worker may do everything: the workers to wake, one of each `home` of which
+    /// a parked one `wants` what there is. Who looks may look for something else.
+    pub fn notify_each<H: PartialEq>(
+        &self,
+        workers: usize,
+        home: impl Fn(usize) -> H,
+        wants: impl Fn(usize) -> bool,
+    ) -> Vec<usize> {
+        let mut woken: Vec<usize> = Vec::new();
+        if parked(self.word.load(Ordering::SeqCst)) == 0 {
+            return woken;
+        }
+        #[cfg(dpa_mutant = "idle_homes_trust_lookers")]
+        if self.someone_looks() {
+            return woken;
+        }
+        for worker in 0..workers {
+            let has_one = |&other: &usize| home(other) == home(worker);
+            if !woken.iter().any(has_one) && wants(worker) && self.take(worker) {
+                woken.push(worker);
+            }
+        }
+        woken
+    }
+
     /// A parked worker, whoever looks. It counts as looking from now on.
     #[cold]
     fn take_sleeper(&self) -> Option<usize> {

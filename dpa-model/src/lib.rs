@@ -70,6 +70,8 @@ mod handles;
 pub mod heap;
 #[cfg(not(dpa_loom))]
 mod keeper;
+#[cfg(not(dpa_loom))]
+pub mod lanes;
 pub mod layout;
 #[cfg(not(dpa_loom))]
 pub mod message;

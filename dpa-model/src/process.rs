@@ -172,7 +172,7 @@ impl Process {
         } = outlets;
         let events = Events::new(device.config.max_events);
         let quotas = Quotas::new(&device.config);
-        let used = AtomicU64::new(device.fairness.least());
+        let used = AtomicU64::new(device.fairness.least(tenancy.partition.index));
         Self {
             used,
             quotas,
@@ -243,9 +243,10 @@ impl Process {
 
     /// Whether it has used more time than others that have work.
     pub(crate) fn is_over_share(&self) -> bool {
-        self.device
-            .fairness
-            .is_over(self.used.load(Ordering::Relaxed))
+        self.device.fairness.is_over(
+            self.tenancy.partition.index,
+            self.used.load(Ordering::Relaxed),
+        )
     }
 
     /// Whether its threads are to stop at their next safe point: it is fatal, or closed.

@@ -93,6 +93,8 @@ struct State<P> {
     /// By number. Numbers are never used again.
     tenants: BTreeMap<u32, Seat<P>>,
     next_number: u32,
+    /// From one number to the next.
+    step: u32,
     claims: VecDeque<Arc<Launch>>,
 }
 
@@ -108,10 +110,16 @@ struct Seat<P> {
 impl<P: Tenant> Sched<P> {
     /// For partitions of so many units.
     pub fn new(units: Vec<u32>) -> Self {
+        Self::numbered(units, 0, 1)
+    }
+
+    /// As [`Sched::new`]; its processes have the numbers `first`, `first + step`, and so on.
+    pub fn numbered(units: Vec<u32>, first: u32, step: u32) -> Self {
         let state = State {
             free: units,
             tenants: BTreeMap::new(),
-            next_number: 0,
+            next_number: first,
+            step,
             claims: VecDeque::new(),
         };
         Self {
@@ -126,7 +134,7 @@ impl<P: Tenant> Sched<P> {
     pub fn admit(&self, partition: usize, make: impl FnOnce(u32) -> Arc<P>) -> Arc<P> {
         let mut state = self.state.lock();
         let number = state.next_number;
-        state.next_number += 1;
+        state.next_number += state.step;
         let process = make(number);
         let seat = Seat {
             process: process.clone(),
@@ -265,11 +273,11 @@ impl<P: Tenant> Sched<P> {
             })
     }
 
-    /// All processes, and whether each has something ready or started.
+    /// All processes, and whether each has something ready, or started and not waiting.
     pub fn occupied(&self) -> Vec<(Arc<P>, bool)> {
         let state = self.state.lock();
         let seats = state.tenants.values();
-        let busy = |seat: &Seat<P>| seat.started > 0 || !seat.ready.is_empty();
+        let busy = |seat: &Seat<P>| seat.started > seat.process.blocked() || !seat.ready.is_empty();
         seats
             .map(|seat| (seat.process.clone(), busy(seat)))
             .collect()

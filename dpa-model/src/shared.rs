@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::fairness::Place;
 use crate::unit::Suspended;
 
 /// What others see of a worker.
@@ -35,6 +36,10 @@ pub struct Shared {
     pub carried: (AtomicU64, AtomicU64),
     /// Whether it runs a kernel.
     pub busy: AtomicBool,
+    /// The partition that is its home, plus 1; 0: it has none (see `fairness.rs`).
+    home: AtomicUsize,
+    /// The partition that it served last.
+    served: AtomicUsize,
     /// Its OS thread, to unpark.
     pub thread: std::sync::OnceLock<std::thread::Thread>,
     /// Its OS thread, to interrupt and to ask for CPU time.
@@ -48,6 +53,45 @@ impl Shared {
             preempt_at: AtomicU64::new(u64::MAX),
             ..Self::default()
         }
+    }
+
+    /// The partition that is its home, if it has one.
+    #[inline]
+    pub(crate) fn home(&self) -> Option<usize> {
+        self.home.load(Ordering::SeqCst).checked_sub(1)
+    }
+
+    pub(crate) fn set_home(&self, home: Option<usize>) {
+        self.home
+            .store(home.map_or(0, |home| home + 1), Ordering::SeqCst);
+    }
+
+    /// The partition that it served last.
+    pub(crate) fn served(&self) -> usize {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_served(&self, partition: usize) {
+        if self.served() != partition {
+            self.served.store(partition, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            home: self.home(),
+            served: self.served(),
+        }
+    }
+
+    /// Whether a thread of this partition can go on that another worker may run.
+    pub(crate) fn has_movable_of(&self, partition: usize) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+            && self
+                .runnable
+                .lock()
+                .iter()
+                .any(|unit| unit.pinned_to().is_none() && unit.partition() == partition)
     }
 
     /// Puts a thread at the end of the queue.
@@ -94,25 +138,15 @@ impl Shared {
         self.background.load(Ordering::Relaxed) && self.woken.load(Ordering::Relaxed)
     }
 
-    /// Takes the interrupted thread that has rested longest.
-    pub(crate) fn take_rested(&self) -> Option<Suspended> {
-        if !self.has_resting() {
-            return None;
-        }
-        let mut resting = self.resting.lock();
-        let unit = resting.pop_front();
-        self.rests.store(resting.len(), Ordering::SeqCst);
-        unit
-    }
-
     /// Takes the first thread.
     pub(crate) fn pop(&self) -> Option<Suspended> {
         self.take_by(|runnable| if runnable.is_empty() { None } else { Some(0) })
     }
 
-    /// Takes the first thread that another worker may run.
-    pub(crate) fn take_movable(&self) -> Option<Suspended> {
-        self.take_by(|runnable| runnable.iter().position(|unit| unit.pinned_to().is_none()))
+    /// Takes the first thread that another worker may run, of those that `wanted` holds for.
+    pub(crate) fn take_movable(&self, wanted: impl Fn(&Suspended) -> bool) -> Option<Suspended> {
+        let movable = |unit: &Suspended| unit.pinned_to().is_none() && wanted(unit);
+        self.take_by(|runnable| runnable.iter().position(movable))
     }
 
     /// Takes the thread that `choose` names.

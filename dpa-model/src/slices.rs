@@ -5,7 +5,8 @@
 //! 1. A kernel is interrupted only while something else waits for its worker, or when its process is over; and only in code of
 //!    its own (see `trap.rs`).
 //! 2. An interrupted thread rests for [`REST`] slices while there is other work, so that threads that never pause have a
-//!    quarter of a worker at most beside those that do. It stays on its worker.
+//!    quarter of a worker at most beside those that do. It stays on its worker; if that has another home meanwhile (see
+//!    `fairness.rs`), it rests for [`REST_AWAY`] slices.
 //! 3. Time counts as CPU time of the worker's thread, and an interruption is no safe point: what a kernel has used before counts
 //!    for the limit when it goes on.
 
@@ -21,6 +22,8 @@ use crate::unit::Suspended;
 pub(crate) const SLICE: Duration = Duration::from_millis(10);
 /// How many slices an interrupted thread rests while others have work.
 const REST: u32 = 3;
+/// The same on a worker whose home is another partition than its own. (It cannot leave its worker.)
+const REST_AWAY: u32 = 40;
 
 /// What is known of the kernel that runs on a worker.
 #[derive(Clone, Copy)]
@@ -63,9 +66,12 @@ impl Slices {
 
     /// A thread that has rested long enough takes its turn among the others.
     fn end_rest(&mut self, device: &Device, index: usize, worker: &Shared) {
-        let enough = self.rested[index].elapsed() >= SLICE * REST;
+        let rested = self.rested[index].elapsed();
+        let home = worker.home();
         let may_go_on = |unit: &Suspended| {
             let core = unit.core();
+            let at_home = home.is_none_or(|home| unit.partition() == home);
+            let enough = rested >= SLICE * if at_home { REST } else { REST_AWAY };
             let process = core.process();
             process.is_stopped() || (enough || !core.preempted.get()) && !process.is_over_share()
         };
@@ -99,7 +105,7 @@ impl Slices {
             crate::trap::interrupt(pthread as libc::pthread_t);
         } else if self.interrupts
             && used.saturating_sub(stretch.slice) >= SLICE / 2
-            && is_wanted(device, worker)
+            && is_wanted(device, index)
         {
             worker.spun.store(spun.as_nanos() as u64, Ordering::Relaxed);
             worker.preempt_at.store(count, Ordering::Relaxed);
@@ -124,9 +130,9 @@ fn begun(worker: &Shared, count: u64, used: Duration) -> Stretch {
 }
 
 /// Whether something else is to be done on this worker, or what runs there may be of a process that is over.
-fn is_wanted(device: &Device, worker: &Shared) -> bool {
-    worker.waiting.load(Ordering::Relaxed) > 0
-        || device.sees_work()
+fn is_wanted(device: &Device, worker: usize) -> bool {
+    device.workers[worker].waiting.load(Ordering::Relaxed) > 0
+        || device.sees_work_for(worker)
         || device
             .sched
             .processes()

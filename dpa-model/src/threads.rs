@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::config::DeviceConfig;
 use crate::device::{Device, OpenError};
+use crate::fairness::PATIENCE;
 use crate::keeper;
 use crate::trap;
 use crate::unit::Suspended;
@@ -89,25 +90,28 @@ fn pick(worker: &Worker, turn: u32) -> Option<Pick> {
     }
 }
 
+/// A thread that can go on: of its own queue, where only those are that its home has or that cannot leave it; or of its home, if
+/// it has one.
 fn resume(worker: &Worker) -> Option<Suspended> {
-    let device = worker.device();
+    let (device, home) = (worker.device(), worker.shared().home());
+    let wanted = |unit: &Suspended| home.is_none_or(|home| unit.partition() == home);
     worker
         .shared()
         .pop()
-        .or_else(|| device.take_injected())
-        .or_else(|| device.steal(worker.index()))
+        .or_else(|| device.take_injected(wanted))
+        .or_else(|| device.steal(worker.index(), wanted))
 }
 
 /// Looks for work for a while, then parks, until there is some.
 fn idle(worker: &Worker) -> Option<Pick> {
     let device = worker.device();
-    let mut looking = worker.takes_over_look() || device.idle.start_looking();
+    let mut looking = worker.takes_over_look() || start_looking(worker);
     loop {
         if looking {
             device.nics.each(|nic| nic.begin_looking());
         }
         if let Some(pick) = looking.then(|| look(worker)).flatten() {
-            found_while_looking(device);
+            found_while_looking(worker);
             return Some(pick);
         }
         worker.book();
@@ -117,7 +121,7 @@ fn idle(worker: &Worker) -> Option<Pick> {
             .park_unless(worker.index(), looking, last_look, wake_up);
         if let Some(found) = found {
             if found.was_woken {
-                found_while_looking(device);
+                found_while_looking(worker);
             }
             return found.work;
         }
@@ -129,9 +133,21 @@ fn idle(worker: &Worker) -> Option<Pick> {
     }
 }
 
+/// Whether this worker looks for work before it parks. Who has a home does: others look for something else.
+fn start_looking(worker: &Worker) -> bool {
+    let idle = &worker.device().idle;
+    let has_home = worker.shared().home().is_some();
+    if has_home {
+        idle.mark_looking();
+    }
+    has_home || idle.start_looking()
+}
+
 /// Whoever was the last to look sees to it that someone looks while there is work.
-fn found_while_looking(device: &Device) {
-    if device.idle.stop_looking() && device.sees_work() {
+fn found_while_looking(worker: &Worker) {
+    let device = worker.device();
+    let was_last = device.idle.stop_looking();
+    if (was_last || device.fairness.is_divided()) && device.sees_work() {
         device.notify();
     }
 }
@@ -149,35 +165,63 @@ fn last_look(worker: &Worker) -> Option<Option<Pick>> {
     })
 }
 
-/// Sleeps until there is a wake-up, and takes it. Meanwhile threads that rest may go on.
+/// Sleeps until there is a wake-up, and takes it. Meanwhile threads that rest may go on, and after a while what is not of its
+/// home is done.
 fn park(worker: &Worker) {
     let shared = worker.shared();
-    let rested = || {
-        let own = shared.take_rested();
-        own.or_else(|| worker.device().steal_rested(worker.index()))
-    };
+    let begun = Instant::now();
     while !shared.woken.swap(false, Ordering::Acquire) {
-        match rested() {
-            Some(unit) => go_on_in_background(worker, unit),
-            None => std::thread::park(),
+        let has_home = shared.home().is_some();
+        let patient = has_home && begun.elapsed() < PATIENCE;
+        if work_in_background(worker, patient) {
+            continue;
+        }
+        match has_home {
+            true => std::thread::park_timeout(PATIENCE),
+            false => std::thread::park(),
         }
     }
 }
 
-/// Runs a thread that rests until it ends, waits, lets others run, or this worker is woken.
-fn go_on_in_background(worker: &Worker, unit: Suspended) {
+/// Does something until it ends, waits, lets others run, or this worker is woken; `patient`: of its home. False if there is
+/// nothing.
+fn work_in_background(worker: &Worker, patient: bool) -> bool {
     let shared = worker.shared();
     shared.background.store(true, Ordering::SeqCst);
     // Whoever wakes this worker from here on interrupts what runs.
-    if shared.woken.load(Ordering::SeqCst) {
-        shared.rest_first(unit);
-    } else {
-        worker.run(Pick::Resume(unit));
+    let woken = shared.woken.load(Ordering::SeqCst);
+    let pick = match woken {
+        true => None,
+        false => of_the_background(worker, patient),
+    };
+    let some = pick.is_some();
+    match pick {
+        Some(Pick::Resume(unit)) if shared.woken.load(Ordering::SeqCst) => shared.rest_first(unit),
+        Some(pick) => worker.run(pick),
+        None => {}
     }
     shared.background.store(false, Ordering::SeqCst);
-    if worker.device().sees_work() {
+    if some && worker.device().sees_work() {
         worker.device().notify();
     }
+    some || woken
+}
+
+/// A thread that rests; or, of a home that has had nothing for a while, whatever others have to do.
+fn of_the_background(worker: &Worker, patient: bool) -> Option<Pick> {
+    let (device, shared) = (worker.device(), worker.shared());
+    let home = shared.home();
+    let wanted = |unit: &Suspended| !patient || home.is_none_or(|home| unit.partition() == home);
+    let rested = shared.take_rested_if(wanted);
+    let rested = rested.or_else(|| device.steal_rested(worker.index(), wanted));
+    if patient || home.is_none() {
+        return rested.map(Pick::Resume);
+    }
+    let any = |_: &Suspended| true;
+    let resumed = rested.or_else(|| device.take_injected(any));
+    let resumed = resumed.or_else(|| device.steal(worker.index(), any));
+    let start = || worker.next_of(None, None).map(Pick::Start);
+    resumed.map(Pick::Resume).or_else(start)
 }
 
 /// Waits for a wake-up that is under way, and takes it.
@@ -192,7 +236,7 @@ fn look(worker: &Worker) -> Option<Pick> {
     let mut until = None;
     loop {
         for _ in 0..32 {
-            let picked = if device.sees_work() {
+            let picked = if device.sees_work_for(worker.index()) {
                 pick(worker, 0)
             } else {
                 None

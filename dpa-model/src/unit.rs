@@ -355,6 +355,11 @@ impl Suspended {
         (!movable).then(|| self.0.core.worker_index.get())
     }
 
+    /// The partition of its process.
+    pub fn partition(&self) -> usize {
+        self.core().process().tenancy.partition.index
+    }
+
     /// Back to a unit, to be resumed.
     pub fn into_unit(self) -> Box<Unit> {
         self.0

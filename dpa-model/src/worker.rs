@@ -23,6 +23,7 @@ use crate::fault::Fault;
 use crate::fiber::{Exit, Request, Resumed};
 use crate::handover::Handover;
 use crate::keeper::own_cpu_time;
+use crate::lanes::From;
 use crate::launch::Outcome;
 use crate::process::Process;
 use crate::sched::{Release, Work};
@@ -180,18 +181,49 @@ impl Worker {
         release: Option<Release>,
         held: Option<&Arc<Process>>,
     ) -> Option<Work<Process>> {
-        let fair = self.device.fairness.is_contended();
-        self.device.sched.next_by(fair, release, held)
+        let (sched, fairness) = (&self.device.sched, &self.device.fairness);
+        let from = match sched.count() {
+            1 => From::Each(0),
+            _ => self.order(),
+        };
+        let fair = |lane| fairness.is_contended(lane);
+        let work = sched.next(from, fair, release, held);
+        if sched.count() > 1
+            && let Some(work) = &work
+        {
+            self.note_served(sched.of(work.launch.proc));
+        }
+        work
+    }
+
+    /// From which partitions it takes work (see `fairness.rs`). In the background it does what its home does not need it for.
+    fn order(&self) -> From {
+        let (device, shared) = (&self.device, self.shared());
+        match shared.home() {
+            Some(home) if shared.background.load(Ordering::Relaxed) => From::Each(home + 1),
+            Some(home) => From::Only(home),
+            None => {
+                let has = |lane| !device.sched.lane_looks_empty(lane);
+                let first = device.fairness.first(has);
+                From::Each(first.unwrap_or(shared.served() + 1))
+            }
+        }
+    }
+
+    /// Work of this partition was taken. While workers have homes, who leaves something behind wakes another.
+    fn note_served(&self, partition: usize) {
+        self.shared().note_served(partition);
+        if self.device.fairness.is_divided() && !self.device.sched.lane_looks_empty(partition) {
+            self.device.notify();
+        }
     }
 
     /// From now on time is booked, if it is measured.
     fn begin_charge(&self) {
-        let contended = self.device.fairness.is_contended();
-        self.stamp.set(if contended {
-            self.device.clock.now()
-        } else {
-            0
-        });
+        let home = self.shared().home();
+        let measured = self.device.fairness.is_measured(home);
+        self.stamp
+            .set(if measured { self.device.clock.now() } else { 0 });
     }
 
     /// Books the time until now to the process whose kernels ran here.
@@ -203,7 +235,7 @@ impl Worker {
         }
         if let Some(process) = core.process.borrow().as_ref() {
             let time = self.stamp.get().saturating_sub(since);
-            process.used.fetch_add(time, Ordering::Relaxed);
+            self.device.fairness.book(process, time);
         }
     }
 
@@ -350,8 +382,16 @@ impl Worker {
     pub(crate) fn must_leave_stack(&self) -> bool {
         self.device.choices.is_some()
             || self.shared().waiting.load(Ordering::Relaxed) > 0
-            || self.shared().background.load(Ordering::Relaxed)
+            || self.leaves_background()
             || self.device.is_stopping()
+    }
+
+    /// Whether it does something in the background, and is to see whether it should go on: with a home, when that has called
+    /// it back.
+    fn leaves_background(&self) -> bool {
+        let shared = self.shared();
+        shared.background.load(Ordering::Relaxed)
+            && (shared.home().is_none() || shared.is_recalled())
     }
 
     // ---- called by the port, for a running kernel ----
@@ -417,7 +457,7 @@ impl Worker {
     /// It has found something to run.
     pub(crate) fn has_work(&self) {
         if self.looks_soon.replace(false)
-            && self.device.idle.stop_looking()
+            && (self.device.idle.stop_looking() || self.device.fairness.is_divided())
             && self.device.sees_more_than_ranks()
         {
             self.device.notify();
@@ -430,12 +470,21 @@ impl Worker {
         }
     }
 
+    #[inline]
+    fn launches_wait(&self) -> bool {
+        let sched = &self.device.sched;
+        match self.shared().home() {
+            Some(home) => !sched.lane_looks_empty(home),
+            None => !sched.looks_empty(),
+        }
+    }
+
     /// Whether other threads wait for this worker.
     #[inline]
     pub(crate) fn others_wait(&self) -> bool {
         let shared = self.shared();
         shared.waiting.load(Ordering::Relaxed) > 0
-            || !self.device.sched.looks_empty()
+            || self.launches_wait()
             || shared.background.load(Ordering::Relaxed) && shared.has_resting()
     }
 }

@@ -4,6 +4,9 @@
 //! cover stands in `dpa_abi::sync`.
 #![cfg(dpa_loom)]
 
+#[path = "loom/homes.rs"]
+mod homes;
+
 use std::task::{Context, Poll};
 
 use dpa_abi::port::{Collective, ReduceOp};
