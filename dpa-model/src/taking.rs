@@ -88,7 +88,7 @@ impl Worker {
             return false;
         };
         let may = !self.must_leave_stack()
-            && self.device.allows_hand_over()
+            && self.device.allows_hand_over(self.shared().home())
             && !core.process().is_stopped();
         if !(may && self.next.go_on(|| handler.goes_again())) {
             return false;

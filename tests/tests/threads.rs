@@ -11,6 +11,8 @@ use doca_dpa::{
 use drivers::both;
 use tests::threads::*;
 
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
 fn everywhere(dpa: &Dpa) -> Result<SyncEvent, Error> {
     SyncEvent::builder(dpa)
         .publisher(Location::Host | Location::Device)
