@@ -40,6 +40,28 @@ fn hello_says_it_four_times() {
 }
 
 #[test]
+fn hello_without_a_reader_succeeds_in_silence() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut hello = Command::new(env!("CARGO_BIN_EXE_hello"));
+    let output = hello.stdout(writer).output().expect("it starts");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn hello_takes_no_arguments_and_says_what_it_cannot_open() {
+    let output = run(env!("CARGO_BIN_EXE_hello"), &["twice"]);
+    assert!(text(&output.stderr).contains("unexpected argument 'twice'"));
+    let mut hello = Command::new(env!("CARGO_BIN_EXE_hello"));
+    let output = hello.env("DPA_DEVICE", "/no/such/file").output();
+    let output = output.expect("it starts");
+    let says = text(&output.stderr);
+    assert!(says.starts_with("hello: "), "{says}");
+    assert!(says.contains("/no/such/file"), "{says}");
+}
+
+#[test]
 fn pipeline_prints_what_the_catalogue_says() {
     let input = file(b"123456789");
     let output = pipeline(&[name(&input)]);
@@ -122,6 +144,8 @@ fn matrix_multiplies_cell_by_cell() {
         &[][..],
         &["--workers", "1"],
         &["--workers", "25", "--seed", "12"],
+        &["--seed", "9223372036854775807"],
+        &["--seed", "-9223372036854775808"],
     ] {
         let output = run(env!("CARGO_BIN_EXE_matrix"), args);
         let out = text(&output.stdout);

@@ -1,19 +1,41 @@
 //! The smallest program: four threads of one kernel say hello through the host's log.
 #![forbid(unsafe_code)]
 
+use std::process::ExitCode;
+
+use clap::Parser;
 use doca_dpa::{Dpa, Error};
+use examples::say;
+
+/// Launches four threads that say hello through the host's log.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {}
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> ExitCode {
+    let Options {} = Options::parse();
+    // That nobody reads the log any more is no reason to complain.
     tracing_subscriber::fmt()
         .without_time()
         .with_ansi(false)
+        .log_internal_errors(false)
         .init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hello: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Error> {
     let dpa = Dpa::open()?;
     dpa.launch(examples_kernels::hello)
         .threads(4)
         .submit()?
         .await?;
-    println!("all four have returned");
+    say!("all four have returned");
     Ok(())
 }

@@ -18,7 +18,7 @@ struct Options {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=190))]
     workers: u32,
     /// From which the numbers are made.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
     seed: i64,
 }
 
@@ -50,7 +50,8 @@ async fn main() -> ExitCode {
 async fn run(options: &Options) -> Result<(), MatrixError> {
     let dpa = Dpa::open()?;
     let matrix = |number: i64| -> Vec<i64> {
-        let cell = |i: i64| (i * 7 + options.seed * (number + 3)) % 19 - 9;
+        let factor = options.seed % 19;
+        let cell = |i: i64| (i * 7 + factor * (number + 3)) % 19 - 9;
         (0..CELLS as i64).map(cell).collect()
     };
     let (a, b) = (matrix(1), matrix(2));
