@@ -15,6 +15,7 @@ pub mod globals;
 pub mod hash_table;
 pub mod hostile;
 pub mod isolation;
+pub mod memory_maps;
 pub mod messages;
 pub mod queues;
 pub mod rdma;

@@ -306,6 +306,21 @@ pub fn write_often(
     }
 }
 
+/// Writes down the numbers of three queues.
+#[dpa_kernel]
+pub fn say_numbers(
+    thread: &Thread,
+    send: SendQueue<'_>,
+    receive: ReceiveQueue<'_>,
+    completions: CompletionQueue<'_>,
+    numbers: DevAddr<u64>,
+) {
+    let numbers = words(thread, numbers);
+    numbers.at(0).store(send.number().into());
+    numbers.at(1).store(receive.number().into());
+    numbers.at(2).store(completions.number().into());
+}
+
 /// Raises the producer index of a receive queue behind no entries.
 #[dpa_kernel]
 pub fn raise(_thread: &Thread, queue: ReceiveQueue<'_>, count: u32) {
@@ -401,6 +416,9 @@ pub fn receive_by_hand(
     }
 }
 
+/// How many receives [`receive_while_others_send`](struct@receive_while_others_send) posts.
+pub const RECEIVES: u64 = 8;
+
 /// Rank 0 posts receives one by one, and rank 1 sends to each while that is done.
 #[dpa_kernel]
 pub fn receive_while_others_send(
@@ -410,11 +428,10 @@ pub fn receive_while_others_send(
     from: Buf,
     to: Buf,
     turn: DevAddr<u64>,
-    times: u64,
     fences: u64,
 ) {
     let turn = words(thread, turn);
-    for number in 0..times {
+    for number in 0..RECEIVES {
         if thread.rank() == 0 {
             turn.at(0).store(number + 1);
             receive_with(thread, queue, number, to, 30, fences);

@@ -236,11 +236,12 @@ async fn a_kernel_adds_to_a_peers_event_and_gives_completions_back() -> Result<(
         .subscriber(Location::Host)
         .create()?;
     let export = other.export_event(&event)?;
+    let remote = RemoteSyncEvent::import(&export.export())?;
     for round in 1..=4 {
         let args = AddsToPeerArgs {
             rdma: &rdma,
             done: &done,
-            event: RemoteSyncEvent::import(&export.export())?,
+            event: remote.handle(),
             times: 10,
         };
         dpa.launch(adds_to_peer).args(args).submit()?.await?;

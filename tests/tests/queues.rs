@@ -1,12 +1,12 @@
 //! Queues of the low layer, on both drivers: two queue pairs move data, their states, shared receives, completion queues
 //! and who is told of them, doorbells by number, and what comes of what goes wrong.
 
-#[path = "queues/activations.rs"]
-mod activations;
 #[path = "queues/entries.rs"]
 mod entries;
 #[path = "queues/fences.rs"]
 mod fences;
+#[path = "queues/outboxes.rs"]
+mod outboxes;
 #[path = "queues/rig.rs"]
 mod rig;
 
@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use flexio::queues::{
     CompletionKind, CompletionSpec, HostReadError, Moderation, ModifyError, OverrunPolicy,
-    QueuePairQueues, QueuePairSpec, QueuePairState, QueuePairStep, RawQueueError, Syndrome,
+    QueuePair, QueuePairQueues, QueuePairSpec, QueuePairState, QueuePairStep, RawQueueError,
+    Syndrome,
 };
 use flexio::rdma::{Cause, RetryLimit, Rights, WorkError};
 use rig::{NONE, Rig, both, connect, work, write};
@@ -575,6 +576,29 @@ fn doorbells_go_through_outboxes_of_the_process() {
 }
 
 #[test]
+fn kernels_know_their_queues_by_the_numbers_that_the_host_knows() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let (a, _b) = rig.two();
+        let args = SayNumbersArgs {
+            send: &a.pair,
+            receive: &a.receives,
+            completions: &a.completions,
+            numbers: rig.words(),
+        };
+        let at = args.numbers;
+        rig.run(say_numbers, args).await;
+        let numbers = [
+            a.pair.number(),
+            a.receives.number(),
+            a.completions.number(),
+            0,
+        ];
+        assert_eq!(rig.read(at), numbers.map(u64::from));
+    });
+}
+
+#[test]
 fn queues_are_dropped_in_any_order() {
     both(async |device| {
         let rig = Rig::new(&device);
@@ -588,6 +612,7 @@ fn queues_are_dropped_in_any_order() {
                 completions,
                 receives,
             } = b;
+            let pair: QueuePair = pair;
             match order {
                 0 => drop((completions, receives, pair)),
                 1 => drop((pair, receives, completions)),

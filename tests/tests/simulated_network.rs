@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use doca_dpa::rdma::{
-    Cause, Connection, HostBuffer, Rdma, RemoteMemoryMap, RemoteSyncEvent, Rights, WorkError,
+    Cause, Connection, HostBuffer, PathMtu, Rdma, RemoteMemoryMap, RemoteSyncEvent, RetryLimit,
+    Rights, WorkError, WorkUnfinished,
 };
 use doca_dpa::{Chance, Dpa, Error, Location, NetworkCounters, NetworkSpec, Sim, SyncEvent};
 use tests::rdma::*;
@@ -176,5 +177,65 @@ fn rule_6_7_a_cut_ends_work_in_time_and_a_mended_one_does_not() {
             Ok::<_, Error>(())
         });
         run.expect("ends").value.expect("no errors");
+    }
+}
+
+/// How many packets a write of so many bytes takes, its acknowledgement included, between nodes with these limits.
+async fn packets_of_a_write(dpa: Dpa, mtus: [PathMtu; 2], bytes: usize) -> Result<u64, Error> {
+    let open = |dpa: &Dpa, address, mtu| dpa.rdma().address(address).mtu(mtu).open();
+    let other = dpa.open_beside()?;
+    let (a, b) = (open(&dpa, A, mtus[0])?, open(&other, B, mtus[1])?);
+    let (one, two) = (a.export()?, b.export()?);
+    one.connect(&two.blob())?;
+    two.connect(&one.blob())?;
+    let target = b.map_host(HostBuffer::new(bytes), Rights::REMOTE_WRITE)?;
+    let to = RemoteMemoryMap::import(&target.map().export())?;
+    let sent = || dpa.network().expect("a simulation").counters().sent;
+    let before = sent();
+    let wrote = one.write(HostBuffer::new(bytes), &to, 0);
+    wrote.map_err(|(error, _)| error)?.await?;
+    Ok(sent() - before)
+}
+
+#[test]
+fn rule_6_1_the_smaller_mtu_of_both_counts() {
+    use PathMtu::{B256, B1024, B4096};
+    for (mtus, packets) in [
+        ([B4096, B4096], 2),
+        ([B256, B4096], 17),
+        ([B4096, B256], 17),
+        ([B1024, B1024], 5),
+    ] {
+        let run = Sim::new(1).run(async |dpa| packets_of_a_write(dpa, mtus, 4096).await);
+        let taken = run.expect("ends").value.expect("no errors");
+        assert_eq!(taken, packets, "{mtus:?}");
+    }
+}
+
+/// A send to a peer that posts no receive.
+async fn unready(dpa: Dpa, retries: u32) -> Result<(WorkUnfinished, u64), Error> {
+    let other = dpa.open_beside()?;
+    let a = dpa
+        .rdma()
+        .address(A)
+        .rnr_retries(RetryLimit::Times(retries));
+    let a = a.open()?;
+    let b = other.rdma().address(B).receive_queue(0).open()?;
+    let (one, two) = (a.export()?, b.export()?);
+    one.connect(&two.blob())?;
+    two.connect(&one.blob())?;
+    let sent = one.send(HostBuffer::from_bytes(b"too early"));
+    let failed = sent.map_err(|(error, _)| error)?.await.expect_err("late");
+    Ok((failed, one.counters().rnr_naks_received))
+}
+
+#[test]
+fn rule_6_7_a_sender_gives_up_after_its_rnr_retries() {
+    for retries in [0, 3] {
+        let run = Sim::new(2).run(async |dpa| unready(dpa, retries).await);
+        let (error, refusals) = run.expect("ends").value.expect("no errors");
+        let said = format!("not ready to receive, {} times", retries + 1);
+        assert!(error.to_string().contains(&said), "{error}");
+        assert_eq!(refusals, u64::from(retries) + 1);
     }
 }

@@ -9,9 +9,9 @@ use flexio::queues::CompletionKind;
 use flexio::rdma::{RetryLimit, Rights};
 use flexio::{Device, HostMemory, SimPlan, simulate};
 use tests::queues::{
-    ORDERED, PollByHandArgs, ReceiveByHandArgs, ReceiveWhileOthersSendArgs, SendByHandArgs,
-    SendFromAWindowArgs, WRITTEN_BACK, poll_by_hand, receive_by_hand, receive_while_others_send,
-    send_by_hand, send_from_a_window,
+    ORDERED, PollByHandArgs, RECEIVES, ReceiveByHandArgs, ReceiveWhileOthersSendArgs,
+    SendByHandArgs, SendFromAWindowArgs, WRITTEN_BACK, poll_by_hand, receive_by_hand,
+    receive_while_others_send, send_by_hand, send_from_a_window,
 };
 
 use super::rig::{Rig, config, connect};
@@ -123,7 +123,6 @@ fn rule_4_4_a_receive_and_its_doorbell_record() {
 /// The NIC that sees the doorbell record sees the receive: if it did not, it would take what stood there before.
 #[test]
 fn rule_4_4_a_receive_is_ordered_before_its_doorbell_record() {
-    const TIMES: u64 = 8;
     let all = ORDERED | WRITTEN_BACK;
     check_each(all, &[WRITTEN_BACK, 0], async |device, fences| {
         let rig = Rig::new(&device);
@@ -135,11 +134,10 @@ fn rule_4_4_a_receive_is_ordered_before_its_doorbell_record() {
             from: from.local(0, 8),
             to: to.local(0, 8),
             turn: rig.words(),
-            times: TIMES,
             fences,
         };
         rig.run_threads(2, receive_while_others_send, args).await;
-        for _ in 0..TIMES {
+        for _ in 0..RECEIVES {
             if a.next().await.kind != CompletionKind::Send {
                 return false;
             }

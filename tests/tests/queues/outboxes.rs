@@ -1,4 +1,4 @@
-//! What a handler finds at each activation: its default outbox, whatever it configured before.
+//! Outboxes: the default one is back at each activation of a handler, and one of another process is none.
 
 use dpa_abi::{IntoArgs, Kernel};
 use flexio::queues::CompletionKind;
@@ -31,5 +31,24 @@ fn the_default_outbox_is_back_at_every_activation() {
         assert_eq!(queue.next().await.expect("one").kind, CompletionKind::Dummy);
         rig.idle().await;
         assert_eq!(rig.read(answers), [0, 0, 0, 2]);
+    });
+}
+
+#[test]
+fn an_outbox_of_another_process_is_none() {
+    both(async |device| {
+        let victim = Rig::new(&device);
+        let attacker = victim.beside();
+        let outbox = victim.process.outbox().expect("an outbox");
+        let (queue, answers) = (attacker.completions(4), attacker.words());
+        let args = ConfiguresOnceArgs {
+            outbox: outbox.handle(),
+            number: queue.number(),
+            answers,
+        };
+        attacker.run(configures_once, args).await;
+        // Refused, and its own doorbells go on through its own.
+        assert_eq!(attacker.read(answers), [1, 0, 0, 1]);
+        assert_eq!(queue.next().await.expect("one").kind, CompletionKind::Dummy);
     });
 }
