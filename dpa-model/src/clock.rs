@@ -16,6 +16,8 @@ pub(crate) enum Action {
     Wake(Waker),
     /// Ends the wait of a kernel's thread.
     Unit(UnitTimeout),
+    /// Interrupts what this worker does in the background, if it was called back and has not come.
+    Recall(usize),
 }
 
 /// Identifies a timer: its time and a number.

@@ -29,6 +29,9 @@ use crate::stack::{StackError, StackPool};
 use crate::trace::{TraceOpenError, Tracer};
 use crate::unit::Suspended;
 
+/// How long a kernel that began in the background has to end by itself when its worker is called back.
+const RECALL: std::time::Duration = std::time::Duration::from_micros(100);
+
 /// Why a device or a process could not be made.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -361,28 +364,40 @@ impl Device {
         }
     }
 
-    /// Homes of workers have changed: those that wait look at what they are to do now.
-    pub(crate) fn homes_changed(&self) {
-        let threads = self.workers.iter().filter_map(|worker| worker.thread.get());
-        threads.for_each(std::thread::Thread::unpark);
-        if self.sees_work() {
-            self.notify();
-        }
-    }
-
     #[cold]
     fn wake(&self, worker: usize) {
         let shared = &self.workers[worker];
         shared.woken.store(true, Ordering::SeqCst);
-        #[cfg(not(dpa_sanitize))]
         if shared.background.load(Ordering::SeqCst) {
-            crate::trap::preempt(shared.pthread.load(Ordering::Acquire) as libc::pthread_t);
+            self.recall(worker);
         }
         if let Some(thread) = shared.thread.get() {
             thread.unpark();
         }
     }
 
+    /// A worker is to leave what it does in the background: at once what was interrupted before; what began there may end
+    /// within [`RECALL`], for once it is interrupted it cannot leave this worker.
+    fn recall(&self, worker: usize) {
+        if self.workers[worker].is_fresh() {
+            let at = self.clock.after(RECALL);
+            self.clock.set(at, Action::Recall(worker));
+        } else {
+            self.interrupt_recalled(worker);
+        }
+    }
+
+    fn interrupt_recalled(&self, worker: usize) {
+        let shared = &self.workers[worker];
+        #[cfg(not(dpa_sanitize))]
+        if shared.is_recalled() {
+            crate::trap::preempt(shared.pthread.load(Ordering::Acquire) as libc::pthread_t);
+        }
+        #[cfg(dpa_sanitize)]
+        let _ = shared;
+    }
+
+    /// Wakes all parked workers.
     pub(crate) fn wake_all(&self) {
         for worker in self.idle.take_all() {
             self.wake(worker);
@@ -415,6 +430,7 @@ impl Device {
         for action in self.clock.due() {
             match action {
                 Action::Wake(waker) => waker.wake(),
+                Action::Recall(worker) => self.interrupt_recalled(worker),
                 Action::Unit(timeout) => {
                     if let Some(process) = timeout.process.upgrade() {
                         process.timed_out(&timeout);

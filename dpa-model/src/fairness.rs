@@ -9,7 +9,7 @@
 //!    every other. A worker takes what its home has ready, in the same way as if it were alone. Workers that are left over have
 //!    no home.
 //! 3. A worker whose home has had nothing for [`PATIENCE`] takes what others have, in the background: it is called back at
-//!    once when its home has something.
+//!    once when its home has something (a kernel that began there may end within 100 us, and is interrupted then).
 //! 4. A worker without a home takes that of the partition which has used least.
 //! 5. Within a partition, while several processes have work, that of the process which has used least goes first. Without
 //!    homes the same holds between partitions.
@@ -235,7 +235,7 @@ fn level_partitions(fairness: &Fairness, found: &[(usize, Found)]) -> Vec<usize>
     working
 }
 
-/// Gives the workers homes, or takes them away, and sees to it that whoever may take what waits is awake.
+/// Gives the workers homes, or takes them away.
 fn divide(device: &Device, working: &[usize]) {
     let fairness = &device.fairness;
     let now: Vec<Place> = device.workers.iter().map(|w| w.place()).collect();
@@ -254,7 +254,8 @@ fn divide(device: &Device, working: &[usize]) {
         worker.set_home(home);
     }
     fairness.divided.store(divided, Ordering::SeqCst);
-    device.homes_changed();
+    // Whoever waits looks at what it is to do now.
+    device.wake_all();
 }
 
 /// Where a worker is.

@@ -28,6 +28,8 @@ pub struct Shared {
     pub rests: AtomicUsize,
     /// What runs here is a thread that rests: the worker is on the list of parked ones, and leaves it when it is woken.
     pub background: AtomicBool,
+    /// What runs in the background has begun there.
+    fresh: AtomicBool,
     /// The count of safe points at which the kernel is to be interrupted; `u64::MAX`: none.
     pub preempt_at: AtomicU64,
     /// CPU time, in nanoseconds, that the kernel which is interrupted has used since its last safe point.
@@ -130,6 +132,15 @@ impl Shared {
         let unit = resting.remove(at);
         self.rests.store(resting.len(), Ordering::SeqCst);
         unit
+    }
+
+    pub(crate) fn set_fresh(&self, fresh: bool) {
+        self.fresh.store(fresh, Ordering::SeqCst);
+    }
+
+    /// Whether what runs in the background has begun there, and was not interrupted before.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh.load(Ordering::SeqCst)
     }
 
     /// Whether the thread that runs in the background is to make room.

@@ -6,7 +6,7 @@
 //!    its own (see `trap.rs`).
 //! 2. An interrupted thread rests for [`REST`] slices while there is other work, so that threads that never pause have a
 //!    quarter of a worker at most beside those that do. It stays on its worker; if that has another home meanwhile (see
-//!    `fairness.rs`), it rests for [`REST_AWAY`] slices.
+//!    `fairness.rs`), it rests four times as long each time it is interrupted, at most [`REST_AWAY`] slices.
 //! 3. Time counts as CPU time of the worker's thread, and an interruption is no safe point: what a kernel has used before counts
 //!    for the limit when it goes on.
 
@@ -22,7 +22,7 @@ use crate::unit::Suspended;
 pub(crate) const SLICE: Duration = Duration::from_millis(10);
 /// How many slices an interrupted thread rests while others have work.
 const REST: u32 = 3;
-/// The same on a worker whose home is another partition than its own. (It cannot leave its worker.)
+/// The same, at most, on a worker whose home is another partition than its own. (It cannot leave its worker.)
 const REST_AWAY: u32 = 40;
 
 /// What is known of the kernel that runs on a worker.
@@ -71,7 +71,7 @@ impl Slices {
         let may_go_on = |unit: &Suspended| {
             let core = unit.core();
             let at_home = home.is_none_or(|home| unit.partition() == home);
-            let enough = rested >= SLICE * if at_home { REST } else { REST_AWAY };
+            let enough = rested >= SLICE * slices_of_rest(at_home, core.interruptions.get());
             let process = core.process();
             process.is_stopped() || (enough || !core.preempted.get()) && !process.is_over_share()
         };
@@ -116,6 +116,15 @@ impl Slices {
     }
 }
 
+/// How many slices a thread rests that was interrupted so often (rule 2).
+fn slices_of_rest(at_home: bool, interruptions: u32) -> u32 {
+    let times = interruptions.saturating_sub(1).min(8);
+    match at_home {
+        true => REST,
+        false => (REST << (2 * times)).min(REST_AWAY),
+    }
+}
+
 fn begun(worker: &Shared, count: u64, used: Duration) -> Stretch {
     let (time, at) = &worker.carried;
     let carried = match at.load(Ordering::Relaxed) == count {
@@ -138,4 +147,16 @@ fn is_wanted(device: &Device, worker: usize) -> bool {
             .processes()
             .iter()
             .any(|process| process.is_stopped())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_spins_away_from_home_rests_longer_each_time() {
+        let rests = |at_home| [1, 2, 3, 4, 1000].map(|times| slices_of_rest(at_home, times));
+        assert_eq!(rests(true), [REST; 5]);
+        assert_eq!(rests(false), [3, 12, 40, 40, 40]);
+    }
 }

@@ -127,6 +127,7 @@ impl Worker {
         }
         let epoch = core.enter_epoch();
         core.calls.set(0);
+        core.interruptions.set(0);
         *core.running.borrow_mut() = Some(Running {
             launch,
             rank,
@@ -185,8 +186,10 @@ impl Worker {
     }
 
     /// Claims more ranks of the same launch. Under the seeded driver who runs them is the driver's choice.
+    ///
+    /// Ranks that are not of this worker's home are left to others when it is needed there.
     fn more_ranks(&self, chunk: &mut Chunk) -> bool {
-        if self.device.choices.is_some() {
+        if self.device.choices.is_some() || self.is_needed_at_home(&chunk.process) {
             return false;
         }
         let workers = self.device.worker_count() as u32;

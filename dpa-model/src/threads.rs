@@ -197,7 +197,11 @@ fn work_in_background(worker: &Worker, patient: bool) -> bool {
     let some = pick.is_some();
     match pick {
         Some(Pick::Resume(unit)) if shared.woken.load(Ordering::SeqCst) => shared.rest_first(unit),
-        Some(pick) => worker.run(pick),
+        Some(pick) => {
+            let interrupted = |unit: &Suspended| unit.core().preempted.get();
+            shared.set_fresh(!matches!(&pick, Pick::Resume(unit) if interrupted(unit)));
+            worker.run(pick);
+        }
         None => {}
     }
     shared.background.store(false, Ordering::SeqCst);

@@ -101,6 +101,8 @@ pub struct Core {
     pub(crate) handling: Cell<bool>,
     /// It was interrupted, and has not gone on yet.
     pub(crate) preempted: Cell<bool>,
+    /// How often its thread was interrupted.
+    pub(crate) interruptions: Cell<u32>,
     /// CPU time, in nanoseconds, that it had used since its last safe point when it was interrupted.
     pub(crate) spun: Cell<u64>,
     note: RefCell<Option<PanicNote>>,
@@ -130,6 +132,7 @@ impl Core {
             calls: Cell::new(0),
             handling: Cell::new(false),
             preempted: Cell::new(false),
+            interruptions: Cell::new(0),
             spun: Cell::new(0),
             note: RefCell::new(None),
         })
@@ -238,6 +241,7 @@ impl Core {
         self.leave_kernel();
         self.spun.set(self.worker().spun(self.spun.get()));
         self.preempted.set(true);
+        self.interruptions.set(self.interruptions.get() + 1);
         self.suspend(Request::Preempted);
         self.preempted.set(false);
         self.enter_kernel();

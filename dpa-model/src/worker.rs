@@ -210,6 +210,14 @@ impl Worker {
         }
     }
 
+    /// Whether this worker is to do what its home has, and not go on with this process.
+    pub(crate) fn is_needed_at_home(&self, process: &Process) -> bool {
+        let shared = self.shared();
+        let elsewhere = |home: usize| home != process.tenancy.partition.index;
+        shared.home().is_some_and(elsewhere)
+            && (!shared.background.load(Ordering::Relaxed) || shared.is_recalled())
+    }
+
     /// Work of this partition was taken. While workers have homes, who leaves something behind wakes another.
     fn note_served(&self, partition: usize) {
         self.shared().note_served(partition);
