@@ -22,6 +22,7 @@ use dpa_model::idle::Idle;
 use dpa_model::launch::{ArgBytes, Body, Extra, Gang, Launch, Outcome, Parts};
 use dpa_model::meeting::{Arrival, Meeting};
 use dpa_model::sched::{Sched, Tenant};
+use homes::park_until_work;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -324,22 +325,6 @@ fn taking_back_vs_start() {
         assert_eq!(started, finished, "what has started ends as completed");
         assert_ne!(started, cancelled);
     });
-}
-
-/// A worker that found nothing parks; someone makes work available and notifies.
-fn park_until_work(device: &Device) -> u64 {
-    let mut looking = device.idle.start_looking();
-    loop {
-        let (work, wake_up) = (|| device.started(), || device.woken.park());
-        if let Some(found) = device.idle.park_unless(0, looking, work, wake_up) {
-            if found.was_woken {
-                device.idle.stop_looking();
-            }
-            return found.work;
-        }
-        device.woken.park();
-        looking = true;
-    }
 }
 
 #[test]

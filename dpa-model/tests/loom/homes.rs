@@ -2,6 +2,22 @@
 
 use super::*;
 
+/// A worker that found nothing parks; someone makes work available and notifies.
+pub(super) fn park_until_work(device: &Device) -> u64 {
+    let mut looking = device.idle.start_looking();
+    loop {
+        let (work, wake_up) = (|| device.started(), || device.woken.park());
+        if let Some(found) = device.idle.park_unless(0, looking, work, wake_up) {
+            if found.was_woken {
+                device.idle.stop_looking();
+            }
+            return found.work;
+        }
+        device.woken.park();
+        looking = true;
+    }
+}
+
 /// As `Device::notify` does while workers have homes.
 fn notify_homes(device: &Device) {
     let wants = |_| !device.sched.looks_empty();
