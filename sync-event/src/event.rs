@@ -406,3 +406,19 @@ impl<G: Gate> Event<G> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_1_10_an_event_that_nobody_waited_for_owns_nothing() {
+        let event: Event = Event::new(3);
+        event.add(1).unwrap();
+        event.set(7).unwrap();
+        event.observe(None);
+        assert_eq!((event.get(), event.waiters()), (7, 0));
+        event.reopen(0);
+        assert!(event.lock().is_none());
+    }
+}
