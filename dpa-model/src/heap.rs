@@ -273,6 +273,7 @@ impl Heap {
 
     /// Bytes of the heap, whether or not they are allocated: for the NIC, whose regions keep what they name alive.
     /// `None` outside of the heap. Callers hold the heap while they use the cell.
+    #[inline]
     pub(crate) fn within(&self, addr: u64, len: u64) -> Option<Cell> {
         let offset = addr.checked_sub(HEAP_BASE)?;
         let end = offset.checked_add(len)?;

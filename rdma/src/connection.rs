@@ -229,7 +229,10 @@ pub enum Incompatible {
         port: u16,
     },
     /// A device cannot do atomics, so events cannot be signalled by adding.
-    #[error("the device at {address} has no atomics: nothing can be added to a remote event")]
+    #[error(
+        "the device at {address} has no atomics, so nothing can be added to a remote event: use the software NIC there \
+         (DPA_RDMA=soft)"
+    )]
     NoAtomics {
         /// Where it is.
         address: IpAddr,

@@ -83,7 +83,7 @@ impl Provider {
 #[non_exhaustive]
 pub enum VerbsOpenError {
     /// The program cannot do verbs.
-    #[error("this program was built without the feature `verbs`")]
+    #[error("this program was built without the feature `verbs`: build it with `--features verbs`")]
     NotBuilt,
     /// The simulation has no devices of the machine.
     #[error("a simulation has NICs of its own: verbs need the driver with threads")]

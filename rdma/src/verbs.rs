@@ -15,8 +15,8 @@
 //! 2. A completion queue has room for everything that its queue pairs can have outstanding, so it never overruns.
 //! 3. What the device may touch is deregistered, or its queue pair destroyed, before it is freed; ERR alone is not enough.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -34,7 +34,9 @@ use crate::psn::Qpn;
 use crate::queue_pair::{Cause, State, StateError};
 use crate::region::{Domain, Region, RegionSpec, RemoteKey, Rights};
 use crate::soft::Host;
-use crate::work::{Completion, PostError, Received, ReceivedKind, WorkError, WorkRequest};
+use crate::work::{
+    Completion, PostError, PostReason, Received, ReceivedKind, WorkError, WorkRequest,
+};
 
 mod keys;
 mod library;
@@ -46,6 +48,7 @@ mod pool;
 mod port;
 mod queues;
 mod raw_pair;
+mod reports;
 
 pub use pinned::Pinned;
 
@@ -55,8 +58,9 @@ use own::OwnPair;
 use pair::Pair;
 use pool::{Pools, RECEIVE};
 use port::Port;
-use queues::{Channel, CompletionQueue, Polled};
+use queues::{BATCH, Batch, Channel, CompletionQueue, Polled};
 use raw_pair::{QueuePairSizes, RawQueuePair, Step};
+use reports::Reports;
 
 /// Bytes that a work request may carry.
 const INLINE: u32 = crate::work::MAX_INLINE as u32;
@@ -80,6 +84,8 @@ pub struct VerbsNic {
     own: BTreeMap<Domain, OwnPair>,
     pairs: Slab<Box<Pair>>,
     index: BTreeMap<Qpn, usize>,
+    /// The one that was posted to last.
+    recent: Option<(Qpn, usize)>,
     pools: Pools,
     /// What new queue pairs count from: above all that gone ones have counted.
     next_count: u64,
@@ -97,15 +103,6 @@ pub struct VerbsNic {
 struct SharedQueue {
     queue: Arc<CompletionQueue>,
     room: u32,
-}
-
-/// What is to be told to the host.
-#[derive(Debug, Default)]
-struct Reports {
-    completions: VecDeque<(Qpn, Completion)>,
-    failures: VecDeque<(Qpn, Cause)>,
-    /// Something was told already.
-    told: bool,
 }
 
 /// What a peer must know of this NIC.
@@ -134,6 +131,19 @@ pub struct DeviceRegion {
     pub base: u64,
 }
 
+/// Eight bytes of memory that only requests of the device to itself reach by this key. Dropping it deregisters them.
+#[derive(Debug)]
+pub struct OwnWord {
+    region: MemoryRegion,
+}
+
+impl OwnWord {
+    /// The key, and the address as it counts.
+    pub fn at(&self) -> (RemoteKey, u64) {
+        (RemoteKey(self.region.remote_key()), self.region.base())
+    }
+}
+
 impl VerbsNic {
     /// Opens the device that has this address, or the one of this name.
     ///
@@ -157,6 +167,7 @@ impl VerbsNic {
             own: BTreeMap::new(),
             pairs: Slab::new(),
             index: BTreeMap::new(),
+            recent: None,
             pools: Pools::default(),
             next_count: 0,
             now: Duration::ZERO,
@@ -337,6 +348,7 @@ impl VerbsNic {
         let Some(slot) = self.index.remove(&number) else {
             return;
         };
+        self.recent = None;
         let mut pair = self.pairs.remove(slot);
         pair.give_up(Cause::Closed);
         while let Some(completion) = pair.flushed() {
@@ -361,15 +373,24 @@ impl VerbsNic {
         &mut self,
         now: Duration,
         number: Qpn,
-        request: WorkRequest,
+        request: &WorkRequest,
     ) -> Result<(), NicPostError> {
-        let pair = pair_in(&mut self.pairs, &self.index, number)?;
-        pair.post(now, &request, &self.keys)
-            .map_err(|reason| PostError { request, reason })?;
+        let slot = match self.recent {
+            Some((recent, slot)) if recent == number => slot,
+            _ => {
+                let slot = self.index.get(&number).ok_or(UnknownQueuePair(number))?;
+                self.recent = Some((number, *slot));
+                *slot
+            }
+        };
+        let pair = &mut self.pairs[slot];
         if matches!(pair.state, State::Error(_)) {
             self.look_at = now;
         }
-        Ok(())
+        match pair.post(now, request, &self.keys) {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(refused(request, reason)),
+        }
     }
 
     /// Registers memory with the device, beside a region of the table.
@@ -397,6 +418,22 @@ impl VerbsNic {
         };
         self.keys.enter(spec.domain, region, spec.local_base, made);
         Ok(told)
+    }
+
+    /// Registers eight bytes, `offset` bytes into the memory, for [`VerbsNic::atomic`] alone: nobody is told the key.
+    ///
+    /// # Errors
+    ///
+    /// As [`VerbsNic::register`].
+    pub fn own_word(
+        &mut self,
+        domain: Domain,
+        memory: Arc<dyn Pinned>,
+        offset: usize,
+    ) -> Result<OwnWord, SystemError> {
+        let domain = self.domain(domain)?;
+        let region = MemoryRegion::new(&domain, memory, (offset, 8), Rights::REMOTE_ATOMIC)?;
+        Ok(OwnWord { region })
     }
 
     /// Deregisters: returns when the device does not touch it any more.
@@ -450,9 +487,10 @@ impl VerbsNic {
     pub fn progress(&mut self, now: Duration, host: &mut dyn Host) -> bool {
         self.now = now;
         let keys = &self.keys;
-        let given = self
-            .pools
-            .fill(keys, |member| host.io(Some(member)).receives.take());
+        let given = !self.pools.is_empty()
+            && self
+                .pools
+                .fill(keys, |member| host.io(Some(member)).receives.take());
         let polled = self.poll_queues(host);
         if now >= self.look_at {
             self.look(now);
@@ -463,31 +501,38 @@ impl VerbsNic {
     /// Takes what the completion queues have.
     fn poll_queues(&mut self, host: &mut dyn Host) -> bool {
         let mut any = false;
+        let mut batch = Batch::new();
         for at in 0..self.queues.len() {
-            let queue = self.queues[at].queue.clone();
-            let mut count = 1;
-            while count > 0 {
-                count = queue.poll(|polled| self.completed(&polled, host));
+            // A batch that is not full was all there was.
+            loop {
+                let count = self.queues[at].queue.poll(&mut batch);
                 any |= count > 0;
+                for n in 0..count {
+                    self.completed(batch.get(n), host);
+                }
+                if count < BATCH {
+                    break;
+                }
             }
         }
         any
     }
 
-    fn completed(&mut self, polled: &Polled, host: &mut dyn Host) {
-        if polled.id & RECEIVE != 0 {
+    #[inline]
+    fn completed(&mut self, polled: Polled<'_>, host: &mut dyn Host) {
+        if polled.id() & RECEIVE != 0 {
             self.received(polled);
             return;
         }
-        let slot = pair::slot_of(polled.id);
+        let slot = pair::slot_of(polled.id());
         let Some(pair) = self.pairs.get_mut(slot) else {
             return;
         };
-        if pair.number.value() != polled.queue_pair {
+        if pair.number.value() != polled.queue_pair() {
             return;
         }
         let number = pair.number;
-        let done = pair.completed(self.now, polled, &host.io(None));
+        let done = pair.completed(self.now, polled, host);
         if matches!(pair.state, State::Error(_)) {
             self.look_at = self.now;
         }
@@ -500,21 +545,24 @@ impl VerbsNic {
         }
     }
 
-    fn received(&mut self, polled: &Polled) {
-        let number = Qpn::new(polled.queue_pair);
+    fn received(&mut self, polled: Polled<'_>) {
+        let number = Qpn::new(polled.queue_pair());
         let slot = number.and_then(|number| self.index.get(&number).copied());
         let (Some(number), Some(slot)) = (number, slot) else {
             return;
         };
-        let Some(id) = self.pools.completed(polled.id) else {
+        let Some(id) = self.pools.completed(polled.id()) else {
             return;
         };
         let pair = &mut self.pairs[slot];
-        let error = pair::work_error(polled.status, &pair.config);
+        let error = pair::work_error(polled.status(), &pair.config);
         let received = Received {
             id,
-            kind: received_kind(polled),
-            len: if error.is_none() { polled.len } else { 0 },
+            kind: match error {
+                None => received_kind(polled),
+                Some(_) => ReceivedKind::Send,
+            },
+            len: if error.is_none() { polled.len() } else { 0 },
             solicited: false,
             outcome: error.map_or(Ok(()), Err),
         };
@@ -600,32 +648,6 @@ impl AsFd for VerbsNic {
     }
 }
 
-impl Reports {
-    /// What a queue pair in ERR has to say.
-    fn settle(&mut self, pair: &mut Pair, cause: Cause) {
-        while let Some(completion) = pair.flushed() {
-            self.completions.push_back((pair.number, completion));
-        }
-        if pair.is_idle() && !pair.told {
-            pair.told = true;
-            self.failures.push_back((pair.number, cause));
-        }
-    }
-
-    fn tell(&mut self, host: &mut dyn Host) -> bool {
-        let mut any = std::mem::take(&mut self.told);
-        while let Some((number, completion)) = self.completions.pop_front() {
-            any = true;
-            host.completed(number, completion);
-        }
-        while let Some((number, cause)) = self.failures.pop_front() {
-            any = true;
-            host.failed(number, cause);
-        }
-        any
-    }
-}
-
 fn pair_in<'a>(
     pairs: &'a mut Slab<Box<Pair>>,
     index: &BTreeMap<Qpn, usize>,
@@ -635,6 +657,12 @@ fn pair_in<'a>(
     Ok(&mut pairs[*slot])
 }
 
+#[cold]
+fn refused(request: &WorkRequest, reason: PostReason) -> NicPostError {
+    let request = *request;
+    PostError { request, reason }.into()
+}
+
 fn expect(pair: &Pair, state: State) -> Result<(), StateError> {
     match pair.state == state {
         true => Ok(()),
@@ -642,13 +670,13 @@ fn expect(pair: &Pair, state: State) -> Result<(), StateError> {
     }
 }
 
-fn received_kind(polled: &Polled) -> ReceivedKind {
+fn received_kind(polled: Polled<'_>) -> ReceivedKind {
     /// `IBV_WC_RECV_RDMA_WITH_IMM`.
     const WRITE: u32 = 129;
-    match (polled.opcode, polled.has_immediate, polled.has_invalidated) {
-        (WRITE, ..) => ReceivedKind::WriteImmediate(polled.immediate),
-        (_, true, _) => ReceivedKind::SendImmediate(polled.immediate),
-        (_, _, true) => ReceivedKind::SendInvalidate(RemoteKey(polled.immediate)),
+    match (polled.immediate(), polled.invalidated()) {
+        (Some(value), _) if polled.opcode() == WRITE => ReceivedKind::WriteImmediate(value),
+        (Some(value), _) => ReceivedKind::SendImmediate(value),
+        (_, Some(key)) => ReceivedKind::SendInvalidate(RemoteKey(key)),
         _ => ReceivedKind::Send,
     }
 }

@@ -74,7 +74,18 @@ impl Inline {
         })
     }
 
+    /// The first `len` of these, or all if there are not so many.
+    #[inline]
+    pub fn first<const N: usize>(first: &[u8; N], len: u8) -> Self {
+        const { assert!(N <= MAX_INLINE, "more than it holds") };
+        let mut bytes = [0; MAX_INLINE];
+        bytes[..N].copy_from_slice(first);
+        let len = len.min(N as u8);
+        Self { bytes, len }
+    }
+
     /// The bytes.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }

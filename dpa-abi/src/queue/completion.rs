@@ -159,6 +159,7 @@ impl CompletionEntry {
     }
 
     /// As it lies in memory.
+    #[inline]
     pub fn encode(&self, phase: bool) -> EntryWords {
         let mut words = [0; 8];
         words[1] = pair(self.receive_queue, 0);

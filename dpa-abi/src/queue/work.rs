@@ -253,6 +253,7 @@ impl WorkEntry {
     ///
     /// # Errors
     /// No such opcode, or impossible inline data.
+    #[inline]
     pub fn decode(words: &EntryWords) -> Result<Self, BadEntry> {
         let (control, _) = unpair(words[0]);
         let code = control as u8;
@@ -314,6 +315,7 @@ fn encode_data(data: &WorkData, words: &mut [u64]) {
     }
 }
 
+#[inline]
 fn decode_pointer(words: [u64; 2]) -> Result<WorkData, BadEntry> {
     let (len, key) = unpair(words[0]);
     if len & INLINE != 0 {
@@ -323,6 +325,7 @@ fn decode_pointer(words: [u64; 2]) -> Result<WorkData, BadEntry> {
     Ok(WorkData::Local { address, len, key })
 }
 
+#[inline]
 fn decode_data(words: &EntryWords) -> Result<WorkData, BadEntry> {
     let (len, _) = unpair(words[4]);
     if len & INLINE == 0 {

@@ -257,7 +257,15 @@ impl Heap {
     }
 
     /// Somebody who is no thread of a kernel has stored here: it is seen by all.
+    #[inline]
     pub fn wrote(&self, addr: u64, len: u64) {
+        if !self.is_coherent() {
+            self.show_to_all(addr, len);
+        }
+    }
+
+    #[cold]
+    fn show_to_all(&self, addr: u64, len: u64) {
         self.with_image(|state| {
             for line in lines(&(addr..addr + len)) {
                 let part = addr.max(line)..(addr + len).min(line + LINE);
@@ -276,6 +284,7 @@ impl Heap {
     }
 
     /// Whether everyone always sees the same, as under the `threads` driver.
+    #[inline]
     pub(crate) fn is_coherent(&self) -> bool {
         self.image.is_none()
     }

@@ -178,6 +178,9 @@ impl Engine {
     /// Queues that waited for room, or whose connection has failed; connections whose completion queue has overrun.
     fn follow_up(&mut self, now: Duration) -> bool {
         let overrun = self.world.fail_overrun(&mut self.provider);
+        if !overrun && self.world.stalled.is_empty() && self.world.look_at.is_empty() {
+            return false;
+        }
         let mut looked = false;
         // Each of them once: those that still find no room wait on.
         for number in std::mem::take(&mut self.world.stalled) {

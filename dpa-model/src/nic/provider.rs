@@ -190,7 +190,7 @@ impl Provider {
         match self {
             Self::Soft(soft) => soft.nic().post(now, number, request),
             #[cfg(feature = "verbs")]
-            Self::Verbs(verbs) => verbs.post(now, number, request),
+            Self::Verbs(verbs) => verbs.post(now, number, &request),
         }
     }
 

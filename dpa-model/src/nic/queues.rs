@@ -44,12 +44,14 @@ impl Block {
         Self::new(process, entries as usize * ENTRY_WORDS)
     }
 
+    #[inline]
     fn cell(&self) -> Cell {
         let cell = self.process.heap.within(self.addr, self.bytes);
         cell.expect("a block that was allocated lies in its heap")
     }
 
     /// A word as the NIC sees it.
+    #[inline]
     pub(crate) fn load(&self, word: usize) -> u64 {
         if self.process.heap.is_coherent() {
             return u64::load_acquire(&self.cell(), word * 8);
@@ -60,6 +62,7 @@ impl Block {
         u64::from_ne_bytes(bytes)
     }
 
+    #[inline]
     pub(crate) fn store(&self, word: usize, value: u64) {
         u64::store_release(&self.cell(), word * 8, value);
         self.process.heap.wrote(self.addr + word as u64 * 8, 8);
@@ -76,6 +79,7 @@ impl Block {
         heap.wrote(self.addr + first as u64 * 8, ENTRY_BYTES as u64);
     }
 
+    #[inline]
     pub(crate) fn swap(&self, word: usize, value: u64) -> u64 {
         let before = u64::swap(&self.cell(), word * 8, value);
         self.process.heap.wrote(self.addr + word as u64 * 8, 8);
@@ -83,6 +87,7 @@ impl Block {
     }
 
     /// The entry in this slot, if it is of the round of `number`: then all of it is there.
+    #[inline]
     fn entry(&self, number: u64, entries: u64) -> Option<EntryWords> {
         let first = slot(number, entries) * ENTRY_WORDS;
         let word = self.load(first + PHASE_WORD);
@@ -90,6 +95,7 @@ impl Block {
     }
 
     /// What stands in the slot of `number`.
+    #[inline]
     fn words_of(&self, number: u64, entries: u64) -> EntryWords {
         let first = slot(number, entries) * ENTRY_WORDS;
         let mut words = [0; ENTRY_WORDS];
@@ -135,6 +141,7 @@ impl Record {
         self.block.load(self.first + word)
     }
 
+    #[inline]
     pub(crate) fn store(&self, word: usize, value: u64) {
         self.block.store(self.first + word, value);
     }
@@ -176,6 +183,7 @@ impl SendRing {
     }
 
     /// The next entry and its number, left where it is.
+    #[inline]
     pub(crate) fn peek(&self) -> Option<(u16, Result<WorkEntry, BadEntry>)> {
         let words = match self.rung {
             Some(end) => (self.taken < end).then(|| self.ring.words_of(self.taken, self.entries)),
@@ -185,6 +193,7 @@ impl SendRing {
     }
 
     /// The entry that was looked at is taken.
+    #[inline]
     pub(crate) fn take(&mut self) {
         self.taken += 1;
         self.record.store(SEND_TAKEN, self.taken);

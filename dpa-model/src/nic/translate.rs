@@ -12,6 +12,7 @@ use rdma::work::{
 };
 
 /// The work request that an entry asks for.
+#[inline]
 pub(crate) fn request(id: u64, entry: &WorkEntry) -> WorkRequest {
     WorkRequest {
         id,
@@ -20,6 +21,7 @@ pub(crate) fn request(id: u64, entry: &WorkEntry) -> WorkRequest {
     }
 }
 
+#[inline]
 fn operation(entry: &WorkEntry) -> Operation {
     let at = RemoteAddress {
         address: entry.remote.address,
@@ -72,6 +74,7 @@ pub(crate) fn shape(entry: &WorkEntry) -> Option<Shape> {
 }
 
 /// The local range of an entry.
+#[inline]
 pub(crate) fn segment(data: &WorkData) -> Segment {
     match *data {
         WorkData::Local { address, len, key } => Segment {
@@ -88,26 +91,27 @@ pub(crate) fn segment(data: &WorkData) -> Segment {
     }
 }
 
+#[inline]
 fn data(data: &WorkData) -> Data {
-    if let WorkData::Inline { bytes, len } = data
-        && let Some(inline) = Inline::new(&bytes[..usize::from(*len).min(bytes.len())])
-    {
-        return Data::Inline(inline);
+    match data {
+        WorkData::Inline { bytes, len } => Data::Inline(Inline::first(bytes, *len)),
+        WorkData::Local { .. } => Data::Local(segment(data)),
     }
-    Data::Local(segment(data))
 }
 
+#[inline]
 fn flags(flags: WorkFlags) -> Flags {
-    let pairs = [
-        (WorkFlags::SIGNALED, Flags::SIGNALED),
-        (WorkFlags::FENCE, Flags::FENCE),
-        (WorkFlags::SOLICITED, Flags::SOLICITED),
-    ];
-    let set = pairs.into_iter().filter(|(ours, _)| flags.has(*ours));
-    set.fold(Flags::empty(), |all, (_, theirs)| all | theirs)
+    let one = |ours, theirs: Flags| match flags.has(ours) {
+        true => theirs,
+        false => Flags::empty(),
+    };
+    one(WorkFlags::SIGNALED, Flags::SIGNALED)
+        | one(WorkFlags::FENCE, Flags::FENCE)
+        | one(WorkFlags::SOLICITED, Flags::SOLICITED)
 }
 
 /// The completion entry of work that is over.
+#[inline]
 pub(crate) fn work_done(done: &WorkDone, connection: u32, queue_pair: u32) -> CompletionEntry {
     CompletionEntry {
         kind: match done.outcome {

@@ -128,7 +128,11 @@ impl World {
 
     /// Takes the entries of a send queue to the NIC, as many as both allow; whether there were any.
     pub(crate) fn pump(&mut self, nic: &mut Provider, now: Duration, number: Qpn) -> bool {
-        let mut any = false;
+        let (mut any, empty) = self.post_all(nic, now, number);
+        if empty {
+            return any;
+        }
+        // What is left stays where it is, is carried out here, or is impossible.
         while let Some(pair) = self.pairs.get_mut(number) {
             let Some((index, entry)) = pair.send.as_ref().and_then(SendRing::peek) else {
                 return any;
@@ -149,6 +153,30 @@ impl World {
             }
         }
         any
+    }
+
+    /// Hands entries to the NIC's core as long as it takes them; whether there were any, and whether all were taken.
+    #[inline]
+    fn post_all(&mut self, nic: &mut Provider, now: Duration, number: Qpn) -> (bool, bool) {
+        let pair = self.pairs.get_mut(number).filter(|pair| !pair.local);
+        let Some(send) = pair.and_then(|pair| pair.send.as_mut()) else {
+            return (false, false);
+        };
+        let mut any = false;
+        loop {
+            let (index, entry) = match send.peek() {
+                None => return (any, true),
+                Some((index, Ok(entry))) if entry.opcode != WorkOpcode::Wait => (index, entry),
+                Some(_) => return (any, false),
+            };
+            self.posted = true;
+            let request = translate::request(index.into(), &entry);
+            if nic.post(now, number, request).is_err() {
+                return (any, false);
+            }
+            send.take();
+            any = true;
+        }
     }
 
     /// Takes one entry: to the NIC's core, or carries it out here.
@@ -281,6 +309,7 @@ impl World {
     }
 
     /// Reports work of a kernel.
+    #[inline]
     fn work_done(&mut self, number: Qpn, done: &WorkDone) {
         if let Some(pair) = self.pairs.get(number) {
             let entry = translate::work_done(done, pair.name, number.value());
@@ -377,6 +406,9 @@ impl World {
 
     /// Fails the connections whose completion queue has overrun (SEMANTICS 6.9).
     pub(crate) fn fail_overrun(&mut self, nic: &mut Provider) -> bool {
+        if self.overruns.is_empty() {
+            return false;
+        }
         let numbers = std::mem::take(&mut self.overruns);
         let mut any = false;
         for number in numbers {
@@ -419,7 +451,11 @@ impl Host for World {
             Completion::Received(received) if received.id & HOST != 0 => {
                 self.work_of_host(received.id, Ended::Received(received, name));
             }
-            Completion::Work(done) => self.work_done(number, &done),
+            Completion::Work(done) => {
+                let entry = translate::work_done(&done, name, number.value());
+                let queue = pair.send_completions;
+                self.report(queue, number, &entry);
+            }
             Completion::Received(received) => {
                 let queue = self.pairs.receive_queue(pair.pool);
                 let entry = translate::received(&received, name, number.value(), queue);

@@ -5,8 +5,10 @@
 #![expect(unsafe_code, reason = "calls of libibverbs")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, OsStr, c_int, c_void};
 use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 
@@ -85,11 +87,23 @@ pub(super) struct PortState {
     pub(super) is_infiniband: bool,
 }
 
-/// The names of all devices; the error is the system's.
-pub(super) fn device_names(lib: &'static Library) -> Result<Vec<String>, SystemError> {
-    let mut names = Vec::new();
-    each_device(lib, |name, _| names.push(name))?;
-    Ok(names)
+/// A device, and where the kernel describes it.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) name: String,
+    pub(super) sysfs: PathBuf,
+}
+
+/// All devices; the error is the system's.
+pub(super) fn devices(lib: &'static Library) -> Result<Vec<Listed>, SystemError> {
+    let mut all = Vec::new();
+    each_device(lib, |name, device| {
+        // SAFETY: a device of the list, which has a C string there.
+        let sysfs = unsafe { CStr::from_ptr((*device).ibdev_path.as_ptr()) };
+        let sysfs = OsStr::from_bytes(sysfs.to_bytes()).into();
+        all.push(Listed { name, sysfs });
+    })?;
+    Ok(all)
 }
 
 fn each_device(

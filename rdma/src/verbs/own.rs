@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::objects::{MemoryRegion, Pages, ProtectionDomain};
 use super::port::Port;
-use super::queues::{Channel, CompletionQueue, Place};
+use super::queues::{Batch, Channel, CompletionQueue, Place};
 use super::raw_pair::{Payload, QueuePairSizes, RawQueuePair, Step, Verb};
 use crate::memory::Atomic;
 use crate::provider::SystemError;
@@ -59,12 +59,7 @@ impl OwnPair {
         (key, address): (RemoteKey, u64),
         operation: Atomic,
     ) -> Result<u64, SystemError> {
-        let verb = match operation {
-            Atomic::Add(value) => Verb::FetchAdd(address, key.0, value),
-            Atomic::CompareSwap { compare, swap } => {
-                Verb::CompareSwap(address, key.0, compare, swap)
-            }
-        };
+        let verb = Verb::atomic((address, key.0), operation);
         let place = Place {
             address: self.original.base(),
             len: 8,
@@ -72,12 +67,15 @@ impl OwnPair {
         };
         let failed = |errno| SystemError { what: WHAT, errno };
         self.asks
-            .post(0, verb, Payload::At(place), 0)
+            .post(0, verb, Payload::at(place), 0)
             .map_err(failed)?;
         let until = Instant::now() + PATIENCE;
         let mut status = None;
+        let mut batch = Batch::new();
         while status.is_none() && Instant::now() < until {
-            self.completions.poll(|polled| status = Some(polled.status));
+            if self.completions.poll(&mut batch) > 0 {
+                status = Some(batch.get(0).status());
+            }
             std::thread::yield_now();
         }
         match status {

@@ -16,13 +16,14 @@ use super::keys::Keys;
 use super::objects::{MemoryRegion, Pages, ProtectionDomain};
 use super::queues::Polled;
 use super::raw_pair::{Payload, RawQueuePair, Step, Verb};
-use super::{FLUSH, NEVER, Reports};
+use super::reports::Reports;
+use super::{FLUSH, NEVER};
 use crate::config::{Config, RetryLimit};
-use crate::memory::Atomic;
 use crate::provider::SystemError;
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io, State};
 use crate::region::{Intent, Range, Rights};
+use crate::soft::Host;
 use crate::work::{
     Completion, Data, Flags, MAX_MESSAGE, Operation, PostReason, Segment, Tail, WorkDone,
     WorkError, WorkFailure, WorkKind, WorkRequest,
@@ -215,38 +216,20 @@ impl Pair {
             });
             return Ok(());
         }
-        self.check(&request.operation)?;
+        let limit = self.config.send_queue;
+        if self.state != State::ReadyToSend {
+            return Err(PostReason::NotReady);
+        }
+        if self.outstanding.len() >= limit {
+            return Err(PostReason::Full { limit });
+        }
         let count = self.next_count();
-        let word = Segment {
-            address: (count as usize % (self.config.send_queue + 1) * WORD) as u64,
-            len: WORD as u32,
-            key: crate::region::LocalKey(0),
-        };
-        let place = |segment| keys.place(self.config.domain, segment);
-        let original = super::queues::Place {
-            address: self.originals.base() + word.address,
-            len: word.len,
-            key: self.originals.local_key(),
-        };
-        let at = |segment: Segment| match segment.len {
-            0 => Payload::Nothing,
-            _ => Payload::At(place(segment)),
-        };
-        let payload = match &request.operation {
-            Operation::Send { data, .. } | Operation::Write { data, .. } => match data {
-                Data::Inline(inline) if inline.bytes().is_empty() => Payload::Nothing,
-                Data::Inline(inline) => Payload::Inline(inline.bytes()),
-                Data::Local(segment) => at(*segment),
-            },
-            Operation::Read { into, .. } => at(*into),
-            Operation::Atomic { .. } => Payload::At(original),
-        };
-        let verb = verb(&request.operation);
+        let (verb, payload, work) = self.asked(request, count, keys)?;
         let id = (self.slot as u64) << COUNT_BITS | (count & COUNT);
         let raw = self.raw.as_mut().ok_or(PostReason::NotReady)?;
         match raw.post(id, verb, payload, flags(request.flags)) {
             Ok(()) => {
-                self.outstanding.push_back(Work::of(request));
+                self.outstanding.push_back(work);
                 self.since = now;
                 Ok(())
             }
@@ -257,28 +240,100 @@ impl Pair {
         }
     }
 
-    fn check(&self, operation: &Operation) -> Result<(), PostReason> {
-        if self.state != State::ReadyToSend {
-            return Err(PostReason::NotReady);
+    /// What a work request asks the device for, and what is remembered of it.
+    #[inline]
+    fn asked<'a>(
+        &self,
+        request: &'a WorkRequest,
+        count: u64,
+        keys: &Keys,
+    ) -> Result<(Verb, Payload<'a>, Work), PostReason> {
+        let plain = |kind, len| Work {
+            id: request.id,
+            kind,
+            len,
+            result: None,
+            signaled: request.flags.contains(Flags::SIGNALED),
+            given: true,
+            keep_alive: false,
+        };
+        let (verb, payload, work) = match &request.operation {
+            Operation::Send { data, tail } => {
+                let (payload, len) = self.bytes(keys, data);
+                (send(*tail), payload, plain(WorkKind::Send, len))
+            }
+            Operation::Write {
+                data,
+                to,
+                immediate,
+            } => {
+                let (payload, len) = self.bytes(keys, data);
+                let verb = Verb::write((to.address, to.key.0), *immediate);
+                (verb, payload, plain(WorkKind::Write, len))
+            }
+            Operation::Read { from, into } => {
+                let verb = Verb::read((from.address, from.key.0));
+                let work = plain(WorkKind::Read, into.len);
+                (verb, self.place(keys, into), work)
+            }
+            Operation::Atomic {
+                at,
+                operation,
+                result,
+            } => {
+                let original = super::queues::Place {
+                    address: self.originals.base() + self.word_of(count) as u64,
+                    len: WORD as u32,
+                    key: self.originals.local_key(),
+                };
+                let verb = Verb::atomic((at.address, at.key.0), *operation);
+                let work = Work {
+                    result: *result,
+                    ..plain(WorkKind::Atomic, WORD as u32)
+                };
+                (verb, Payload::at(original), work)
+            }
+        };
+        if work.len > MAX_MESSAGE {
+            return Err(PostReason::TooLong { len: work.len });
         }
-        let limit = self.config.send_queue;
-        if self.outstanding.len() >= limit {
-            return Err(PostReason::Full { limit });
+        if matches!(work.kind, WorkKind::Read | WorkKind::Atomic) {
+            self.check_exchange(work.result)?;
         }
-        let len = operation.len();
-        if len > MAX_MESSAGE {
-            return Err(PostReason::TooLong { len });
-        }
-        if operation.is_exchange() && self.depth == 0 {
+        Ok((verb, payload, work))
+    }
+
+    fn check_exchange(&self, result: Option<Segment>) -> Result<(), PostReason> {
+        if self.depth == 0 {
             return Err(PostReason::NoExchanges);
         }
-        match operation {
-            Operation::Atomic {
-                result: Some(result),
-                ..
-            } if result.len != WORD as u32 => Err(PostReason::ResultSize { len: result.len }),
+        match result {
+            Some(result) if result.len != WORD as u32 => {
+                Err(PostReason::ResultSize { len: result.len })
+            }
             _ => Ok(()),
         }
+    }
+
+    #[inline]
+    fn place(&self, keys: &Keys, segment: &Segment) -> Payload<'static> {
+        match segment.len {
+            0 => Payload::NOTHING,
+            _ => Payload::at(keys.place(self.config.domain, *segment)),
+        }
+    }
+
+    #[inline]
+    fn bytes<'a>(&self, keys: &Keys, data: &'a Data) -> (Payload<'a>, u32) {
+        match data {
+            Data::Inline(inline) => (Payload::inline(inline.bytes()), data.len()),
+            Data::Local(segment) => (self.place(keys, segment), segment.len),
+        }
+    }
+
+    /// Where the word before an atomic is left that has this count.
+    fn word_of(&self, count: u64) -> usize {
+        count as usize % (self.config.send_queue + 1) * WORD
     }
 
     /// Asks the device whether it has put it into ERR.
@@ -296,7 +351,10 @@ impl Pair {
         let Some(raw) = self.raw.as_mut().filter(|_| self.outstanding.is_empty()) else {
             return;
         };
-        if raw.post(id, Verb::Write(0, 0), Payload::Nothing, 0).is_ok() {
+        if raw
+            .post(id, Verb::write((0, 0), None), Payload::NOTHING, 0)
+            .is_ok()
+        {
             self.outstanding.push_back(Work {
                 id: 0,
                 kind: WorkKind::Write,
@@ -310,22 +368,43 @@ impl Pair {
     }
 
     /// A completion of its send queue has come; what is to be reported of it. Sets the state if it is the first failure.
+    #[inline]
     pub(super) fn completed(
         &mut self,
         now: Duration,
-        polled: &Polled,
-        io: &Io<'_>,
+        polled: Polled<'_>,
+        host: &mut dyn Host,
     ) -> Option<Completion> {
-        let behind = polled.id.wrapping_sub(self.first) & COUNT;
+        let behind = polled.id().wrapping_sub(self.first) & COUNT;
         if behind >= self.outstanding.len() as u64 {
             // Of a queue pair that was here before.
             return None;
         }
-        let count = self.first;
+        self.since = now;
         let work = self.outstanding.pop_front()?;
         self.first += 1;
-        self.since = now;
-        let error = work_error(polled.status, &self.config);
+        if polled.status() != sys::ibv_wc_status::IBV_WC_SUCCESS
+            || work.kind == WorkKind::Atomic
+            || work.keep_alive
+        {
+            return self.ended(&work, polled, host);
+        }
+        match work.signaled {
+            true => Some(work.done(Ok(()), 0)),
+            false => None,
+        }
+    }
+
+    /// As [`Pair::completed`]: of work that failed, or that has a word to be taken.
+    #[inline(never)]
+    fn ended(
+        &mut self,
+        work: &Work,
+        polled: Polled<'_>,
+        host: &mut dyn Host,
+    ) -> Option<Completion> {
+        let count = self.first - 1;
+        let error = work_error(polled.status(), &self.config);
         if let Some(error) = error {
             let cause = if work.keep_alive {
                 Cause::PeerGone
@@ -339,21 +418,21 @@ impl Pair {
         }
         let (outcome, original) = match error {
             Some(cause) => (Err(WorkFailure { cause, sent: true }), 0),
-            None => self.succeeded(&work, count, io),
+            None if work.kind != WorkKind::Atomic => (Ok(()), 0),
+            None => {
+                let answered = self.answered(work, count, &host.io(None));
+                if let Err(failure) = &answered.0 {
+                    self.fail(Cause::Work(failure.cause));
+                }
+                answered
+            }
         };
-        if let Err(failure) = &outcome {
-            self.fail(Cause::Work(failure.cause));
-        }
         (work.signaled || outcome.is_err()).then(|| work.done(outcome, original))
     }
 
     /// The word before an atomic goes to where it was asked for.
-    fn succeeded(&self, work: &Work, count: u64, io: &Io<'_>) -> (Result<(), WorkFailure>, u64) {
-        if work.kind != WorkKind::Atomic {
-            return (Ok(()), 0);
-        }
-        let offset = count as usize % (self.config.send_queue + 1) * WORD;
-        let original = self.pages.word(offset);
+    fn answered(&self, work: &Work, count: u64, io: &Io<'_>) -> (Result<(), WorkFailure>, u64) {
+        let original = self.pages.word(self.word_of(count));
         let Some(result) = work.result else {
             return (Ok(()), original);
         };
@@ -414,6 +493,7 @@ impl Work {
         }
     }
 
+    #[inline]
     fn done(&self, outcome: Result<(), WorkFailure>, original: u64) -> Completion {
         Completion::Work(WorkDone {
             id: self.id,
@@ -426,24 +506,11 @@ impl Work {
 }
 
 #[inline]
-fn verb(operation: &Operation) -> Verb {
-    match *operation {
-        Operation::Send { tail, .. } => match tail {
-            Tail::Plain => Verb::Send,
-            Tail::Immediate(value) => Verb::SendImmediate(value),
-            Tail::Invalidate(key) => Verb::SendInvalidate(key.0),
-        },
-        Operation::Write { to, immediate, .. } => match immediate {
-            None => Verb::Write(to.address, to.key.0),
-            Some(value) => Verb::WriteImmediate(to.address, to.key.0, value),
-        },
-        Operation::Read { from, .. } => Verb::Read(from.address, from.key.0),
-        Operation::Atomic { at, operation, .. } => match operation {
-            Atomic::Add(value) => Verb::FetchAdd(at.address, at.key.0, value),
-            Atomic::CompareSwap { compare, swap } => {
-                Verb::CompareSwap(at.address, at.key.0, compare, swap)
-            }
-        },
+fn send(tail: Tail) -> Verb {
+    match tail {
+        Tail::Plain => Verb::send(None),
+        Tail::Immediate(value) => Verb::send(Some(value)),
+        Tail::Invalidate(key) => Verb::send_invalidate(key.0),
     }
 }
 
@@ -463,11 +530,16 @@ fn retries(limit: RetryLimit) -> u8 {
 }
 
 /// What a status means.
+#[inline]
 pub(super) fn work_error(status: u32, config: &Config) -> Option<WorkError> {
+    (status != sys::ibv_wc_status::IBV_WC_SUCCESS).then(|| failure(status, config))
+}
+
+#[cold]
+fn failure(status: u32, config: &Config) -> WorkError {
     use sys::ibv_wc_status as s;
     let attempts = |limit| u32::from(retries(limit)) + 1;
-    Some(match status {
-        s::IBV_WC_SUCCESS => return None,
+    match status {
         s::IBV_WC_LOC_LEN_ERR => WorkError::LocalLength,
         s::IBV_WC_LOC_PROT_ERR | s::IBV_WC_LOC_ACCESS_ERR => WorkError::LocalProtection,
         s::IBV_WC_WR_FLUSH_ERR => WorkError::Flushed,
@@ -481,5 +553,5 @@ pub(super) fn work_error(status: u32, config: &Config) -> Option<WorkError> {
             attempts: attempts(config.rnr_retries),
         },
         status => WorkError::Device { status },
-    })
+    }
 }

@@ -38,6 +38,11 @@ struct Pool {
 }
 
 impl Pools {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// The receive queue of a pool, made if there is none, and how many receives it has at most.
     pub(super) fn join(
         &mut self,

@@ -1,18 +1,17 @@
 //! Which port of which device has an address.
 //!
 //! The table of a port's addresses comes from sysfs, which says of each entry whether it is of RoCE v2, and of nothing
-//! else is it asked: index 1 is as often something else.
+//! else is it asked: index 1 is as often something else. Where that is the library says of each device.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::library::Library;
-use super::objects::{Device, Limits, PortState, device_names};
+use super::objects::{Device, Limits, Listed, PortState};
 use crate::mtu::PathMtu;
 use crate::provider::{SystemError, VerbsOpenError, VerbsPort};
 
-const CLASS: &str = "/sys/class/infiniband";
 /// The state in which a port carries packets.
 const ACTIVE: u32 = 4;
 
@@ -39,21 +38,15 @@ struct Entry {
 /// Opens the device that has this address, or the one of this name.
 pub(super) fn open(asked: Option<&str>, address: IpAddr) -> Result<Port, VerbsOpenError> {
     let lib = Library::load().map_err(|reason| VerbsOpenError::NoLibrary { reason })?;
-    let names = devices(lib)?;
+    let all = devices(lib)?;
     let candidates = match asked {
-        None => names.clone(),
-        Some(name) if names.iter().any(|there| there == name) => vec![name.to_owned()],
-        Some(name) => {
-            return Err(VerbsOpenError::NoSuchDevice {
-                asked: name.into(),
-                there: names.join(", "),
-            });
-        }
+        None => all,
+        Some(name) => vec![named(all, name)?],
     };
-    for device in &candidates {
-        let entries = entries(device);
+    for Listed { name, sysfs } in &candidates {
+        let entries = entries(sysfs);
         if let Some(entry) = entries.iter().find(|entry| entry.address == address) {
-            return open_port(lib, device, *entry);
+            return open_port(lib, name, *entry);
         }
     }
     if let Some(device) = asked
@@ -64,21 +57,37 @@ pub(super) fn open(asked: Option<&str>, address: IpAddr) -> Result<Port, VerbsOp
     Err(no_address(&candidates, address))
 }
 
-fn devices(lib: &'static Library) -> Result<Vec<String>, VerbsOpenError> {
-    match device_names(lib) {
-        Ok(names) if names.is_empty() => Err(VerbsOpenError::NoDevice),
-        Ok(names) => Ok(names),
+fn devices(lib: &'static Library) -> Result<Vec<Listed>, VerbsOpenError> {
+    match super::objects::devices(lib) {
+        Ok(all) if all.is_empty() => Err(VerbsOpenError::NoDevice),
+        Ok(all) => Ok(all),
         Err(error) if error.errno == libc::ENOSYS => Err(VerbsOpenError::NoKernelSupport),
         Err(_) => Err(VerbsOpenError::NoDevice),
     }
 }
 
-fn no_address(devices: &[String], address: IpAddr) -> VerbsOpenError {
-    let all = devices.iter().flat_map(|device| entries(device));
+/// The device of this name.
+fn named(all: Vec<Listed>, name: &str) -> Result<Listed, VerbsOpenError> {
+    let there = names(&all);
+    let mut all = all.into_iter();
+    let found = all.find(|listed| listed.name == name);
+    found.ok_or(VerbsOpenError::NoSuchDevice {
+        asked: name.into(),
+        there,
+    })
+}
+
+fn names(devices: &[Listed]) -> String {
+    let names: Vec<&str> = devices.iter().map(|listed| listed.name.as_str()).collect();
+    names.join(", ")
+}
+
+fn no_address(devices: &[Listed], address: IpAddr) -> VerbsOpenError {
+    let all = devices.iter().flat_map(|listed| entries(&listed.sysfs));
     let mut there: Vec<String> = all.map(|entry| entry.address.to_string()).collect();
     there.dedup();
     VerbsOpenError::NoGid {
-        device: devices.join(", "),
+        device: names(devices),
         address,
         there: match there.is_empty() {
             true => "none".into(),
@@ -182,8 +191,8 @@ fn path_mtu(code: u32) -> PathMtu {
 }
 
 /// The RoCE v2 addresses of all ports of a device, in order.
-fn entries(device: &str) -> Vec<Entry> {
-    let ports = Path::new(CLASS).join(device).join("ports");
+fn entries(sysfs: &Path) -> Vec<Entry> {
+    let ports = sysfs.join("ports");
     let mut found = Vec::new();
     for (port, place) in numbered(&ports) {
         for (index, kind) in numbered(&place.join("gid_attrs/types")) {

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "calls of libibverbs")]
 
 use std::ffi::c_int;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
@@ -85,19 +86,82 @@ unsafe impl Send for CompletionQueue {}
 unsafe impl Sync for CompletionQueue {}
 
 /// Completions that are fetched at a time.
-const BATCH: usize = 16;
+pub(super) const BATCH: usize = 16;
+
+/// Room for them.
+pub(super) struct Batch {
+    entries: [std::mem::MaybeUninit<sys::ibv_wc>; BATCH],
+    filled: usize,
+}
+
+impl Batch {
+    #[inline]
+    pub(super) const fn new() -> Self {
+        Self {
+            entries: [const { std::mem::MaybeUninit::uninit() }; BATCH],
+            filled: 0,
+        }
+    }
+
+    /// One of those that were polled last.
+    #[inline]
+    pub(super) fn get(&self, index: usize) -> Polled<'_> {
+        assert!(index < self.filled, "a completion that was polled");
+        Polled {
+            entry: self.entries[index].as_ptr(),
+            _batch: PhantomData,
+        }
+    }
+}
 
 /// A completion as the device reports it. If it failed, only the first three are valid.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Polled {
-    pub(super) id: u64,
-    pub(super) status: u32,
-    pub(super) queue_pair: u32,
-    pub(super) opcode: u32,
-    pub(super) len: u32,
-    pub(super) has_immediate: bool,
-    pub(super) has_invalidated: bool,
-    pub(super) immediate: u32,
+#[derive(Clone, Copy)]
+pub(super) struct Polled<'a> {
+    /// Filled by the device; fields that it leaves out keep the bits of the stack, which are valid integers, and mean
+    /// nothing by then.
+    entry: *const sys::ibv_wc,
+    _batch: PhantomData<&'a Batch>,
+}
+
+macro_rules! field {
+    ($($(#[$doc:meta])* $name:ident = $field:ident: $kind:ty;)*) => {
+        impl Polled<'_> {$(
+            #[inline]
+            pub(super) fn $name(self) -> $kind {
+                // SAFETY: the batch lives, and its field was filled, or is any integer.
+                unsafe { (&raw const (*self.entry).$field).read() }
+            }
+        )*}
+    };
+}
+
+field! {
+    id = wr_id: u64;
+    status = status: u32;
+    queue_pair = qp_num: u32;
+    opcode = opcode: u32;
+    len = byte_len: u32;
+    flags = wc_flags: u32;
+}
+
+impl Polled<'_> {
+    /// The immediate data that came with it.
+    pub(super) fn immediate(self) -> Option<u32> {
+        let has = self.flags() & sys::ibv_wc_flags::IBV_WC_WITH_IMM.0 != 0;
+        // SAFETY: the batch lives; a union of integers.
+        has.then(|| u32::from_be(unsafe { (*self.entry).imm_data_invalidated_rkey_union.imm_data }))
+    }
+
+    /// The key that it took back.
+    pub(super) fn invalidated(self) -> Option<u32> {
+        let has = self.flags() & sys::ibv_wc_flags::IBV_WC_WITH_INV.0 != 0;
+        // SAFETY: as above.
+        has.then(|| unsafe {
+            (*self.entry)
+                .imm_data_invalidated_rkey_union
+                .invalidated_rkey
+        })
+    }
 }
 
 impl CompletionQueue {
@@ -121,20 +185,16 @@ impl CompletionQueue {
     }
 
     /// Takes at most a batch of what it has; how many there were.
-    pub(super) fn poll(&self, mut take: impl FnMut(Polled)) -> usize {
+    #[inline]
+    pub(super) fn poll(&self, batch: &mut Batch) -> usize {
         let Some(poll) = self.channel.device.ops().poll_cq else {
             return 0;
         };
-        let mut batch = [const { std::mem::MaybeUninit::<sys::ibv_wc>::uninit() }; BATCH];
+        let room = batch.entries.as_mut_ptr().cast();
         // SAFETY: the queue lives; there is room for as many entries as are asked for.
-        let count = unsafe { poll(self.raw.as_ptr(), BATCH as c_int, batch.as_mut_ptr().cast()) };
-        let count = usize::try_from(count).unwrap_or(0).min(BATCH);
-        for entry in &batch[..count] {
-            // SAFETY: so many have been filled; fields that a device leaves out keep the bits of the stack, which are
-            // valid integers, and mean nothing by then.
-            take(unsafe { polled(entry.as_ptr()) });
-        }
-        count
+        let count = unsafe { poll(self.raw.as_ptr(), BATCH as c_int, room) };
+        batch.filled = usize::try_from(count).unwrap_or(0).min(BATCH);
+        batch.filled
     }
 
     /// The next completion will be said in its channel.
@@ -142,34 +202,6 @@ impl CompletionQueue {
         if let Some(request) = self.channel.device.ops().req_notify_cq {
             // SAFETY: the queue lives.
             unsafe { request(self.raw.as_ptr(), 0) };
-        }
-    }
-}
-
-/// # Safety
-/// The entry was filled by the device.
-unsafe fn polled(entry: *const sys::ibv_wc) -> Polled {
-    use sys::ibv_wc_flags as flags;
-    // SAFETY: as the caller promises; unions of integers.
-    unsafe {
-        let wc = &*entry;
-        let has = |flag: sys::ibv_wc_flags| wc.wc_flags & flag.0 != 0;
-        let (has_immediate, has_invalidated) =
-            (has(flags::IBV_WC_WITH_IMM), has(flags::IBV_WC_WITH_INV));
-        let immediate = if has_invalidated {
-            wc.imm_data_invalidated_rkey_union.invalidated_rkey
-        } else {
-            u32::from_be(wc.imm_data_invalidated_rkey_union.imm_data)
-        };
-        Polled {
-            id: wc.wr_id,
-            status: wc.status,
-            queue_pair: wc.qp_num,
-            opcode: wc.opcode,
-            len: wc.byte_len,
-            has_immediate,
-            has_invalidated,
-            immediate,
         }
     }
 }
@@ -197,7 +229,8 @@ impl Place {
         key: 0,
     };
 
-    pub(super) fn entry(self) -> sys::ibv_sge {
+    #[inline]
+    pub(super) const fn entry(self) -> sys::ibv_sge {
         sys::ibv_sge {
             addr: self.address,
             length: self.len,

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "calls of libibverbs")]
 
 use std::ffi::c_int;
+use std::marker::PhantomData;
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use rdma_sys as sys;
 
 use super::objects::{ProtectionDomain, access_flags, checked, object};
 use super::queues::{CompletionQueue, Place, ReceiveQueue};
+use crate::memory::Atomic;
 use crate::provider::SystemError;
 use crate::region::Rights;
 
@@ -34,25 +36,56 @@ unsafe impl Send for RawQueuePair {}
 unsafe impl Sync for RawQueuePair {}
 
 /// What a work request carries.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Payload<'a> {
-    Nothing,
-    At(Place),
-    Inline(&'a [u8]),
+#[derive(Clone, Copy)]
+pub(super) struct Payload<'a> {
+    entry: sys::ibv_sge,
+    count: c_int,
+    flags: u32,
+    _bytes: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Payload<'a> {
+    pub(super) const NOTHING: Self = Self {
+        entry: Place::NOWHERE.entry(),
+        count: 0,
+        flags: 0,
+        _bytes: PhantomData,
+    };
+
+    /// Bytes of registered memory.
+    #[inline]
+    pub(super) const fn at(place: Place) -> Self {
+        Self {
+            entry: place.entry(),
+            count: 1,
+            ..Self::NOTHING
+        }
+    }
+
+    /// These bytes, as they are now.
+    #[inline]
+    pub(super) fn inline(bytes: &'a [u8]) -> Self {
+        if bytes.is_empty() {
+            return Self::NOTHING;
+        }
+        let place = Place {
+            address: bytes.as_ptr() as u64,
+            len: bytes.len() as u32,
+            key: 0,
+        };
+        Self {
+            flags: sys::ibv_send_flags::IBV_SEND_INLINE.0,
+            ..Self::at(place)
+        }
+    }
 }
 
 /// What a work request asks for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Verb {
-    Send,
-    SendImmediate(u32),
-    SendInvalidate(u32),
-    Write(u64, u32),
-    WriteImmediate(u64, u32, u32),
-    Read(u64, u32),
-    FetchAdd(u64, u32, u64),
-    /// Compare, then swap.
-    CompareSwap(u64, u32, u64, u64),
+pub(super) struct Verb {
+    opcode: sys::ibv_wr_opcode::Type,
+    /// The immediate, or the key, as it stands in the request.
+    immediate: u32,
+    wr: sys::wr_t,
 }
 
 impl RawQueuePair {
@@ -128,33 +161,18 @@ impl RawQueuePair {
         let Some(post) = self.domain.device.ops().post_send else {
             return Err(libc::ENOSYS);
         };
-        let inline = sys::ibv_send_flags::IBV_SEND_INLINE.0;
-        let (place, count, flags) = match payload {
-            Payload::Nothing => (Place::NOWHERE, 0, flags),
-            Payload::At(place) => (place, 1, flags),
-            Payload::Inline(bytes) => (
-                Place {
-                    address: bytes.as_ptr() as u64,
-                    len: bytes.len() as u32,
-                    key: 0,
-                },
-                1,
-                flags | inline,
-            ),
-        };
-        let mut entry = place.entry();
-        let (opcode, immediate, wr) = verb.fields();
+        let mut entry = payload.entry;
         let mut request = sys::ibv_send_wr {
             wr_id: id,
             next: null_mut(),
             sg_list: &raw mut entry,
-            num_sge: count,
-            opcode,
-            send_flags: flags,
+            num_sge: payload.count,
+            opcode: verb.opcode,
+            send_flags: flags | payload.flags,
             imm_data_invalidated_rkey_union: sys::imm_data_invalidated_rkey_union_t {
-                imm_data: immediate,
+                imm_data: verb.immediate,
             },
-            wr,
+            wr: verb.wr,
             qp_type: sys::qp_type_t {
                 xrc: sys::xrc_t { remote_srqn: 0 },
             },
@@ -185,40 +203,80 @@ impl Drop for RawQueuePair {
 }
 
 impl Verb {
-    /// The opcode, the immediate or key as it stands in the request, and the remote part.
     #[inline]
-    fn fields(self) -> (sys::ibv_wr_opcode::Type, u32, sys::wr_t) {
+    fn of(opcode: sys::ibv_wr_opcode::Type, (remote_addr, rkey): (u64, u32)) -> Self {
+        let rdma = sys::rdma_t { remote_addr, rkey };
+        Self {
+            opcode,
+            immediate: 0,
+            wr: sys::wr_t { rdma },
+        }
+    }
+
+    #[inline]
+    fn exchange(
+        opcode: sys::ibv_wr_opcode::Type,
+        (remote_addr, rkey): (u64, u32),
+        (compare_add, swap): (u64, u64),
+    ) -> Self {
+        let atomic = sys::atomic_t {
+            remote_addr,
+            compare_add,
+            swap,
+            rkey,
+        };
+        Self {
+            opcode,
+            immediate: 0,
+            wr: sys::wr_t { atomic },
+        }
+    }
+
+    #[inline]
+    pub(super) fn send(immediate: Option<u32>) -> Self {
         use sys::ibv_wr_opcode as op;
-        let rdma = |remote_addr, rkey| sys::wr_t {
-            rdma: sys::rdma_t { remote_addr, rkey },
-        };
-        let atomic = |remote_addr, rkey, compare_add, swap| sys::wr_t {
-            atomic: sys::atomic_t {
-                remote_addr,
-                compare_add,
-                swap,
-                rkey,
+        match immediate {
+            None => Self::of(op::IBV_WR_SEND, (0, 0)),
+            Some(value) => Self {
+                immediate: value.to_be(),
+                ..Self::of(op::IBV_WR_SEND_WITH_IMM, (0, 0))
             },
-        };
-        match self {
-            Self::Send => (op::IBV_WR_SEND, 0, rdma(0, 0)),
-            Self::SendImmediate(value) => (op::IBV_WR_SEND_WITH_IMM, value.to_be(), rdma(0, 0)),
-            Self::SendInvalidate(key) => (op::IBV_WR_SEND_WITH_INV, key, rdma(0, 0)),
-            Self::Write(at, key) => (op::IBV_WR_RDMA_WRITE, 0, rdma(at, key)),
-            Self::WriteImmediate(at, key, value) => {
-                (op::IBV_WR_RDMA_WRITE_WITH_IMM, value.to_be(), rdma(at, key))
+        }
+    }
+
+    pub(super) fn send_invalidate(key: u32) -> Self {
+        Self {
+            immediate: key,
+            ..Self::of(sys::ibv_wr_opcode::IBV_WR_SEND_WITH_INV, (0, 0))
+        }
+    }
+
+    /// To an address, by a key.
+    #[inline]
+    pub(super) fn write(at: (u64, u32), immediate: Option<u32>) -> Self {
+        use sys::ibv_wr_opcode as op;
+        match immediate {
+            None => Self::of(op::IBV_WR_RDMA_WRITE, at),
+            Some(value) => Self {
+                immediate: value.to_be(),
+                ..Self::of(op::IBV_WR_RDMA_WRITE_WITH_IMM, at)
+            },
+        }
+    }
+
+    #[inline]
+    pub(super) fn read(at: (u64, u32)) -> Self {
+        Self::of(sys::ibv_wr_opcode::IBV_WR_RDMA_READ, at)
+    }
+
+    #[inline]
+    pub(super) fn atomic(at: (u64, u32), operation: Atomic) -> Self {
+        use sys::ibv_wr_opcode as op;
+        match operation {
+            Atomic::Add(value) => Self::exchange(op::IBV_WR_ATOMIC_FETCH_AND_ADD, at, (value, 0)),
+            Atomic::CompareSwap { compare, swap } => {
+                Self::exchange(op::IBV_WR_ATOMIC_CMP_AND_SWP, at, (compare, swap))
             }
-            Self::Read(at, key) => (op::IBV_WR_RDMA_READ, 0, rdma(at, key)),
-            Self::FetchAdd(at, key, value) => (
-                op::IBV_WR_ATOMIC_FETCH_AND_ADD,
-                0,
-                atomic(at, key, value, 0),
-            ),
-            Self::CompareSwap(at, key, compare, swap) => (
-                op::IBV_WR_ATOMIC_CMP_AND_SWP,
-                0,
-                atomic(at, key, compare, swap),
-            ),
         }
     }
 }
