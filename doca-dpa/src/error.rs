@@ -56,6 +56,14 @@ pub enum EventCreateError {
         /// The offset in the host buffer, or the device address.
         at: u64,
     },
+    /// Peers can write there already, by a device behind verbs, which tells nobody of what it writes.
+    #[error(
+        "over verbs peers can already write at {at:#x}: make an event that they publish before its memory is registered"
+    )]
+    Registered {
+        /// The offset in the host buffer, or the device address.
+        at: u64,
+    },
     /// The buffer it was to stand in is one of another context.
     #[error("the event was to stand in a buffer of another context")]
     Foreign,
@@ -67,6 +75,7 @@ impl From<EventLimit> for EventCreateError {
             EventLimit::Full { limit } => Self::Full { limit },
             EventLimit::NotThere { at } => Self::NotThere { at },
             EventLimit::Taken { at } => Self::Taken { at },
+            EventLimit::Registered { at } => Self::Registered { at },
             _ => Self::Stopped,
         }
     }

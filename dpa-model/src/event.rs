@@ -40,6 +40,14 @@ pub enum EventLimit {
         /// The offset in the host buffer, or the device address.
         at: u64,
     },
+    /// Peers can write there already, by a device behind verbs, which tells nobody.
+    #[error(
+        "over verbs peers can already write at {at:#x}: make an event that they publish before its memory is registered"
+    )]
+    Registered {
+        /// The offset in the host buffer, or the device address.
+        at: u64,
+    },
 }
 
 /// Why the host could not use an event.
@@ -115,7 +123,8 @@ impl Process {
     /// A new event that stands in memory; `keep` is what keeps that allocated, and is let go of when the event is closed.
     ///
     /// # Errors
-    /// As [`Process::event`]; there are no such eight bytes; another event stands there.
+    /// As [`Process::event`]; there are no such eight bytes; another event stands there; peers can write there already by a
+    /// device behind verbs.
     pub fn event_at(
         self: &Arc<Self>,
         initial: u64,
@@ -130,6 +139,7 @@ impl Process {
             Ok(()) => Ok(event),
             Err(Misplaced::NotThere) => Err(EventLimit::NotThere { at }),
             Err(Misplaced::Taken) => Err(EventLimit::Taken { at }),
+            Err(Misplaced::Registered) => Err(EventLimit::Registered { at }),
         }
     }
 }

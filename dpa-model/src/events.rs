@@ -85,6 +85,7 @@ impl Slot {
     }
 
     /// From now on one does, or none does any more.
+    #[cfg(feature = "verbs")]
     pub(crate) fn set_far(&self, far: bool) {
         match far {
             true => self.sides.fetch_or(FAR, Ordering::Relaxed),

@@ -34,6 +34,7 @@ mod completion_ring;
 mod completions;
 mod connection;
 mod context;
+mod device_region;
 pub(crate) mod doorbell;
 mod engine;
 mod host_memory;

@@ -4,12 +4,16 @@
 //! stores. A gate follows it: whenever the value changes it is stored at the place, by whoever changed it, before the
 //! update returns. The other way round, whoever writes the place through the library (copies of the host, peers and the
 //! NIC) updates the event. A kernel's plain store there is overwritten by the next update.
+//!
+//! A device behind verbs writes memory by itself. While a region that peers may write covers the place of an event that they
+//! publish, the place is the word that only that device writes (`nic/words.rs`), and nothing is shown there.
 
 use std::any::Any;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use dpa_abi::access::Cell;
+use dpa_abi::access::{AtomicNumber, Cell};
 use dpa_abi::pod::Store;
 use dpa_abi::{Condition, Update};
 use parking_lot::Mutex;
@@ -67,6 +71,8 @@ pub struct Placed {
     place: EventPlace,
     index: u32,
     locations: Locations,
+    /// A device behind verbs writes the place.
+    by_device: AtomicBool,
     /// Let go of when the event is closed.
     _keep: Option<Keep>,
 }
@@ -82,6 +88,8 @@ impl fmt::Debug for Placed {
 pub(crate) enum Misplaced {
     NotThere,
     Taken,
+    /// Peers can write there already, by a device behind verbs.
+    Registered,
 }
 
 impl Placed {
@@ -100,6 +108,7 @@ impl Placed {
             place,
             index,
             locations,
+            by_device: AtomicBool::new(false),
             _keep: keep,
         });
         let entry = Entry {
@@ -107,9 +116,8 @@ impl Placed {
             process: Arc::downgrade(process),
             placed: Arc::downgrade(&placed),
         };
-        if !placed.place.places(process).enter(entry) {
-            return Err(Misplaced::Taken);
-        }
+        let by_peers = locations.publishers().contains(Location::Remote);
+        placed.place.places(process).enter(entry, by_peers)?;
         placed.follow(process);
         Ok(())
     }
@@ -131,12 +139,50 @@ impl Placed {
     }
 
     fn show(&self, process: &Process, value: u64) {
+        if self.is_written_by_device() {
+            return;
+        }
         if let Some(mut cell) = self.place.cell(process) {
             cell.put_u64(0, value);
             if let EventPlace::Heap(addr) = self.place {
                 process.heap.wrote(addr, BYTES);
             }
         }
+    }
+
+    fn is_written_by_device(&self) -> bool {
+        self.by_device.load(Ordering::SeqCst)
+    }
+
+    /// From now on a device behind verbs writes the place, which says `value` now; or none does any more.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn give_to_device(&self, process: &Process, value: u64) {
+        self.show(process, value);
+        self.by_device.store(true, Ordering::SeqCst);
+    }
+
+    /// None does any more.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn take_from_device(&self) {
+        self.by_device.store(false, Ordering::SeqCst);
+    }
+
+    /// What stands at the place.
+    pub(crate) fn read(&self, process: &Process) -> Option<u64> {
+        let cell = self.place.cell(process)?;
+        Some(u64::load_acquire(&cell, 0))
+    }
+
+    /// Where it stands.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn place(&self) -> &EventPlace {
+        &self.place
+    }
+
+    /// Who may publish and who may wait.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn locations(&self) -> Locations {
+        self.locations
     }
 
     /// The event is closed: its place is memory like any other.
@@ -153,10 +199,18 @@ struct Entry {
     placed: Weak<Placed>,
 }
 
-/// The events that stand in one memory, by ascending offset.
+/// The events that stand in one memory.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
-    entries: OnceLock<Mutex<Vec<Entry>>>,
+    inner: OnceLock<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By ascending offset.
+    entries: Vec<Entry>,
+    /// What peers can write by devices behind verbs: first bytes and lengths.
+    registered: Vec<(u64, u64)>,
 }
 
 /// An event whose place was written.
@@ -170,6 +224,12 @@ impl Touched {
     /// The event.
     pub(crate) fn index(&self) -> u32 {
         self.placed.index
+    }
+
+    /// How it stands there.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn placed(&self) -> &Arc<Placed> {
+        &self.placed
     }
 
     /// Whether who wrote there may update it. Otherwise its value is shown again.
@@ -195,9 +255,13 @@ impl Touched {
         u64::from_ne_bytes(value)
     }
 
-    /// The event's value, which its place may not show yet.
+    /// The event's value, which its place may not show yet; what a device has written there, which the event may not have yet.
     fn value(&self) -> u64 {
-        self.process.events.slot(self.index()).event.get()
+        let there = match self.placed.is_written_by_device() {
+            true => self.placed.read(&self.process),
+            false => None,
+        };
+        there.unwrap_or_else(|| self.process.events.slot(self.index()).event.get())
     }
 
     /// Puts the value into a copy of the memory from `offset` on.
@@ -247,30 +311,55 @@ impl Places {
         }
     }
 
-    /// False if an event stands there already.
-    fn enter(&self, entry: Entry) -> bool {
-        let mut entries = self.entries.get_or_init(Mutex::default).lock();
+    fn enter(&self, entry: Entry, by_peers: bool) -> Result<(), Misplaced> {
+        let mut inner = self.inner.get_or_init(Mutex::default).lock();
+        let (first, behind) = (entry.offset, entry.offset + BYTES);
+        let overlaps =
+            |(from, len): &(u64, u64)| *from < behind && first < from.saturating_add(*len);
+        if by_peers && inner.registered.iter().any(overlaps) {
+            return Err(Misplaced::Registered);
+        }
+        let entries = &mut inner.entries;
         match entries.binary_search_by_key(&entry.offset, |other| other.offset) {
-            Ok(_) => false,
+            Ok(_) => Err(Misplaced::Taken),
             Err(at) => {
                 entries.insert(at, entry);
-                true
+                Ok(())
             }
         }
     }
 
     fn leave(&self, offset: u64) {
-        if let Some(entries) = self.entries.get() {
-            entries.lock().retain(|entry| entry.offset != offset);
+        if let Some(inner) = self.inner.get() {
+            inner.lock().entries.retain(|entry| entry.offset != offset);
+        }
+    }
+
+    /// From now on peers can write a range by a device behind verbs; the events that stand in it, whole or in part.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn enter_registered(&self, offset: u64, len: u64) -> SmallVec<[Touched; 1]> {
+        let mut inner = self.inner.get_or_init(Mutex::default).lock();
+        inner.registered.push((offset, len));
+        touched(&inner.entries, offset, len)
+    }
+
+    /// They cannot any more.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn leave_registered(&self, offset: u64, len: u64) {
+        if let Some(inner) = self.inner.get() {
+            let registered = &mut inner.lock().registered;
+            if let Some(at) = registered.iter().position(|range| *range == (offset, len)) {
+                registered.swap_remove(at);
+            }
         }
     }
 
     /// The events whose places overlap a range that was written. Most memories have none.
     #[inline]
     pub(crate) fn touched(&self, offset: u64, len: u64) -> SmallVec<[Touched; 1]> {
-        match self.entries.get() {
+        match self.inner.get() {
             None => SmallVec::new(),
-            Some(entries) => touched(&entries.lock(), offset, len),
+            Some(inner) => touched(&inner.lock().entries, offset, len),
         }
     }
 }

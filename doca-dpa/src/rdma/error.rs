@@ -83,6 +83,9 @@ pub enum MapError {
     /// Over verbs, an event that peers signal is not updated by kernels and launches.
     #[error("{}", RegistrationError::DevicePublisher)]
     DevicePublisher,
+    /// Over verbs, an event has one word that the NIC writes, and this one has another already.
+    #[error("{}", RegistrationError::OtherWord)]
+    OtherWord,
     /// The context is closed or faulted.
     #[error("the context is closed or faulted")]
     Stopped,
@@ -107,6 +110,7 @@ impl From<RegistrationError> for MapError {
             RegistrationError::Quota(error) => Self::Quota(error),
             RegistrationError::System(error) => Self::System(error),
             RegistrationError::DevicePublisher => Self::DevicePublisher,
+            RegistrationError::OtherWord => Self::OtherWord,
             _ => Self::Stopped,
         }
     }

@@ -15,7 +15,7 @@ use sync_event::{Location, Reached};
 
 use super::after::After;
 use super::host_memory::HostMemory;
-use crate::placed::{Bytes, Touched};
+use crate::placed::{Bytes, Places, Touched};
 use crate::process::Process;
 
 /// Who updates an event by the NIC: peers, and kernels by their own node's.
@@ -33,6 +33,16 @@ pub(crate) enum Space {
 }
 
 impl Space {
+    /// The events that stand in it; `None`: none can.
+    #[inline]
+    pub(crate) fn places(&self) -> Option<&Places> {
+        match self {
+            Self::Heap(process) => Some(&process.places),
+            Self::Host(memory) => Some(memory.places()),
+            Self::Event(..) => None,
+        }
+    }
+
     /// Whether it belongs to this process.
     pub(crate) fn is_of(&self, process: &Process) -> bool {
         match self {
@@ -61,12 +71,10 @@ impl NicMemory {
     /// The events that stand in a range.
     #[inline]
     fn touched(&self, at: Target, len: usize) -> SmallVec<[Touched; 1]> {
-        let places = match self.spaces.get(at.space.0 as usize) {
-            Some(Space::Heap(process)) => &process.places,
-            Some(Space::Host(memory)) => memory.places(),
-            Some(Space::Event(..)) | None => return SmallVec::new(),
-        };
-        places.touched(at.offset, len as u64)
+        match self.spaces.get(at.space.0 as usize).and_then(Space::places) {
+            Some(places) => places.touched(at.offset, len as u64),
+            None => SmallVec::new(),
+        }
     }
 
     /// An event gets what was written where it stands.

@@ -6,13 +6,13 @@ use rdma::connection::{RemoteEvent, RemoteRegion};
 use rdma::memory::Target;
 use rdma::provider::SystemError;
 use rdma::psn::Qpn;
-use rdma::region::{RegionKind, RegionSpec, RegisterError, RemoteKey, Rights};
+use rdma::region::{RegionKind, RegionSpec, RegisterError, Rights};
 use sync_event::Location;
 use thiserror::Error;
 
 use super::NicLease;
 use super::context::domain;
-use super::engine::Engine;
+use super::device_region::{self, EnteredRegion};
 use super::host_memory::HostMemory;
 use super::memory::Space;
 use crate::event::EventRef;
@@ -49,6 +49,12 @@ pub enum RegistrationError {
          of their own, or use the software NIC"
     )]
     DevicePublisher,
+    /// Over verbs an event has one word that the NIC writes, and this one has another already.
+    #[error(
+        "over verbs the NIC writes one word of an event, and this one has another already: register the memory that it \
+         stands in before it is exported, on one NIC only, or use the software NIC"
+    )]
+    OtherWord,
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,
@@ -58,11 +64,7 @@ pub enum RegistrationError {
 #[derive(Debug)]
 pub struct Registration {
     lease: Arc<NicLease>,
-    region: rdma::region::Region,
-    /// What peers know it by.
-    remote: (RemoteKey, u64),
-    /// The word that a device writes for the event.
-    word: Option<usize>,
+    entered: EnteredRegion,
     space: usize,
     local_base: u64,
     len: u64,
@@ -139,6 +141,9 @@ impl Registration {
         if publishers.contains(Location::Device) && lease.nic().is_behind_verbs() {
             return Err(RegistrationError::DevicePublisher);
         }
+        if process.events.slot(index).is_far() && !lease.nic().is_behind_verbs() {
+            return Err(RegistrationError::OtherWord);
+        }
         let space = Space::Event(process.clone(), index);
         let rights = Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
         let kept = Kept::Event(event.clone());
@@ -185,7 +190,7 @@ impl Registration {
             };
             let key = space.0 as usize;
             let entered = match nic.regions.register(spec, random) {
-                Ok(region) => enter_device(engine, region, &spec).inspect_err(|_| {
+                Ok(region) => device_region::enter(engine, region, &spec).inspect_err(|_| {
                     // It was registered just now.
                     let _ = nic.regions.deregister(region);
                 }),
@@ -198,9 +203,7 @@ impl Registration {
         let (space, entered) = entered?;
         Ok(Self {
             lease: lease.clone(),
-            region: entered.region,
-            remote: entered.remote,
-            word: entered.word,
+            entered,
             space,
             local_base,
             len,
@@ -213,7 +216,7 @@ impl Registration {
     /// The key for local work.
     #[doc(alias = "flexio_mkey_get_id")]
     pub fn local_key(&self) -> u32 {
-        self.region.local_key().0
+        self.entered.region.local_key().0
     }
 
     /// Its first byte, as the local key counts.
@@ -239,8 +242,8 @@ impl Registration {
     /// As a peer is to know it.
     pub fn export(&self) -> RemoteRegion {
         RemoteRegion {
-            key: self.remote.0,
-            base: self.remote.1,
+            key: self.entered.remote.0,
+            base: self.entered.remote.1,
             len: self.len,
             rights: self.rights,
         }
@@ -249,8 +252,8 @@ impl Registration {
     /// As a peer is to know it, if it is an event.
     pub fn export_event(&self) -> RemoteEvent {
         RemoteEvent {
-            key: self.remote.0,
-            address: self.remote.1,
+            key: self.entered.remote.0,
+            address: self.entered.remote.1,
         }
     }
 
@@ -264,104 +267,11 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let nic = self.lease.nic();
         let space = nic.with(|engine| {
-            leave_device(engine, self.region);
-            self.word
-                .into_iter()
-                .for_each(|word| engine.world.words.leave(word, self.remote));
+            device_region::leave(engine, &self.entered, self.space);
             // Stale if the process was stopped: then its memory has been taken out, too.
-            nic.regions.deregister(self.region).ok()?;
+            nic.regions.deregister(self.entered.region).ok()?;
             engine.world.memory.spaces.try_remove(self.space)
         });
         drop(space);
-    }
-}
-
-/// A region as it was entered.
-struct EnteredRegion {
-    region: rdma::region::Region,
-    remote: (RemoteKey, u64),
-    word: Option<usize>,
-}
-
-impl EnteredRegion {
-    fn of_table(region: rdma::region::Region) -> Self {
-        Self {
-            region,
-            remote: (region.remote_key(), 0),
-            word: None,
-        }
-    }
-}
-
-#[cfg(not(feature = "verbs"))]
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "with the feature `verbs` a device may refuse"
-)]
-fn enter_device(
-    _engine: &mut Engine,
-    region: rdma::region::Region,
-    _spec: &RegionSpec,
-) -> Result<EnteredRegion, RegistrationError> {
-    Ok(EnteredRegion::of_table(region))
-}
-
-#[cfg(not(feature = "verbs"))]
-fn leave_device(_engine: &mut Engine, _region: rdma::region::Region) {}
-
-/// A device gets the memory, too.
-#[cfg(feature = "verbs")]
-fn enter_device(
-    engine: &mut Engine,
-    region: rdma::region::Region,
-    spec: &RegionSpec,
-) -> Result<EnteredRegion, RegistrationError> {
-    use super::provider::Provider;
-    let Provider::Verbs(verbs) = &mut engine.provider else {
-        return Ok(EnteredRegion::of_table(region));
-    };
-    let world = &mut engine.world;
-    let len = spec.len as usize;
-    let offset = spec.target.offset;
-    let mut word = None;
-    let (memory, offset): (Arc<dyn rdma::verbs::Pinned>, usize) =
-        match world.memory.spaces.get(spec.target.space.0 as usize) {
-            Some(Space::Heap(process)) => (process.clone(), (offset - dpa_abi::HEAP_BASE) as usize),
-            Some(Space::Host(memory)) => (memory.clone(), offset as usize),
-            Some(Space::Event(process, index)) => {
-                let entered = world.words.enter(&world.nic, process, *index);
-                let (key, page, offset) = entered.ok_or(RegisterError::Full {
-                    capacity: super::MAX_REGIONS,
-                })?;
-                word = Some(key);
-                (page, offset)
-            }
-            None => return Err(RegistrationError::Stopped),
-        };
-    match verbs.register(region, spec, memory, (offset, len)) {
-        Ok(told) => {
-            let remote = (told.key, told.base);
-            word.into_iter()
-                .for_each(|word| world.words.add(word, remote));
-            Ok(EnteredRegion {
-                region,
-                remote,
-                word,
-            })
-        }
-        Err(error) => {
-            let nobody = (RemoteKey(0), u64::MAX);
-            word.into_iter()
-                .for_each(|word| world.words.leave(word, nobody));
-            Err(error.into())
-        }
-    }
-}
-
-#[cfg(feature = "verbs")]
-fn leave_device(engine: &mut Engine, region: rdma::region::Region) {
-    use super::provider::Provider;
-    if let Provider::Verbs(verbs) = &mut engine.provider {
-        verbs.deregister(region);
     }
 }

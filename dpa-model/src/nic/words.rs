@@ -6,6 +6,8 @@
 //! nobody works the NIC, its thread reads them (`attend.rs`).
 //!
 //! Kernels do not update such an event but through the NIC. An update by the host is a request of the device to itself.
+//!
+//! The word of an event that stands in memory (`placed.rs`) is the place where it stands, if peers may write that.
 
 use std::sync::Arc;
 #[cfg(feature = "verbs")]
@@ -13,6 +15,7 @@ use std::sync::Weak;
 
 use dpa_abi::Update;
 use dpa_abi::access::AtomicNumber;
+#[cfg(feature = "verbs")]
 use rdma::region::RemoteKey;
 use slab::Slab;
 #[cfg(feature = "verbs")]
@@ -22,6 +25,9 @@ use sync_event::Observer;
 use super::DeviceNic;
 use super::host_memory::HostMemory;
 use super::memory::NicMemory;
+use crate::placed::Placed;
+#[cfg(feature = "verbs")]
+use crate::placed::{EventPlace, Touched};
 use crate::process::Process;
 
 /// Bytes of a word.
@@ -43,51 +49,128 @@ struct Word {
     /// The value that the event has been given.
     seen: u64,
     /// What the registrations that give it away are known by to peers.
+    #[cfg(feature = "verbs")]
     users: Vec<(RemoteKey, u64)>,
+    /// Where it is, if that is not in a page of ours.
+    place: Option<Arc<Placed>>,
+    /// What that is registered by for requests of the device to itself.
+    #[cfg(feature = "verbs")]
+    own: Option<rdma::verbs::OwnWord>,
 }
+
+/// Why there can be no word for an event.
+#[cfg(feature = "verbs")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoWord {
+    /// No memory for it.
+    Full,
+    /// It has another, of another NIC or in another place.
+    Another,
+}
+
+/// A word: its number, its memory, and where it stands in that.
+#[cfg(feature = "verbs")]
+pub(crate) type WordAt = (usize, Arc<dyn rdma::verbs::Pinned>, usize);
 
 impl Words {
     #[cfg(feature = "verbs")]
-    /// The word of this event, made if it has none: its number, its memory and where it stands in that.
+    /// The word of this event, made if it has none.
     pub(crate) fn enter(
         &mut self,
         nic: &Weak<DeviceNic>,
         process: &Arc<Process>,
         index: u32,
-    ) -> Option<(usize, Arc<HostMemory>, usize)> {
-        let is = |word: &Word| word.index == index && Arc::ptr_eq(&word.process, process);
-        let there = self
-            .all
-            .iter()
-            .find(|(_, word)| is(word))
-            .map(|(key, _)| key);
-        let key = match there {
+    ) -> Result<WordAt, NoWord> {
+        let key = match self.key_of(process, index) {
             Some(key) => key,
-            None => self.make(nic, process, index)?,
+            None => self.make(nic, process, index, None)?,
         };
-        let (page, offset) = place(key);
-        Some((key, self.pages[page].clone(), offset))
+        Ok(match &self.all[key].place {
+            Some(placed) => {
+                let (memory, offset) = pinned(placed.place(), process);
+                (key, memory, offset)
+            }
+            None => {
+                let (page, offset) = place(key);
+                (key, self.pages[page].clone(), offset)
+            }
+        })
+    }
+
+    /// The word of an event that stands in memory which peers may write from now on: the place itself.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn enter_placed(
+        &mut self,
+        nic: &Weak<DeviceNic>,
+        touched: &Touched,
+    ) -> Result<WordAt, NoWord> {
+        let (process, placed) = (&touched.process, touched.placed());
+        let key = match self.key_of(process, touched.index()) {
+            Some(key) if self.all[key].place.is_some() => key,
+            Some(_) => return Err(NoWord::Another),
+            None => self.make(nic, process, touched.index(), Some(placed.clone()))?,
+        };
+        let (memory, offset) = pinned(placed.place(), process);
+        Ok((key, memory, offset))
     }
 
     #[cfg(feature = "verbs")]
-    fn make(&mut self, nic: &Weak<DeviceNic>, process: &Arc<Process>, index: u32) -> Option<usize> {
+    fn key_of(&self, process: &Process, index: u32) -> Option<usize> {
+        let is =
+            |word: &Word| word.index == index && std::ptr::eq(&raw const *word.process, process);
+        self.all
+            .iter()
+            .find(|(_, word)| is(word))
+            .map(|(key, _)| key)
+    }
+
+    #[cfg(feature = "verbs")]
+    fn make(
+        &mut self,
+        nic: &Weak<DeviceNic>,
+        process: &Arc<Process>,
+        index: u32,
+        placed: Option<Arc<Placed>>,
+    ) -> Result<usize, NoWord> {
         let slot = process.events.slot(index);
+        if slot.is_far() {
+            // Of another NIC.
+            return Err(NoWord::Another);
+        }
+        let key = self.all.vacant_key();
+        let (page, offset) = place(key);
+        while self.pages.len() <= page {
+            let made = HostMemory::new(4096).ok_or(NoWord::Full)?;
+            self.pages.push(Arc::new(made));
+        }
         slot.event.observe(Some(observer(nic, process)));
         slot.set_far(true);
         let seen = slot.event.get();
-        let key = self.all.vacant_key();
-        let (page, offset) = place(key);
-        if page == self.pages.len() {
-            self.pages.push(Arc::new(HostMemory::new(4096)?));
-        }
         // No device knows the word yet, or any more.
-        self.pages[page].put(offset as u64, &seen.to_ne_bytes());
-        Some(self.all.insert(Word {
+        match &placed {
+            Some(placed) => placed.give_to_device(process, seen),
+            None => drop(self.pages[page].put(offset as u64, &seen.to_ne_bytes())),
+        }
+        Ok(self.all.insert(Word {
             process: process.clone(),
             index,
             seen,
             users: Vec::new(),
+            place: placed,
+            own: None,
         }))
+    }
+
+    /// Whether the device has no way yet to reach this word by a request to itself.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn lacks_own(&self, key: usize) -> bool {
+        self.all[key].own.is_none()
+    }
+
+    /// It has this one.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn set_own(&mut self, key: usize, own: rdma::verbs::OwnWord) {
+        self.all[key].own = Some(own);
     }
 
     #[cfg(feature = "verbs")]
@@ -97,6 +180,7 @@ impl Words {
     }
 
     /// They do no more.
+    #[cfg(feature = "verbs")]
     pub(crate) fn leave(&mut self, key: usize, remote: (RemoteKey, u64)) {
         let Some(word) = self.all.get_mut(key) else {
             return;
@@ -104,6 +188,9 @@ impl Words {
         word.users.retain(|user| *user != remote);
         if word.users.is_empty() {
             let word = self.all.remove(key);
+            word.place
+                .iter()
+                .for_each(|placed| placed.take_from_device());
             let slot = word.process.events.slot(word.index);
             slot.event.observe(None);
             slot.set_far(false);
@@ -113,10 +200,9 @@ impl Words {
     /// What the word of an event is known by, and the value that the event has of it.
     #[cfg(feature = "verbs")]
     pub(crate) fn find(&self, process: &Process, index: u32) -> Option<((RemoteKey, u64), u64)> {
-        let is =
-            |word: &Word| word.index == index && std::ptr::eq(&raw const *word.process, process);
-        let (_, word) = self.all.iter().find(|(_, word)| is(word))?;
-        Some((*word.users.first()?, word.seen))
+        let word = &self.all[self.key_of(process, index)?];
+        let own = word.own.as_ref().map(rdma::verbs::OwnWord::at);
+        Some((own.or(word.users.first().copied())?, word.seen))
     }
 
     /// Whether there are none.
@@ -128,14 +214,17 @@ impl Words {
     pub(crate) fn carry(&mut self, memory: &NicMemory) -> bool {
         let mut any = false;
         for (key, word) in &mut self.all {
-            let (page, offset) = place(key);
-            let Some(cell) = self.pages[page].cell(offset as u64, BYTES) else {
+            let value = match &word.place {
+                Some(placed) => placed.read(&word.process),
+                None => {
+                    let (page, offset) = place(key);
+                    let cell = self.pages[page].cell(offset as u64, BYTES);
+                    cell.map(|cell| u64::load_acquire(&cell, 0))
+                }
+            };
+            let Some(value) = value.filter(|value| *value != word.seen) else {
                 continue;
             };
-            let value = u64::load_acquire(&cell, 0);
-            if value == word.seen {
-                continue;
-            }
             word.seen = value;
             any = true;
             let event = &word.process.events.slot(word.index).event;
@@ -162,6 +251,15 @@ fn observer(nic: &Weak<DeviceNic>, process: &Arc<Process>) -> Observer {
             nic.begin_words(device.clock.now());
         }
     })
+}
+
+/// The memory that an event stands in, and where.
+#[cfg(feature = "verbs")]
+fn pinned(place: &EventPlace, process: &Arc<Process>) -> (Arc<dyn rdma::verbs::Pinned>, usize) {
+    match place {
+        EventPlace::Host(memory, offset) => (memory.clone(), *offset as usize),
+        EventPlace::Heap(addr) => (process.clone(), (addr - dpa_abi::HEAP_BASE) as usize),
+    }
 }
 
 /// The page of a word, and where it stands in that.
