@@ -10,7 +10,6 @@ mod outboxes;
 #[path = "queues/rig.rs"]
 mod rig;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use flexio::queues::{
@@ -19,7 +18,7 @@ use flexio::queues::{
     Syndrome,
 };
 use flexio::rdma::{Cause, RetryLimit, Rights, WorkError};
-use rig::{NONE, Rig, both, connect, work, write};
+use rig::{NONE, Rig, address, both, connect, work, write};
 use tests::queues::*;
 
 fn word(rig: &Rig, memory: &rig::Memory, index: usize) -> u64 {
@@ -75,9 +74,8 @@ fn two_queue_pairs_of_one_nic_move_data() {
 #[test]
 fn a_queue_pair_reaches_one_of_another_process_at_another_nic() {
     both(async |device| {
-        let address = |last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
-        let near = Rig::at(&device, address(1), 0);
-        let far = Rig::at(&device, address(2), 0);
+        let near = Rig::at(&device, address(0));
+        let far = Rig::at(&device, address(1));
         let (a, b) = (near.end(1), far.end(2));
         connect(&a, &b);
         let (from, to) = (near.memory(Rights::empty()), far.memory(Rights::all()));
@@ -639,8 +637,8 @@ fn queues_are_dropped_in_any_order() {
 fn queues_of_two_nics_have_numbers_of_their_own() {
     both(async |device| {
         let rig = Rig::new(&device);
-        let other = Ipv4Addr::new(127, 0, 0, 19);
-        let nic = rig.process.nic(other.into(), 0).expect("a NIC");
+        let (other, port) = address(18);
+        let nic = rig.process.nic(other, port).expect("a NIC");
         let first = rig.completions(8);
         let spec = CompletionSpec::default();
         let second = nic.raw_completion_queue(spec).expect("a queue");

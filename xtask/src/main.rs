@@ -118,9 +118,10 @@ enum Command {
     },
     /// The programs over verbs, on soft-RoCE devices in a small virtual machine
     Verbs {
-        /// Only these parts of `xtask/src/verbs/inside.sh`
+        /// Only these parts of `xtask/src/verbs/inside.sh`; or without a machine, over a device that is not there: `here`
+        /// tests, `cost` counts instructions
         parts: Vec<String>,
-        /// Another kernel: a package or its file, for a machine without one in its cache
+        /// Another kernel: a package or its file
         #[arg(long)]
         kernel: Option<String>,
     },

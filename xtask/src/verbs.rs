@@ -8,6 +8,8 @@ use std::process::Command;
 use crate::Outcome;
 use crate::run::{cargo, check, command, output, root, skip, succeeds, target};
 
+mod here;
+
 const TOOLS: &str = "../shared/tools";
 const MACHINE: &str = "rxe-vm.sh";
 /// What the machine's script calls.
@@ -32,10 +34,23 @@ const PACKAGES: [&str; 4] = [
 const SECONDS: &str = "560";
 /// What the machine's script ends with when it could not start it.
 const NO_MACHINE: i32 = 125;
+/// Test programs that run there.
+const TESTS: [&str; 2] = ["rdma", "queues"];
 const SCRIPT: &str = include_str!("verbs/inside.sh");
 
 /// Builds with the feature and runs the parts in the machine; without parts: all.
 pub fn run(parts: &[String], kernel: Option<&str>) -> Outcome {
+    let alone = match parts {
+        [part] if part == "here" => Some(here::tests as fn() -> Outcome),
+        [part] if part == "cost" => Some(here::cost as fn() -> Outcome),
+        _ => None,
+    };
+    if let Some(run) = alone {
+        return match cannot_build() {
+            Some(reason) => skip("verbs", &reason),
+            None => run(),
+        };
+    }
     if let Some(reason) = lacking() {
         return skip("verbs", &reason);
     }
@@ -64,13 +79,16 @@ fn lacking() -> Option<String> {
     if let Some(program) = PROGRAMS.iter().find(|program| !there(program)) {
         return Some(format!("{program} is not installed"));
     }
-    if !can_build() && !install() {
+    cannot_build()
+}
+
+/// Why it cannot be built here, if it cannot.
+fn cannot_build() -> Option<String> {
+    let lacks = !can_build() && !install();
+    lacks.then(|| {
         let packages = PACKAGES.join(" ");
-        return Some(format!(
-            "a build with the feature `verbs` needs: apt-get install {packages}"
-        ));
-    }
-    None
+        format!("a build with the feature `verbs` needs: apt-get install {packages}")
+    })
 }
 
 /// Whether the packages for a build are there.
@@ -113,24 +131,33 @@ fn prepare() -> Result<PathBuf, String> {
         "--bin",
         "netns-node",
     ]))?;
-    let messages = output(
-        with_feature(&["test", "-p", "tests", "--test", "rdma", "--no-run"])
-            .args(["--message-format", "json"]),
-    )?;
-    let tests = executable(&messages).ok_or("cargo names no program of the test `rdma`")?;
+    let mut tests = with_feature(&["test", "-p", "tests", "--no-run"]);
+    tests.args(TESTS.iter().flat_map(|test| ["--test", test]));
+    let messages = output(tests.args(["--message-format", "json"]))?;
     for program in ["ping-pong", "all-to-all", "netns-node"] {
         std::fs::copy(built.join("debug").join(program), place.join(program)).map_err(failed)?;
     }
-    std::fs::copy(tests, place.join("rdma-tests")).map_err(failed)?;
+    for test in TESTS {
+        let program = executable(&messages, test).ok_or(format!("cargo names no test `{test}`"))?;
+        std::fs::copy(program, place.join(format!("{test}-tests"))).map_err(failed)?;
+    }
+    let measured = ["--example", "verbs_bare"];
+    check(with_feature(&["build", "--release", "-p", "rdma"]).args(measured))?;
+    let measured = ["--example", "verbs_work"];
+    check(with_feature(&["build", "--release", "-p", "doca-dpa"]).args(measured))?;
+    for program in ["verbs_bare", "verbs_work"] {
+        let from = built.join("release/examples").join(program);
+        std::fs::copy(from, place.join(program)).map_err(failed)?;
+    }
     needs_no_library(&place)?;
     std::fs::write(place.join("inside.sh"), SCRIPT).map_err(failed)?;
     std::fs::canonicalize(&place).map_err(failed)
 }
 
-/// The program of the message about the test `rdma`.
-fn executable(messages: &str) -> Option<&str> {
-    let is_test =
-        |line: &&str| line.contains(r#""kind":["test"]"#) && line.contains(r#""name":"rdma""#);
+/// The program of the message about this test.
+fn executable<'a>(messages: &'a str, test: &str) -> Option<&'a str> {
+    let name = format!(r#""name":"{test}""#);
+    let is_test = |line: &&str| line.contains(r#""kind":["test"]"#) && line.contains(&name);
     let (_, rest) = messages
         .lines()
         .find(is_test)?
@@ -152,7 +179,15 @@ fn machine(place: &Path, parts: &[String], kernel: Option<&str>) -> Command {
     let mut machine = command("bash");
     machine.arg(root().join(TOOLS).join(MACHINE));
     machine.args(["-t", SECONDS, "-w"]).arg(place);
-    machine.args(kernel.iter().flat_map(|kernel| ["-K", kernel]));
+    if let Some(kernel) = kernel {
+        // The script keeps one kernel in its directory, and takes no other once it has it.
+        machine.args(["-K", kernel]);
+        let kept = format!(
+            "{}/.cache/rxe-vm-{kernel}",
+            std::env::var("HOME").unwrap_or_default()
+        );
+        machine.env("RXE_VM_CACHE", kept);
+    }
     machine.arg("--").arg("bash").arg(place.join("inside.sh"));
     machine.arg(place).args(parts);
     machine
@@ -170,8 +205,8 @@ mod tests {
             )
         };
         let messages = [of("test", "rdma"), of("bin", "soak")].join("\n");
-        assert_eq!(executable(&messages), Some("/x/rdma"));
-        assert_eq!(executable(&of("bin", "rdma")), None);
-        assert_eq!(executable("{}"), None);
+        assert_eq!(executable(&messages, "rdma"), Some("/x/rdma"));
+        assert_eq!(executable(&of("bin", "rdma"), "rdma"), None);
+        assert_eq!(executable("{}", "rdma"), None);
     }
 }

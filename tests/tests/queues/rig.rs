@@ -19,7 +19,20 @@ use flexio::{
 use tests::queues::{OnCompletionArgs, PostArgs, PostReceivesArgs, Work, on_completion, post};
 use tests::queues::{WRITE, post_receives};
 
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Addresses of this machine, separated by commas, at which there are devices behind verbs.
+const VARIABLE: &str = "DPA_TEST_ADDRESSES";
+
+/// The address and port of a NIC: the software NIC's, on loopback and at any port, or a device's.
+pub fn address(number: u8) -> (IpAddr, u16) {
+    match std::env::var(VARIABLE) {
+        Ok(all) => {
+            let all: Vec<&str> = all.split(',').collect();
+            let at = all[usize::from(number) % all.len()];
+            (at.parse().expect("an address"), rdma::udp::ROCE_PORT)
+        }
+        Err(_) => (Ipv4Addr::new(127, 0, 0, 1 + number).into(), 0),
+    }
+}
 
 pub fn config() -> DeviceConfig {
     DeviceConfig {
@@ -60,10 +73,10 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(device: &Device) -> Self {
-        Self::at(device, HERE, 0)
+        Self::at(device, address(0))
     }
 
-    pub fn at(device: &Device, address: IpAddr, port: u16) -> Self {
+    pub fn at(device: &Device, (address, port): (IpAddr, u16)) -> Self {
         let process = device.process().expect("a process");
         let nic = process.nic(address, port).expect("a NIC");
         Self { process, nic }
@@ -72,7 +85,7 @@ impl Rig {
     /// Another process with a share in the same NIC.
     pub fn beside(&self) -> Self {
         let at = self.nic.address();
-        Self::at(self.process.device(), at.ip(), at.port())
+        Self::at(self.process.device(), (at.ip(), at.port()))
     }
 
     /// Runs a kernel once.
@@ -265,9 +278,10 @@ impl Memory {
     }
 
     pub fn remote(&self, offset: u64, len: u32) -> RemoteBuf {
+        let exported = self.key.export();
         RemoteBuf {
-            address: offset,
-            key: self.key.export().key.0,
+            address: exported.base + offset,
+            key: exported.key.0,
             len,
         }
     }

@@ -3,7 +3,7 @@
 #   inside.sh DIRECTORY [PART..]      without parts: all
 cd "$1" || exit 1
 shift
-wanted=${*:-tests ping-pong all-to-all exact netem killed mixed mixed-netem}
+wanted=${*:-tests queues ping-pong all-to-all exact netem killed times mixed mixed-netem}
 failed=0
 MESS="loss 5% delay 1ms duplicate 1% reorder 5%"
 echo "kernel $(uname -r)"
@@ -17,7 +17,7 @@ part() {
     if "$@" > /run/part 2>&1; then what=ok; else what=FAILED; failed=1; fi
     took=$(echo "$(cut -d' ' -f1 /proc/uptime) $begun" | awk '{ printf "%.0f", $1 - $2 }')
     echo "$name: $what, $took s"
-    if [ $what = FAILED ]; then tail -40 /run/part; else grep -E "^test result|^RDMA:|verified|^total" /run/part; fi
+    if [ $what = FAILED ]; then tail -40 /run/part; else grep -E "^test result|^RDMA:|verified|^total|^bare|^ours|waits|^signals" /run/part; fi
 }
 
 # Two programs, one in each place, that are told of each other by their arguments. The first listens.
@@ -29,10 +29,17 @@ both() {
     wait $first && [ $second = 0 ]
 }
 
-# The end-to-end tests of RDMA. One is left out: an event that stands in memory is not told of what a device writes there.
-tests() {
-    DPA_TEST_ADDRESSES=10.77.0.1,10.77.0.2 DPA_RDMA=verbs timeout 200 ./rdma-tests --test-threads 1 \
-        --skip a_peer_updates_an_event_in_memory
+# The end-to-end tests of RDMA, and those of the queues of the low layer: the latter without simulated devices.
+end_to_end() {
+    DPA_TEST_ADDRESSES=10.77.0.1,10.77.0.2 DPA_RDMA=verbs timeout 200 "$@" --test-threads 1
+}
+
+# A write and a signal: how long each takes by itself, and by a kernel. Then how late the end of a wait for a signal is.
+measured() {
+    for _ in 1 2 3; do
+        timeout 60 ./verbs_bare 10.77.0.1 1000 && DPA_RDMA=verbs timeout 60 ./verbs_work work 10.77.0.1 1000 || return 1
+    done
+    DPA_RDMA=verbs timeout 100 ./verbs_work wait 10.77.0.1 10.77.0.2
 }
 
 ping_pong() {
@@ -111,12 +118,14 @@ apart() {
     sleep 0.3
 }
 
-part tests tests
+part tests end_to_end ./rdma-tests
+part queues end_to_end ./queues-tests --skip fences
 part ping-pong ping_pong "" ""
 part all-to-all all_to_all
 part exact exact "" ""
 part netem exact_netem "" ""
 part killed killed
+part times measured
 case "$wanted" in *mixed*) apart ;; esac
 SOFT="ip netns exec ours env DPA_RDMA=soft"
 mixed() {

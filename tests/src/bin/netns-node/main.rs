@@ -154,14 +154,26 @@ impl Node {
             let buffer = HostBuffer::from_bytes(&bytes);
             let wrote = self.connection.write(buffer, &peer.memory, place);
             wrote.map_err(|(error, _)| error)?.await?;
-            let buffer = HostBuffer::new(bytes.len());
-            let read = self.connection.read(buffer, &peer.memory, place);
-            let read = read.map_err(|(error, _)| error)?.await?.buffer;
-            if read.is_none_or(|read| read.to_vec() != bytes) {
-                return Err(format!("write {number} was not read back").into());
+            let read = self.read(peer, place, bytes.len()).await?;
+            if read != bytes {
+                // Whether the write was wrong, or the read.
+                let again = self.read(peer, place, bytes.len()).await?;
+                let first = difference(&bytes, &read);
+                let second = difference(&bytes, &again);
+                let what =
+                    format!("write {number} was not read back: {first}; read again: {second}");
+                return Err(what.into());
             }
         }
         Ok(())
+    }
+
+    async fn read(&self, peer: &Peer, place: u64, len: usize) -> Outcome<Vec<u8>> {
+        let read = self
+            .connection
+            .read(HostBuffer::new(len), &peer.memory, place);
+        let read = read.map_err(|(error, _)| error)?.await?.buffer;
+        Ok(read.ok_or("a read without its buffer")?.to_vec())
     }
 
     /// Nobody else adds to the word, so the words before are 0, 1, 2, ..: one for each addition, in order.
@@ -271,6 +283,30 @@ impl Node {
 fn message(number: usize) -> Vec<u8> {
     let len = 1 + number * 977 % LARGEST;
     (0..len).map(|at| (at * 31 + number * 7) as u8).collect()
+}
+
+/// Where two messages of one length differ: packet by packet, as the first one of the bytes that it has there instead says.
+fn difference(right: &[u8], read: &[u8]) -> String {
+    const PACKET: usize = 1024;
+    let mut said = Vec::new();
+    for (packet, (right, read)) in right.chunks(PACKET).zip(read.chunks(PACKET)).enumerate() {
+        let Some(at) = (0..right.len()).find(|at| right[*at] != read[*at]) else {
+            continue;
+        };
+        let wrong = (0..right.len())
+            .filter(|at| right[*at] != read[*at])
+            .count();
+        let zeros = read.iter().filter(|byte| **byte == 0).count();
+        let step = read[at].wrapping_sub(right[at]);
+        said.push(format!(
+            "packet {packet} of {} bytes, {wrong} wrong from {at} on, {zeros} zeros, the first off by {step}",
+            right.len()
+        ));
+    }
+    match said.is_empty() {
+        true => "right".into(),
+        false => said.join(", "),
+    }
 }
 
 /// Where the peer is told the write of this number.
