@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::objects::{MemoryRegion, Pages, ProtectionDomain};
 use super::port::Port;
 use super::queues::{Batch, Channel, CompletionQueue, Place};
-use super::raw_pair::{Payload, QueuePairSizes, RawQueuePair, Step, Verb};
+use super::raw_pair::{Asked, QueuePairSizes, RawQueuePair, Step};
 use crate::memory::Atomic;
 use crate::provider::SystemError;
 use crate::region::{RemoteKey, Rights};
@@ -59,16 +59,16 @@ impl OwnPair {
         (key, address): (RemoteKey, u64),
         operation: Atomic,
     ) -> Result<u64, SystemError> {
-        let verb = Verb::atomic((address, key.0), operation);
         let place = Place {
             address: self.original.base(),
             len: 8,
             key: self.original.local_key(),
         };
         let failed = |errno| SystemError { what: WHAT, errno };
-        self.asks
-            .post(0, verb, Payload::at(place), 0)
-            .map_err(failed)?;
+        let mut asked = Asked::new(0, 0);
+        asked.atomic((address, key.0), operation);
+        asked.carry(place);
+        self.asks.post(&mut asked).map_err(failed)?;
         let until = Instant::now() + PATIENCE;
         let mut status = None;
         let mut batch = Batch::new();

@@ -15,7 +15,7 @@ use rdma_sys as sys;
 use super::keys::Keys;
 use super::objects::{MemoryRegion, Pages, ProtectionDomain};
 use super::queues::Polled;
-use super::raw_pair::{Payload, RawQueuePair, Step, Verb};
+use super::raw_pair::{Asked, RawQueuePair, Step};
 use super::reports::Reports;
 use super::{FLUSH, NEVER};
 use crate::config::{Config, RetryLimit};
@@ -224,10 +224,11 @@ impl Pair {
             return Err(PostReason::Full { limit });
         }
         let count = self.next_count();
-        let (verb, payload, work) = self.asked(request, count, keys)?;
         let id = (self.slot as u64) << COUNT_BITS | (count & COUNT);
+        let mut asked = Asked::new(id, flags(request.flags));
+        let work = self.fill(&mut asked, request, count, keys)?;
         let raw = self.raw.as_mut().ok_or(PostReason::NotReady)?;
-        match raw.post(id, verb, payload, flags(request.flags)) {
+        match raw.post(&mut asked) {
             Ok(()) => {
                 self.outstanding.push_back(work);
                 self.since = now;
@@ -240,67 +241,61 @@ impl Pair {
         }
     }
 
-    /// What a work request asks the device for, and what is remembered of it.
+    /// Says in `asked` what a work request asks the device for; what is remembered of it.
     #[inline]
-    fn asked<'a>(
+    fn fill<'a>(
         &self,
+        asked: &mut Asked<'a>,
         request: &'a WorkRequest,
         count: u64,
         keys: &Keys,
-    ) -> Result<(Verb, Payload<'a>, Work), PostReason> {
-        let plain = |kind, len| Work {
+    ) -> Result<Work, PostReason> {
+        let mut work = Work {
             id: request.id,
-            kind,
-            len,
+            kind: WorkKind::Atomic,
+            len: WORD as u32,
             result: None,
             signaled: request.flags.contains(Flags::SIGNALED),
             given: true,
             keep_alive: false,
         };
-        let (verb, payload, work) = match &request.operation {
+        match &request.operation {
             Operation::Send { data, tail } => {
-                let (payload, len) = self.bytes(keys, data);
-                (send(*tail), payload, plain(WorkKind::Send, len))
+                send(asked, *tail);
+                (work.kind, work.len) = (WorkKind::Send, self.bytes(asked, keys, data));
             }
             Operation::Write {
                 data,
                 to,
                 immediate,
             } => {
-                let (payload, len) = self.bytes(keys, data);
-                let verb = Verb::write((to.address, to.key.0), *immediate);
-                (verb, payload, plain(WorkKind::Write, len))
+                asked.write((to.address, to.key.0), *immediate);
+                (work.kind, work.len) = (WorkKind::Write, self.bytes(asked, keys, data));
             }
             Operation::Read { from, into } => {
-                let verb = Verb::read((from.address, from.key.0));
-                let work = plain(WorkKind::Read, into.len);
-                (verb, self.place(keys, into), work)
+                asked.read((from.address, from.key.0));
+                (work.kind, work.len) = (WorkKind::Read, self.place(asked, keys, into));
+                self.check_exchange(None)?;
             }
             Operation::Atomic {
                 at,
                 operation,
                 result,
             } => {
-                let original = super::queues::Place {
+                asked.atomic((at.address, at.key.0), *operation);
+                asked.carry(super::queues::Place {
                     address: self.originals.base() + self.word_of(count) as u64,
                     len: WORD as u32,
                     key: self.originals.local_key(),
-                };
-                let verb = Verb::atomic((at.address, at.key.0), *operation);
-                let work = Work {
-                    result: *result,
-                    ..plain(WorkKind::Atomic, WORD as u32)
-                };
-                (verb, Payload::at(original), work)
+                });
+                work.result = *result;
+                self.check_exchange(*result)?;
             }
-        };
-        if work.len > MAX_MESSAGE {
-            return Err(PostReason::TooLong { len: work.len });
         }
-        if matches!(work.kind, WorkKind::Read | WorkKind::Atomic) {
-            self.check_exchange(work.result)?;
+        match work.len > MAX_MESSAGE {
+            true => Err(PostReason::TooLong { len: work.len }),
+            false => Ok(work),
         }
-        Ok((verb, payload, work))
     }
 
     fn check_exchange(&self, result: Option<Segment>) -> Result<(), PostReason> {
@@ -315,19 +310,23 @@ impl Pair {
         }
     }
 
+    /// It carries this range; how many bytes those are.
     #[inline]
-    fn place(&self, keys: &Keys, segment: &Segment) -> Payload<'static> {
-        match segment.len {
-            0 => Payload::NOTHING,
-            _ => Payload::at(keys.place(self.config.domain, *segment)),
+    fn place(&self, asked: &mut Asked<'_>, keys: &Keys, segment: &Segment) -> u32 {
+        if segment.len > 0 {
+            asked.carry(keys.place(self.config.domain, *segment));
         }
+        segment.len
     }
 
     #[inline]
-    fn bytes<'a>(&self, keys: &Keys, data: &'a Data) -> (Payload<'a>, u32) {
+    fn bytes<'a>(&self, asked: &mut Asked<'a>, keys: &Keys, data: &'a Data) -> u32 {
         match data {
-            Data::Inline(inline) => (Payload::inline(inline.bytes()), data.len()),
-            Data::Local(segment) => (self.place(keys, segment), segment.len),
+            Data::Local(segment) => self.place(asked, keys, segment),
+            Data::Inline(inline) => {
+                asked.carry_inline(inline.bytes());
+                data.len()
+            }
         }
     }
 
@@ -351,10 +350,9 @@ impl Pair {
         let Some(raw) = self.raw.as_mut().filter(|_| self.outstanding.is_empty()) else {
             return;
         };
-        if raw
-            .post(id, Verb::write((0, 0), None), Payload::NOTHING, 0)
-            .is_ok()
-        {
+        let mut asked = Asked::new(id, 0);
+        asked.write((0, 0), None);
+        if raw.post(&mut asked).is_ok() {
             self.outstanding.push_back(Work {
                 id: 0,
                 kind: WorkKind::Write,
@@ -506,11 +504,11 @@ impl Work {
 }
 
 #[inline]
-fn send(tail: Tail) -> Verb {
+fn send(asked: &mut Asked<'_>, tail: Tail) {
     match tail {
-        Tail::Plain => Verb::send(None),
-        Tail::Immediate(value) => Verb::send(Some(value)),
-        Tail::Invalidate(key) => Verb::send_invalidate(key.0),
+        Tail::Plain => asked.send(None),
+        Tail::Immediate(value) => asked.send(Some(value)),
+        Tail::Invalidate(key) => asked.send_invalidate(key.0),
     }
 }
 

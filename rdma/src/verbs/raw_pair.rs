@@ -35,57 +35,12 @@ unsafe impl Send for RawQueuePair {}
 // SAFETY: as above.
 unsafe impl Sync for RawQueuePair {}
 
-/// What a work request carries.
-#[derive(Clone, Copy)]
-pub(super) struct Payload<'a> {
+/// A work request: what it asks for, and what it carries. It is filled where it lies, and posted from there.
+pub(super) struct Asked<'a> {
+    request: sys::ibv_send_wr,
     entry: sys::ibv_sge,
-    count: c_int,
-    flags: u32,
+    /// It may point to bytes that it carries.
     _bytes: PhantomData<&'a [u8]>,
-}
-
-impl<'a> Payload<'a> {
-    pub(super) const NOTHING: Self = Self {
-        entry: Place::NOWHERE.entry(),
-        count: 0,
-        flags: 0,
-        _bytes: PhantomData,
-    };
-
-    /// Bytes of registered memory.
-    #[inline]
-    pub(super) const fn at(place: Place) -> Self {
-        Self {
-            entry: place.entry(),
-            count: 1,
-            ..Self::NOTHING
-        }
-    }
-
-    /// These bytes, as they are now.
-    #[inline]
-    pub(super) fn inline(bytes: &'a [u8]) -> Self {
-        if bytes.is_empty() {
-            return Self::NOTHING;
-        }
-        let place = Place {
-            address: bytes.as_ptr() as u64,
-            len: bytes.len() as u32,
-            key: 0,
-        };
-        Self {
-            flags: sys::ibv_send_flags::IBV_SEND_INLINE.0,
-            ..Self::at(place)
-        }
-    }
-}
-
-/// What a work request asks for.
-pub(super) struct Verb {
-    opcode: sys::ibv_wr_opcode::Type,
-    /// The immediate, or the key, as it stands in the request.
-    immediate: u32,
-    wr: sys::wr_t,
 }
 
 impl RawQueuePair {
@@ -151,43 +106,15 @@ impl RawQueuePair {
 
     /// Posts one work request; the error is the system's.
     #[inline]
-    pub(super) fn post(
-        &mut self,
-        id: u64,
-        verb: Verb,
-        payload: Payload<'_>,
-        flags: u32,
-    ) -> Result<(), c_int> {
+    pub(super) fn post(&mut self, asked: &mut Asked<'_>) -> Result<(), c_int> {
         let Some(post) = self.domain.device.ops().post_send else {
             return Err(libc::ENOSYS);
         };
-        let mut entry = payload.entry;
-        let mut request = sys::ibv_send_wr {
-            wr_id: id,
-            next: null_mut(),
-            sg_list: &raw mut entry,
-            num_sge: payload.count,
-            opcode: verb.opcode,
-            send_flags: flags | payload.flags,
-            imm_data_invalidated_rkey_union: sys::imm_data_invalidated_rkey_union_t {
-                imm_data: verb.immediate,
-            },
-            wr: verb.wr,
-            qp_type: sys::qp_type_t {
-                xrc: sys::xrc_t { remote_srqn: 0 },
-            },
-            bind_mw_tso_union: sys::bind_mw_tso_union_t {
-                tso: sys::tso_t {
-                    hdr: null_mut(),
-                    hdr_sz: 0,
-                    mss: 0,
-                },
-            },
-        };
+        asked.request.sg_list = &raw mut asked.entry;
         let mut bad = null_mut();
         // SAFETY: it lives; the request, and inline bytes, are read during the call only. Whatever else the request
         // names the device checks against what is registered.
-        match unsafe { post(self.raw.as_ptr(), &raw mut request, &raw mut bad) } {
+        match unsafe { post(self.raw.as_ptr(), &raw mut asked.request, &raw mut bad) } {
             0 => Ok(()),
             // Some drivers return it negative.
             errno => Err(errno.abs()),
@@ -202,82 +129,103 @@ impl Drop for RawQueuePair {
     }
 }
 
-impl Verb {
+impl<'a> Asked<'a> {
+    /// Nothing yet, by this id.
     #[inline]
-    fn of(opcode: sys::ibv_wr_opcode::Type, (remote_addr, rkey): (u64, u32)) -> Self {
-        let rdma = sys::rdma_t { remote_addr, rkey };
+    pub(super) fn new(id: u64, flags: u32) -> Self {
+        // SAFETY: plain integers, pointers and unions of them, for which zeros are valid.
+        let mut request: sys::ibv_send_wr = unsafe { std::mem::zeroed() };
+        (request.wr_id, request.send_flags) = (id, flags);
         Self {
-            opcode,
-            immediate: 0,
-            wr: sys::wr_t { rdma },
+            request,
+            entry: Place::NOWHERE.entry(),
+            _bytes: PhantomData,
+        }
+    }
+
+    /// It carries bytes of registered memory.
+    #[inline]
+    pub(super) fn carry(&mut self, place: Place) {
+        self.entry = place.entry();
+        self.request.num_sge = 1;
+    }
+
+    /// It carries these bytes, as they are now.
+    #[inline]
+    pub(super) fn carry_inline(&mut self, bytes: &'a [u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.request.send_flags |= sys::ibv_send_flags::IBV_SEND_INLINE.0;
+        self.carry(Place {
+            address: bytes.as_ptr() as u64,
+            len: bytes.len() as u32,
+            key: 0,
+        });
+    }
+
+    #[inline]
+    fn ask(&mut self, opcode: sys::ibv_wr_opcode::Type, (remote_addr, rkey): (u64, u32)) {
+        self.request.opcode = opcode;
+        self.request.wr.rdma = sys::rdma_t { remote_addr, rkey };
+    }
+
+    #[inline]
+    fn beside(&mut self, immediate: u32) {
+        self.request.imm_data_invalidated_rkey_union.imm_data = immediate.to_be();
+    }
+
+    #[inline]
+    pub(super) fn send(&mut self, immediate: Option<u32>) {
+        use sys::ibv_wr_opcode as op;
+        match immediate {
+            None => self.request.opcode = op::IBV_WR_SEND,
+            Some(value) => {
+                self.request.opcode = op::IBV_WR_SEND_WITH_IMM;
+                self.beside(value);
+            }
+        }
+    }
+
+    pub(super) fn send_invalidate(&mut self, key: u32) {
+        self.request.opcode = sys::ibv_wr_opcode::IBV_WR_SEND_WITH_INV;
+        self.request
+            .imm_data_invalidated_rkey_union
+            .invalidated_rkey = key;
+    }
+
+    /// To an address, by a key.
+    #[inline]
+    pub(super) fn write(&mut self, at: (u64, u32), immediate: Option<u32>) {
+        use sys::ibv_wr_opcode as op;
+        match immediate {
+            None => self.ask(op::IBV_WR_RDMA_WRITE, at),
+            Some(value) => {
+                self.ask(op::IBV_WR_RDMA_WRITE_WITH_IMM, at);
+                self.beside(value);
+            }
         }
     }
 
     #[inline]
-    fn exchange(
-        opcode: sys::ibv_wr_opcode::Type,
-        (remote_addr, rkey): (u64, u32),
-        (compare_add, swap): (u64, u64),
-    ) -> Self {
-        let atomic = sys::atomic_t {
+    pub(super) fn read(&mut self, at: (u64, u32)) {
+        self.ask(sys::ibv_wr_opcode::IBV_WR_RDMA_READ, at);
+    }
+
+    #[inline]
+    pub(super) fn atomic(&mut self, (remote_addr, rkey): (u64, u32), operation: Atomic) {
+        use sys::ibv_wr_opcode as op;
+        let (opcode, compare_add, swap) = match operation {
+            Atomic::Add(value) => (op::IBV_WR_ATOMIC_FETCH_AND_ADD, value, 0),
+            Atomic::CompareSwap { compare, swap } => (op::IBV_WR_ATOMIC_CMP_AND_SWP, compare, swap),
+        };
+        self.request.opcode = opcode;
+        self.request.wr.atomic = sys::atomic_t {
             remote_addr,
             compare_add,
             swap,
             rkey,
         };
-        Self {
-            opcode,
-            immediate: 0,
-            wr: sys::wr_t { atomic },
-        }
-    }
-
-    #[inline]
-    pub(super) fn send(immediate: Option<u32>) -> Self {
-        use sys::ibv_wr_opcode as op;
-        match immediate {
-            None => Self::of(op::IBV_WR_SEND, (0, 0)),
-            Some(value) => Self {
-                immediate: value.to_be(),
-                ..Self::of(op::IBV_WR_SEND_WITH_IMM, (0, 0))
-            },
-        }
-    }
-
-    pub(super) fn send_invalidate(key: u32) -> Self {
-        Self {
-            immediate: key,
-            ..Self::of(sys::ibv_wr_opcode::IBV_WR_SEND_WITH_INV, (0, 0))
-        }
-    }
-
-    /// To an address, by a key.
-    #[inline]
-    pub(super) fn write(at: (u64, u32), immediate: Option<u32>) -> Self {
-        use sys::ibv_wr_opcode as op;
-        match immediate {
-            None => Self::of(op::IBV_WR_RDMA_WRITE, at),
-            Some(value) => Self {
-                immediate: value.to_be(),
-                ..Self::of(op::IBV_WR_RDMA_WRITE_WITH_IMM, at)
-            },
-        }
-    }
-
-    #[inline]
-    pub(super) fn read(at: (u64, u32)) -> Self {
-        Self::of(sys::ibv_wr_opcode::IBV_WR_RDMA_READ, at)
-    }
-
-    #[inline]
-    pub(super) fn atomic(at: (u64, u32), operation: Atomic) -> Self {
-        use sys::ibv_wr_opcode as op;
-        match operation {
-            Atomic::Add(value) => Self::exchange(op::IBV_WR_ATOMIC_FETCH_AND_ADD, at, (value, 0)),
-            Atomic::CompareSwap { compare, swap } => {
-                Self::exchange(op::IBV_WR_ATOMIC_CMP_AND_SWP, at, (compare, swap))
-            }
-        }
     }
 }
 
