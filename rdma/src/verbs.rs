@@ -49,6 +49,7 @@ mod port;
 mod queues;
 mod raw_pair;
 mod reports;
+mod under_way;
 
 pub use pinned::Pinned;
 

@@ -6,7 +6,6 @@
 //!    never sent, when all before it is.
 //! 3. The queue pair is said to have failed when nothing is outstanding any more.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use super::objects::{MemoryRegion, Pages, ProtectionDomain};
 use super::queues::Polled;
 use super::raw_pair::{Asked, RawQueuePair, Step};
 use super::reports::Reports;
+use super::under_way::UnderWay;
 use super::{FLUSH, NEVER};
 use crate::config::{Config, RetryLimit};
 use crate::provider::SystemError;
@@ -62,7 +62,7 @@ pub(super) struct Pair {
     originals: MemoryRegion,
     pages: Arc<Pages>,
     slot: usize,
-    outstanding: VecDeque<Work>,
+    outstanding: UnderWay<Work>,
     /// The count of the oldest that is outstanding.
     first: u64,
     depth: u32,
@@ -90,7 +90,8 @@ impl Pair {
         number: Qpn,
         (slot, first): (usize, u64),
     ) -> Result<Self, SystemError> {
-        let bytes = (config.send_queue + 1) * WORD;
+        let room = config.send_queue + 1;
+        let bytes = room * WORD;
         let pages = Pages::new(bytes)?;
         let originals = MemoryRegion::new(domain, pages.clone(), (0, bytes), Rights::LOCAL_WRITE)?;
         Ok(Self {
@@ -106,7 +107,7 @@ impl Pair {
             originals,
             pages,
             slot,
-            outstanding: VecDeque::new(),
+            outstanding: UnderWay::new(room, Work::NOTHING),
             first,
             depth: 0,
         })
@@ -354,13 +355,8 @@ impl Pair {
         asked.write((0, 0), None);
         if raw.post(&mut asked).is_ok() {
             self.outstanding.push_back(Work {
-                id: 0,
-                kind: WorkKind::Write,
-                len: 0,
-                result: None,
-                signaled: false,
-                given: true,
                 keep_alive: true,
+                ..Work::NOTHING
             });
         }
     }
@@ -474,6 +470,17 @@ impl Pair {
 }
 
 impl Work {
+    /// A write of nothing.
+    const NOTHING: Self = Self {
+        id: 0,
+        kind: WorkKind::Write,
+        len: 0,
+        result: None,
+        signaled: false,
+        given: true,
+        keep_alive: false,
+    };
+
     #[inline]
     fn of(request: &WorkRequest) -> Self {
         let result = match request.operation {
