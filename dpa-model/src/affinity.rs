@@ -52,3 +52,32 @@ impl Affinities {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(affinity: Affinity) -> Result<Option<Vec<u32>>, HandlerError> {
+        let groups = [[0, 2].into_iter().collect(), [3].into_iter().collect()];
+        let bound = Affinities::new(4, &groups).bound(affinity)?;
+        Ok(bound.map(|bound| bound.set.to_vec()))
+    }
+
+    #[test]
+    fn a_handler_is_bound_to_what_it_asked_for() {
+        assert_eq!(set(Affinity::None), Ok(None));
+        assert_eq!(set(Affinity::Strict(3)), Ok(Some(vec![3])));
+        assert_eq!(set(Affinity::Group(0)), Ok(Some(vec![0, 2])));
+        assert_eq!(set(Affinity::Group(1)), Ok(Some(vec![3])));
+    }
+
+    #[test]
+    fn units_and_groups_that_are_not_there_are_refused() {
+        let (units, groups) = (4, 2);
+        let strict = |asked| HandlerError::NoUnit { asked, units };
+        assert_eq!(set(Affinity::Strict(4)), Err(strict(4)));
+        assert_eq!(set(Affinity::Strict(u32::MAX)), Err(strict(u32::MAX)));
+        let group = HandlerError::NoGroup { asked: 2, groups };
+        assert_eq!(set(Affinity::Group(2)), Err(group));
+    }
+}

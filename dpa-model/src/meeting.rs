@@ -216,6 +216,36 @@ mod tests {
     }
 
     #[test]
+    fn rule_2_4_broadcasts_of_two_roots_and_reductions_of_two_kinds_do_not_meet() {
+        let cast = |root| Collective::Broadcast { root, value: 0 };
+        let reduce = |op| Collective::Reduce { op, value: 1 };
+        for [one, other] in [
+            [cast(0), cast(1)],
+            [reduce(ReduceOp::Sum), reduce(ReduceOp::Max)],
+        ] {
+            let meeting = Meeting::new(2);
+            assert_eq!(meeting.waiting(), 0);
+            let _ = meeting.arrive(0, one);
+            assert_eq!(meeting.waiting(), 1);
+            let arrival = meeting.arrive(1, other);
+            assert!(matches!(arrival, Arrival::Mismatch(Some(1))));
+            assert!(matches!(meeting.arrive(1, one), Arrival::Last(..)));
+            assert_eq!(meeting.waiting(), 0);
+        }
+    }
+
+    #[test]
+    fn rule_2_4_all_that_wait_are_counted() {
+        let meeting = Meeting::new(4);
+        for waiting in 1..4 {
+            let _ = meeting.arrive(waiting, Collective::Barrier);
+            assert_eq!(meeting.waiting(), waiting);
+        }
+        assert_eq!(meeting.close().len(), 3);
+        assert_eq!(meeting.waiting(), 0);
+    }
+
+    #[test]
     fn a_closed_meeting_hands_everyone_out() {
         let meeting = Meeting::new(2);
         let _ = meeting.arrive(7, Collective::Barrier);

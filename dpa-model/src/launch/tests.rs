@@ -128,6 +128,16 @@ fn rule_2_1_times_are_those_that_were_set() {
     assert_eq!(launch.times(), [3, 4]);
 }
 
+#[test]
+fn rule_2_1_times_are_taken_for_whoever_may_ask() {
+    let launch = waiting();
+    assert!(launch.is_timed());
+    launch.unwatch();
+    assert!(!launch.is_timed());
+    let call = Launch::new(parts(Body::Rpc(&CALL), 1), None);
+    assert!(call.watched() && !call.is_timed(), "its result is there");
+}
+
 fn poll(wakes: &std::sync::Arc<Wakes>, launch: &Launch) -> Poll<Outcome> {
     wakes.poll(|cx| launch.poll(cx))
 }
