@@ -109,3 +109,22 @@ fn all_parked_workers_are_woken_to_stop() {
     assert_eq!(all, [2, 3, 4]);
     assert_eq!(idle.counts(), (3, 0));
 }
+
+#[test]
+fn one_of_each_home_is_woken_of_those_that_want_what_there_is() {
+    let idle = Idle::new(4);
+    let home = |worker: usize| worker / 2;
+    assert!(
+        idle.notify_each(6, home, |_| true).is_empty(),
+        "nobody is parked"
+    );
+    for worker in [1, 2, 3, 5] {
+        park(&idle, worker, false);
+    }
+    assert!(idle.start_looking());
+    assert!(idle.notify_each(6, home, |_| false).is_empty());
+    assert_eq!(idle.notify_each(6, home, |worker| worker != 2), [1, 3, 5]);
+    assert_eq!(idle.counts(), (4, 1));
+    assert_eq!(idle.notify_each(6, home, |_| true), [2], "whoever looks");
+    assert_eq!(idle.counts(), (5, 0));
+}

@@ -37,6 +37,7 @@ const SCOPES: [Scope; 3] = [
             "dpa-model/src/launch.rs",
             "dpa-model/src/ready.rs",
             "dpa-model/src/sched.rs",
+            "dpa-model/src/submit.rs",
             "dpa-model/src/tally.rs",
             "dpa-model/src/turns.rs",
         ],

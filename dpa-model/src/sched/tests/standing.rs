@@ -103,6 +103,9 @@ fn a_process_with_something_ready_or_started_is_occupied() {
     sched.push(launch(&p, 0, 1));
     start(&sched);
     assert_eq!(occupied(), [true, false], "started");
+    p.0.0.store(1, Ordering::Relaxed);
+    assert_eq!(occupied(), [false, false], "all that is started waits");
+    p.0.0.store(0, Ordering::Relaxed);
     sched.push(launch(&p, 1, 1));
     assert_eq!(sched.standing(p.1).ready, 1);
     assert_eq!(occupied(), [true, false], "both");
@@ -133,6 +136,8 @@ fn numbers_of_processes_are_never_used_again() {
     sched.dismiss(b.1);
     let c = process(&sched);
     assert_eq!([a.1, b.1, c.1], [0, 1, 2]);
+    let every_third = Sched::numbered(vec![1], 2, 3);
+    assert_eq!([(); 3].map(|()| process(&every_third).1), [2, 5, 8]);
 }
 
 #[test]
