@@ -129,3 +129,30 @@ fn a_dismissed_process_is_let_go_by_its_own_lane() {
     assert_eq!(lanes.processes().len(), 1);
     assert_eq!(lanes.standing(procs[0]), Standing::default());
 }
+
+#[test]
+fn each_lane_is_asked_for_what_is_to_be_known_of_all() {
+    let lanes = Lanes::new(vec![1, 1]);
+    assert_eq!(lanes.count(), 2);
+    assert_eq!(Lanes::<Process>::new(vec![1; 3]).count(), 3);
+    let numbers = [0, 1].map(|n| admit(&lanes, n));
+    let busy = || -> Vec<bool> { lanes.occupied().iter().map(|(_, busy)| *busy).collect() };
+    assert!(lanes.has_no_launches());
+    assert_eq!(busy(), [false, false]);
+    lanes.push(launch(numbers[1], 4));
+    assert!(!lanes.has_no_launches());
+    lanes.push(launch(numbers[1], 3));
+    assert_eq!(lanes.standing(numbers[1]).ready, 2);
+    assert_eq!(busy(), [false, true]);
+    let mut taken = Vec::new();
+    lanes.take_ready(numbers[1], |launch| taken.push(launch.seq));
+    assert_eq!(taken, [3, 4]);
+    assert!(lanes.has_no_launches());
+}
+
+#[test]
+fn a_resized_partition_keeps_to_its_own_lane() {
+    let lanes = Lanes::<Process>::new(vec![1, 1]);
+    lanes.resize(1, 5);
+    assert_eq!([0, 1].map(|n| lanes.free(n)), [1, 5]);
+}
