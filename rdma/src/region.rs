@@ -15,9 +15,11 @@
 //!    before LIVE went is waited for; one counted after sees that it is gone.
 //! 5. Tags grow by a random step at each registration of a slot, so that a stale key is an error and not
 //!    another region.
+//! 6. A block of slots counts its registrations: before one is tried, and until after it is taken back. So a block that counts
+//!    none has no region, and who takes all regions of a domain back need not look at its slots.
 
 use bitflags::bitflags;
-use dpa_abi::sync::atomic::{AtomicUsize, Ordering};
+use dpa_abi::sync::atomic::{AtomicUsize, Ordering, fence};
 use thiserror::Error;
 
 use crate::memory::Target;
@@ -193,10 +195,15 @@ pub enum RegisterError {
 #[error("the region has been deregistered already")]
 pub struct StaleRegion;
 
+/// Slots of a block.
+const BLOCK: usize = 256;
+
 /// The regions of a NIC. All methods take `&self` and may be called by any thread.
 #[derive(Debug)]
 pub struct RegionTable {
     slots: Box<[Slot]>,
+    /// What each block of slots counts (rule 6).
+    counts: Box<[AtomicUsize]>,
     /// Where the search for a free slot begins: far from the ones freed last.
     cursor: AtomicUsize,
 }
@@ -212,6 +219,9 @@ impl RegionTable {
         let slot = |index: usize| Slot::new(scramble(random.wrapping_add(index as u64)));
         Self {
             slots: (0..capacity).map(slot).collect(),
+            counts: (0..capacity.div_ceil(BLOCK))
+                .map(|_| AtomicUsize::new(0))
+                .collect(),
             cursor: AtomicUsize::new(0),
         }
     }
@@ -228,7 +238,7 @@ impl RegionTable {
         let indices =
             (0..self.slots.len()).map(|step| (start.wrapping_add(step)) % self.slots.len());
         for index in indices {
-            if let Some(tags) = self.slots[index].register(&spec, random) {
+            if let Some(tags) = self.register_at(index, &spec, random) {
                 return Ok(Region {
                     index: index as u16,
                     tags,
@@ -238,6 +248,23 @@ impl RegionTable {
         Err(RegisterError::Full {
             capacity: self.slots.len(),
         })
+    }
+
+    fn register_at(&self, index: usize, spec: &RegionSpec, random: u32) -> Option<Tags> {
+        let count = &self.counts[index / BLOCK];
+        count.fetch_add(1, Ordering::SeqCst);
+        let tags = self.slots[index].register(spec, random);
+        if tags.is_none() {
+            count.fetch_sub(1, Ordering::SeqCst);
+        }
+        // Whoever registers and then looks whether its domain is over, and whoever ends the domain and then looks for its
+        // regions: one of them sees the other.
+        fence(Ordering::SeqCst);
+        tags
+    }
+
+    fn uncount(&self, index: usize) {
+        self.counts[index / BLOCK].fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Takes a region back. Returns when no access to it is in progress; none begins afterwards.
@@ -253,19 +280,22 @@ impl RegionTable {
             .slots
             .get(usize::from(region.index))
             .ok_or(StaleRegion)?;
-        match slot.deregister(region.tags) {
-            true => Ok(()),
-            false => Err(StaleRegion),
+        if !slot.deregister(region.tags) {
+            return Err(StaleRegion);
         }
+        self.uncount(usize::from(region.index));
+        Ok(())
     }
 
     /// Takes all regions of a domain back, as when its process becomes fatal; says how many. Returns when no
     /// access to any of them is in progress.
     pub fn deregister_domain(&self, domain: Domain) -> usize {
-        self.slots
-            .iter()
-            .filter(|slot| slot.deregister_if_of(domain))
-            .count()
+        fence(Ordering::SeqCst);
+        let counted = |index: &usize| self.counts[index / BLOCK].load(Ordering::SeqCst) > 0;
+        let blocks = (0..self.slots.len()).step_by(BLOCK).filter(counted);
+        let slots = blocks.flat_map(|first| first..(first + BLOCK).min(self.slots.len()));
+        let taken = slots.filter(|&index| self.slots[index].deregister_if_of(domain));
+        taken.inspect(|&index| self.uncount(index)).count()
     }
 
     /// Takes the remote key of a region back, as a "send with invalidate" does.

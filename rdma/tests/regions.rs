@@ -172,6 +172,30 @@ fn a_domain_is_taken_back_whole_and_nothing_else() {
     assert_eq!(table.deregister_domain(OURS), 0);
 }
 
+/// Whatever has come and gone before: a block of slots is left out only if no region is in it.
+#[test]
+fn a_domain_is_taken_back_from_every_block_of_a_large_table() {
+    const SLOTS: usize = 600;
+    let table = RegionTable::new(SLOTS, 5);
+    let fill = |domain| -> Vec<Region> {
+        let regions = (0..SLOTS).map(|_| table.register(spec(domain), 1));
+        regions.collect::<Result<_, _>>().expect("room")
+    };
+    for _ in 0..3 {
+        let regions = fill(OURS);
+        table.register(spec(THEIRS), 1).expect_err("full");
+        for region in regions.iter().filter(|r| r.local_key().0 >> 16 != 511) {
+            table.deregister(*region).expect("registered");
+            table.deregister(*region).expect_err("taken back");
+        }
+        assert_eq!(table.deregister_domain(THEIRS), 0);
+        assert_eq!(table.deregister_domain(OURS), 1, "the one in slot 511");
+        assert_eq!(table.deregister_domain(OURS), 0);
+        fill(THEIRS);
+        assert_eq!(table.deregister_domain(THEIRS), SLOTS);
+    }
+}
+
 #[test]
 fn a_region_is_whose_it_is_and_allows_what_it_says() {
     let table = RegionTable::new(8, 5);

@@ -107,7 +107,11 @@ impl Slot {
 
     /// Deregisters the slot if its region is of this domain.
     pub(super) fn deregister_if_of(&self, domain: Domain) -> bool {
-        let tags = Tags::of(self.word.load(Ordering::Relaxed));
+        let word = self.word.load(Ordering::SeqCst);
+        if word & LIVE == 0 {
+            return false;
+        }
+        let tags = Tags::of(word);
         let entered = self.enter_local(tags.local);
         let ours = entered.is_some_and(|entered| entered.spec().domain == domain);
         ours && self.deregister(tags)
