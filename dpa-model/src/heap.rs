@@ -209,11 +209,6 @@ impl Heap {
         true
     }
 
-    /// Whether the bytes lie in one live allocation.
-    pub fn is_live(&self, addr: u64, len: u64) -> bool {
-        self.allocation_of(addr, len).is_some()
-    }
-
     /// The live allocation in which all these bytes lie.
     fn allocation_of(&self, addr: u64, len: u64) -> Option<Range<u64>> {
         let live = self.live.read();
@@ -227,15 +222,26 @@ impl Heap {
     /// # Errors
     /// Unaligned, or not in one live allocation.
     pub fn bind(&self, addr: u64, len: u64, align: u32) -> Result<NonNull<u8>, FaultKind> {
+        self.bind_found(addr, len, align, |_| ())
+    }
+
+    /// As [`Heap::bind`]; `found` is told of the allocation, if there are any bytes.
+    fn bind_found(
+        &self,
+        addr: u64,
+        len: u64,
+        align: u32,
+        found: impl FnOnce(&Range<u64>),
+    ) -> Result<NonNull<u8>, FaultKind> {
         if !addr.is_multiple_of(u64::from(align.max(1))) {
             return Err(FaultKind::Unaligned { addr, align });
         }
         if len == 0 {
             return Ok(self.map.base);
         }
-        if !self.is_live(addr, len) {
-            return Err(FaultKind::OutOfRange { addr, len });
-        }
+        let allocation = self.allocation_of(addr, len);
+        let allocation = allocation.ok_or(FaultKind::OutOfRange { addr, len })?;
+        found(&allocation);
         Ok(self.native(addr))
     }
 
@@ -254,11 +260,9 @@ impl Heap {
         {
             return Ok(self.native(addr));
         }
-        let bound = self.bind(addr, len, align)?;
-        if let Some(allocation) = self.allocation_of(addr, len) {
-            recent.keep(freed, addr, &allocation);
-        }
-        Ok(bound)
+        self.bind_found(addr, len, align, |allocation| {
+            recent.keep(freed, addr, allocation);
+        })
     }
 
     /// A checked range as a cell, for the host's copies.
