@@ -263,6 +263,32 @@ fn rule_6_7_a_peer_that_is_not_ready_is_left_alone_for_its_time() {
     assert_eq!(due(&pair), None);
 }
 
+/// A receiver that is not ready for long is there all the while: the answers that are lost meanwhile do not add up.
+#[test]
+fn rule_6_7_a_peer_that_is_not_ready_has_answered() {
+    let timer = RnrTimer::from_code(1).unwrap();
+    let mut pair = unheard(|config| config.retries = RetryLimit::Times(2));
+    let timeout = timeout(&pair);
+    pair.post(signaled(1, send(inline(b"hello"))));
+    assert_eq!(at(&mut pair, HOUR), [0]);
+    let mut now = HOUR;
+    for _ in 0..3 {
+        for _ in 0..2 {
+            now += timeout;
+            assert_eq!(at(&mut pair, now), [0]);
+        }
+        answer(&mut pair, 0, Syndrome::RnrNak(timer));
+        now += timer.duration();
+        assert_eq!(at(&mut pair, now), [0]);
+    }
+    for _ in 0..3 {
+        now += timeout;
+        at(&mut pair, now);
+    }
+    let cause = WorkError::RetriesExceeded { attempts: 3 };
+    assert_eq!(ended(&pair.a)[0].1.unwrap().cause, cause);
+}
+
 /// An acknowledgement of what the peer was not ready for ends the wait.
 #[test]
 fn rule_6_7_progress_ends_the_wait_for_a_peer_that_was_not_ready() {

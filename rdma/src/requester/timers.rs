@@ -26,7 +26,7 @@ pub(super) struct Timers {
     tail_at: Option<Duration>,
     /// When the peer last showed that it is there.
     heard_at: Duration,
-    /// Timeouts without progress.
+    /// Timeouts without progress, and without an answer that the receiver is not ready.
     failures: u32,
     /// "Receiver not ready" without progress.
     rnr_failures: u32,
@@ -81,8 +81,10 @@ impl Timers {
         }
     }
 
-    /// The receiver asked to wait.
+    /// The receiver asked to wait: it has answered, so that only what it goes on refusing is counted. Otherwise the few
+    /// packets that are lost while it is not ready would add up to a peer that is not there.
     pub(super) fn not_ready(&mut self, now: Duration, wait: Duration) -> Result<(), WorkError> {
+        self.failures = 0;
         self.rnr_failures += 1;
         if !self.rnr_retries.allows(self.rnr_failures) {
             return Err(WorkError::RnrRetriesExceeded {
