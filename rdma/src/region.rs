@@ -17,6 +17,9 @@
 //!    another region.
 //! 6. A block of slots counts its registrations: before one is tried, and until after it is taken back. So a block that counts
 //!    none has no region, and who takes all regions of a domain back need not look at its slots.
+//! 7. A block is made when the first registration is tried in it, and stays: a table costs what is used of it.
+
+use std::sync::OnceLock;
 
 use bitflags::bitflags;
 use dpa_abi::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -201,9 +204,10 @@ const BLOCK: usize = 256;
 /// The regions of a NIC. All methods take `&self` and may be called by any thread.
 #[derive(Debug)]
 pub struct RegionTable {
-    slots: Box<[Slot]>,
-    /// What each block of slots counts (rule 6).
-    counts: Box<[AtomicUsize]>,
+    blocks: Box<[Block]>,
+    capacity: usize,
+    /// Seeds the keys.
+    random: u64,
     /// Where the search for a free slot begins: far from the ones freed last.
     cursor: AtomicUsize,
 }
@@ -216,12 +220,11 @@ impl RegionTable {
     /// If `capacity` is above 65,536, which keys cannot tell apart.
     pub fn new(capacity: usize, random: u64) -> Self {
         assert!(capacity <= 1 << 16, "a key has 16 bits for the index");
-        let slot = |index: usize| Slot::new(scramble(random.wrapping_add(index as u64)));
+        let blocks = 0..capacity.div_ceil(BLOCK);
         Self {
-            slots: (0..capacity).map(slot).collect(),
-            counts: (0..capacity.div_ceil(BLOCK))
-                .map(|_| AtomicUsize::new(0))
-                .collect(),
+            blocks: blocks.map(|_| Block::default()).collect(),
+            capacity,
+            random,
             cursor: AtomicUsize::new(0),
         }
     }
@@ -235,8 +238,7 @@ impl RegionTable {
     pub fn register(&self, spec: RegionSpec, random: u32) -> Result<Region, RegisterError> {
         check(&spec)?;
         let start = self.cursor.fetch_add(1, Ordering::Relaxed);
-        let indices =
-            (0..self.slots.len()).map(|step| (start.wrapping_add(step)) % self.slots.len());
+        let indices = (0..self.capacity).map(|step| (start.wrapping_add(step)) % self.capacity);
         for index in indices {
             if let Some(tags) = self.register_at(index, &spec, random) {
                 return Ok(Region {
@@ -246,16 +248,17 @@ impl RegionTable {
             }
         }
         Err(RegisterError::Full {
-            capacity: self.slots.len(),
+            capacity: self.capacity,
         })
     }
 
     fn register_at(&self, index: usize, spec: &RegionSpec, random: u32) -> Option<Tags> {
-        let count = &self.counts[index / BLOCK];
-        count.fetch_add(1, Ordering::SeqCst);
-        let tags = self.slots[index].register(spec, random);
+        let block = &self.blocks[index / BLOCK];
+        block.count.fetch_add(1, Ordering::SeqCst);
+        let slots = block.slots.get_or_init(|| self.make(index / BLOCK));
+        let tags = slots[index % BLOCK].register(spec, random);
         if tags.is_none() {
-            count.fetch_sub(1, Ordering::SeqCst);
+            block.count.fetch_sub(1, Ordering::SeqCst);
         }
         // Whoever registers and then looks whether its domain is over, and whoever ends the domain and then looks for its
         // regions: one of them sees the other.
@@ -263,8 +266,12 @@ impl RegionTable {
         tags
     }
 
-    fn uncount(&self, index: usize) {
-        self.counts[index / BLOCK].fetch_sub(1, Ordering::SeqCst);
+    /// The slots of a block.
+    fn make(&self, block: usize) -> Box<[Slot]> {
+        let first = block * BLOCK;
+        let slots = first..(first + BLOCK).min(self.capacity);
+        let slot = |index: usize| Slot::new(scramble(self.random.wrapping_add(index as u64)));
+        slots.map(slot).collect()
     }
 
     /// Takes a region back. Returns when no access to it is in progress; none begins afterwards.
@@ -276,14 +283,12 @@ impl RegionTable {
     /// [`StaleRegion`] if it has been deregistered before.
     #[doc(alias = "ibv_dereg_mr")]
     pub fn deregister(&self, region: Region) -> Result<(), StaleRegion> {
-        let slot = self
-            .slots
-            .get(usize::from(region.index))
-            .ok_or(StaleRegion)?;
+        let index = usize::from(region.index);
+        let slot = self.slot_at(index).ok_or(StaleRegion)?;
         if !slot.deregister(region.tags) {
             return Err(StaleRegion);
         }
-        self.uncount(usize::from(region.index));
+        self.blocks[index / BLOCK].uncount();
         Ok(())
     }
 
@@ -291,11 +296,8 @@ impl RegionTable {
     /// access to any of them is in progress.
     pub fn deregister_domain(&self, domain: Domain) -> usize {
         fence(Ordering::SeqCst);
-        let counted = |index: &usize| self.counts[index / BLOCK].load(Ordering::SeqCst) > 0;
-        let blocks = (0..self.slots.len()).step_by(BLOCK).filter(counted);
-        let slots = blocks.flat_map(|first| first..(first + BLOCK).min(self.slots.len()));
-        let taken = slots.filter(|&index| self.slots[index].deregister_if_of(domain));
-        taken.inspect(|&index| self.uncount(index)).count()
+        let blocks = self.blocks.iter();
+        blocks.map(|block| block.deregister_domain(domain)).sum()
     }
 
     /// Takes the remote key of a region back, as a "send with invalidate" does.
@@ -383,8 +385,39 @@ impl RegionTable {
         })
     }
 
+    #[inline]
     fn slot(&self, key: u32) -> Option<&Slot> {
-        self.slots.get((key >> 16) as usize)
+        self.slot_at((key >> 16) as usize)
+    }
+
+    #[inline]
+    fn slot_at(&self, index: usize) -> Option<&Slot> {
+        let slots = self.blocks.get(index / BLOCK)?.slots.get()?;
+        slots.get(index % BLOCK)
+    }
+}
+
+/// So many slots as one: what a table makes at a time.
+#[derive(Debug, Default)]
+struct Block {
+    /// What it counts (rule 6).
+    count: AtomicUsize,
+    /// None until one of them is tried (rule 7).
+    slots: OnceLock<Box<[Slot]>>,
+}
+
+impl Block {
+    fn uncount(&self) {
+        self.count.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn deregister_domain(&self, domain: Domain) -> usize {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return 0;
+        }
+        let slots = self.slots.get().into_iter().flatten();
+        let taken = slots.filter(|slot| slot.deregister_if_of(domain));
+        taken.inspect(|_| self.uncount()).count()
     }
 }
 
