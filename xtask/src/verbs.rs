@@ -35,7 +35,7 @@ const SECONDS: &str = "560";
 /// What the machine's script ends with when it could not start it.
 const NO_MACHINE: i32 = 125;
 /// Test programs that run there.
-const TESTS: [&str; 2] = ["rdma", "queues"];
+const TESTS: [&str; 3] = ["rdma", "idle_nic", "queues"];
 const SCRIPT: &str = include_str!("verbs/inside.sh");
 
 /// Builds with the feature and runs the parts in the machine; without parts: all.

@@ -270,15 +270,18 @@ fn look(nic: &DeviceNic, device: &Device) {
     }
 }
 
-/// How long the thread may sleep, in nanoseconds. What it decides by is published first, so that an earlier timer
-/// wakes it.
+/// How long the thread may sleep, in nanoseconds. It looks before it says that it sleeps: what it finds itself need not wake
+/// it. What it decides by after that is published first, so that an earlier timer wakes it.
 fn rest(nic: &DeviceNic, attendant: &Attendant, device: &Device, pause: Option<u64>) -> u64 {
     if !attendant.is_armed() {
         return TICK;
     }
+    if attendant.must_ask && nic.ask_and_look(device.clock.now()) {
+        return 0;
+    }
     attendant.asleep_until.store(FOREVER, Ordering::SeqCst);
     let awaited = attendant.must_ask && nic.words_are_awaited();
-    if attendant.must_ask && nic.ask_and_look(device.clock.now()) || awaited && pause.is_none() {
+    if awaited && pause.is_none() {
         attendant.asleep_until.store(0, Ordering::SeqCst);
         return 0;
     }

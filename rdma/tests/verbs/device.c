@@ -57,12 +57,14 @@ struct pair {
 
 struct event { int kind; struct pair *of; };
 
+/* Each context hears of its own queue pairs only. */
+struct opened { struct ibv_context context; int events[2]; };
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ibv_device device;
 static struct pair *pairs[QUEUE_PAIRS];
 static struct region *regions[REGIONS];
 static uint8_t generations[REGIONS];
-static int event_pipe[2] = { -1, -1 };
 
 static bool lacks(const char *what)
 {
@@ -102,17 +104,21 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
 
 EXPORT struct ibv_context *ibv_open_device(struct ibv_device *d)
 {
+	struct opened *opened;
 	struct ibv_context *context;
 
 	if (lacks("permission")) {
 		errno = EACCES;
 		return NULL;
 	}
-	if (event_pipe[0] < 0 && pipe(event_pipe))
+	opened = calloc(1, sizeof(*opened));
+	if (pipe(opened->events)) {
+		free(opened);
 		return NULL;
-	context = calloc(1, sizeof(*context));
+	}
+	context = &opened->context;
 	context->device = d;
-	context->async_fd = event_pipe[0];
+	context->async_fd = opened->events[0];
 	context->ops.poll_cq = poll_cq;
 	context->ops.req_notify_cq = req_notify_cq;
 	context->ops.post_srq_recv = post_srq_recv;
@@ -122,7 +128,11 @@ EXPORT struct ibv_context *ibv_open_device(struct ibv_device *d)
 
 EXPORT int ibv_close_device(struct ibv_context *context)
 {
-	free(context);
+	struct opened *opened = (struct opened *)context;
+
+	close(opened->events[0]);
+	close(opened->events[1]);
+	free(opened);
 	return 0;
 }
 
@@ -161,8 +171,9 @@ EXPORT int ibv_query_gid(struct ibv_context *context, uint8_t port, int index, u
 
 static void say(int kind, struct pair *of)
 {
+	struct opened *opened = (struct opened *)of->qp.context;
 	struct event event = { kind, of };
-	if (write(event_pipe[1], &event, sizeof(event)) < 0)
+	if (write(opened->events[1], &event, sizeof(event)) < 0)
 		abort();
 }
 
@@ -170,7 +181,7 @@ EXPORT int ibv_get_async_event(struct ibv_context *context, struct ibv_async_eve
 {
 	struct event event;
 
-	if (read(event_pipe[0], &event, sizeof(event)) != sizeof(event))
+	if (read(((struct opened *)context)->events[0], &event, sizeof(event)) != sizeof(event))
 		return -1;
 	out->element.qp = &event.of->qp;
 	out->event_type = event.kind;

@@ -65,7 +65,8 @@ pub fn tests() -> Outcome {
     check(&mut with_feature(&[
         "test", "-p", "tests", "--test", "verbs",
     ]))?;
-    let mut tests = with_feature(&["test", "-p", "tests", "--test", "rdma", "--test", "queues"]);
+    let mut tests = with_feature(&["test", "-p", "tests"]);
+    tests.args(super::TESTS.iter().flat_map(|name| ["--test", name]));
     tests.env("DPA_TEST_ADDRESSES", ADDRESSES.join(","));
     check(device.shown_to(&mut tests))
 }

@@ -3,7 +3,7 @@
 #   inside.sh DIRECTORY [PART..]      without parts: all
 cd "$1" || exit 1
 shift
-wanted=${*:-tests queues ping-pong all-to-all exact netem killed times mixed mixed-netem}
+wanted=${*:-tests idle queues ping-pong all-to-all exact netem killed times mixed mixed-netem}
 failed=0
 MESS="loss 5% delay 1ms duplicate 1% reorder 5%"
 echo "kernel $(uname -r)"
@@ -119,6 +119,7 @@ apart() {
 }
 
 part tests end_to_end ./rdma-tests
+part idle end_to_end ./idle_nic-tests
 part queues end_to_end ./queues-tests --skip fences
 part ping-pong ping_pong "" ""
 part all-to-all all_to_all
