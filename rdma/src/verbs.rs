@@ -16,9 +16,7 @@
 //! 3. What the device may touch is deregistered, or its queue pair destroyed, before it is freed; ERR alone is not enough.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,40 +24,40 @@ use slab::Slab;
 
 use crate::config::{Config, Peer};
 use crate::connection::AtomicCapability;
-use crate::memory::Atomic;
 use crate::mtu::PathMtu;
 use crate::nic::{NicPostError, TransitionError, UnknownQueuePair};
 use crate::provider::{SystemError, VerbsOpenError, VerbsPort};
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, State, StateError};
-use crate::region::{Domain, Region, RegionSpec, RemoteKey, Rights};
+use crate::region::Domain;
 use crate::soft::Host;
-use crate::work::{
-    Completion, PostError, PostReason, Received, ReceivedKind, WorkError, WorkRequest,
-};
+use crate::work::{PostError, PostReason, WorkRequest};
 
 mod keys;
 mod library;
+mod memory;
 mod objects;
 mod own;
 mod pair;
 mod pinned;
 mod pool;
 mod port;
+mod progress;
 mod queues;
 mod raw_pair;
 mod reports;
 mod under_way;
 
+pub use memory::{DeviceRegion, OwnWord};
 pub use pinned::Pinned;
 
 use keys::Keys;
-use objects::{MemoryRegion, Pages, ProtectionDomain};
+use objects::ProtectionDomain;
 use own::OwnPair;
 use pair::Pair;
-use pool::{Pools, RECEIVE};
+use pool::Pools;
 use port::Port;
-use queues::{BATCH, Batch, Channel, CompletionQueue, Polled};
+use queues::{Channel, CompletionQueue};
 use raw_pair::{QueuePairSizes, RawQueuePair, Step};
 use reports::Reports;
 
@@ -121,28 +119,6 @@ pub struct VerbsFacts {
     pub responder_resources: u8,
     /// How far its atomics are atomic.
     pub atomics: AtomicCapability,
-}
-
-/// A range of memory that was registered with the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeviceRegion {
-    /// The key for peers.
-    pub key: RemoteKey,
-    /// The address of its first byte, as that key counts.
-    pub base: u64,
-}
-
-/// Eight bytes of memory that only requests of the device to itself reach by this key. Dropping it deregisters them.
-#[derive(Debug)]
-pub struct OwnWord {
-    region: MemoryRegion,
-}
-
-impl OwnWord {
-    /// The key, and the address as it counts.
-    pub fn at(&self) -> (RemoteKey, u64) {
-        (RemoteKey(self.region.remote_key()), self.region.base())
-    }
 }
 
 impl VerbsNic {
@@ -394,86 +370,6 @@ impl VerbsNic {
         }
     }
 
-    /// Registers memory with the device, beside a region of the table.
-    ///
-    /// # Errors
-    ///
-    /// The device refuses, or the limit for locked memory is too low.
-    #[doc(alias = "ibv_reg_mr")]
-    pub fn register(
-        &mut self,
-        region: Region,
-        spec: &RegionSpec,
-        memory: Arc<dyn Pinned>,
-        range: (usize, usize),
-    ) -> Result<DeviceRegion, SystemError> {
-        let domain = self.domain(spec.domain)?;
-        // A device has no region without bytes. One byte, to which nobody has a right, is as good.
-        let made = match range.1 {
-            0 => MemoryRegion::new(&domain, Pages::new(1)?, (0, 1), Rights::empty())?,
-            _ => MemoryRegion::new(&domain, memory, range, spec.rights)?,
-        };
-        let told = DeviceRegion {
-            key: RemoteKey(made.remote_key()),
-            base: made.base(),
-        };
-        self.keys.enter(spec.domain, region, spec.local_base, made);
-        Ok(told)
-    }
-
-    /// Registers eight bytes, `offset` bytes into the memory, for [`VerbsNic::atomic`] alone: nobody is told the key.
-    ///
-    /// # Errors
-    ///
-    /// As [`VerbsNic::register`].
-    pub fn own_word(
-        &mut self,
-        domain: Domain,
-        memory: Arc<dyn Pinned>,
-        offset: usize,
-    ) -> Result<OwnWord, SystemError> {
-        let domain = self.domain(domain)?;
-        let region = MemoryRegion::new(&domain, memory, (offset, 8), Rights::REMOTE_ATOMIC)?;
-        Ok(OwnWord { region })
-    }
-
-    /// Deregisters: returns when the device does not touch it any more.
-    #[doc(alias = "ibv_dereg_mr")]
-    pub fn deregister(&mut self, region: Region) {
-        drop(self.keys.take(region));
-    }
-
-    /// Deregisters everything of a domain.
-    pub fn deregister_domain(&mut self, domain: Domain) {
-        drop(self.keys.take_domain(domain));
-        self.own.remove(&domain);
-    }
-
-    /// An atomic of the device on its own memory, by a key for peers; the word before. It waits for the device.
-    ///
-    /// # Errors
-    ///
-    /// The device refuses, or does not answer.
-    pub fn atomic(
-        &mut self,
-        domain: Domain,
-        at: (RemoteKey, u64),
-        operation: Atomic,
-    ) -> Result<u64, SystemError> {
-        let protection = self.domain(domain)?;
-        let gid = crate::connection::gid(self.port.address);
-        let own = match self.own.entry(domain) {
-            Entry::Occupied(there) => there.into_mut(),
-            Entry::Vacant(place) => place.insert(OwnPair::new(&self.port, gid, &protection)?),
-        };
-        let done = own.atomic(at, operation);
-        if done.is_err() {
-            // It is in ERR now: the next one gets another.
-            self.own.remove(&domain);
-        }
-        done
-    }
-
     /// The receives that the device has of a pool count no more: their ids.
     pub fn take_back_receives(&mut self, pool: usize) -> Vec<u64> {
         self.pools.take_back(pool)
@@ -482,170 +378,6 @@ impl VerbsNic {
     /// A pool is gone: the ids of the receives that the device had of it.
     pub fn end_pool(&mut self, pool: usize) -> Vec<u64> {
         self.pools.end(pool)
-    }
-
-    /// Does what there is to do; whether there was anything. It never blocks.
-    pub fn progress(&mut self, now: Duration, host: &mut dyn Host) -> bool {
-        self.now = now;
-        let keys = &self.keys;
-        let given = !self.pools.is_empty()
-            && self
-                .pools
-                .fill(keys, |member| host.io(Some(member)).receives.take());
-        let polled = self.poll_queues(host);
-        if now >= self.look_at {
-            self.look(now);
-        }
-        self.reports.tell(host) | given | polled
-    }
-
-    /// Takes what the completion queues have.
-    fn poll_queues(&mut self, host: &mut dyn Host) -> bool {
-        let mut any = false;
-        let mut batch = Batch::new();
-        for at in 0..self.queues.len() {
-            // A batch that is not full was all there was.
-            loop {
-                let count = self.queues[at].queue.poll(&mut batch);
-                any |= count > 0;
-                for n in 0..count {
-                    self.completed(batch.get(n), host);
-                }
-                if count < BATCH {
-                    break;
-                }
-            }
-        }
-        any
-    }
-
-    #[inline]
-    fn completed(&mut self, polled: Polled<'_>, host: &mut dyn Host) {
-        if polled.id() & RECEIVE != 0 {
-            self.received(polled);
-            return;
-        }
-        let slot = pair::slot_of(polled.id());
-        let Some(pair) = self.pairs.get_mut(slot) else {
-            return;
-        };
-        if pair.number.value() != polled.queue_pair() {
-            return;
-        }
-        let number = pair.number;
-        let done = pair.completed(self.now, polled, host);
-        if matches!(pair.state, State::Error(_)) {
-            self.look_at = self.now;
-        }
-        if let Some(completion) = done {
-            self.reports.told = true;
-            match self.reports.completions.is_empty() {
-                true => host.completed(number, completion),
-                false => self.reports.completions.push_back((number, completion)),
-            }
-        }
-    }
-
-    fn received(&mut self, polled: Polled<'_>) {
-        let number = Qpn::new(polled.queue_pair());
-        let slot = number.and_then(|number| self.index.get(&number).copied());
-        let (Some(number), Some(slot)) = (number, slot) else {
-            return;
-        };
-        let Some(id) = self.pools.completed(polled.id()) else {
-            return;
-        };
-        let pair = &mut self.pairs[slot];
-        let error = pair::work_error(polled.status(), &pair.config);
-        let received = Received {
-            id,
-            kind: match error {
-                None => received_kind(polled),
-                Some(_) => ReceivedKind::Send,
-            },
-            len: if error.is_none() { polled.len() } else { 0 },
-            solicited: false,
-            outcome: error.map_or(Ok(()), Err),
-        };
-        if let Some(error) = error {
-            // Flushed: it failed of something else, which is told by that.
-            let cause = match error {
-                WorkError::Flushed => Cause::Closed,
-                error => Cause::Work(error),
-            };
-            pair.fail(cause);
-            self.look_at = self.now;
-        }
-        let completion = Completion::Received(received);
-        self.reports.completions.push_back((number, completion));
-    }
-
-    /// Looks at all queue pairs: those in ERR, those whose peer has been silent, and those that a device has put into ERR
-    /// without a word.
-    fn look(&mut self, now: Duration) {
-        let mut next = NEVER;
-        let asks = !self.port.limits.tells_failures && now >= self.ask_at;
-        if asks {
-            self.ask_at = now + ASK;
-        }
-        for (_, pair) in &mut self.pairs {
-            if asks && pair.is_connected() && pair.is_idle() {
-                pair.ask();
-            }
-            next = next.min(pair.look(now, &mut self.reports));
-            if !self.port.limits.tells_failures && pair.is_connected() {
-                next = next.min(self.ask_at);
-            }
-        }
-        self.look_at = next;
-    }
-
-    /// When [`VerbsNic::progress`] wants to be called, if its descriptor says nothing before.
-    pub fn poll_timeout(&self) -> Option<Duration> {
-        (self.look_at != NEVER).then_some(self.look_at)
-    }
-
-    /// The next completion will make its descriptor readable. Who sleeps on that must first make progress once more: what
-    /// came before this call is not said.
-    pub fn request_notification(&mut self) {
-        self.channel.drain();
-        for shared in &self.queues {
-            shared.queue.request_notification();
-        }
-    }
-
-    /// Readable when something happened that is no completion: then call [`VerbsNic::take_events`].
-    pub fn event_fd(&self) -> BorrowedFd<'_> {
-        self.port.device.async_fd()
-    }
-
-    /// Takes what happened that is no completion: queue pairs that the device has put into ERR.
-    pub fn take_events(&mut self) {
-        /// The peer's request was invalid; it was not allowed.
-        const REQUEST: i32 = 2;
-        const ACCESS: i32 = 3;
-        const LAST_RECEIVE: i32 = 16;
-        while let Some((kind, number)) = self.port.device.async_event() {
-            let cause = match kind {
-                REQUEST => Cause::Peer(WorkError::RemoteInvalidRequest),
-                ACCESS => Cause::Peer(WorkError::RemoteAccess),
-                LAST_RECEIVE => Cause::Closed,
-                kind => Cause::Work(WorkError::Device {
-                    status: kind as u32,
-                }),
-            };
-            if let Some(number) = number.and_then(Qpn::new) {
-                // It may be gone by now.
-                let _ = self.fail(number, cause);
-            }
-        }
-    }
-}
-
-/// Readable when a completion has come, after [`VerbsNic::request_notification`].
-impl AsFd for VerbsNic {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
     }
 }
 
@@ -668,16 +400,5 @@ fn expect(pair: &Pair, state: State) -> Result<(), StateError> {
     match pair.state == state {
         true => Ok(()),
         false => Err(StateError { state: pair.state }),
-    }
-}
-
-fn received_kind(polled: Polled<'_>) -> ReceivedKind {
-    /// `IBV_WC_RECV_RDMA_WITH_IMM`.
-    const WRITE: u32 = 129;
-    match (polled.immediate(), polled.invalidated()) {
-        (Some(value), _) if polled.opcode() == WRITE => ReceivedKind::WriteImmediate(value),
-        (Some(value), _) => ReceivedKind::SendImmediate(value),
-        (_, Some(key)) => ReceivedKind::SendInvalidate(RemoteKey(key)),
-        _ => ReceivedKind::Send,
     }
 }

@@ -1,0 +1,190 @@
+//! What a device has to say: completions, silence, and events that are no completion.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use super::pool::RECEIVE;
+use super::queues::{BATCH, Batch, Polled};
+use super::{ASK, NEVER, VerbsNic, pair};
+use crate::psn::Qpn;
+use crate::queue_pair::{Cause, State};
+use crate::region::RemoteKey;
+use crate::soft::Host;
+use crate::work::{Completion, Received, ReceivedKind, WorkError};
+
+impl VerbsNic {
+    /// Does what there is to do; whether there was anything. It never blocks.
+    pub fn progress(&mut self, now: Duration, host: &mut dyn Host) -> bool {
+        self.now = now;
+        let keys = &self.keys;
+        let given = !self.pools.is_empty()
+            && self
+                .pools
+                .fill(keys, |member| host.io(Some(member)).receives.take());
+        let polled = self.poll_queues(host);
+        if now >= self.look_at {
+            self.look(now);
+        }
+        self.reports.tell(host) | given | polled
+    }
+
+    /// Takes what the completion queues have.
+    pub(super) fn poll_queues(&mut self, host: &mut dyn Host) -> bool {
+        let mut any = false;
+        let mut batch = Batch::new();
+        for at in 0..self.queues.len() {
+            // A batch that is not full was all there was.
+            loop {
+                let count = self.queues[at].queue.poll(&mut batch);
+                any |= count > 0;
+                for n in 0..count {
+                    self.completed(batch.get(n), host);
+                }
+                if count < BATCH {
+                    break;
+                }
+            }
+        }
+        any
+    }
+
+    #[inline]
+    fn completed(&mut self, polled: Polled<'_>, host: &mut dyn Host) {
+        if polled.id() & RECEIVE != 0 {
+            self.received(polled);
+            return;
+        }
+        let slot = pair::slot_of(polled.id());
+        let Some(pair) = self.pairs.get_mut(slot) else {
+            return;
+        };
+        if pair.number.value() != polled.queue_pair() {
+            return;
+        }
+        let number = pair.number;
+        let done = pair.completed(self.now, polled, host);
+        if matches!(pair.state, State::Error(_)) {
+            self.look_at = self.now;
+        }
+        if let Some(completion) = done {
+            self.reports.told = true;
+            match self.reports.completions.is_empty() {
+                true => host.completed(number, completion),
+                false => self.reports.completions.push_back((number, completion)),
+            }
+        }
+    }
+
+    fn received(&mut self, polled: Polled<'_>) {
+        let number = Qpn::new(polled.queue_pair());
+        let slot = number.and_then(|number| self.index.get(&number).copied());
+        let (Some(number), Some(slot)) = (number, slot) else {
+            return;
+        };
+        let Some(id) = self.pools.completed(polled.id()) else {
+            return;
+        };
+        let pair = &mut self.pairs[slot];
+        let error = pair::work_error(polled.status(), &pair.config);
+        let received = Received {
+            id,
+            kind: match error {
+                None => received_kind(polled),
+                Some(_) => ReceivedKind::Send,
+            },
+            len: if error.is_none() { polled.len() } else { 0 },
+            solicited: false,
+            outcome: error.map_or(Ok(()), Err),
+        };
+        if let Some(error) = error {
+            // Flushed: it failed of something else, which is told by that.
+            let cause = match error {
+                WorkError::Flushed => Cause::Closed,
+                error => Cause::Work(error),
+            };
+            pair.fail(cause);
+            self.look_at = self.now;
+        }
+        let completion = Completion::Received(received);
+        self.reports.completions.push_back((number, completion));
+    }
+
+    /// Looks at all queue pairs: those in ERR, those whose peer has been silent, and those that a device has put into ERR
+    /// without a word.
+    fn look(&mut self, now: Duration) {
+        let mut next = NEVER;
+        let asks = !self.port.limits.tells_failures && now >= self.ask_at;
+        if asks {
+            self.ask_at = now + ASK;
+        }
+        for (_, pair) in &mut self.pairs {
+            if asks && pair.is_connected() && pair.is_idle() {
+                pair.ask();
+            }
+            next = next.min(pair.look(now, &mut self.reports));
+            if !self.port.limits.tells_failures && pair.is_connected() {
+                next = next.min(self.ask_at);
+            }
+        }
+        self.look_at = next;
+    }
+
+    /// When [`VerbsNic::progress`] wants to be called, if its descriptor says nothing before.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        (self.look_at != NEVER).then_some(self.look_at)
+    }
+
+    /// The next completion will make its descriptor readable. Who sleeps on that must first make progress once more: what
+    /// came before this call is not said.
+    pub fn request_notification(&mut self) {
+        self.channel.drain();
+        for shared in &self.queues {
+            shared.queue.request_notification();
+        }
+    }
+
+    /// Readable when something happened that is no completion: then call [`VerbsNic::take_events`].
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.port.device.async_fd()
+    }
+
+    /// Takes what happened that is no completion: queue pairs that the device has put into ERR.
+    pub fn take_events(&mut self) {
+        /// The peer's request was invalid; it was not allowed.
+        const REQUEST: i32 = 2;
+        const ACCESS: i32 = 3;
+        const LAST_RECEIVE: i32 = 16;
+        while let Some((kind, number)) = self.port.device.async_event() {
+            let cause = match kind {
+                REQUEST => Cause::Peer(WorkError::RemoteInvalidRequest),
+                ACCESS => Cause::Peer(WorkError::RemoteAccess),
+                LAST_RECEIVE => Cause::Closed,
+                kind => Cause::Work(WorkError::Device {
+                    status: kind as u32,
+                }),
+            };
+            if let Some(number) = number.and_then(Qpn::new) {
+                // It may be gone by now.
+                let _ = self.fail(number, cause);
+            }
+        }
+    }
+}
+
+/// Readable when a completion has come, after [`VerbsNic::request_notification`].
+impl AsFd for VerbsNic {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+fn received_kind(polled: Polled<'_>) -> ReceivedKind {
+    /// `IBV_WC_RECV_RDMA_WITH_IMM`.
+    const WRITE: u32 = 129;
+    match (polled.immediate(), polled.invalidated()) {
+        (Some(value), _) if polled.opcode() == WRITE => ReceivedKind::WriteImmediate(value),
+        (Some(value), _) => ReceivedKind::SendImmediate(value),
+        (_, Some(key)) => ReceivedKind::SendInvalidate(RemoteKey(key)),
+        _ => ReceivedKind::Send,
+    }
+}
