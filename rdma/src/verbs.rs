@@ -46,6 +46,7 @@ mod progress;
 mod queues;
 mod raw_pair;
 mod reports;
+mod status;
 mod under_way;
 
 pub use memory::{DeviceRegion, OwnWord};

@@ -6,6 +6,8 @@
 //!    never sent, when all before it is.
 //! 3. The queue pair is said to have failed when nothing is outstanding any more.
 
+mod asking;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use super::objects::{MemoryRegion, Pages, ProtectionDomain};
 use super::queues::Polled;
 use super::raw_pair::{Asked, RawQueuePair, Step};
 use super::reports::Reports;
+use super::status::work_error;
 use super::under_way::UnderWay;
 use super::{FLUSH, NEVER};
 use crate::config::{Config, RetryLimit};
@@ -25,9 +28,11 @@ use crate::queue_pair::{Cause, Io, State};
 use crate::region::{Intent, Range, Rights};
 use crate::soft::Host;
 use crate::work::{
-    Completion, Data, Flags, MAX_MESSAGE, Operation, PostReason, Segment, Tail, WorkDone,
-    WorkError, WorkFailure, WorkKind, WorkRequest,
+    Completion, Flags, Operation, PostReason, Segment, WorkDone, WorkError, WorkFailure, WorkKind,
+    WorkRequest,
 };
+
+use asking::flags;
 
 /// Bits of a completion's id that count the work of one queue pair.
 const COUNT_BITS: u32 = 40;
@@ -242,95 +247,6 @@ impl Pair {
         }
     }
 
-    /// Says in `asked` what a work request asks the device for; what is remembered of it.
-    #[inline]
-    fn fill<'a>(
-        &self,
-        asked: &mut Asked<'a>,
-        request: &'a WorkRequest,
-        count: u64,
-        keys: &Keys,
-    ) -> Result<Work, PostReason> {
-        let mut work = Work {
-            id: request.id,
-            kind: WorkKind::Atomic,
-            len: WORD as u32,
-            result: None,
-            signaled: request.flags.contains(Flags::SIGNALED),
-            given: true,
-            keep_alive: false,
-        };
-        match &request.operation {
-            Operation::Send { data, tail } => {
-                send(asked, *tail);
-                (work.kind, work.len) = (WorkKind::Send, self.bytes(asked, keys, data));
-            }
-            Operation::Write {
-                data,
-                to,
-                immediate,
-            } => {
-                asked.write((to.address, to.key.0), *immediate);
-                (work.kind, work.len) = (WorkKind::Write, self.bytes(asked, keys, data));
-            }
-            Operation::Read { from, into } => {
-                asked.read((from.address, from.key.0));
-                (work.kind, work.len) = (WorkKind::Read, self.place(asked, keys, into));
-                self.check_exchange(None)?;
-            }
-            Operation::Atomic {
-                at,
-                operation,
-                result,
-            } => {
-                asked.atomic((at.address, at.key.0), *operation);
-                asked.carry(super::queues::Place {
-                    address: self.originals.base() + self.word_of(count) as u64,
-                    len: WORD as u32,
-                    key: self.originals.local_key(),
-                });
-                work.result = *result;
-                self.check_exchange(*result)?;
-            }
-        }
-        match work.len > MAX_MESSAGE {
-            true => Err(PostReason::TooLong { len: work.len }),
-            false => Ok(work),
-        }
-    }
-
-    fn check_exchange(&self, result: Option<Segment>) -> Result<(), PostReason> {
-        if self.depth == 0 {
-            return Err(PostReason::NoExchanges);
-        }
-        match result {
-            Some(result) if result.len != WORD as u32 => {
-                Err(PostReason::ResultSize { len: result.len })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// It carries this range; how many bytes those are.
-    #[inline]
-    fn place(&self, asked: &mut Asked<'_>, keys: &Keys, segment: &Segment) -> u32 {
-        if segment.len > 0 {
-            asked.carry(keys.place(self.config.domain, *segment));
-        }
-        segment.len
-    }
-
-    #[inline]
-    fn bytes<'a>(&self, asked: &mut Asked<'a>, keys: &Keys, data: &'a Data) -> u32 {
-        match data {
-            Data::Local(segment) => self.place(asked, keys, segment),
-            Data::Inline(inline) => {
-                asked.carry_inline(inline.bytes());
-                data.len()
-            }
-        }
-    }
-
     /// Where the word before an atomic is left that has this count.
     fn word_of(&self, count: u64) -> usize {
         count as usize % (self.config.send_queue + 1) * WORD
@@ -510,53 +426,10 @@ impl Work {
     }
 }
 
-#[inline]
-fn send(asked: &mut Asked<'_>, tail: Tail) {
-    match tail {
-        Tail::Plain => asked.send(None),
-        Tail::Immediate(value) => asked.send(Some(value)),
-        Tail::Invalidate(key) => asked.send_invalidate(key.0),
-    }
-}
-
-#[inline]
-fn flags(flags: Flags) -> u32 {
-    use sys::ibv_send_flags as f;
-    let one = |ours, theirs: f| if flags.contains(ours) { theirs.0 } else { 0 };
-    one(Flags::FENCE, f::IBV_SEND_FENCE) | one(Flags::SOLICITED, f::IBV_SEND_SOLICITED)
-}
-
 /// The field has no "without end"; its most is what comes closest.
-fn retries(limit: RetryLimit) -> u8 {
+pub(super) fn retries(limit: RetryLimit) -> u8 {
     match limit {
         RetryLimit::Times(times) => times.min(MOST_RETRIES.into()) as u8,
         RetryLimit::Forever => MOST_RETRIES,
-    }
-}
-
-/// What a status means.
-#[inline]
-pub(super) fn work_error(status: u32, config: &Config) -> Option<WorkError> {
-    (status != sys::ibv_wc_status::IBV_WC_SUCCESS).then(|| failure(status, config))
-}
-
-#[cold]
-fn failure(status: u32, config: &Config) -> WorkError {
-    use sys::ibv_wc_status as s;
-    let attempts = |limit| u32::from(retries(limit)) + 1;
-    match status {
-        s::IBV_WC_LOC_LEN_ERR => WorkError::LocalLength,
-        s::IBV_WC_LOC_PROT_ERR | s::IBV_WC_LOC_ACCESS_ERR => WorkError::LocalProtection,
-        s::IBV_WC_WR_FLUSH_ERR => WorkError::Flushed,
-        s::IBV_WC_REM_INV_REQ_ERR => WorkError::RemoteInvalidRequest,
-        s::IBV_WC_REM_ACCESS_ERR => WorkError::RemoteAccess,
-        s::IBV_WC_REM_OP_ERR => WorkError::RemoteOperation,
-        s::IBV_WC_RETRY_EXC_ERR => WorkError::RetriesExceeded {
-            attempts: attempts(config.retries),
-        },
-        s::IBV_WC_RNR_RETRY_EXC_ERR => WorkError::RnrRetriesExceeded {
-            attempts: attempts(config.rnr_retries),
-        },
-        status => WorkError::Device { status },
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::pool::RECEIVE;
 use super::queues::{BATCH, Batch, Polled};
+use super::status::work_error;
 use super::{ASK, NEVER, VerbsNic, pair};
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, State};
@@ -85,7 +86,7 @@ impl VerbsNic {
             return;
         };
         let pair = &mut self.pairs[slot];
-        let error = pair::work_error(polled.status(), &pair.config);
+        let error = work_error(polled.status(), &pair.config);
         let received = Received {
             id,
             kind: match error {
