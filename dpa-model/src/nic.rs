@@ -15,11 +15,11 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crossbeam::queue::SegQueue;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rdma::Datagram;
 use rdma::provider::{Chosen, Provider as Asked, SystemError, UnknownProvider, VerbsOpenError};
 use rdma::psn::Qpn;
@@ -38,6 +38,7 @@ mod device_region;
 pub(crate) mod doorbell;
 mod engine;
 mod host_memory;
+mod lease;
 mod leaving;
 mod memory;
 mod pairs;
@@ -59,6 +60,7 @@ pub use completions::{AttachError, CompletionQueue, CompletionQueueError, HostRe
 pub use connection::{ConnectError, ConnectionRef, PostHostError};
 pub use context::{ContextError, ContextRef, ContextSpec, ExportError};
 pub use host_memory::HostMemory;
+pub use lease::NicLease;
 pub use pending::{Ended, KeptWork, Pending};
 pub use raw::outbox::OutboxError;
 pub use raw::pair::{ModifyError, QueuePairRef, QueuePairSpec, QueuePairStep};
@@ -68,6 +70,7 @@ pub use waiting::QueueGate;
 pub use watch::ConnectionState;
 
 pub(crate) use doorbell::Doorbells;
+pub(crate) use lease::Nics;
 
 use attend::Attendant;
 use bell::Bell;
@@ -77,9 +80,6 @@ use provider::{Facts, Provider};
 
 use crate::device::Device;
 use crate::process::Process;
-
-/// The address of the NIC that has no network: it copies, and waits.
-const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 /// Regions that a NIC can have registered at a time.
 pub const MAX_REGIONS: usize = 1 << 16;
@@ -437,189 +437,6 @@ pub(crate) struct Looked {
     pub(crate) worked: bool,
     /// It may have opened a kernel.
     pub(crate) opened: bool,
-}
-
-/// The NICs of a device.
-#[derive(Debug, Default)]
-pub(crate) struct Nics {
-    all: RwLock<Vec<Arc<DeviceNic>>>,
-    count: AtomicUsize,
-    next_completion_queue: Arc<AtomicU32>,
-}
-
-impl Nics {
-    /// Whether there are none.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count.load(Ordering::Relaxed) == 0
-    }
-
-    pub(crate) fn each(&self, mut f: impl FnMut(&Arc<DeviceNic>)) {
-        if !self.is_empty() {
-            self.all.read().iter().for_each(&mut f);
-        }
-    }
-
-    /// Works all of them.
-    pub(crate) fn poll(&self, now: u64) -> Looked {
-        let mut looked = Looked::default();
-        self.each(|nic| {
-            let one = nic.poll(now);
-            looked.worked |= one.worked;
-            looked.opened |= one.opened;
-        });
-        looked
-    }
-
-    /// Hands a packet of the virtual network to the NIC it is for; false if there is none.
-    pub(crate) fn deliver(&self, datagram: Datagram) -> bool {
-        let all = self.all.read();
-        let Some(nic) = all.iter().find(|nic| nic.address == datagram.to) else {
-            return false;
-        };
-        nic.engine.lock().provider.deliver(datagram);
-        true
-    }
-
-    /// The mishap of a NIC that stands still: the `which`-th, modulo how many there are. Its address.
-    pub(crate) fn stall(&self, which: u64, until: u64) -> Option<SocketAddr> {
-        let all = self.all.read();
-        let nic = all.get(which.checked_rem(all.len() as u64)? as usize)?;
-        nic.stalled_until.store(until, Ordering::Relaxed);
-        Some(nic.address)
-    }
-
-    /// The earliest time at which one of them wants to be called.
-    pub(crate) fn next_timer(&self) -> Option<u64> {
-        let mut next = None;
-        self.each(|nic| next = [next, nic.next_timer()].into_iter().flatten().min());
-        next
-    }
-}
-
-/// A share in a NIC: it is open while there is one.
-#[derive(Debug)]
-pub struct NicLease {
-    nic: Arc<DeviceNic>,
-    device: Arc<Device>,
-}
-
-impl NicLease {
-    /// The NIC.
-    pub fn nic(&self) -> &Arc<DeviceNic> {
-        &self.nic
-    }
-
-    pub(crate) fn now(&self) -> u64 {
-        self.device.clock.now()
-    }
-
-    pub(crate) fn random(&self) -> u64 {
-        self.device.random()
-    }
-
-    /// Sends what was just posted, and works the NIC if nobody does.
-    pub(crate) fn kick(&self) {
-        if self.nic.bell.ring() {
-            self.nic.poll(self.now());
-        }
-    }
-}
-
-impl Drop for NicLease {
-    fn drop(&mut self) {
-        // Nobody gets a share while the list is locked.
-        let mut all = self.device.nics.all.write();
-        if self.nic.leases.fetch_sub(1, Ordering::Relaxed) == 1 {
-            all.retain(|nic| !Arc::ptr_eq(nic, &self.nic));
-            self.device.nics.count.store(all.len(), Ordering::Relaxed);
-            if let Some(attendant) = &self.nic.attendant {
-                leaving::begin(self.nic.address);
-                attendant.stop();
-            }
-        }
-    }
-}
-
-impl Device {
-    /// A share in the NIC at this address; if nobody has one, opens what is asked for. Under the seeded driver it is one of
-    /// the model's, whatever is asked for.
-    ///
-    /// # Errors
-    /// The address is none of this machine's, or its port is taken; something for verbs is missing.
-    pub fn nic(
-        self: &Arc<Self>,
-        address: IpAddr,
-        port: u16,
-        asked: &Asked,
-    ) -> Result<Arc<NicLease>, NicError> {
-        let wanted = SocketAddr::new(address, port);
-        let began = Instant::now();
-        loop {
-            // Looked up before it is tried: it may be free by now.
-            let soon_free = leaving::waits_for(wanted, began);
-            match self.open_nic(wanted, asked) {
-                Err(NicError::Bind(BindError::PortTaken { .. })) if soon_free => leaving::pause(),
-                opened => return opened,
-            }
-        }
-    }
-
-    fn open_nic(
-        self: &Arc<Self>,
-        wanted: SocketAddr,
-        asked: &Asked,
-    ) -> Result<Arc<NicLease>, NicError> {
-        let mut all = self.nics.all.write();
-        if let Some(nic) = all.iter().find(|nic| nic.address == wanted) {
-            return Ok(self.lease(nic.clone()));
-        }
-        let nic = if wanted == LOCAL {
-            Arc::new(DeviceNic::inside(wanted, self.random()))
-        } else if self.is_seeded() {
-            Arc::new(DeviceNic::carried(wanted, self.random()))
-        } else {
-            let options = Options {
-                port: wanted.port(),
-                ..Options::default()
-            };
-            let nic = DeviceNic::open(asked.clone(), wanted.ip(), &options)?;
-            let nic = Arc::new(nic);
-            attend::start(nic.clone(), self.clone()).map_err(NicError::Thread)?;
-            nic
-        };
-        nic.with(|engine| {
-            engine.world.nic = Arc::downgrade(&nic);
-            engine.world.next_completion_queue = self.nics.next_completion_queue.clone();
-        });
-        all.push(nic.clone());
-        self.nics.count.store(all.len(), Ordering::Relaxed);
-        Ok(self.lease(nic))
-    }
-
-    /// A share in the NIC without a network, which every device has.
-    ///
-    /// # Errors
-    /// None: it needs nothing of the system.
-    pub fn local_nic(self: &Arc<Self>) -> Result<Arc<NicLease>, NicError> {
-        self.nic(LOCAL.ip(), LOCAL.port(), &Asked::Soft)
-    }
-
-    fn lease(self: &Arc<Self>, nic: Arc<DeviceNic>) -> Arc<NicLease> {
-        nic.leases.fetch_add(1, Ordering::Relaxed);
-        Arc::new(NicLease {
-            nic,
-            device: self.clone(),
-        })
-    }
-
-    /// A random number: from the system, or from the seed.
-    pub(crate) fn random(&self) -> u64 {
-        match &self.choices {
-            Some(choices) => choices.below(u64::MAX),
-            None => random(),
-        }
-    }
 }
 
 /// A random number from the system.
