@@ -7,26 +7,24 @@
 //!    worker's stack.
 //! 3. While the thread's stack is being unwound, no call blocks, faults or switches.
 
+mod collective;
+mod events;
 pub(crate) mod handler;
 mod message;
+mod nic;
 
 use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence as native_fence};
 
 use dpa_abi::global::AnyGlobal;
-use dpa_abi::port::{Collective, Counter, Leaving, Ops, PortVtable, Space};
-use dpa_abi::queue::NicCounter;
-use dpa_abi::queue::bell::{OutboxHandle, Ring, RingError};
-use dpa_abi::{Condition, EventError, EventHandle, FaultKind, Handle, Rights, Update};
+use dpa_abi::port::{Counter, Leaving, Ops, PortVtable, Space};
+use dpa_abi::{FaultKind, Handle, Rights};
 
 use crate::crash::stack::Frame;
-use crate::events::Slot;
 use crate::fault::Place;
 use crate::fiber::Request;
-use crate::meeting::{self, Arrival};
-use crate::nic::doorbell;
-use crate::unit::{Core, Wake};
+use crate::unit::Core;
 use crate::windows::Windows;
 use crate::worker::{Leave, Stop};
 
@@ -42,16 +40,16 @@ pub static PORT: PortVtable = PortVtable {
     fault,
     safe_point,
     yield_now,
-    event_get,
-    event_update,
-    event_wait,
-    collective,
+    event_get: events::event_get,
+    event_update: events::event_update,
+    event_wait: events::event_wait,
+    collective: collective::collective,
     log: message::log,
     fence,
     counter,
-    doorbell,
-    nic_counters,
-    ring,
+    doorbell: nic::doorbell,
+    nic_counters: nic::nic_counters,
+    ring: nic::ring,
     leave,
     local_storage,
     who: handler::who,
@@ -69,6 +67,7 @@ pub static PORT: PortVtable = PortVtable {
 ///
 /// # Safety
 /// `unit` was made from a core by the worker that runs the calling thread.
+#[inline]
 unsafe fn core<'a>(unit: NonNull<()>) -> &'a Core {
     // SAFETY: promised by the caller; the core outlives the thread.
     unsafe { unit.cast().as_ref() }
@@ -245,178 +244,6 @@ unsafe fn yield_now(unit: NonNull<()>) {
     end(core);
 }
 
-fn find(core: &Core, event: EventHandle) -> Result<&Slot, EventError> {
-    core.process().events.find(event).ok_or(EventError::Stale)
-}
-
-unsafe fn event_get(unit: NonNull<()>, event: EventHandle) -> Result<u64, EventError> {
-    // SAFETY: the port's contract.
-    let core = unsafe { core(unit) };
-    begin(core);
-    let value = find(core, event).map(|slot| core.process().value_of(slot));
-    core.acquire_all();
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
-    value
-}
-
-unsafe fn event_update(
-    unit: NonNull<()>,
-    event: EventHandle,
-    update: Update,
-) -> Result<u64, EventError> {
-    // SAFETY: the port's contract.
-    let core = unsafe { core(unit) };
-    begin(core);
-    core.release_all();
-    let result = find(core, event).and_then(|slot| {
-        if !slot.device_publishes() {
-            return Err(EventError::NotPublisher);
-        }
-        core.process()
-            .note_update(event.0.index, update, &slot.event);
-        match slot.event.try_update_fast(update) {
-            Ok(previous) => Ok(previous),
-            Err(reached) => core
-                .switch()
-                .on_parent_stack(|| finish_update(core, slot, reached)),
-        }
-    });
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
-    result
-}
-
-#[cold]
-fn finish_update(
-    core: &Core,
-    slot: &Slot,
-    reached: sync_event::Reached,
-) -> Result<u64, EventError> {
-    let process = core.process.borrow();
-    let process = process.as_ref().expect("a running thread has one");
-    let result = slot.event.finish_update(reached, |gate, value| {
-        core.worker().opened_midway();
-        process.opened(gate, value);
-    });
-    result.map_err(|closed| EventError::Closed { last: closed.last })
-}
-
-unsafe fn event_wait(
-    unit: NonNull<()>,
-    event: EventHandle,
-    condition: Condition,
-    timeout: Option<u64>,
-) -> Result<u64, EventError> {
-    // SAFETY: the port's contract.
-    let core = unsafe { core(unit) };
-    begin(core);
-    let result = find(core, event).and_then(|slot| {
-        if !slot.device_subscribes() {
-            return Err(EventError::NotSubscriber);
-        }
-        let value = slot.event.get();
-        if condition.holds(value) {
-            return Ok(value);
-        }
-        if core.unwinding() {
-            return Err(EventError::Closed { last: value });
-        }
-        wait(core, event, slot, condition, timeout)
-    });
-    core.acquire_all();
-    end(core);
-    result
-}
-
-fn wait(
-    core: &Core,
-    event: EventHandle,
-    slot: &Slot,
-    condition: Condition,
-    timeout: Option<u64>,
-) -> Result<u64, EventError> {
-    let until = timeout.map(|nanos| core.worker().device().clock.now().saturating_add(nanos));
-    core.may_panic_here();
-    core.calls.set(0);
-    let wake = core.suspend(Request::Wait(event, condition, until));
-    if core.process().is_stopped() {
-        stop(core);
-    }
-    match wake {
-        Wake::Value(value) => Ok(value),
-        Wake::Closed(last) => Err(EventError::Closed { last }),
-        Wake::TimedOut => Err(EventError::TimedOut {
-            value: slot.event.get(),
-        }),
-    }
-}
-
-unsafe fn collective(unit: NonNull<()>, what: Collective) -> u64 {
-    // SAFETY: the port's contract.
-    let core = unsafe { core(unit) };
-    begin(core);
-    core.release_all();
-    let result = if core.unwinding() {
-        0
-    } else {
-        meet(core, what)
-    };
-    core.acquire_all();
-    end(core);
-    result
-}
-
-fn meet(core: &Core, what: Collective) -> u64 {
-    let (launch, rank) = {
-        let running = core.running.borrow();
-        let running = running.as_ref().expect("a running thread");
-        (sync_event::sync::Arc::as_ptr(&running.launch), running.rank)
-    };
-    // SAFETY: the core holds a count of the launch until the thread is over.
-    let launch = unsafe { &*launch };
-    let Some(gang) = launch.gang() else {
-        return alone(what);
-    };
-    match gang.meeting.arrive_running(meeting::own(rank, what)) {
-        Arrival::Last(_, others, value) => {
-            core.switch()
-                .on_parent_stack(|| release(core, others, value));
-            value
-        }
-        Arrival::Mismatch(_) => raise(core, FaultKind::CollectiveMismatch, None),
-        _ => wait_for_the_others(core, what),
-    }
-}
-
-fn release(core: &Core, others: Vec<crate::unit::Suspended>, value: u64) {
-    for other in others {
-        core.worker().opened_midway();
-        core.process().wake_unit(other, Wake::Value(value));
-    }
-}
-
-fn wait_for_the_others(core: &Core, what: Collective) -> u64 {
-    core.may_panic_here();
-    core.calls.set(0);
-    let wake = core.suspend(Request::Meet(what));
-    match wake {
-        Wake::Value(value) if !core.process().is_stopped() => value,
-        _ => stop(core),
-    }
-}
-
-fn alone(what: Collective) -> u64 {
-    match what {
-        Collective::Barrier => 0,
-        Collective::Broadcast { value, .. } | Collective::Reduce { value, .. } => value,
-    }
-}
-
 /// This machine's memory is coherent: a fence of whatever space orders all accesses, as strongly as asked. The seeded
 /// driver makes weaker memory of it.
 unsafe fn fence(unit: NonNull<()>, space: Space, pred: Ops, succ: Ops) {
@@ -450,67 +277,6 @@ unsafe fn counter(unit: NonNull<()>, which: Counter) -> u64 {
         // The model has no instruction counter: it takes one instruction a cycle.
         Counter::Cycles | Counter::Retired => cycles,
     }
-}
-
-unsafe fn doorbell(unit: NonNull<()>, queue: Handle) -> bool {
-    // SAFETY: the port's contract.
-    let core = unsafe { core(unit) };
-    begin(core);
-    core.note_stores();
-    let device = core.worker().device();
-    let rung = core
-        .switch()
-        .on_parent_stack(|| core.process().doorbells.ring(queue, || device.clock.now()));
-    if rung == Some(true) {
-        core.worker().opened_midway();
-    }
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
-    rung.is_some()
-}
-
-unsafe fn nic_counters(
-    unit: NonNull<()>,
-    queue: Handle,
-    which: &[NicCounter],
-    values: &mut [u64],
-) -> bool {
-    // SAFETY: the port's contract.
-    let core = unsafe { core(unit) };
-    begin(core);
-    let found = core
-        .switch()
-        .on_parent_stack(|| core.process().doorbells.counters(queue));
-    for (value, which) in values.iter_mut().zip(which) {
-        *value = found
-            .as_ref()
-            .map_or(0, |all| doorbell::counter(all, *which));
-    }
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
-    found.is_some()
-}
-
-unsafe fn ring(unit: NonNull<()>, outbox: OutboxHandle, ring: Ring) -> Result<(), RingError> {
-    // SAFETY: the port's contract.
-    let core = unsafe { core(unit) };
-    begin(core);
-    core.note_stores();
-    let rung = core
-        .switch()
-        .on_parent_stack(|| core.process().ring(outbox, ring));
-    if rung == Ok(true) {
-        core.worker().opened_midway();
-    }
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
-    rung.map(drop)
 }
 
 unsafe fn leave(unit: NonNull<()>, how: Leaving) -> ! {

@@ -7,7 +7,8 @@ use std::ptr::NonNull;
 use dpa_abi::port::Who;
 use dpa_abi::{Condition, EventError, UnitRef};
 
-use super::{begin, core, end, leave_for_good, wait};
+use super::events::{find, wait};
+use super::{begin, core, end, leave_for_good};
 use crate::launch::Launch;
 use crate::unit::Core;
 use crate::windows::Windows;
@@ -62,7 +63,7 @@ fn triggered_again(core: &Core) -> bool {
         return false;
     };
     loop {
-        let Ok(slot) = super::find(core, event) else {
+        let Ok(slot) = find(core, event) else {
             leave_for_good(core)
         };
         let count = slot.event.get();

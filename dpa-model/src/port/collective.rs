@@ -1,0 +1,72 @@
+//! Where the threads of a launch meet.
+
+use std::ptr::NonNull;
+
+use dpa_abi::FaultKind;
+use dpa_abi::port::Collective;
+
+use super::{begin, core, end, raise, stop};
+use crate::fiber::Request;
+use crate::meeting::{self, Arrival};
+use crate::unit::{Core, Wake};
+
+pub(super) unsafe fn collective(unit: NonNull<()>, what: Collective) -> u64 {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    core.release_all();
+    let result = if core.unwinding() {
+        0
+    } else {
+        meet(core, what)
+    };
+    core.acquire_all();
+    end(core);
+    result
+}
+
+fn meet(core: &Core, what: Collective) -> u64 {
+    let (launch, rank) = {
+        let running = core.running.borrow();
+        let running = running.as_ref().expect("a running thread");
+        (sync_event::sync::Arc::as_ptr(&running.launch), running.rank)
+    };
+    // SAFETY: the core holds a count of the launch until the thread is over.
+    let launch = unsafe { &*launch };
+    let Some(gang) = launch.gang() else {
+        return alone(what);
+    };
+    match gang.meeting.arrive_running(meeting::own(rank, what)) {
+        Arrival::Last(_, others, value) => {
+            core.switch()
+                .on_parent_stack(|| release(core, others, value));
+            value
+        }
+        Arrival::Mismatch(_) => raise(core, FaultKind::CollectiveMismatch, None),
+        _ => wait_for_the_others(core, what),
+    }
+}
+
+fn release(core: &Core, others: Vec<crate::unit::Suspended>, value: u64) {
+    for other in others {
+        core.worker().opened_midway();
+        core.process().wake_unit(other, Wake::Value(value));
+    }
+}
+
+fn wait_for_the_others(core: &Core, what: Collective) -> u64 {
+    core.may_panic_here();
+    core.calls.set(0);
+    let wake = core.suspend(Request::Meet(what));
+    match wake {
+        Wake::Value(value) if !core.process().is_stopped() => value,
+        _ => stop(core),
+    }
+}
+
+fn alone(what: Collective) -> u64 {
+    match what {
+        Collective::Barrier => 0,
+        Collective::Broadcast { value, .. } | Collective::Reduce { value, .. } => value,
+    }
+}

@@ -1,0 +1,121 @@
+//! Events: what they hold, updates, and waits.
+
+use std::ptr::NonNull;
+
+use dpa_abi::{Condition, EventError, EventHandle, Update};
+
+use super::{begin, core, end, stop, take_turns};
+use crate::events::Slot;
+use crate::fiber::Request;
+use crate::unit::{Core, Wake};
+
+pub(super) fn find(core: &Core, event: EventHandle) -> Result<&Slot, EventError> {
+    core.process().events.find(event).ok_or(EventError::Stale)
+}
+
+pub(super) unsafe fn event_get(unit: NonNull<()>, event: EventHandle) -> Result<u64, EventError> {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let value = find(core, event).map(|slot| core.process().value_of(slot));
+    core.acquire_all();
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+    value
+}
+
+pub(super) unsafe fn event_update(
+    unit: NonNull<()>,
+    event: EventHandle,
+    update: Update,
+) -> Result<u64, EventError> {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    core.release_all();
+    let result = find(core, event).and_then(|slot| {
+        if !slot.device_publishes() {
+            return Err(EventError::NotPublisher);
+        }
+        core.process()
+            .note_update(event.0.index, update, &slot.event);
+        match slot.event.try_update_fast(update) {
+            Ok(previous) => Ok(previous),
+            Err(reached) => core
+                .switch()
+                .on_parent_stack(|| finish_update(core, slot, reached)),
+        }
+    });
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+    result
+}
+
+#[cold]
+fn finish_update(
+    core: &Core,
+    slot: &Slot,
+    reached: sync_event::Reached,
+) -> Result<u64, EventError> {
+    let process = core.process.borrow();
+    let process = process.as_ref().expect("a running thread has one");
+    let result = slot.event.finish_update(reached, |gate, value| {
+        core.worker().opened_midway();
+        process.opened(gate, value);
+    });
+    result.map_err(|closed| EventError::Closed { last: closed.last })
+}
+
+pub(super) unsafe fn event_wait(
+    unit: NonNull<()>,
+    event: EventHandle,
+    condition: Condition,
+    timeout: Option<u64>,
+) -> Result<u64, EventError> {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let result = find(core, event).and_then(|slot| {
+        if !slot.device_subscribes() {
+            return Err(EventError::NotSubscriber);
+        }
+        let value = slot.event.get();
+        if condition.holds(value) {
+            return Ok(value);
+        }
+        if core.unwinding() {
+            return Err(EventError::Closed { last: value });
+        }
+        wait(core, event, slot, condition, timeout)
+    });
+    core.acquire_all();
+    end(core);
+    result
+}
+
+pub(super) fn wait(
+    core: &Core,
+    event: EventHandle,
+    slot: &Slot,
+    condition: Condition,
+    timeout: Option<u64>,
+) -> Result<u64, EventError> {
+    let until = timeout.map(|nanos| core.worker().device().clock.now().saturating_add(nanos));
+    core.may_panic_here();
+    core.calls.set(0);
+    let wake = core.suspend(Request::Wait(event, condition, until));
+    if core.process().is_stopped() {
+        stop(core);
+    }
+    match wake {
+        Wake::Value(value) => Ok(value),
+        Wake::Closed(last) => Err(EventError::Closed { last }),
+        Wake::TimedOut => Err(EventError::TimedOut {
+            value: slot.event.get(),
+        }),
+    }
+}
