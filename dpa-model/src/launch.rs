@@ -12,19 +12,21 @@
 //!    set takes the waker and wakes it. It is cleared before `WATCHED` is: a launch that nobody watches has no waker.
 //! 4. `times` and `closed` are written before the step to `DONE` by its maker, and read only after it.
 
+mod body;
+mod gang;
+
 use std::any::Any;
 use std::fmt;
 use std::task::{Context, Poll, Waker};
 
-use dpa_abi::kernel::{KernelEntry, RpcEntry};
 use dpa_abi::{Condition, Update};
 use smallvec::SmallVec;
 use sync_event::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use sync_event::sync::{Arc, Mutex};
 use sync_event::{Closed, WaiterId};
 
-use crate::meeting::Meeting;
-use crate::unit::Suspended;
+pub use body::{Body, Step};
+pub use gang::Gang;
 
 const PHASE: u32 = 0b11;
 const WAITING: u32 = 0;
@@ -66,60 +68,6 @@ impl Outcome {
     }
 }
 
-/// What a launch does.
-pub enum Body {
-    /// Runs a kernel.
-    Kernel(&'static KernelEntry),
-    /// Runs a call and keeps its result.
-    Rpc(&'static RpcEntry),
-    /// Runs jobs of a command queue.
-    Queue,
-    /// A step of the device's own copy engine: a copy or a fill. Takes no unit.
-    Step(Box<Step>),
-}
-
-/// The work of a [`Body::Step`], done once.
-pub struct Step {
-    /// What it is called in snapshots.
-    pub name: &'static str,
-    /// The work; taken when it is done.
-    pub work: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl Step {
-    /// This work, under this name.
-    pub fn new(name: &'static str, work: impl FnOnce() + Send + 'static) -> Self {
-        Self {
-            name,
-            work: Mutex::new(Some(Box::new(work))),
-        }
-    }
-}
-
-impl fmt::Debug for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl Body {
-    /// The kernel's, call's or step's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Kernel(entry) => entry.name,
-            Self::Rpc(entry) => entry.name,
-            Self::Queue => "command queue",
-            Self::Step(step) => step.name,
-        }
-    }
-}
-
 /// Packed arguments; few bytes are kept in place.
 pub type ArgBytes = SmallVec<[u8; 16]>;
 
@@ -140,62 +88,6 @@ pub struct Extra {
     /// The queue whose jobs it runs.
     #[cfg(not(dpa_loom))]
     pub queue: Option<std::sync::Arc<crate::cmdq::CommandQueue>>,
-}
-
-/// What the threads of one launch share.
-#[derive(Debug)]
-pub struct Gang {
-    next_rank: AtomicU32,
-    remaining: AtomicU32,
-    /// Where they meet.
-    pub meeting: Meeting<Suspended>,
-}
-
-impl Gang {
-    /// For so many threads.
-    pub fn new(threads: u32) -> Self {
-        Self {
-            next_rank: AtomicU32::new(0),
-            remaining: AtomicU32::new(threads),
-            meeting: Meeting::new(threads),
-        }
-    }
-
-    /// The next ranks that nobody runs yet, at most `count`: from the first up to, not including, the second.
-    pub fn claim(&self, count: u32, threads: u32) -> Option<(u32, u32)> {
-        if self.all_claimed(threads) {
-            return None;
-        }
-        let first = self.next_rank.fetch_add(count, Ordering::Relaxed);
-        Self::ranks(first, count, threads)
-    }
-
-    /// At most `count` ranks from `first` on; `None` if there is none: others may have claimed the last meanwhile.
-    fn ranks(first: u32, count: u32, threads: u32) -> Option<(u32, u32)> {
-        (first < threads).then(|| (first, first.saturating_add(count).min(threads)))
-    }
-
-    /// Ranks that nobody has claimed.
-    pub fn unclaimed(&self, threads: u32) -> u32 {
-        threads.saturating_sub(self.next_rank.load(Ordering::Relaxed))
-    }
-
-    /// Whether every rank has been claimed.
-    pub fn all_claimed(&self, threads: u32) -> bool {
-        self.next_rank.load(Ordering::Relaxed) >= threads
-    }
-
-    /// `count` threads have returned; true for whoever reports the last.
-    ///
-    /// Acquire-release: the last to report happens after everything all threads did.
-    pub fn returned(&self, count: u32) -> bool {
-        self.remaining.fetch_sub(count, Self::RETURNED_ORDER) == count
-    }
-
-    #[cfg(not(dpa_mutant = "gang_returned_relaxed"))]
-    const RETURNED_ORDER: Ordering = Ordering::AcqRel;
-    #[cfg(dpa_mutant = "gang_returned_relaxed")]
-    const RETURNED_ORDER: Ordering = Ordering::Relaxed;
 }
 
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! The rules of a launch's state word, one step at a time.
 
+use dpa_abi::kernel::{KernelEntry, RpcEntry};
 use sync_event::CloseReason;
 
 use super::*;

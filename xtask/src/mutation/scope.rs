@@ -35,6 +35,8 @@ const SCOPES: [Scope; 3] = [
             "dpa-model/src/idle.rs",
             "dpa-model/src/inbox.rs",
             "dpa-model/src/launch.rs",
+            "dpa-model/src/launch/body.rs",
+            "dpa-model/src/launch/gang.rs",
             "dpa-model/src/ready.rs",
             "dpa-model/src/sched.rs",
             "dpa-model/src/submit.rs",
