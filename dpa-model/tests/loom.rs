@@ -6,145 +6,31 @@
 
 #[path = "loom/homes.rs"]
 mod homes;
+#[path = "loom/nic.rs"]
+mod nic;
 #[path = "loom/ranks.rs"]
 mod ranks;
+#[path = "loom/rig.rs"]
+mod rig;
 
 use std::task::{Context, Poll};
 
 use dpa_abi::port::{Collective, ReduceOp};
-use dpa_abi::queue::notify;
 use dpa_abi::sync::loom;
-use dpa_abi::{Condition, KernelEntry, Update};
+use dpa_abi::{Condition, Update};
 use dpa_model::activation::{Activation, Next};
-use dpa_model::bell::Bell;
 use dpa_model::epoch::{Epochs, Quarantine};
-use dpa_model::gate::{self, Gate, Parking};
+use dpa_model::gate::{self, Gate};
 use dpa_model::handover::Handover;
-use dpa_model::idle::Idle;
-use dpa_model::launch::{ArgBytes, Body, Extra, Gang, Launch, Outcome, Parts};
+use dpa_model::launch::{Gang, Outcome};
 use dpa_model::meeting::{Arrival, Meeting};
-use dpa_model::sched::{Sched, Tenant};
 use homes::park_until_work;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use loom::thread;
-use sync_event::sync::{Condvar, Mutex};
-use sync_event::{CloseReason, Event};
-
-static ENTRY: KernelEntry = KernelEntry {
-    name: "k",
-    file: "",
-    line: 0,
-    arg_bytes: 0,
-    movable: || true,
-    run: |_, _| (),
-};
-
-struct Process;
-
-impl Tenant for Process {
-    fn blocked(&self) -> u32 {
-        0
-    }
-}
-
-fn check(model: impl Fn() + Send + Sync + 'static) {
-    check_with(2, model);
-}
-
-/// With at least so many preemptions in an execution.
-fn check_with(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    let asked = builder.preemption_bound.unwrap_or(0);
-    builder.preemption_bound = Some(asked.max(preemptions));
-    builder.check(model);
-}
-
-fn launch(seq: u64, threads: u32) -> Arc<Launch> {
-    let parts = Parts {
-        body: Body::Kernel(&ENTRY),
-        args: ArgBytes::new(),
-        threads,
-        proc: 0,
-        seq,
-        then: None,
-    };
-    let extra = (threads > 1).then(|| {
-        Box::new(Extra {
-            gang: Some(Gang::new(threads)),
-            ..Extra::default()
-        })
-    });
-    Arc::new(Launch::new(parts, extra))
-}
-
-/// The parts of a device that a launch passes through, put together as the drivers do.
-struct Device {
-    sched: Sched<Process>,
-    idle: Idle,
-    event: Event<Gate>,
-    /// Stands for `thread::park`, of which loom loses tokens.
-    woken: Parker,
-}
-
-#[derive(Default)]
-struct Parker {
-    token: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Parker {
-    fn unpark(&self) {
-        *self.token.lock() = true;
-        self.changed.notify_one();
-    }
-
-    fn park(&self) {
-        let mut token = self.token.lock();
-        while !*token {
-            self.changed.wait(&mut token);
-        }
-        *token = false;
-    }
-}
-
-impl Device {
-    fn new() -> Arc<Self> {
-        let sched = Sched::new(vec![4]);
-        sched.admit(0, |_| Arc::new(Process));
-        Arc::new(Self {
-            sched,
-            idle: Idle::new(1),
-            event: Event::new(0),
-            woken: Parker::default(),
-        })
-    }
-
-    fn opened(&self, gate: Gate) {
-        if let Gate::Launch(launch) = gate
-            && launch.open()
-        {
-            self.sched.push(launch);
-        }
-    }
-
-    fn submit(&self, launch: &Arc<Launch>, condition: Condition) {
-        match gate::park(&self.event, 0, launch, condition) {
-            Parking::Done => {}
-            Parking::Holds(gate, _) => self.opened(gate),
-            Parking::Closed(_) => assert!(launch.take_back(Outcome::Faulted)),
-        }
-    }
-
-    fn update(&self, update: Update) {
-        let _ = self.event.update_with(update, |gate, _| self.opened(gate));
-    }
-
-    fn started(&self) -> Option<u64> {
-        self.sched.next(None, None).map(|work| work.launch.seq)
-    }
-}
+use rig::*;
+use sync_event::CloseReason;
 
 #[test]
 fn gate_opening_vs_submit() {
@@ -538,73 +424,6 @@ fn reuse_vs_a_launch_that_starts() {
     });
 }
 
-/// What a kernel rings for: entries of a queue, and how many the NIC has looked at.
-#[derive(Default)]
-struct Nic {
-    bell: Bell,
-    posted: AtomicU32,
-    looked: AtomicU32,
-    /// Looked at by the one who rang, who found nobody else there.
-    direct: AtomicU32,
-}
-
-impl Nic {
-    fn work(&self) {
-        if self.bell.try_begin() {
-            self.look();
-            self.end();
-        }
-    }
-
-    fn look(&self) {
-        let posted = self.posted.load(std::sync::atomic::Ordering::Acquire);
-        self.looked
-            .store(posted, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    fn end(&self) {
-        while !self.bell.end() {
-            self.look();
-        }
-    }
-
-    fn ring(&self) {
-        if self.bell.try_begin_unrung() {
-            self.direct
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            return self.end();
-        }
-        self.posted
-            .fetch_add(1, std::sync::atomic::Ordering::Release);
-        if self.bell.ring() {
-            self.work();
-        }
-    }
-}
-
-#[test]
-fn doorbell_vs_poll_of_the_nic() {
-    check(|| {
-        let nic = Arc::new(Nic::default());
-        let poller = thread::spawn({
-            let nic = nic.clone();
-            move || nic.work()
-        });
-        let other = thread::spawn({
-            let nic = nic.clone();
-            move || nic.ring()
-        });
-        nic.ring();
-        poller.join().unwrap();
-        other.join().unwrap();
-        // Nobody looks any more, and everything posted was looked at.
-        assert!(!nic.bell.is_rung());
-        let direct = nic.direct.load(SeqCst);
-        assert_eq!(nic.looked.load(SeqCst), nic.posted.load(SeqCst));
-        assert_eq!(direct + nic.looked.load(SeqCst), 2);
-    });
-}
-
 /// Each trigger is followed by a run that begins after it, and runs never overlap.
 #[test]
 fn trigger_vs_end_of_an_activation() {
@@ -636,36 +455,5 @@ fn trigger_vs_end_of_an_activation() {
         trigger(&handler);
         other.join().unwrap();
         assert_eq!(handler.2.load(SeqCst), 2, "the last run saw both");
-    });
-}
-
-struct Word(loom::sync::atomic::AtomicU64);
-
-impl notify::Flag for Word {
-    fn swap(&self, value: u64) -> u64 {
-        self.0.swap(value, std::sync::atomic::Ordering::AcqRel)
-    }
-}
-
-#[test]
-fn completion_vs_arm() {
-    check(|| {
-        let shared = Arc::new((
-            Word(loom::sync::atomic::AtomicU64::new(0)),
-            AtomicU32::new(0),
-        ));
-        let nic = thread::spawn({
-            let shared = shared.clone();
-            move || {
-                let (flag, entry) = &*shared;
-                let write = || entry.store(1, std::sync::atomic::Ordering::Release);
-                notify::write_then_take(flag, write)
-            }
-        });
-        let (flag, entry) = &*shared;
-        let look = || Some(entry.load(std::sync::atomic::Ordering::Acquire)).filter(|e| *e == 1);
-        let found = notify::arm_then_look(flag, look);
-        let notified = nic.join().unwrap();
-        assert!(found.is_some() || notified, "asleep, and nobody wakes it");
     });
 }
