@@ -1,21 +1,22 @@
 //! Queues of the low layer, on both drivers: two queue pairs move data, their states, shared receives, completion queues
 //! and who is told of them, doorbells by number, and what comes of what goes wrong.
 
+#[path = "queues/completions.rs"]
+mod completions;
 #[path = "queues/entries.rs"]
 mod entries;
 #[path = "queues/fences.rs"]
 mod fences;
+#[path = "queues/numbers.rs"]
+mod numbers;
 #[path = "queues/outboxes.rs"]
 mod outboxes;
 #[path = "queues/rig.rs"]
 mod rig;
 
-use std::time::Duration;
-
 use flexio::queues::{
-    CompletionKind, CompletionSpec, HostReadError, Moderation, ModifyError, OverrunPolicy,
-    QueuePair, QueuePairQueues, QueuePairSpec, QueuePairState, QueuePairStep, RawQueueError,
-    Syndrome,
+    CompletionKind, CompletionSpec, HostReadError, ModifyError, QueuePair, QueuePairSpec,
+    QueuePairState, QueuePairStep, Syndrome,
 };
 use flexio::rdma::{Cause, RetryLimit, Rights, WorkError};
 use rig::{NONE, Rig, address, both, connect, work, write};
@@ -219,179 +220,6 @@ fn a_receive_queue_in_the_error_state_flushes_and_fails_its_queue_pair() {
 }
 
 #[test]
-fn a_handler_that_arms_again_sees_every_completion() {
-    both(async |device| {
-        let rig = Rig::new(&device);
-        let (a, _b) = rig.two();
-        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
-        let handler = rig.handler(&a.completions, true);
-        for round in 1..=10 {
-            write(&rig, &a, &from, &to, 3).await;
-            handler.has_read(round * 3).await;
-        }
-        let [activations, read, name, _] = rig.read(handler.counts);
-        assert_eq!((read, name), (30, 1));
-        assert!((10..=31).contains(&activations), "{activations}");
-    });
-}
-
-/// Nothing is lost: whoever arms later is told of what is there at once.
-#[test]
-fn a_handler_that_never_arms_again_is_triggered_once() {
-    both(async |device| {
-        let rig = Rig::new(&device);
-        let queue = rig.completions(64);
-        let handler = rig.handler(&queue, false);
-        let number = queue.number();
-        rig.run(dummy, DummyArgs { number, times: 1 }).await;
-        handler.has_read(1).await;
-        rig.run(dummy, DummyArgs { number, times: 5 }).await;
-        let answers = rig.words();
-        let (queue, consumer) = (&queue, 1);
-        let args = ArmArgs {
-            queue,
-            consumer,
-            answers,
-        };
-        // Still asleep: so many dummies later there was one activation.
-        assert_eq!(handler.handler.activations(), 1);
-        rig.run(arm, args).await;
-        handler.has_read(6).await;
-        assert_eq!(handler.handler.activations(), 2);
-        assert_eq!(rig.read(answers)[0], 0);
-        assert_eq!(rig.read(handler.counts)[3], CompletionKind::Dummy as u64);
-        // An index that was never reached.
-        let args = ArmArgs {
-            queue,
-            consumer: 100,
-            answers,
-        };
-        rig.run(arm, args).await;
-        assert_eq!(rig.read(answers)[0], 3);
-    });
-}
-
-#[test]
-fn a_queue_that_is_always_armed_needs_no_arming() {
-    both(async |device| {
-        let rig = Rig::new(&device);
-        let queue = rig.queue(CompletionSpec {
-            entries: 64,
-            always_armed: true,
-            ..CompletionSpec::default()
-        });
-        let handler = rig.handler(&queue, false);
-        let number = queue.number();
-        for round in 1..=5 {
-            rig.run(dummy, DummyArgs { number, times: 2 }).await;
-            handler.has_read(round * 2).await;
-        }
-        assert!((5..=10).contains(&handler.handler.activations()));
-    });
-}
-
-#[test]
-fn moderation_makes_one_notification_of_many_completions() {
-    both(async |device| {
-        let rig = Rig::new(&device);
-        let moderation = Moderation {
-            count: 4,
-            period: Duration::from_micros(4000),
-        };
-        let queue = rig.queue(CompletionSpec {
-            entries: 64,
-            always_armed: true,
-            moderation,
-            ..CompletionSpec::default()
-        });
-        assert_eq!(queue.moderation(), moderation);
-        let handler = rig.handler(&queue, false);
-        let number = queue.number();
-        let before = device.now();
-        rig.run(dummy, DummyArgs { number, times: 40 }).await;
-        handler.has_read(40).await;
-        handler.is_idle(&rig).await;
-        // On a machine that is slow periods may have ended meanwhile, each with a notification.
-        let ended = (device.now() - before).as_micros() / moderation.period.as_micros();
-        let activations = u128::from(handler.handler.activations());
-        assert!((1..=10 + ended).contains(&activations), "{activations}");
-        // Fewer than that are told of when the period is over. None has begun yet.
-        queue.set_moderation(moderation).expect("as before");
-        handler.is_idle(&rig).await;
-        let before = device.now();
-        rig.run(dummy, DummyArgs { number, times: 3 }).await;
-        handler.has_read(43).await;
-        assert!(device.now() - before >= moderation.period);
-        // And from now on each by itself.
-        queue.set_moderation(Moderation::NONE).expect("none");
-        rig.run(dummy, DummyArgs { number, times: 1 }).await;
-        handler.has_read(44).await;
-        assert_eq!(queue.moderation(), Moderation::NONE);
-        let (count, period) = (2, Duration::from_millis(5));
-        let refused = queue.set_moderation(Moderation { count, period });
-        assert!(refused.expect_err("too long").to_string().contains("5ms"));
-    });
-}
-
-#[test]
-fn a_queue_that_overruns_fails_who_reports_to_it() {
-    both(async |device| {
-        let rig = Rig::new(&device);
-        let receives = rig.nic.receive_queue(4).expect("a queue");
-        let a = rig.end_with(QueuePairSpec::default(), receives, rig.completions(4));
-        let b = rig.end(2);
-        connect(&a, &b);
-        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
-        write(&rig, &a, &from, &to, 10).await;
-        assert_eq!(a.pair.failed().await, Cause::Overrun);
-        assert!(a.completions.has_overrun());
-        let (queue, found) = (&a.completions, rig.words());
-        rig.run(drain, DrainArgs { queue, found }).await;
-        assert_eq!(rig.read(found), [4, 0, 1, 0]);
-        assert_eq!(queue.poll(), Err(HostReadError::Overrun));
-        assert_eq!(b.pair.state(), QueuePairState::ReadyToSend);
-    });
-}
-
-#[test]
-fn a_queue_that_overwrites_says_how_many_are_lost() {
-    both(async |device| {
-        let rig = Rig::new(&device);
-        let completions = rig.queue(CompletionSpec {
-            entries: 4,
-            overrun: OverrunPolicy::Overwrite,
-            ..CompletionSpec::default()
-        });
-        let receives = rig.nic.receive_queue(4).expect("a queue");
-        let (a, b) = (
-            rig.end_with(QueuePairSpec::default(), receives, completions),
-            rig.end(2),
-        );
-        connect(&a, &b);
-        let (queue, found) = (&a.completions, rig.words());
-        let number = queue.number();
-        rig.run(dummy, DummyArgs { number, times: 9 }).await;
-        rig.run(drain, DrainArgs { queue, found }).await;
-        assert_eq!(rig.read(found), [4, 5, 0, 0]);
-        // Who reports to it goes on.
-        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
-        write(&rig, &a, &from, &to, 3).await;
-        for index in 0..3 {
-            assert_eq!(a.next().await.index, index);
-        }
-        assert_eq!(a.pair.state(), QueuePairState::ReadyToSend);
-        // The host is told, too.
-        rig.run(dummy, DummyArgs { number, times: 5 }).await;
-        assert_eq!(queue.poll(), Err(HostReadError::Lost { count: 1 }));
-        for _ in 0..4 {
-            let entry = queue.poll().expect("no loss").expect("an entry");
-            assert_eq!(entry.kind, CompletionKind::Dummy);
-        }
-        assert_eq!(queue.poll(), Ok(None));
-    });
-}
-
-#[test]
 fn inline_data_and_indices_are_checked() {
     both(async |device| {
         let rig = Rig::new(&device);
@@ -499,104 +327,6 @@ fn a_memory_key_is_revoked_with_its_registration() {
 }
 
 #[test]
-fn numbers_of_another_process_are_refused() {
-    both(async |device| {
-        let victim = Rig::new(&device);
-        let attacker = victim.beside();
-        assert!(victim.nic.is(&attacker.nic));
-        let (theirs, peer) = victim.two();
-        let handler = victim.handler(&peer.completions, true);
-        // Something for the attacker to let loose: the host of the victim has not rung for it.
-        let answers = attacker.words();
-        let args = RingForeignArgs {
-            send: theirs.pair.number(),
-            completions: peer.completions.number(),
-            answers,
-        };
-        attacker.run(ring_foreign, args).await;
-        let no_queue = u64::from(doca_dpa_dev::Errno::NoQueue.code());
-        assert_eq!(attacker.read(answers), [2, 2, 2, no_queue]);
-        assert_eq!(theirs.completions.poll(), Ok(None));
-        assert_eq!(handler.handler.activations(), 0);
-        // Queues of another process are no queues for one's own.
-        let (receives, own) = (&theirs.receives, attacker.completions(4));
-        let spec = QueuePairSpec::default();
-        let queues = |send, receives| QueuePairQueues {
-            send,
-            receive: &own,
-            receives,
-        };
-        let pair = attacker.nic.queue_pair(spec, queues(&own, Some(receives)));
-        let what = "receive queue";
-        assert_eq!(pair.expect_err("theirs"), RawQueueError::Foreign { what });
-        let pair = attacker
-            .nic
-            .queue_pair(spec, queues(&theirs.completions, None));
-        let what = "completion queue";
-        assert_eq!(pair.expect_err("theirs"), RawQueueError::Foreign { what });
-        // The victim goes on.
-        let memory = victim.memory(Rights::all());
-        write(&victim, &theirs, &memory, &memory, 1).await;
-        assert_eq!(theirs.next().await.kind, CompletionKind::Send);
-    });
-}
-
-#[test]
-fn doorbells_go_through_outboxes_of_the_process() {
-    both(async |device| {
-        let rig = Rig::new(&device);
-        let other = rig.beside();
-        let outbox = rig.process.outbox().expect("an outbox");
-        let shared = outbox.uar().outbox().expect("another of that page");
-        assert_eq!(outbox.uar().number(), shared.uar().number());
-        assert_ne!(outbox.handle(), shared.handle());
-        let foreign = other.process.uar().expect("a page");
-        assert_ne!(outbox.uar().number(), foreign.number());
-        let queue = rig.completions(4);
-        let (event, answers) = (rig.event(), rig.words());
-        let args = ThroughOutboxArgs {
-            outbox: outbox.handle(),
-            number: queue.number(),
-            step: event.handle(),
-            answers,
-        };
-        let closes = async {
-            let at_work = event.wait(dpa_abi::Condition::ge(1));
-            at_work.expect("the host waits").await.expect("open");
-            drop(outbox);
-            event.update(dpa_abi::Update::Add(1)).expect("the host's");
-        };
-        futures::join!(rig.run(through_outbox, args), closes);
-        assert_eq!(rig.read(answers), [0, 0, 1, 1]);
-        assert_eq!(queue.next().await.expect("one").kind, CompletionKind::Dummy);
-        assert_eq!(queue.poll(), Ok(None));
-    });
-}
-
-#[test]
-fn kernels_know_their_queues_by_the_numbers_that_the_host_knows() {
-    both(async |device| {
-        let rig = Rig::new(&device);
-        let (a, _b) = rig.two();
-        let args = SayNumbersArgs {
-            send: &a.pair,
-            receive: &a.receives,
-            completions: &a.completions,
-            numbers: rig.words(),
-        };
-        let at = args.numbers;
-        rig.run(say_numbers, args).await;
-        let numbers = [
-            a.pair.number(),
-            a.receives.number(),
-            a.completions.number(),
-            0,
-        ];
-        assert_eq!(rig.read(at), numbers.map(u64::from));
-    });
-}
-
-#[test]
 fn queues_are_dropped_in_any_order() {
     both(async |device| {
         let rig = Rig::new(&device);
@@ -629,24 +359,6 @@ fn queues_are_dropped_in_any_order() {
         assert!(!refused.to_string().is_empty());
         let none = rig.nic.receive_queue(0).expect_err("no entries");
         assert!(none.to_string().contains("from 1 to"), "{none}");
-    });
-}
-
-/// A process names its queues by number on all of its NICs, so no number is given twice.
-#[test]
-fn queues_of_two_nics_have_numbers_of_their_own() {
-    both(async |device| {
-        let rig = Rig::new(&device);
-        let (other, port) = address(18);
-        let nic = rig.process.nic(other, port).expect("a NIC");
-        let first = rig.completions(8);
-        let spec = CompletionSpec::default();
-        let second = nic.raw_completion_queue(spec).expect("a queue");
-        assert_ne!(first.number(), second.number());
-        for queue in [&first, &second] {
-            let handler = rig.handler(queue, true);
-            handler.is_idle(&rig).await;
-        }
     });
 }
 

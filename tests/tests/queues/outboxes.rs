@@ -2,7 +2,7 @@
 
 use dpa_abi::{IntoArgs, Kernel};
 use flexio::queues::CompletionKind;
-use tests::queues::{ConfiguresOnceArgs, configures_once};
+use tests::queues::{ConfiguresOnceArgs, ThroughOutboxArgs, configures_once, through_outbox};
 
 use super::rig::{Rig, both};
 
@@ -50,5 +50,37 @@ fn an_outbox_of_another_process_is_none() {
         // Refused, and its own doorbells go on through its own.
         assert_eq!(attacker.read(answers), [1, 0, 0, 1]);
         assert_eq!(queue.next().await.expect("one").kind, CompletionKind::Dummy);
+    });
+}
+
+#[test]
+fn doorbells_go_through_outboxes_of_the_process() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let other = rig.beside();
+        let outbox = rig.process.outbox().expect("an outbox");
+        let shared = outbox.uar().outbox().expect("another of that page");
+        assert_eq!(outbox.uar().number(), shared.uar().number());
+        assert_ne!(outbox.handle(), shared.handle());
+        let foreign = other.process.uar().expect("a page");
+        assert_ne!(outbox.uar().number(), foreign.number());
+        let queue = rig.completions(4);
+        let (event, answers) = (rig.event(), rig.words());
+        let args = ThroughOutboxArgs {
+            outbox: outbox.handle(),
+            number: queue.number(),
+            step: event.handle(),
+            answers,
+        };
+        let closes = async {
+            let at_work = event.wait(dpa_abi::Condition::ge(1));
+            at_work.expect("the host waits").await.expect("open");
+            drop(outbox);
+            event.update(dpa_abi::Update::Add(1)).expect("the host's");
+        };
+        futures::join!(rig.run(through_outbox, args), closes);
+        assert_eq!(rig.read(answers), [0, 0, 1, 1]);
+        assert_eq!(queue.next().await.expect("one").kind, CompletionKind::Dummy);
+        assert_eq!(queue.poll(), Ok(None));
     });
 }
