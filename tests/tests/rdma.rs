@@ -1,17 +1,18 @@
 //! Section 6: RDMA, from kernels and from the host, between two nodes in one process over loopback sockets.
 
+#[path = "rdma/failures.rs"]
+mod failures;
+#[path = "rdma/loopback.rs"]
+mod loopback;
 mod nodes;
 
 use std::time::Duration;
 
-use doca_dpa::rdma::{
-    Cause, ConnectionState, HostBuffer, ReceivedKind, RemoteMemoryMap, RemoteSyncEvent, Rights,
-};
+use doca_dpa::rdma::{HostBuffer, ReceivedKind, RemoteMemoryMap, RemoteSyncEvent, Rights};
 use doca_dpa::{Dpa, Error, Location, SyncEvent};
 use nodes::*;
 use tests::rdma::*;
 use tests::threads::*;
-use tests::*;
 
 #[tokio::test]
 async fn rule_6_3_whoever_sees_the_signal_sees_the_whole_write() -> Result<(), Error> {
@@ -238,142 +239,6 @@ async fn rule_6_4_an_answer_to_an_earlier_attempt_is_refused() -> Result<(), Err
     Ok(())
 }
 
-/// A failure says whether anything was sent: to the host, and to a kernel.
-#[tokio::test]
-async fn rule_6_4_a_failure_says_whether_it_was_sent() -> Result<(), Error> {
-    let (a, b) = pair(settings()).await?;
-    let remote = b.dpa.zeroed::<u64>(1).await?;
-    let map = b.rdma.map(&remote, Rights::REMOTE_READ)?;
-    let to = RemoteMemoryMap::import(&map.export())?;
-    let log = a.dpa.zeroed::<u64>(2).await?;
-    a.dpa
-        .launch(two_failures)
-        .args(TwoFailuresArgs {
-            rdma: &a.rdma,
-            done: a.rdma.completions(),
-            to,
-            log: &log,
-        })
-        .submit()?
-        .await?;
-    assert_eq!(log.copy_out().await?, [1, 0], "sent, never sent");
-    let late = a
-        .connection
-        .fetch_add(&to, 0, 1)?
-        .await
-        .expect_err("flushed");
-    assert!(!late.may_have_been_sent());
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_6_5_a_wrong_key_fails_that_connection_and_no_memory() -> Result<(), Error> {
-    let (a, b) = pair(settings()).await?;
-    let remote = b.dpa.copy_in(&[7u64; 4]).await?;
-    let map = b.rdma.map(&remote, Rights::REMOTE_READ)?;
-    let to = RemoteMemoryMap::import(&map.export())?;
-    let refused = a
-        .connection
-        .fetch_add(&to, 0, 1)?
-        .await
-        .expect_err("no right");
-    assert!(refused.may_have_been_sent(), "{refused}");
-    assert!(refused.to_string().contains("does not allow"), "{refused}");
-    assert!(matches!(a.connection.state(), ConnectionState::Failed(_)));
-    b.connection.failed().await;
-    assert_eq!(remote.copy_out().await?, [7; 4]);
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_6_5_a_revoked_region_is_out_of_reach() -> Result<(), Error> {
-    let (a, b) = pair(settings()).await?;
-    let remote = b.dpa.copy_in(&[7u64; 4]).await?;
-    let map = b.rdma.map(&remote, Rights::REMOTE_ATOMIC)?;
-    let to = RemoteMemoryMap::import(&map.export())?;
-    assert_eq!(a.connection.fetch_add(&to, 0, 1)?.await?.original, 7);
-    drop(map);
-    assert!(a.connection.fetch_add(&to, 0, 1)?.await.is_err());
-    assert_eq!(remote.copy_out().await?, [8, 7, 7, 7]);
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_6_7_a_kernel_that_waits_for_a_lost_peer_is_told() -> Result<(), Error> {
-    let quick = Settings {
-        timeout: Duration::from_millis(4),
-        keep_alive: Some(Duration::from_millis(20)),
-        ..settings()
-    };
-    let (a, b) = pair(quick).await?;
-    let never = remote_to(&a.dpa, Location::Device)?;
-    let _export = a.connection.export_event(&never)?;
-    let waiting = a
-        .dpa
-        .launch(wait_for_signal)
-        .args(WaitForSignalArgs { event: &never })
-        .submit()?;
-    drop(b);
-    let end = tokio::time::timeout(Duration::from_secs(20), waiting).await;
-    end.expect("the kernel's wait ends")?;
-    assert!(matches!(a.connection.state(), ConnectionState::Failed(_)));
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_6_9_an_overrun_is_said() -> Result<(), Error> {
-    let small = Settings {
-        completion_entries: 4,
-        ..settings()
-    };
-    let (a, b) = pair(small).await?;
-    let remote = b.dpa.zeroed::<u64>(1).await?;
-    let map = b.rdma.map(&remote, Rights::REMOTE_WRITE)?;
-    let to = RemoteMemoryMap::import(&map.export())?;
-    let read = a.dpa.zeroed::<u64>(1).await?;
-    a.dpa
-        .launch(overrun)
-        .args(OverrunArgs {
-            rdma: &a.rdma,
-            done: a.rdma.completions(),
-            to,
-            read: &read,
-        })
-        .submit()?
-        .await?;
-    assert_eq!(
-        read.copy_out().await?,
-        [4],
-        "what came before the overrun can be read"
-    );
-    assert!(a.rdma.completions().has_overrun());
-    assert_eq!(a.connection.failed().await, Cause::Overrun);
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_5_2_a_fatal_process_ends_its_connections_and_its_regions() -> Result<(), Error> {
-    let (a, b) = pair(settings()).await?;
-    let remote = b.dpa.zeroed::<u64>(1).await?;
-    let map = b.rdma.map(&remote, Rights::REMOTE_ATOMIC)?;
-    let to = RemoteMemoryMap::import(&map.export())?;
-    assert_eq!(a.connection.fetch_add(&to, 0, 1)?.await?.original, 0);
-    assert!(
-        b.dpa
-            .launch(panics)
-            .args(PanicsArgs { number: 5 })
-            .submit()?
-            .await
-            .is_err()
-    );
-    b.connection.failed().await;
-    let fails = a.connection.fetch_add(&to, 0, 1)?.await;
-    assert!(fails.is_err());
-    assert!(b.rdma.export().is_err(), "new work is refused");
-    drop(map);
-    Ok(())
-}
-
 /// 10,000 additions of two peers to one word, and as many to one event: none is lost, none made twice.
 #[tokio::test]
 async fn rule_6_4_two_peers_add_exactly() -> Result<(), Error> {
@@ -426,67 +291,6 @@ async fn rule_1_8_an_event_must_be_made_for_remote_publishers() -> Result<(), Er
         .export_event(&local)
         .expect_err("no remote publisher");
     assert!(error.to_string().contains("remote"), "{error}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn loopback_inside_one_nic_needs_no_socket() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(2).open()?;
-    let rdma = dpa
-        .rdma()
-        .address(fresh_address())
-        .connections(2)
-        .receive_queue(0)
-        .open()?;
-    let (one, other) = (rdma.export()?, rdma.export()?);
-    one.connect(&other.blob())?;
-    other.connect(&one.blob())?;
-    let map = rdma.map_host(HostBuffer::new(64), Rights::REMOTE_WRITE)?;
-    let to = RemoteMemoryMap::import(&map.map().export())?;
-    let wrote = one.write(HostBuffer::from_bytes(b"to myself"), &to, 0);
-    wrote.map_err(|(error, _)| error)?.await?;
-    assert_eq!(map.buffer().to_vec()[..9], *b"to myself");
-    assert_eq!(rdma.socket_counters().sent, 0);
-    Ok(())
-}
-
-#[tokio::test]
-async fn loopback_inside_one_nic_refuses_and_waits_as_the_network_does() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(2).open()?;
-    let rdma = dpa
-        .rdma()
-        .address(fresh_address())
-        .connections(2)
-        .receive_queue(0)
-        .open()?;
-    let (one, other) = (rdma.export()?, rdma.export()?);
-    one.connect(&other.blob())?;
-    other.connect(&one.blob())?;
-    let map = rdma.map_host(HostBuffer::from_bytes(&[5; 64]), Rights::REMOTE_READ)?;
-    let to = RemoteMemoryMap::import(&map.map().export())?;
-    let read = one.read(HostBuffer::new(5000), &to, 0);
-    assert!(read.is_err(), "longer than the peer's memory");
-    let read = one.read(HostBuffer::new(64), &to, 0);
-    let read = read.map_err(|(error, _)| error)?.await?;
-    assert_eq!(read.buffer.expect("it had one").to_vec(), [5; 64]);
-    // A send that waits for a receive.
-    let sent = one.send(HostBuffer::from_bytes(b"early"));
-    let sent = sent.map_err(|(error, _)| error)?;
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    let receive = rdma
-        .receive(HostBuffer::new(8))
-        .map_err(|(error, _)| error)?;
-    assert_eq!(receive.await?.len, 5);
-    sent.await?;
-    // No right to write: the connection fails, the memory is as it was.
-    let wrote = one.write(HostBuffer::from_bytes(&[9; 8]), &to, 0);
-    let refused = wrote
-        .map_err(|(error, _)| error)?
-        .await
-        .expect_err("no right");
-    assert!(refused.to_string().contains("does not allow"), "{refused}");
-    other.failed().await;
-    assert_eq!(map.buffer().to_vec(), [5; 64]);
     Ok(())
 }
 

@@ -1,0 +1,146 @@
+//! What goes wrong: who is told, of what, and what stays as it was.
+
+use std::time::Duration;
+
+use doca_dpa::rdma::{Cause, ConnectionState, RemoteMemoryMap, Rights};
+use doca_dpa::{Error, Location};
+use tests::rdma::*;
+use tests::*;
+
+use super::nodes::*;
+
+/// A failure says whether anything was sent: to the host, and to a kernel.
+#[tokio::test]
+async fn rule_6_4_a_failure_says_whether_it_was_sent() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let remote = b.dpa.zeroed::<u64>(1).await?;
+    let map = b.rdma.map(&remote, Rights::REMOTE_READ)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    let log = a.dpa.zeroed::<u64>(2).await?;
+    a.dpa
+        .launch(two_failures)
+        .args(TwoFailuresArgs {
+            rdma: &a.rdma,
+            done: a.rdma.completions(),
+            to,
+            log: &log,
+        })
+        .submit()?
+        .await?;
+    assert_eq!(log.copy_out().await?, [1, 0], "sent, never sent");
+    let late = a
+        .connection
+        .fetch_add(&to, 0, 1)?
+        .await
+        .expect_err("flushed");
+    assert!(!late.may_have_been_sent());
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_5_a_wrong_key_fails_that_connection_and_no_memory() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let remote = b.dpa.copy_in(&[7u64; 4]).await?;
+    let map = b.rdma.map(&remote, Rights::REMOTE_READ)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    let refused = a
+        .connection
+        .fetch_add(&to, 0, 1)?
+        .await
+        .expect_err("no right");
+    assert!(refused.may_have_been_sent(), "{refused}");
+    assert!(refused.to_string().contains("does not allow"), "{refused}");
+    assert!(matches!(a.connection.state(), ConnectionState::Failed(_)));
+    b.connection.failed().await;
+    assert_eq!(remote.copy_out().await?, [7; 4]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_5_a_revoked_region_is_out_of_reach() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let remote = b.dpa.copy_in(&[7u64; 4]).await?;
+    let map = b.rdma.map(&remote, Rights::REMOTE_ATOMIC)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    assert_eq!(a.connection.fetch_add(&to, 0, 1)?.await?.original, 7);
+    drop(map);
+    assert!(a.connection.fetch_add(&to, 0, 1)?.await.is_err());
+    assert_eq!(remote.copy_out().await?, [8, 7, 7, 7]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_7_a_kernel_that_waits_for_a_lost_peer_is_told() -> Result<(), Error> {
+    let quick = Settings {
+        timeout: Duration::from_millis(4),
+        keep_alive: Some(Duration::from_millis(20)),
+        ..settings()
+    };
+    let (a, b) = pair(quick).await?;
+    let never = remote_to(&a.dpa, Location::Device)?;
+    let _export = a.connection.export_event(&never)?;
+    let waiting = a
+        .dpa
+        .launch(wait_for_signal)
+        .args(WaitForSignalArgs { event: &never })
+        .submit()?;
+    drop(b);
+    let end = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    end.expect("the kernel's wait ends")?;
+    assert!(matches!(a.connection.state(), ConnectionState::Failed(_)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_6_9_an_overrun_is_said() -> Result<(), Error> {
+    let small = Settings {
+        completion_entries: 4,
+        ..settings()
+    };
+    let (a, b) = pair(small).await?;
+    let remote = b.dpa.zeroed::<u64>(1).await?;
+    let map = b.rdma.map(&remote, Rights::REMOTE_WRITE)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    let read = a.dpa.zeroed::<u64>(1).await?;
+    a.dpa
+        .launch(overrun)
+        .args(OverrunArgs {
+            rdma: &a.rdma,
+            done: a.rdma.completions(),
+            to,
+            read: &read,
+        })
+        .submit()?
+        .await?;
+    assert_eq!(
+        read.copy_out().await?,
+        [4],
+        "what came before the overrun can be read"
+    );
+    assert!(a.rdma.completions().has_overrun());
+    assert_eq!(a.connection.failed().await, Cause::Overrun);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_5_2_a_fatal_process_ends_its_connections_and_its_regions() -> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let remote = b.dpa.zeroed::<u64>(1).await?;
+    let map = b.rdma.map(&remote, Rights::REMOTE_ATOMIC)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    assert_eq!(a.connection.fetch_add(&to, 0, 1)?.await?.original, 0);
+    assert!(
+        b.dpa
+            .launch(panics)
+            .args(PanicsArgs { number: 5 })
+            .submit()?
+            .await
+            .is_err()
+    );
+    b.connection.failed().await;
+    let fails = a.connection.fetch_add(&to, 0, 1)?.await;
+    assert!(fails.is_err());
+    assert!(b.rdma.export().is_err(), "new work is refused");
+    drop(map);
+    Ok(())
+}
