@@ -1,66 +1,19 @@
 //! Message streams, from kernels to their sinks.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex};
+#[path = "messages/sink.rs"]
+mod sink;
+#[path = "messages/sinks.rs"]
+mod sinks;
+
+use std::io;
 use std::time::{Duration, Instant};
 
-use doca_dpa::error::LaunchError;
-use doca_dpa::log::{
-    Delivery, FlushError, Handle, LogFilter, MessageStreamError, Overflow, SinkError, StreamHandle,
-};
+use doca_dpa::log::{Delivery, Handle, LogFilter, MessageStreamError, Overflow, StreamHandle};
 use doca_dpa::{Dpa, Error, MessageStream, Sim, SyncEvent};
+use sink::Sink;
 use tests::messages::*;
 
 const LONG: Duration = Duration::from_secs(20);
-
-/// A sink that keeps what it is given, can be held, and can be slow.
-#[derive(Clone, Default)]
-struct Sink {
-    inner: Arc<Inner>,
-    slow: Duration,
-}
-
-#[derive(Default)]
-struct Inner {
-    text: Mutex<Vec<u8>>,
-    held: Mutex<bool>,
-    moved: Condvar,
-}
-
-impl Sink {
-    fn held() -> Self {
-        let sink = Self::default();
-        *sink.inner.held.lock().unwrap() = true;
-        sink
-    }
-
-    fn release(&self) {
-        *self.inner.held.lock().unwrap() = false;
-        self.inner.moved.notify_all();
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.inner.text.lock().unwrap().clone()).expect("text")
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.text().lines().map(Into::into).collect()
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let held = self.inner.held.lock().unwrap();
-        drop(self.inner.moved.wait_while(held, |held| *held).unwrap());
-        std::thread::sleep(self.slow);
-        self.inner.text.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 fn open() -> Dpa {
     Dpa::builder().workers(2).open().expect("a device")
@@ -84,10 +37,7 @@ async fn let_say(dpa: &Dpa, stream: StreamHandle, lines: u64) -> Result<(), Erro
 #[tokio::test]
 async fn sync_the_sink_has_the_line_when_the_call_returns() -> Result<(), Error> {
     let dpa = open();
-    let sink = Sink {
-        slow: Duration::from_millis(50),
-        ..Sink::default()
-    };
+    let sink = Sink::slow(Duration::from_millis(50));
     let stream = dpa.message_stream().patience(LONG);
     let stream = stream.to_writer(sink.clone()).expect("a stream");
     let said = SyncEvent::device_to_host(&dpa)?;
@@ -195,24 +145,6 @@ async fn overflow_the_newest_are_lost_if_asked_for() -> Result<(), Error> {
     let (before, next) = told(lines);
     assert_eq!((before + at_the_end, next + at_the_end), (lost, 1000));
     assert_eq!(lines[..20], numbered(0, 0..20), "the first lines are there");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_sink_that_blocks_holds_no_kernel_for_ever_not_even_in_sync() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(1).open()?;
-    let sink = Sink::held();
-    let stream = dpa.message_stream().patience(Duration::from_millis(20));
-    let stream = stream.buffer_bytes(2048).to_writer(sink.clone());
-    let stream = stream.expect("a stream");
-    let begun = Instant::now();
-    let_say(&dpa, stream.handle(), 10_000).await?;
-    assert!(begun.elapsed() < LONG, "each line has waited its patience");
-    let held = stream.flush();
-    assert!(matches!(held, Err(FlushError::TimedOut { left: 1.., .. })));
-    sink.release();
-    stream.flushed().await.expect("a sink that works again");
-    assert_eq!(sink.lines().len() as u64 + stream.lost(), 10_000);
     Ok(())
 }
 
@@ -345,102 +277,6 @@ async fn a_process_does_not_reach_the_streams_of_another() -> Result<(), Error> 
         }
     }
     assert_eq!(sink.text(), "");
-    Ok(())
-}
-
-/// Refuses a line with `refuse` in it, and panics at one with `panic`.
-struct Moody(Sink);
-
-impl Write for Moody {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        assert!(!text.contains("error"), "panics on purpose");
-        if text.contains("warn") {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn a_sink_that_fails_or_panics_hurts_its_stream_only() -> Result<(), Error> {
-    let dpa = open();
-    let sink = Sink::default();
-    let stream = dpa
-        .message_stream()
-        .patience(LONG)
-        .to_writer(Moody(sink.clone()));
-    let stream = stream.expect("a stream");
-    let args = || EveryLevelArgs {
-        stream: stream.handle(),
-    };
-    dpa.call(every_level, args()).await?;
-    let failed = stream.flush();
-    assert!(matches!(failed, Err(FlushError::Sink(SinkError::Panicked))));
-    assert_eq!(sink.lines(), ["always"]);
-    assert_eq!(stream.lost(), 3);
-    dpa.call(every_level, args()).await?;
-    assert_eq!(stream.lost(), 7);
-    assert!(dpa.last_error().is_none());
-    Ok(())
-}
-
-/// Uses far more stack than a kernel has.
-struct Deep(Sink);
-
-impl Write for Deep {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let deep = std::hint::black_box([1u8; 512 * 1024]);
-        let last = deep[std::hint::black_box(deep.len() - 1)];
-        self.0.write(&bytes[..bytes.len() * usize::from(last)])
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn sinks_do_not_run_on_a_kernels_stack() {
-    for delivery in [Delivery::Sync, Delivery::Async, Delivery::Batch] {
-        let small = Dpa::builder().stack_bytes(32 * 1024);
-        let run = async |dpa: Dpa| -> Result<(), Error> {
-            let sink = Sink::default();
-            let stream = dpa.message_stream().delivery(delivery);
-            let stream = stream.to_writer(Deep(sink.clone())).expect("a stream");
-            let_say(&dpa, stream.handle(), 100).await?;
-            stream.flush().expect("a sink that works");
-            assert_eq!(sink.lines(), numbered(0, 0..100));
-            Ok(())
-        };
-        let dpa = small.clone().open().expect("a device");
-        futures::executor::block_on(run(dpa)).expect("works");
-        let simulated = Sim::new(3).on(small).run(run);
-        simulated.expect("ends").value.expect("works");
-    }
-}
-
-#[tokio::test]
-async fn a_thread_that_is_unwound_does_not_wait_for_a_sink() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(1).open()?;
-    let sink = Sink::held();
-    let stream = dpa.message_stream().patience(Duration::from_secs(60));
-    let stream = stream.to_writer(sink.clone()).expect("a stream");
-    let args = LastWordsArgs {
-        stream: stream.handle(),
-        lines: 3,
-    };
-    let begun = Instant::now();
-    let end = dpa.launch(last_words).args(args).submit()?.await;
-    assert!(matches!(end, Err(LaunchError::Faulted(_))));
-    assert!(begun.elapsed() < LONG, "it waited for the sink");
-    sink.release();
-    stream.flushed().await.expect("a sink that works");
-    assert_eq!(sink.lines(), ["last 0", "last 1", "last 2"]);
     Ok(())
 }
 
