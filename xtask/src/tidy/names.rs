@@ -131,7 +131,7 @@ impl<'f> Sources<'f> {
             let name = place.as_deref().and_then(|place| path.strip_prefix(place));
             match name.and_then(|name| name.strip_suffix(".rs")) {
                 Some("lib") => root.extend(functions(&file.text)),
-                Some(module) if text.contains(&format!("::{module}::")) => {
+                Some(name) if text.contains(&format!("::{}::", module_of(name))) => {
                     modules.extend(functions(&file.text));
                 }
                 _ => {}
@@ -139,6 +139,11 @@ impl<'f> Sources<'f> {
         }
         root.into_iter().chain(modules)
     }
+}
+
+/// The module of a package's root that a file is, or is a part of: `queues` of `queues/fences`.
+fn module_of(file: &str) -> &str {
+    file.split('/').next().unwrap_or(file)
 }
 
 /// Whether a module declares something publicly, or hands it on.
@@ -428,6 +433,21 @@ mod tests {
                 .reached_by("tests/tests/a.rs", "help", false)
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_test_reaches_kernels_of_the_parts_of_a_module() {
+        let kernel = "/// K.\n#[dpa_kernel]\npub fn kernel(t: &Thread) {\n    t.rank();\n}\n";
+        let test = "use tests::queues::*;\n\n#[test]\nfn it() {\n    launch(kernel);\n}\n";
+        let reached = |part| {
+            let files = [sample(part, kernel), sample("tests/tests/a.rs", test)];
+            let sources = Sources::of(&files);
+            sources.reached_by("tests/tests/a.rs", "it", true)
+        };
+        let part = reached("tests/src/queues/fences.rs");
+        assert!(part.is_some_and(|text| text.contains("rank")));
+        let other = reached("tests/src/fences/queues.rs");
+        assert!(other.is_some_and(|text| !text.contains("rank")));
     }
 
     #[test]
