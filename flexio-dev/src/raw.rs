@@ -17,6 +17,7 @@
 //! There are no event queues: what they are for is done by completion queues that a handler or the host waits for. Nor
 //! are there Ethernet queues, so no Ethernet segment.
 
+mod bound;
 mod completion;
 mod outbox;
 mod receive;
@@ -32,11 +33,9 @@ pub use receive::ReceiveQueue;
 pub use send::SendQueue;
 pub use wqe::{InlineTooLong, Wqe};
 
+use bound::{Bound, Layout};
+use dpa_abi::Pod;
 use dpa_abi::pod::{Load, Store};
-use dpa_abi::{DevAddr, FaultKind, Pod};
-
-use crate::context::ThreadContext;
-use crate::view::AtomicSlice;
 
 /// How a queue travels: the place of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,26 +56,4 @@ impl Pod for QueueWire {
     fn store<S: Store + ?Sized>(self, to: &mut S, at: usize) {
         to.put_u64(at, self.record);
     }
-}
-
-/// A record, its ring, and how many entries that has.
-type Bound<'t> = (AtomicSlice<'t, u64>, AtomicSlice<'t, u64>, u64);
-
-/// A record of so many words, and the ring that two words of it tell of: its address and its entries.
-fn bind<'t>(
-    thread: &'t ThreadContext<'t>,
-    addr: u64,
-    words: usize,
-    (ring, entries): (usize, usize),
-    entry_words: u64,
-) -> Result<Bound<'t>, FaultKind> {
-    let record = AtomicSlice::<u64>::bind(thread, DevAddr::from_raw(addr), words)?;
-    let (at, entries) = (record.at(ring).load(), record.at(entries).load());
-    // Whatever stands in the record: the ring is bound as far as it says, and used no further.
-    let len = entries.saturating_mul(entry_words) as usize;
-    if len == 0 {
-        return Err(FaultKind::OutOfRange { addr, len: 0 });
-    }
-    let ring = AtomicSlice::bind(thread, DevAddr::from_raw(at), len)?;
-    Ok((record, ring, entries))
 }

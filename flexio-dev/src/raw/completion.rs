@@ -9,9 +9,8 @@ use dpa_abi::queue::record::{
 use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, completion, phase, slot};
 use dpa_abi::{FaultKind, KernelArg};
 
-use super::{QueueWire, RingError, bind};
+use super::{Bound, Layout, QueueWire, RingError};
 use crate::context::{BindArg, ThreadContext};
-use crate::view::AtomicSlice;
 
 /// Why there is no completion at an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +40,14 @@ impl core::error::Error for PollError {}
 /// A completion queue.
 #[doc(alias = "flexio_cq")]
 #[derive(Clone, Copy, Debug)]
-pub struct CompletionQueue<'t> {
-    thread: &'t ThreadContext<'t>,
-    record: AtomicSlice<'t, u64>,
-    ring: AtomicSlice<'t, u64>,
-    entries: u64,
-}
+pub struct CompletionQueue<'t>(Bound<'t>);
+
+const LAYOUT: Layout = Layout {
+    words: COMPLETION_WORDS,
+    ring: COMPLETION_RING,
+    entries: COMPLETION_ENTRIES,
+    entry_words: ENTRY_WORDS,
+};
 
 #[diagnostic::do_not_recommend]
 impl KernelArg for CompletionQueue<'_> {
@@ -65,35 +66,22 @@ impl<'t> CompletionQueue<'t> {
     /// # Errors
     /// Record or ring are not in live allocations of the process.
     pub fn bind(thread: &'t ThreadContext<'t>, wire: QueueWire) -> Result<Self, FaultKind> {
-        let of = (COMPLETION_RING, COMPLETION_ENTRIES);
-        let (record, ring, entries) = bind(
-            thread,
-            wire.record,
-            COMPLETION_WORDS,
-            of,
-            ENTRY_WORDS as u64,
-        )?;
-        Ok(Self {
-            thread,
-            record,
-            ring,
-            entries,
-        })
+        Bound::new(thread, wire, &LAYOUT).map(Self)
     }
 
     /// The number by which doorbells name it.
     pub fn number(&self) -> u32 {
-        self.record.at(COMPLETION_NUMBER).load() as u32
+        self.0.record.at(COMPLETION_NUMBER).load() as u32
     }
 
     /// How many entries it has.
     pub fn entries(&self) -> u64 {
-        self.entries
+        self.0.entries
     }
 
     /// The consumer index that was set last.
     pub fn consumer(&self) -> u64 {
-        self.record.at(ACKNOWLEDGED).load()
+        self.0.record.at(ACKNOWLEDGED).load()
     }
 
     /// The completion with this index, if it is there: what its work has done is visible.
@@ -101,17 +89,17 @@ impl<'t> CompletionQueue<'t> {
     /// # Errors
     /// The queue has overrun and everything before was read; the completion was overwritten.
     pub fn poll(&self, consumer: u64) -> Result<Option<CompletionEntry>, PollError> {
-        let first = slot(consumer, self.entries) * ENTRY_WORDS;
-        let owner = self.ring.at(first + completion::OWNER_WORD).load();
-        let there = CompletionEntry::is_valid(owner, phase(consumer, self.entries));
+        let first = slot(consumer, self.0.entries) * ENTRY_WORDS;
+        let owner = self.0.ring.at(first + completion::OWNER_WORD).load();
+        let there = CompletionEntry::is_valid(owner, phase(consumer, self.0.entries));
         let words = core::array::from_fn(|at| match there {
-            true => self.ring.at(first + at).load(),
+            true => self.0.ring.at(first + at).load(),
             false => 0,
         });
         // The NIC raises this before it writes an entry: what was read may be parts of two.
-        let behind = self.record.at(PRODUCED).load().saturating_sub(consumer);
-        if behind > self.entries {
-            let count = behind - self.entries;
+        let behind = self.0.record.at(PRODUCED).load().saturating_sub(consumer);
+        if behind > self.0.entries {
+            let count = behind - self.0.entries;
             return Err(PollError::Lost { count });
         }
         match there {
@@ -123,8 +111,8 @@ impl<'t> CompletionQueue<'t> {
     #[cold]
     fn nothing(&self) -> Result<Option<CompletionEntry>, PollError> {
         // A loop that polls lets others run, and the NIC.
-        self.thread.safe_point();
-        match self.record.at(ERROR).load() {
+        self.0.thread.safe_point();
+        match self.0.record.at(ERROR).load() {
             0 => Ok(None),
             _ => Err(PollError::Overrun),
         }
@@ -134,14 +122,14 @@ impl<'t> CompletionQueue<'t> {
     #[doc(alias = "flexio_dev_dbr_cq_set_ci")]
     pub fn set_ci(&self, consumer: u64) {
         self.set_ci_unfenced(consumer);
-        self.thread.memory_writeback();
+        self.0.thread.memory_writeback();
     }
 
     /// As [`CompletionQueue::set_ci`], but the NIC may not see it before this thread's next
     /// [`ThreadContext::memory_writeback`]: for several in a row.
     pub fn set_ci_unfenced(&self, consumer: u64) {
-        self.record.at(READ).store(consumer);
-        self.record.at(ACKNOWLEDGED).store(consumer);
+        self.0.record.at(READ).store(consumer);
+        self.0.record.at(ACKNOWLEDGED).store(consumer);
     }
 
     /// Sets the consumer index and asks for a notification of what comes behind it: [`ThreadContext::cq_arm`] with that
@@ -151,6 +139,6 @@ impl<'t> CompletionQueue<'t> {
     /// As that.
     pub fn arm(&self, consumer: u64) -> Result<(), RingError> {
         self.set_ci(consumer);
-        self.thread.cq_arm(consumer, self.number())
+        self.0.thread.cq_arm(consumer, self.number())
     }
 }

@@ -8,22 +8,23 @@ use dpa_abi::queue::slot;
 use dpa_abi::queue::work::{RECEIVE_WORDS, encode_receive};
 use dpa_abi::{FaultKind, KernelArg};
 
-use super::{QueueWire, bind};
+use super::{Bound, Layout, QueueWire};
 use crate::context::{BindArg, ThreadContext};
 use crate::memory::Buf;
 use crate::queue::PostError;
-use crate::view::AtomicSlice;
 
 /// A receive queue, of one queue pair or shared by several.
 #[doc(alias = "flexio_rq")]
 #[doc(alias = "flexio_rmp")]
 #[derive(Clone, Copy, Debug)]
-pub struct ReceiveQueue<'t> {
-    thread: &'t ThreadContext<'t>,
-    record: AtomicSlice<'t, u64>,
-    ring: AtomicSlice<'t, u64>,
-    entries: u64,
-}
+pub struct ReceiveQueue<'t>(Bound<'t>);
+
+const LAYOUT: Layout = Layout {
+    words: HEAD_WORDS,
+    ring: RECEIVE_RING,
+    entries: RECEIVE_ENTRIES,
+    entry_words: RECEIVE_WORDS,
+};
 
 #[diagnostic::do_not_recommend]
 impl KernelArg for ReceiveQueue<'_> {
@@ -42,41 +43,33 @@ impl<'t> ReceiveQueue<'t> {
     /// # Errors
     /// Record or ring are not in live allocations of the process.
     pub fn bind(thread: &'t ThreadContext<'t>, wire: QueueWire) -> Result<Self, FaultKind> {
-        let of = (RECEIVE_RING, RECEIVE_ENTRIES);
-        let (record, ring, entries) =
-            bind(thread, wire.record, HEAD_WORDS, of, RECEIVE_WORDS as u64)?;
-        Ok(Self {
-            thread,
-            record,
-            ring,
-            entries,
-        })
+        Bound::new(thread, wire, &LAYOUT).map(Self)
     }
 
     /// Its number.
     #[doc(alias = "doca_dpa_dev_verbs_srq_get_srqn")]
     pub fn number(&self) -> u32 {
-        self.record.at(RECEIVE_NUMBER).load() as u32
+        self.0.record.at(RECEIVE_NUMBER).load() as u32
     }
 
     /// How many entries it has.
     pub fn entries(&self) -> u64 {
-        self.entries
+        self.0.entries
     }
 
     /// The producer index: entries that were given to the NIC, ever.
     pub fn producer(&self) -> u64 {
-        self.record.at(RECEIVE_PRODUCED).load()
+        self.0.record.at(RECEIVE_PRODUCED).load()
     }
 
     /// Entries that the NIC has taken, ever: their slots are free.
     pub fn taken(&self) -> u64 {
-        self.record.at(RECEIVE_TAKEN).load()
+        self.0.record.at(RECEIVE_TAKEN).load()
     }
 
     /// Whether it is in the error state: it gives nothing any more.
     pub fn is_failed(&self) -> bool {
-        self.record.at(RECEIVE_STATE).load() == STATE_ERROR
+        self.0.record.at(RECEIVE_STATE).load() == STATE_ERROR
     }
 
     /// Writes the entry with this index into its slot: where a message may go. The NIC does not look at it before
@@ -85,9 +78,9 @@ impl<'t> ReceiveQueue<'t> {
     #[doc(alias = "doca_dpa_dev_verbs_srq_post_recv_raw_wqe")]
     pub fn write(&self, index: u64, buf: Buf) {
         let words = encode_receive(buf.address, buf.len, buf.key);
-        let first = slot(index, self.entries) * RECEIVE_WORDS;
+        let first = slot(index, self.0.entries) * RECEIVE_WORDS;
         for (at, word) in words.iter().enumerate() {
-            self.ring.at(first + at).store(*word);
+            self.0.ring.at(first + at).store(*word);
         }
     }
 
@@ -97,9 +90,9 @@ impl<'t> ReceiveQueue<'t> {
     #[doc(alias = "doca_dpa_dev_verbs_qp_commit_recv")]
     #[doc(alias = "doca_dpa_dev_verbs_srq_commit_recv")]
     pub fn inc_pi(&self, count: u32) {
-        self.thread.memory_writeback();
+        self.0.thread.memory_writeback();
         self.inc_pi_unfenced(count);
-        self.thread.memory_writeback();
+        self.0.thread.memory_writeback();
     }
 
     /// As [`ReceiveQueue::inc_pi`], but the NIC may see neither the entries nor the index before this thread's next
@@ -107,7 +100,7 @@ impl<'t> ReceiveQueue<'t> {
     #[doc(alias = "doca_dpa_dev_verbs_qp_lw_commit_recv")]
     #[doc(alias = "doca_dpa_dev_verbs_srq_lw_commit_recv")]
     pub fn inc_pi_unfenced(&self, count: u32) {
-        self.record.at(RECEIVE_PRODUCED).add(count.into());
+        self.0.record.at(RECEIVE_PRODUCED).add(count.into());
     }
 
     /// Writes the next entry and gives it to the NIC; its index, modulo 2^16, by which its completion names it.
@@ -117,9 +110,9 @@ impl<'t> ReceiveQueue<'t> {
     #[doc(alias = "doca_dpa_dev_verbs_qp_post_recv_wr")]
     #[doc(alias = "doca_dpa_dev_verbs_srq_post_recv_wr")]
     pub fn post(&self, buf: Buf) -> Result<u16, PostError> {
-        let (index, entries) = (self.producer(), self.entries);
+        let (index, entries) = (self.producer(), self.0.entries);
         if index.wrapping_sub(self.taken()) >= entries {
-            return self.thread.noting(Err(PostError::Full { entries }));
+            return self.0.thread.noting(Err(PostError::Full { entries }));
         }
         self.write(index, buf);
         self.inc_pi(1);

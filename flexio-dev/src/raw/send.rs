@@ -6,20 +6,21 @@ use dpa_abi::queue::record::{
 use dpa_abi::queue::{ENTRY_WORDS, WorkEntry, WorkOpcode, phase, slot};
 use dpa_abi::{FaultKind, KernelArg};
 
-use super::{QueueWire, RingError, Wqe, bind};
+use super::{Bound, Layout, QueueWire, RingError, Wqe};
 use crate::context::{BindArg, ThreadContext};
 use crate::queue::PostError;
-use crate::view::AtomicSlice;
 
 /// The send queue of a queue pair, or one by itself.
 #[doc(alias = "flexio_sq")]
 #[derive(Clone, Copy, Debug)]
-pub struct SendQueue<'t> {
-    thread: &'t ThreadContext<'t>,
-    record: AtomicSlice<'t, u64>,
-    ring: AtomicSlice<'t, u64>,
-    entries: u64,
-}
+pub struct SendQueue<'t>(Bound<'t>);
+
+const LAYOUT: Layout = Layout {
+    words: CONNECTION_WORDS,
+    ring: SEND_RING,
+    entries: SEND_ENTRIES,
+    entry_words: ENTRY_WORDS,
+};
 
 #[diagnostic::do_not_recommend]
 impl KernelArg for SendQueue<'_> {
@@ -38,41 +39,28 @@ impl<'t> SendQueue<'t> {
     /// # Errors
     /// Record or ring are not in live allocations of the process.
     pub fn bind(thread: &'t ThreadContext<'t>, wire: QueueWire) -> Result<Self, FaultKind> {
-        let of = (SEND_RING, SEND_ENTRIES);
-        let (record, ring, entries) = bind(
-            thread,
-            wire.record,
-            CONNECTION_WORDS,
-            of,
-            ENTRY_WORDS as u64,
-        )?;
-        Ok(Self {
-            thread,
-            record,
-            ring,
-            entries,
-        })
+        Bound::new(thread, wire, &LAYOUT).map(Self)
     }
 
     /// The number by which doorbells name it: that of its queue pair.
     #[doc(alias = "doca_dpa_dev_verbs_qp_get_qpn")]
     pub fn number(&self) -> u32 {
-        self.record.at(QUEUE_PAIR).load() as u32
+        self.0.record.at(QUEUE_PAIR).load() as u32
     }
 
     /// How many entries it has.
     pub fn entries(&self) -> u64 {
-        self.entries
+        self.0.entries
     }
 
     /// Entries that were posted by [`SendQueue::post`], ever.
     pub fn producer(&self) -> u64 {
-        self.record.at(SEND_PRODUCED).load()
+        self.0.record.at(SEND_PRODUCED).load()
     }
 
     /// Entries that the NIC has taken, ever: their slots are free.
     pub fn taken(&self) -> u64 {
-        self.record.at(SEND_TAKEN).load()
+        self.0.record.at(SEND_TAKEN).load()
     }
 
     /// Writes the entry with this index into its slot. The NIC reads it when a doorbell says that it is there; until
@@ -80,7 +68,7 @@ impl<'t> SendQueue<'t> {
     pub fn write(&self, index: u64, wqe: &Wqe) {
         let words = wqe
             .0
-            .encode(index, self.number(), phase(index, self.entries));
+            .encode(index, self.number(), phase(index, self.0.entries));
         self.write_words(index, &words);
     }
 
@@ -88,9 +76,9 @@ impl<'t> SendQueue<'t> {
     /// no entry; the queue then fails.
     #[doc(alias = "doca_dpa_dev_verbs_qp_post_send_raw_wqe")]
     pub fn write_words(&self, index: u64, words: &[u64; ENTRY_WORDS]) {
-        let first = slot(index, self.entries) * ENTRY_WORDS;
+        let first = slot(index, self.0.entries) * ENTRY_WORDS;
         for (at, word) in words.iter().enumerate() {
-            self.ring.at(first + at).store(*word);
+            self.0.ring.at(first + at).store(*word);
         }
     }
 
@@ -98,8 +86,8 @@ impl<'t> SendQueue<'t> {
     /// what stands there is no entry.
     #[doc(alias = "doca_dpa_dev_completion_element_get_swqe_opcode")]
     pub fn opcode(&self, index: u64) -> Option<WorkOpcode> {
-        let first = slot(index, self.entries) * ENTRY_WORDS;
-        let words = core::array::from_fn(|at| self.ring.at(first + at).load());
+        let first = slot(index, self.0.entries) * ENTRY_WORDS;
+        let words = core::array::from_fn(|at| self.0.ring.at(first + at).load());
         WorkEntry::decode(&words).ok().map(|entry| entry.opcode)
     }
 
@@ -109,12 +97,12 @@ impl<'t> SendQueue<'t> {
     /// All entries wait for the NIC.
     #[doc(alias = "doca_dpa_dev_verbs_qp_post_send_wr")]
     pub fn post(&self, wqe: &Wqe) -> Result<u64, PostError> {
-        let (index, entries) = (self.producer(), self.entries);
+        let (index, entries) = (self.producer(), self.0.entries);
         if index.wrapping_sub(self.taken()) >= entries {
-            return self.thread.noting(Err(PostError::Full { entries }));
+            return self.0.thread.noting(Err(PostError::Full { entries }));
         }
         self.write(index, wqe);
-        self.record.at(SEND_PRODUCED).store(index + 1);
+        self.0.record.at(SEND_PRODUCED).store(index + 1);
         Ok(index + 1)
     }
 
@@ -124,7 +112,7 @@ impl<'t> SendQueue<'t> {
     /// As that.
     #[doc(alias = "doca_dpa_dev_verbs_qp_commit_send")]
     pub fn ring(&self) -> Result<(), RingError> {
-        self.thread.qp_sq_ring_db(self.producer(), self.number())
+        self.0.thread.qp_sq_ring_db(self.producer(), self.number())
     }
 
     /// As [`SendQueue::ring`], but the NIC may not see what this thread wrote since its last
@@ -135,6 +123,6 @@ impl<'t> SendQueue<'t> {
     #[doc(alias = "doca_dpa_dev_verbs_qp_lw_commit_send")]
     pub fn ring_unfenced(&self) -> Result<(), RingError> {
         let (producer, number) = (self.producer(), self.number());
-        self.thread.qp_sq_ring_db_unfenced(producer, number)
+        self.0.thread.qp_sq_ring_db_unfenced(producer, number)
     }
 }
