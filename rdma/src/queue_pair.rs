@@ -294,23 +294,10 @@ impl QueuePair {
         out: &mut [u8],
         max_segments: usize,
     ) -> Option<Transmit> {
-        let peer = self
-            .peer
-            .as_ref()
-            .filter(|_| self.state == State::ReadyToSend)?;
-        let segments = max_segments.min(peer.max_segments);
-        let mut batch = Batch::new(&peer.path, self.config.service_level, out, segments);
-        let shared = &mut self.shared;
-        let mut context = Context {
-            now,
-            domain: self.config.domain,
-            shared,
-            io,
-        };
-        self.requester.transmit(&mut batch, &mut context);
-        let transmit = batch.finish();
-        self.settle();
-        transmit
+        match self.state {
+            State::ReadyToSend => self.fill(now, io, out, max_segments, Half::Requester),
+            _ => None,
+        }
     }
 
     /// Fills `out` with the next acknowledgements and responses, `None` if there are none. They should leave
@@ -322,6 +309,19 @@ impl QueuePair {
         out: &mut [u8],
         max_segments: usize,
     ) -> Option<Transmit> {
+        self.fill(now, io, out, max_segments, Half::Responder)
+    }
+
+    /// Fills `out` with what one half sends next.
+    #[inline]
+    fn fill(
+        &mut self,
+        now: Duration,
+        io: &mut Io<'_>,
+        out: &mut [u8],
+        max_segments: usize,
+        half: Half,
+    ) -> Option<Transmit> {
         let peer = self.peer.as_ref()?;
         let segments = max_segments.min(peer.max_segments);
         let mut batch = Batch::new(&peer.path, self.config.service_level, out, segments);
@@ -332,7 +332,10 @@ impl QueuePair {
             shared,
             io,
         };
-        self.responder.transmit(&mut batch, &mut context);
+        match half {
+            Half::Requester => self.requester.transmit(&mut batch, &mut context),
+            Half::Responder => self.responder.transmit(&mut batch, &mut context),
+        }
         let transmit = batch.finish();
         self.settle();
         transmit
@@ -397,4 +400,11 @@ impl QueuePair {
             false => Err(StateError { state: self.state }),
         }
     }
+}
+
+/// A half of a queue pair.
+#[derive(Clone, Copy)]
+enum Half {
+    Requester,
+    Responder,
 }
