@@ -47,6 +47,11 @@ impl Sim {
         }
     }
 
+    /// The same with another seed.
+    pub(crate) fn at(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
     /// On a device of these figures.
     pub fn on(mut self, builder: Builder) -> Self {
         self.builder = builder;

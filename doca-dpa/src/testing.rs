@@ -83,9 +83,8 @@ impl<T, E: Debug> Verdict for Result<T, E> {
 pub struct Check {
     name: &'static str,
     seeds: u64,
-    network: NetworkSpec,
-    mishaps: Mishaps,
-    device: Builder,
+    /// What is simulated at each of them.
+    sim: Sim,
 }
 
 impl Check {
@@ -94,9 +93,7 @@ impl Check {
         Self {
             name,
             seeds: SEEDS,
-            network: NetworkSpec::default(),
-            mishaps: Mishaps::NONE,
-            device: Builder::default(),
+            sim: Sim::new(0),
         }
     }
 
@@ -108,19 +105,19 @@ impl Check {
 
     /// What the network does to packets.
     pub fn network(mut self, network: NetworkSpec) -> Self {
-        self.network = network;
+        self.sim = self.sim.network(network);
         self
     }
 
     /// What goes wrong beside packets.
     pub fn mishaps(mut self, mishaps: Mishaps) -> Self {
-        self.mishaps = mishaps;
+        self.sim = self.sim.mishaps(mishaps);
         self
     }
 
     /// On a device of these figures.
     pub fn device(mut self, device: Builder) -> Self {
-        self.device = device;
+        self.sim = self.sim.on(device);
         self
     }
 
@@ -147,8 +144,7 @@ impl Check {
         diary: Option<&Arc<Diary>>,
         program: &impl AsyncFn(Dpa) -> V,
     ) -> Result<(), String> {
-        let sim = Sim::new(seed).on(self.device.clone());
-        let sim = sim.network(self.network).mishaps(self.mishaps);
+        let sim = self.sim.clone().at(seed);
         let sim = diary.into_iter().fold(sim, Sim::diary);
         let run = catch_unwind(AssertUnwindSafe(|| sim.run(async |dpa| program(dpa).await)));
         let ended = match run {
