@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
-use crate::run::{cargo, check, command, root, skip, succeeds, target};
+use crate::run::{cargo, check, command, not_installed, root, skip, succeeds, target};
 
 const TOOLS: &str = "../shared/tools";
 const SCRIPTS: [&str; 3] = ["rxe-vm.sh", "rxe-ours.sh", "rxe-peer.c"];
@@ -56,11 +56,7 @@ fn lacking() -> Option<String> {
     if let Some(script) = SCRIPTS.iter().find(|script| !tools.join(script).exists()) {
         return Some(format!("{TOOLS}/{script} is not here"));
     }
-    let there = |program: &str| {
-        let words = format!("command -v {program}");
-        succeeds(command("sh").args(["-c", &words]))
-    };
-    if let Some(program) = PROGRAMS.iter().find(|program| !there(program)) {
+    if let Some(program) = not_installed(&PROGRAMS) {
         return Some(format!("{program} is not installed"));
     }
     let header = "echo '#include <infiniband/verbs.h>' | cc -E - -o /dev/null";

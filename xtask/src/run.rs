@@ -60,6 +60,15 @@ pub fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
+/// The first of these programs that is not installed.
+pub fn not_installed<'p>(programs: &[&'p str]) -> Option<&'p str> {
+    let there = |program: &str| {
+        let words = format!("command -v {program}");
+        succeeds(command("sh").args(["-c", &words]))
+    };
+    programs.iter().copied().find(|program| !there(program))
+}
+
 /// Says that a lane was left out, and why.
 pub fn skip(lane: &str, reason: &str) -> Outcome {
     println!("{lane}: skipped: {reason}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Outcome;
-use crate::run::{cargo, check, command, output, root, skip, succeeds, target};
+use crate::run::{cargo, check, command, not_installed, output, root, skip, succeeds, target};
 
 mod here;
 
@@ -72,11 +72,7 @@ fn lacking() -> Option<String> {
     if !script.exists() {
         return Some(format!("{TOOLS}/{MACHINE} is not here"));
     }
-    let there = |program: &str| {
-        let words = format!("command -v {program}");
-        succeeds(command("sh").args(["-c", &words]))
-    };
-    if let Some(program) = PROGRAMS.iter().find(|program| !there(program)) {
+    if let Some(program) = not_installed(&PROGRAMS) {
         return Some(format!("{program} is not installed"));
     }
     cannot_build()
