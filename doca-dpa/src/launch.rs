@@ -39,6 +39,11 @@ impl Order {
         self
     }
 
+    pub(crate) fn in_stream(mut self, stream: std::sync::Arc<flexio::Stream>) -> Self {
+        self.command = self.command.in_stream(Some(stream));
+        self
+    }
+
     fn check(&mut self, event: &SyncEvent, what: &'static str) {
         if !event.belongs_to(&self.process) {
             self.refused
@@ -216,10 +221,7 @@ impl<K: Kernel, S: ArgsState> LaunchBuilder<K, S> {
     }
 
     pub(crate) fn in_stream(self, stream: std::sync::Arc<flexio::Stream>) -> Self {
-        self.with(|order| Order {
-            command: order.command.in_stream(Some(stream)),
-            ..order
-        })
+        self.with(|order| order.in_stream(stream))
     }
 }
 

@@ -80,10 +80,7 @@ impl<R: Send + 'static> StepBuilder<R> {
     }
 
     pub(crate) fn in_stream(self, stream: Arc<flexio::Stream>) -> Self {
-        self.with(|order| Order {
-            command: order.command.in_stream(Some(stream)),
-            ..order
-        })
+        self.with(|order| order.in_stream(stream))
     }
 
     /// Submits it. Dropping what it returns detaches.
