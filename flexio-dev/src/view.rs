@@ -221,33 +221,39 @@ macro_rules! view {
     };
 }
 
+/// Loads, of views that have them.
+macro_rules! loads {
+    ($name:ident) => {
+        impl<T: Pod> $name<'_, T> {
+            /// The element at `index`. A plain load: it may be merged with others and orders nothing.
+            #[inline(always)]
+            #[track_caller]
+            pub fn read(&self, index: usize) -> T {
+                self.0.read(index, Location::caller())
+            }
+
+            /// The element at `index`, really read now. For polling; every 1,024th is a safe point.
+            #[inline(always)]
+            #[track_caller]
+            pub fn read_volatile(&self, index: usize) -> T {
+                self.0.read_volatile(index, Location::caller())
+            }
+
+            /// Copies elements out, from `first` on.
+            #[track_caller]
+            pub fn read_into(&self, first: usize, out: &mut [T]) {
+                self.0.read_into(first, out, Location::caller());
+            }
+        }
+    };
+}
+
 /// A view of device memory for loads.
 #[derive(Debug)]
 pub struct DevSlice<'t, T>(Bound<'t, T>);
 
 view!(DevSlice, Pod, Rights::Read);
-
-impl<T: Pod> DevSlice<'_, T> {
-    /// The element at `index`. A plain load: it may be merged with others and orders nothing.
-    #[inline(always)]
-    #[track_caller]
-    pub fn read(&self, index: usize) -> T {
-        self.0.read(index, Location::caller())
-    }
-
-    /// The element at `index`, really read now. For polling; every 1,024th is a safe point.
-    #[inline(always)]
-    #[track_caller]
-    pub fn read_volatile(&self, index: usize) -> T {
-        self.0.read_volatile(index, Location::caller())
-    }
-
-    /// Copies elements out, from `first` on.
-    #[track_caller]
-    pub fn read_into(&self, first: usize, out: &mut [T]) {
-        self.0.read_into(first, out, Location::caller());
-    }
-}
+loads!(DevSlice);
 
 /// A view of device memory for loads and stores. Threads may share it; order between them is only what fences,
 /// events and barriers give.
@@ -255,22 +261,9 @@ impl<T: Pod> DevSlice<'_, T> {
 pub struct DevSliceMut<'t, T>(Bound<'t, T>);
 
 view!(DevSliceMut, Pod, Rights::ReadWrite);
+loads!(DevSliceMut);
 
 impl<T: Pod> DevSliceMut<'_, T> {
-    /// The element at `index`. A plain load: it may be merged with others and orders nothing.
-    #[inline(always)]
-    #[track_caller]
-    pub fn read(&self, index: usize) -> T {
-        self.0.read(index, Location::caller())
-    }
-
-    /// The element at `index`, really read now. For polling; every 1,024th is a safe point.
-    #[inline(always)]
-    #[track_caller]
-    pub fn read_volatile(&self, index: usize) -> T {
-        self.0.read_volatile(index, Location::caller())
-    }
-
     /// Stores an element. Plain: it orders nothing. Elements of more than eight bytes may tear.
     #[inline(always)]
     #[track_caller]
@@ -285,12 +278,6 @@ impl<T: Pod> DevSliceMut<'_, T> {
     #[track_caller]
     pub fn write_volatile(&self, index: usize, value: T) {
         self.write(index, value);
-    }
-
-    /// Copies elements out, from `first` on.
-    #[track_caller]
-    pub fn read_into(&self, first: usize, out: &mut [T]) {
-        self.0.read_into(first, out, Location::caller());
     }
 
     /// Copies elements in, from `first` on.
