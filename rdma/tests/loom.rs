@@ -7,10 +7,12 @@
 use dpa_abi::sync::loom::cell::UnsafeCell;
 use dpa_abi::sync::loom::model::Builder;
 use dpa_abi::sync::loom::sync::Arc;
-use dpa_abi::sync::loom::thread;
+use dpa_abi::sync::loom::thread::{self, JoinHandle};
 
 use rdma::memory::{SpaceId, Target};
-use rdma::region::{Domain, Intent, Range, RegionKind, RegionSpec, RegionTable, RemoteKey, Rights};
+use rdma::region::{
+    Domain, Intent, Range, Region, RegionKind, RegionSpec, RegionTable, RemoteKey, Rights,
+};
 
 const DOMAIN: Domain = Domain(1);
 const WORD: Range = Range { address: 0, len: 8 };
@@ -21,10 +23,15 @@ struct World {
     memory: UnsafeCell<u64>,
 }
 
-fn model(race: impl Fn() + Send + Sync + 'static) {
+/// With a region of a new world.
+fn model(race: impl Fn(Arc<World>, Region) + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(2));
-    builder.check(race);
+    builder.check(move || {
+        let world = World::new();
+        let region = world.table.register(spec(1), 7).unwrap();
+        race(world, region);
+    });
 }
 
 fn spec(space: u64) -> RegionSpec {
@@ -67,16 +74,17 @@ impl World {
     }
 }
 
+/// A packet that writes, on its way beside the model's own thread.
+fn writes(world: &Arc<World>, region: Region) -> JoinHandle<()> {
+    let world = world.clone();
+    thread::spawn(move || world.remote_write(region.remote_key()))
+}
+
 /// Once `deregister` has returned, the owner may free the memory: no remote access is in progress or begins.
 #[test]
 fn deregister_vs_remote_access() {
-    model(|| {
-        let world = World::new();
-        let region = world.table.register(spec(1), 7).unwrap();
-        let nic = {
-            let world = world.clone();
-            thread::spawn(move || world.remote_write(region.remote_key()))
-        };
+    model(|world, region| {
+        let nic = writes(&world, region);
         world.table.deregister(region).unwrap();
         world.touch();
         nic.join().unwrap();
@@ -86,13 +94,8 @@ fn deregister_vs_remote_access() {
 /// A key of a region that is gone never reaches the region that took its slot.
 #[test]
 fn register_again_vs_stale_key() {
-    model(|| {
-        let world = World::new();
-        let old = world.table.register(spec(1), 7).unwrap();
-        let nic = {
-            let world = world.clone();
-            thread::spawn(move || world.remote_write(old.remote_key()))
-        };
+    model(|world, old| {
+        let nic = writes(&world, old);
         world.table.deregister(old).unwrap();
         let new = world.table.register(spec(2), 7).unwrap();
         world.touch();
@@ -104,9 +107,7 @@ fn register_again_vs_stale_key() {
 /// Of two that deregister the same region, exactly one did; both find it gone.
 #[test]
 fn deregister_vs_deregister() {
-    model(|| {
-        let world = World::new();
-        let region = world.table.register(spec(1), 7).unwrap();
+    model(|world, region| {
         let other = {
             let world = world.clone();
             thread::spawn(move || world.table.deregister(region).is_ok())
@@ -125,13 +126,8 @@ fn deregister_vs_deregister() {
 /// A process that dies takes its regions back while a peer writes: afterwards nobody does.
 #[test]
 fn fatal_process_vs_remote_write() {
-    model(|| {
-        let world = World::new();
-        let region = world.table.register(spec(1), 7).unwrap();
-        let nic = {
-            let world = world.clone();
-            thread::spawn(move || world.remote_write(region.remote_key()))
-        };
+    model(|world, region| {
+        let nic = writes(&world, region);
         assert_eq!(world.table.deregister_domain(DOMAIN), 1);
         world.touch();
         nic.join().unwrap();
