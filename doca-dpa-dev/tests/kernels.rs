@@ -181,11 +181,8 @@ fn arguments_travel_and_are_bound() {
     );
 }
 
-#[test]
-fn an_argument_that_cannot_be_bound_is_a_fault_of_the_kernel() {
-    let device = Device::with_memory(&[0; 16]);
-    let samples = Buffer { at: 2, len: 1 };
-    let bins = Buffer { at: 0, len: 1 };
+/// Runs `count` with these, which is a fault.
+fn fault_of_count(device: &Device, samples: Buffer, bins: Buffer) -> Fault {
     let (bytes, _) = wire!(
         count,
         CountArgs {
@@ -196,9 +193,17 @@ fn an_argument_that_cannot_be_bound_is_a_fault_of_the_kernel() {
             done: Event
         }
     );
-    let fault = device
+    device
         .run(0, 1, |unit| (count.entry().run)(unit, &bytes))
-        .unwrap_err();
+        .unwrap_err()
+}
+
+#[test]
+fn an_argument_that_cannot_be_bound_is_a_fault_of_the_kernel() {
+    let device = Device::with_memory(&[0; 16]);
+    let samples = Buffer { at: 2, len: 1 };
+    let bins = Buffer { at: 0, len: 1 };
+    let fault = fault_of_count(&device, samples, bins);
     let expected = FaultKind::Unaligned {
         addr: HEAP_BASE + 2,
         align: 4,
@@ -213,19 +218,7 @@ fn an_argument_that_cannot_be_bound_is_a_fault_of_the_kernel() {
 fn an_index_out_of_bounds_is_a_fault_at_its_line() {
     let device = Device::with_memory(&words([5, 0]));
     let (samples, bins) = (Buffer { at: 0, len: 1 }, Buffer { at: 8, len: 1 });
-    let (bytes, _) = wire!(
-        count,
-        CountArgs {
-            small: false,
-            samples,
-            by: 0,
-            bins,
-            done: Event
-        }
-    );
-    let fault = device
-        .run(0, 1, |unit| (count.entry().run)(unit, &bytes))
-        .unwrap_err();
+    let fault = fault_of_count(&device, samples, bins);
     assert!(matches!(
         fault,
         Fault {
