@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
+use doca_dpa::rdma::{Connection, HostBuffer, Rdma, RemoteMemoryMap, Rights};
 use doca_dpa::{Dpa, Error};
 
 use super::nodes::*;
 
-#[tokio::test]
-async fn loopback_inside_one_nic_needs_no_socket() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(2).open()?;
+/// A context whose two connections are connected to each other.
+fn both_ends(dpa: &Dpa) -> Result<(Rdma, Connection, Connection), Error> {
     let rdma = dpa
         .rdma()
         .address(fresh_address())
@@ -19,6 +18,13 @@ async fn loopback_inside_one_nic_needs_no_socket() -> Result<(), Error> {
     let (one, other) = (rdma.export()?, rdma.export()?);
     one.connect(&other.blob())?;
     other.connect(&one.blob())?;
+    Ok((rdma, one, other))
+}
+
+#[tokio::test]
+async fn loopback_inside_one_nic_needs_no_socket() -> Result<(), Error> {
+    let dpa = Dpa::builder().workers(2).open()?;
+    let (rdma, one, _other) = both_ends(&dpa)?;
     let map = rdma.map_host(HostBuffer::new(64), Rights::REMOTE_WRITE)?;
     let to = RemoteMemoryMap::import(&map.map().export())?;
     let wrote = one.write(HostBuffer::from_bytes(b"to myself"), &to, 0);
@@ -31,15 +37,7 @@ async fn loopback_inside_one_nic_needs_no_socket() -> Result<(), Error> {
 #[tokio::test]
 async fn loopback_inside_one_nic_refuses_and_waits_as_the_network_does() -> Result<(), Error> {
     let dpa = Dpa::builder().workers(2).open()?;
-    let rdma = dpa
-        .rdma()
-        .address(fresh_address())
-        .connections(2)
-        .receive_queue(0)
-        .open()?;
-    let (one, other) = (rdma.export()?, rdma.export()?);
-    one.connect(&other.blob())?;
-    other.connect(&one.blob())?;
+    let (rdma, one, other) = both_ends(&dpa)?;
     let map = rdma.map_host(HostBuffer::from_bytes(&[5; 64]), Rights::REMOTE_READ)?;
     let to = RemoteMemoryMap::import(&map.map().export())?;
     let read = one.read(HostBuffer::new(5000), &to, 0);
