@@ -4,8 +4,8 @@ mod fences;
 
 use doca_dpa_dev::prelude::*;
 use doca_dpa_dev::raw::{
-    CompletionQueue, ENTRY_WORDS, OutboxHandle, PollError, ReceiveQueue, RingError, SendQueue,
-    WorkFlags, WorkOpcode, Wqe,
+    CompletionEntry, CompletionQueue, ENTRY_WORDS, OutboxHandle, PollError, ReceiveQueue,
+    RingError, SendQueue, WorkFlags, WorkOpcode, Wqe,
 };
 
 pub use fences::*;
@@ -39,6 +39,20 @@ fn words<'t>(thread: &Thread<'t>, at: DevAddr<u64>) -> AtomicSlice<'t, u64> {
     }
 }
 
+/// An entry whose completion is asked for.
+fn signaled(opcode: WorkOpcode) -> Wqe {
+    Wqe::control(opcode, WorkFlags::SIGNALED)
+}
+
+/// Waits for the completion with this index.
+fn completion_at(queue: CompletionQueue<'_>, index: u64) -> Result<CompletionEntry, PollError> {
+    loop {
+        if let Some(completion) = queue.poll(index)? {
+            return Ok(completion);
+        }
+    }
+}
+
 /// What to post: the opcode as it stands in entries, and its operands.
 #[derive(Clone, Copy, Debug, Pod)]
 pub struct Work {
@@ -59,7 +73,7 @@ fn entry(thread: &Thread, work: Work, local: Buf, remote: RemoteBuf) -> Wqe {
         FETCH_ADD => WorkOpcode::FetchAdd,
         other => thread.error(other),
     };
-    Wqe::control(opcode, WorkFlags::SIGNALED)
+    signaled(opcode)
         .remote(remote)
         .data(local)
         .atomic(work.swap_or_add, work.compare)
@@ -105,7 +119,7 @@ pub fn post_words(thread: &Thread, queue: SendQueue<'_>, entries: DevAddr<u64>, 
 #[dpa_kernel]
 pub fn send_inline(thread: &Thread, queue: SendQueue<'_>, value: u64, answers: DevAddr<u64>) {
     let answers = words(thread, answers);
-    let wqe = Wqe::control(WorkOpcode::Send, WorkFlags::SIGNALED);
+    let wqe = signaled(WorkOpcode::Send);
     let Ok(wqe) = wqe.inline(&value.to_le_bytes()) else {
         thread.error(1);
     };
@@ -133,7 +147,7 @@ pub fn wait_then_copy(
     to: RemoteBuf,
 ) {
     let wait = Wqe::control(WorkOpcode::Wait, WorkFlags::NONE).wait_on(event, Condition::ge(3));
-    let copy = Wqe::control(WorkOpcode::Copy, WorkFlags::SIGNALED);
+    let copy = signaled(WorkOpcode::Copy);
     let copy = copy.data(from).remote(to);
     let posted = queue.post(&wait).and_then(|_| queue.post(&copy));
     if posted.is_err() || queue.ring().is_err() {
@@ -341,7 +355,7 @@ pub fn say_opcodes(
     remote: RemoteBuf,
     said: DevAddr<u64>,
 ) {
-    let entry = |opcode| Wqe::control(opcode, WorkFlags::SIGNALED).remote(remote);
+    let entry = |opcode| signaled(opcode).remote(remote);
     let write = entry(WorkOpcode::Write).data(local);
     let add = entry(WorkOpcode::FetchAdd).atomic(1, 0).data(local);
     let posted = send.post(&write).and_then(|_| send.post(&add));
@@ -349,12 +363,8 @@ pub fn say_opcodes(
         thread.error(1);
     }
     for index in 0..2 {
-        let completion = loop {
-            match queue.poll(index) {
-                Ok(None) => {}
-                Ok(Some(completion)) => break completion,
-                Err(_) => thread.error(2),
-            }
+        let Ok(completion) = completion_at(queue, index) else {
+            thread.error(2);
         };
         let opcode = send.opcode(completion.index.into());
         words(thread, said)

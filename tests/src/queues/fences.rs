@@ -1,11 +1,9 @@
 //! Kernels that order by hand what the NIC reads and writes, with fences or without.
 
 use doca_dpa_dev::prelude::*;
-use doca_dpa_dev::raw::{
-    CompletionKind, CompletionQueue, ReceiveQueue, SendQueue, WorkFlags, WorkOpcode, Wqe,
-};
+use doca_dpa_dev::raw::{CompletionKind, CompletionQueue, ReceiveQueue, SendQueue, WorkOpcode};
 
-use super::words;
+use super::{completion_at, signaled, words};
 
 /// Stores what is sent, posts it and rings, with a writeback before the doorbell or without.
 #[dpa_kernel]
@@ -18,7 +16,7 @@ pub fn send_by_hand(
     fenced: u64,
 ) {
     words(thread, bytes).at(0).store(42);
-    let wqe = Wqe::control(WorkOpcode::Write, WorkFlags::SIGNALED);
+    let wqe = signaled(WorkOpcode::Write);
     let posted = queue.post(&wqe.data(local).remote(remote));
     if fenced == 1 {
         thread.memory_writeback();
@@ -45,7 +43,7 @@ pub fn send_from_a_window(
     if fenced == 1 {
         thread.window_writeback();
     }
-    let wqe = Wqe::control(WorkOpcode::Write, WorkFlags::SIGNALED);
+    let wqe = signaled(WorkOpcode::Write);
     let posted = queue.post(&wqe.data(local).remote(remote));
     if posted.is_err() || queue.ring().is_err() {
         thread.error(1);
@@ -87,7 +85,7 @@ pub fn receive_by_hand(
     to: Buf,
     fences: u64,
 ) {
-    let wqe = Wqe::control(WorkOpcode::Send, WorkFlags::SIGNALED);
+    let wqe = signaled(WorkOpcode::Send);
     let posted = send.post(&wqe.data(from));
     thread.memory_writeback();
     receive_with(thread, queue, 0, to, 0, fences);
@@ -120,7 +118,7 @@ pub fn receive_while_others_send(
         while turn.at(0).load() <= number {
             thread.safe_point();
         }
-        let wqe = Wqe::control(WorkOpcode::Send, WorkFlags::SIGNALED);
+        let wqe = signaled(WorkOpcode::Send);
         let posted = send.post(&wqe.data(from));
         // One that has failed is seen by who reads the completions.
         if posted.is_err() || send.ring().is_err() {
@@ -140,7 +138,7 @@ pub fn poll_by_hand(
     read: DevAddr<u64>,
     fenced: u64,
 ) {
-    let wqe = Wqe::control(WorkOpcode::Write, WorkFlags::SIGNALED);
+    let wqe = signaled(WorkOpcode::Write);
     let wqe = wqe.data(local).remote(remote);
     for round in 0..3 {
         let first = round * queue.entries();
@@ -154,21 +152,12 @@ pub fn poll_by_hand(
             thread.error(1);
         }
         for index in first..first + queue.entries() {
-            if !poll(queue, index) {
+            let sent =
+                completion_at(queue, index).is_ok_and(|entry| entry.kind == CompletionKind::Send);
+            if !sent {
                 return;
             }
             words(thread, read).at(0).add(1);
-        }
-    }
-}
-
-/// Waits for the completion with this index; whether it comes.
-fn poll(queue: CompletionQueue<'_>, index: u64) -> bool {
-    loop {
-        match queue.poll(index) {
-            Ok(None) => {}
-            Ok(Some(entry)) => return entry.kind == CompletionKind::Send,
-            Err(_) => return false,
         }
     }
 }
