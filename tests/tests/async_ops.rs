@@ -1,22 +1,17 @@
 //! Asynchronous operations: copies and waits that kernels post.
 
 mod drivers;
+mod places;
 
 use doca_dpa::rdma::{AsyncOps, HostBuffer};
 use doca_dpa::{Dpa, Error, HandlerState, Location, Sim, SyncEvent};
 use drivers::{Outcome, both};
+use places::everywhere;
 use tests::async_ops::*;
 
 const LOCAL_OPERATION: u64 = 2;
 const LOCAL_PROTECTION: u64 = 4;
 const FLUSHED: u64 = 5;
-
-fn everywhere(dpa: &Dpa) -> Result<SyncEvent, Error> {
-    SyncEvent::builder(dpa)
-        .publisher(Location::Host | Location::Device)
-        .subscriber(Location::Host | Location::Device)
-        .create()
-}
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 + at / 256) as u8).collect()

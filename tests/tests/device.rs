@@ -1,10 +1,12 @@
 //! What a thread of a kernel has of its own, and what its process says when it ends. Each under both drivers.
 
+mod places;
+
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::{
-    Affinity, Dpa, Error, ErrorStatus, FaultKind, HandlerState, HostWindow, Location, Sim,
-    SyncEvent,
+    Affinity, Dpa, Error, ErrorStatus, FaultKind, HandlerState, HostWindow, Sim, SyncEvent,
 };
+use places::everywhere;
 use tests::device::*;
 use tests::{GivesUpArgs, OverflowsArgs, PanicsArgs, gives_up, overflows, panics};
 
@@ -26,13 +28,6 @@ fn both(program: impl AsyncFn(Dpa) -> Outcome) {
             .expect("it ends")
     });
     ended.expect("all well");
-}
-
-fn everywhere(dpa: &Dpa) -> Result<SyncEvent, Error> {
-    SyncEvent::builder(dpa)
-        .publisher(Location::Host | Location::Device)
-        .subscriber(Location::Host | Location::Device)
-        .create()
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Section 2: launches.
 
+mod places;
+
 use std::time::Duration;
 
 use doca_dpa::error::{LaunchError, LaunchRefused};
-use doca_dpa::{Dpa, Error, FaultKind, Location, Sim, SyncEvent};
+use doca_dpa::{Dpa, Error, FaultKind, Sim, SyncEvent};
 use tests::*;
 
 fn open() -> Dpa {
@@ -11,12 +13,7 @@ fn open() -> Dpa {
 }
 
 fn chain(dpa: &Dpa) -> SyncEvent {
-    let places = Location::Host | Location::Device;
-    SyncEvent::builder(dpa)
-        .publisher(places)
-        .subscriber(places)
-        .create()
-        .expect("an event")
+    places::everywhere(dpa).expect("an event")
 }
 
 #[tokio::test]

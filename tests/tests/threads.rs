@@ -1,24 +1,14 @@
 //! DPA threads: kernels that run once for each event.
 
 mod drivers;
+mod places;
 
 use std::time::Duration;
 
-use doca_dpa::{
-    Affinity, Dpa, DpaThread, Error, HandlerState, Location, Sim, SyncEvent, ThreadError,
-    ThreadGroup,
-};
-use drivers::both;
+use doca_dpa::{Affinity, Dpa, DpaThread, Error, HandlerState, Sim, ThreadError, ThreadGroup};
+use drivers::{Outcome, both};
+use places::everywhere;
 use tests::threads::*;
-
-type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-fn everywhere(dpa: &Dpa) -> Result<SyncEvent, Error> {
-    SyncEvent::builder(dpa)
-        .publisher(Location::Host | Location::Device)
-        .subscriber(Location::Host | Location::Device)
-        .create()
-}
 
 #[test]
 fn each_event_runs_it_once() {
