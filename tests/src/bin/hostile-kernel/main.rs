@@ -6,10 +6,13 @@
 //! thread; what counts is the median of each.
 //!
 //! Where other programs use the processors, too, the throughput depends on them. The last column is free of that: it compares
-//! launches for each second of processor time that this program got, victim, attacker and plain thread together.
+//! launches for each second of processor time that this program got, victim, attacker and plain thread together. Behind it
+//! stands who got how much of a processor beside the attack, in percent: the host's threads of victim and attacker, each of the
+//! workers, and the NIC's own thread.
 #![forbid(unsafe_code)]
 
 mod attack;
+mod threads;
 mod victim;
 
 use std::error::Error;
@@ -82,16 +85,18 @@ fn run(options: &Options) -> Outcome {
         "victim: pf0, 95 units; attacker: vf0, 95 units; 2 workers; kernel launches a second, each verified"
     );
     println!(
-        "{:<12} {:>12} {:>14} {:>7} {:>15}",
+        "{:<12} {:>12} {:>14} {:>7} {:>15}   processors",
         "attack", "beside it", "beside a thread", "ratio", "by time it got"
     );
     let mut worst = f64::INFINITY;
     for attack in Attack::all().filter(|each| options.attack.is_none_or(|one| one == *each)) {
         let (mut plain, mut beside) = (Vec::new(), Vec::new());
+        let mut shares = threads::Shares::default();
         for turn in 0..options.slices {
             let seed = options.seed + turn as u64;
             plain.push(beside_a_thread(&mut victim, slice)?);
-            beside.push(beside_an_attack(&dpa, &mut victim, attack, seed, slice)?);
+            let of = (&dpa, attack, seed);
+            beside.push(beside_an_attack(of, &mut victim, slice, &mut shares)?);
         }
         let by_time = median(&beside, |one| one.by_time) / median(&plain, |one| one.by_time);
         let (plain, beside) = (
@@ -100,7 +105,7 @@ fn run(options: &Options) -> Outcome {
         );
         let ratio = beside / plain;
         println!(
-            "{:<12} {beside:>12.0} {plain:>14.0} {ratio:>7.2} {by_time:>15.2}",
+            "{:<12} {beside:>12.0} {plain:>14.0} {ratio:>7.2} {by_time:>15.2}   {shares}",
             attack.name()
         );
         worst = worst.min(ratio);
@@ -159,19 +164,21 @@ fn beside_a_thread(victim: &mut Victim, slice: Duration) -> Outcome<Figures> {
 
 /// The same while the attacker attacks.
 fn beside_an_attack(
-    dpa: &Dpa,
+    (dpa, attack, seed): (&Dpa, Attack, u64),
     victim: &mut Victim,
-    attack: Attack,
-    seed: u64,
     slice: Duration,
+    shares: &mut threads::Shares,
 ) -> Outcome<Figures> {
     let over = AtomicBool::new(false);
-    let (reached, attacked) = std::thread::scope(|scope| {
-        let attacking = scope.spawn(|| attack::run(dpa, attack, seed, &over));
+    std::thread::scope(|scope| {
+        let attacker = std::thread::Builder::new().name(threads::ATTACKER.into());
+        let attacking = attacker.spawn_scoped(scope, || attack::run(dpa, attack, seed, &over))?;
+        let before = threads::had()?;
         let reached = measure(victim, slice);
+        shares.add(&before, &threads::had()?);
         over.store(true, Ordering::Relaxed);
-        (reached, attacking.join())
-    });
-    attacked.map_err(|_| "the attacker's thread panicked")??;
-    reached
+        let attacked = attacking.join();
+        attacked.map_err(|_| "the attacker's thread panicked")??;
+        reached
+    })
 }
