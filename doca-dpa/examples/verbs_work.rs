@@ -181,8 +181,12 @@ fn taken_by_nics() -> Result<Duration, std::io::Error> {
     let mut all = Duration::ZERO;
     for task in std::fs::read_dir("/proc/self/task")? {
         let task = task?.path();
-        if std::fs::read_to_string(task.join("comm"))?.trim() == "dpa-nic" {
-            let figures = std::fs::read_to_string(task.join("schedstat"))?;
+        let read = |name: &str| std::fs::read_to_string(task.join(name));
+        // Other threads may end meanwhile.
+        let (Ok(name), Ok(figures)) = (read("comm"), read("schedstat")) else {
+            continue;
+        };
+        if name.trim() == "dpa-nic" {
             let nanos = figures.split(' ').next().and_then(|text| text.parse().ok());
             all += Duration::from_nanos(nanos.unwrap_or(0));
         }

@@ -14,8 +14,12 @@ fn run_by_nics() -> std::io::Result<Duration> {
     let mut all = Duration::ZERO;
     for task in std::fs::read_dir("/proc/self/task")? {
         let task = task?.path();
-        if std::fs::read_to_string(task.join("comm"))?.trim() == "dpa-nic" {
-            let figures = std::fs::read_to_string(task.join("schedstat"))?;
+        let read = |name: &str| std::fs::read_to_string(task.join(name));
+        // Other threads may end meanwhile.
+        let (Ok(name), Ok(figures)) = (read("comm"), read("schedstat")) else {
+            continue;
+        };
+        if name.trim() == "dpa-nic" {
             let nanos = figures.split(' ').next().and_then(|text| text.parse().ok());
             all += Duration::from_nanos(nanos.expect("nanoseconds"));
         }

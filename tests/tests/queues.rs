@@ -322,7 +322,13 @@ fn a_memory_key_is_revoked_with_its_registration() {
         assert_eq!(a.next().await.kind, CompletionKind::Send);
         drop(from.key);
         rig.post(&a, work(WRITE), local, remote, 1).await;
-        assert_eq!(a.next().await.syndrome, Syndrome::LOCAL_PROTECTION);
+        let refused = a.next().await.syndrome;
+        // Soft-RoCE says so of a region that is gone; of one that allows too little it says what the others say.
+        let says_so = rig::over_verbs() && refused == Syndrome::LOCAL_OPERATION;
+        assert!(
+            refused == Syndrome::LOCAL_PROTECTION || says_so,
+            "{refused:?}"
+        );
     });
 }
 

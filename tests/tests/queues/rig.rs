@@ -22,6 +22,11 @@ use tests::queues::{WRITE, post_receives};
 /// Addresses of this machine, separated by commas, at which there are devices behind verbs.
 const VARIABLE: &str = "DPA_TEST_ADDRESSES";
 
+/// Whether the NICs are devices behind verbs, each with its own ways.
+pub fn over_verbs() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
 /// The address and port of a NIC: the software NIC's, on loopback and at any port, or a device's.
 pub fn address(number: u8) -> (IpAddr, u16) {
     match std::env::var(VARIABLE) {
