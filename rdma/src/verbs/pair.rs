@@ -11,6 +11,7 @@ mod asking;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bitflags::bitflags;
 use rdma_sys as sys;
 
 use super::keys::Keys;
@@ -79,12 +80,24 @@ struct Work {
     id: u64,
     kind: WorkKind,
     len: u32,
+    about: About,
+    /// Only of an atomic: where the word before it goes.
     result: Option<Segment>,
-    signaled: bool,
-    /// The device has it.
-    given: bool,
-    /// Of this NIC's own, to see whether the peer is there.
-    keep_alive: bool,
+}
+
+bitflags! {
+    /// What is to be known of work when it ends.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct About: u8 {
+        /// Its end is reported.
+        const SIGNALED = 1;
+        /// The device does not have it.
+        const WITHHELD = 2;
+        /// Of this NIC's own, to see whether the peer is there.
+        const KEEP_ALIVE = 4;
+        /// It has a word to be taken.
+        const ATOMIC = 8;
+    }
 }
 
 impl Pair {
@@ -216,10 +229,9 @@ impl Pair {
         keys: &Keys,
     ) -> Result<(), PostReason> {
         if matches!(self.state, State::Error(_)) {
-            self.outstanding.push_back(Work {
-                given: false,
-                ..Work::of(request)
-            });
+            let mut work = Work::of(request);
+            work.about |= About::WITHHELD;
+            self.outstanding.push_back(work);
             return Ok(());
         }
         let limit = self.config.send_queue;
@@ -271,7 +283,7 @@ impl Pair {
         asked.write((0, 0), None);
         if raw.post(&mut asked).is_ok() {
             self.outstanding.push_back(Work {
-                keep_alive: true,
+                about: About::KEEP_ALIVE,
                 ..Work::NOTHING
             });
         }
@@ -291,53 +303,50 @@ impl Pair {
             return None;
         }
         self.since = now;
-        let work = self.outstanding.pop_front()?;
+        let succeeded = polled.status() == sys::ibv_wc_status::IBV_WC_SUCCESS;
+        let work = self.outstanding.front()?;
+        if !succeeded || work.about.intersects(About::ATOMIC | About::KEEP_ALIVE) {
+            return self.ended(polled, host);
+        }
+        let signaled = work.about.contains(About::SIGNALED);
+        let done = signaled.then(|| work.done(Ok(()), 0));
+        self.outstanding.drop_front();
         self.first += 1;
-        if polled.status() != sys::ibv_wc_status::IBV_WC_SUCCESS
-            || work.kind == WorkKind::Atomic
-            || work.keep_alive
-        {
-            return self.ended(&work, polled, host);
-        }
-        match work.signaled {
-            true => Some(work.done(Ok(()), 0)),
-            false => None,
-        }
+        done
     }
 
     /// As [`Pair::completed`]: of work that failed, or that has a word to be taken.
     #[inline(never)]
-    fn ended(
-        &mut self,
-        work: &Work,
-        polled: Polled<'_>,
-        host: &mut dyn Host,
-    ) -> Option<Completion> {
-        let count = self.first - 1;
+    fn ended(&mut self, polled: Polled<'_>, host: &mut dyn Host) -> Option<Completion> {
+        let work = self.outstanding.pop_front()?;
+        let count = self.first;
+        self.first += 1;
+        let keep_alive = work.about.contains(About::KEEP_ALIVE);
         let error = work_error(polled.status(), &self.config);
         if let Some(error) = error {
-            let cause = if work.keep_alive {
+            let cause = if keep_alive {
                 Cause::PeerGone
             } else {
                 Cause::Work(error)
             };
             self.fail(cause);
         }
-        if work.keep_alive {
+        if keep_alive {
             return None;
         }
         let (outcome, original) = match error {
             Some(cause) => (Err(WorkFailure { cause, sent: true }), 0),
-            None if work.kind != WorkKind::Atomic => (Ok(()), 0),
+            None if !work.about.contains(About::ATOMIC) => (Ok(()), 0),
             None => {
-                let answered = self.answered(work, count, &host.io(None));
+                let answered = self.answered(&work, count, &host.io(None));
                 if let Err(failure) = &answered.0 {
                     self.fail(Cause::Work(failure.cause));
                 }
                 answered
             }
         };
-        (work.signaled || outcome.is_err()).then(|| work.done(outcome, original))
+        (work.about.contains(About::SIGNALED) || outcome.is_err())
+            .then(|| work.done(outcome, original))
     }
 
     /// The word before an atomic goes to where it was asked for.
@@ -369,18 +378,28 @@ impl Pair {
     pub(super) fn flushed(&mut self) -> Option<Completion> {
         loop {
             let front = self.outstanding.front()?;
-            if front.given && self.raw.is_some() {
+            if !front.about.contains(About::WITHHELD) && self.raw.is_some() {
                 return None;
             }
             let work = self.outstanding.pop_front()?;
             self.first += 1;
-            if !work.keep_alive {
+            if !work.about.contains(About::KEEP_ALIVE) {
                 let failure = WorkFailure {
                     cause: WorkError::Flushed,
-                    sent: work.given,
+                    sent: !work.about.contains(About::WITHHELD),
                 };
                 return Some(work.done(Err(failure), 0));
             }
+        }
+    }
+}
+
+impl About {
+    #[inline]
+    const fn asked(flags: Flags) -> Self {
+        match flags.contains(Flags::SIGNALED) {
+            true => Self::SIGNALED,
+            false => Self::empty(),
         }
     }
 }
@@ -391,26 +410,22 @@ impl Work {
         id: 0,
         kind: WorkKind::Write,
         len: 0,
+        about: About::empty(),
         result: None,
-        signaled: false,
-        given: true,
-        keep_alive: false,
     };
 
     #[inline]
     fn of(request: &WorkRequest) -> Self {
-        let result = match request.operation {
-            Operation::Atomic { result, .. } => result,
-            _ => None,
+        let (atomic, result) = match request.operation {
+            Operation::Atomic { result, .. } => (About::ATOMIC, result),
+            _ => (About::empty(), None),
         };
         Self {
             id: request.id,
             kind: request.operation.kind(),
             len: request.operation.len(),
+            about: About::asked(request.flags) | atomic,
             result,
-            signaled: request.flags.contains(Flags::SIGNALED),
-            given: true,
-            keep_alive: false,
         }
     }
 

@@ -43,6 +43,7 @@ impl<T: Copy> UnderWay<T> {
         self.len += 1;
     }
 
+    #[inline]
     pub(super) fn front(&self) -> Option<&T> {
         (self.len > 0).then(|| &self.slots[self.slot(0)])
     }
@@ -53,9 +54,17 @@ impl<T: Copy> UnderWay<T> {
             return None;
         }
         let item = self.slots[self.slot(0)];
-        self.first = self.first.wrapping_add(1);
-        self.len -= 1;
+        self.drop_front();
         Some(item)
+    }
+
+    /// Drops the first, if there is one.
+    #[inline]
+    pub(super) fn drop_front(&mut self) {
+        if self.len > 0 {
+            self.first = self.first.wrapping_add(1);
+            self.len -= 1;
+        }
     }
 
     #[cold]

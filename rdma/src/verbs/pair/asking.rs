@@ -2,7 +2,7 @@
 
 use rdma_sys as sys;
 
-use super::{Pair, WORD, Work};
+use super::{About, Pair, WORD, Work};
 use crate::verbs::keys::Keys;
 use crate::verbs::queues::Place;
 use crate::verbs::raw_pair::Asked;
@@ -24,10 +24,8 @@ impl Pair {
             id: request.id,
             kind: WorkKind::Atomic,
             len: WORD as u32,
+            about: About::asked(request.flags),
             result: None,
-            signaled: request.flags.contains(Flags::SIGNALED),
-            given: true,
-            keep_alive: false,
         };
         match &request.operation {
             Operation::Send { data, tail } => {
@@ -58,6 +56,7 @@ impl Pair {
                     len: WORD as u32,
                     key: self.originals.local_key(),
                 });
+                work.about |= About::ATOMIC;
                 work.result = *result;
                 self.check_exchange(*result)?;
             }
