@@ -5,9 +5,11 @@
 mod arrows;
 mod c_names;
 mod names;
+mod reach;
 mod rules;
 mod text;
 mod unsafety;
+mod uses;
 
 use crate::Outcome;
 use crate::run::root;

@@ -1,7 +1,9 @@
 //! Items, their aliases and the tests of the workspace, as far as lines of formatted Rust tell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::reach::{self, Parsed, Reached};
+use super::uses::Uses;
 use crate::source::{self, File};
 
 /// Something with a name of the original.
@@ -14,6 +16,20 @@ pub struct Item {
     of: Option<String>,
     /// Its own name.
     pub name: String,
+    kind: Kind,
+}
+
+/// What can be done with an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Function,
+    Macro,
+    Type,
+    /// A constant or a variant.
+    Value,
+    Field,
+    /// A private field, of which a macro makes the function that sets it.
+    Setter,
 }
 
 /// Crates whose items kernels use.
@@ -41,11 +57,39 @@ impl Item {
         };
         krate == self.krate && parts[1..].ends_with(&own)
     }
+
+    /// Whether code calls it or, if it is no function, uses it.
+    pub fn is_used_by(&self, uses: &Uses) -> bool {
+        let name = &self.name;
+        let value = |of: Option<&String>| uses.values.contains(&(of.cloned(), name.clone()));
+        match (self.kind, &self.of) {
+            (Kind::Macro, _) => uses.macros.contains(name),
+            (Kind::Type, _) => uses.segments.contains(name),
+            (Kind::Setter, _) => uses.methods.contains(name),
+            // Dropping is a function of its own.
+            (Kind::Function, Some(_)) if name == "drop" => value(None),
+            (Kind::Function, Some(of)) => uses.methods.contains(name) || value(Some(of)),
+            (Kind::Field, Some(of)) => {
+                uses.fields.contains(name) || uses.given.contains(&(of.clone(), name.clone()))
+            }
+            (Kind::Value, Some(of)) => value(Some(of)),
+            (_, None) => {
+                let mut values = uses.values.iter();
+                values.any(|(before, last)| last == name && before.as_deref().is_none_or(is_module))
+            }
+        }
+    }
+}
+
+/// Whether a segment of a path is no type.
+fn is_module(segment: &str) -> bool {
+    segment.starts_with(char::is_lowercase)
 }
 
 /// What the check needs to know of all sources.
 pub struct Sources<'f> {
     files: BTreeMap<&'f str, &'f File>,
+    parsed: BTreeMap<&'f str, Parsed<'f>>,
     aliases: BTreeMap<String, Vec<Item>>,
 }
 
@@ -56,11 +100,16 @@ impl<'f> Sources<'f> {
         for (alias, item) in files.iter().flat_map(items) {
             aliases.entry(alias).or_default().push(item);
         }
-        let files = files
-            .iter()
-            .map(|file| (file.path.as_str(), file))
-            .collect();
-        Self { files, aliases }
+        let parsed = files.iter().filter(|file| file.path.ends_with(".rs"));
+        let parsed = parsed.map(|file| (file.path.as_str(), Parsed::of(file)));
+        Self {
+            files: files
+                .iter()
+                .map(|file| (file.path.as_str(), file))
+                .collect(),
+            parsed: parsed.collect(),
+            aliases,
+        }
     }
 
     /// The items that carry this name.
@@ -108,42 +157,10 @@ impl<'f> Sources<'f> {
             .any(|file| file.text.contains(&head))
     }
 
-    /// What a test runs on the host or, if `device`, on the device: the text of its functions or of its kernels, and of
-    /// all functions they name, in its own file and among the kernels beside it.
-    pub fn reached_by(&self, file: &str, test: &str, device: bool) -> Option<String> {
-        let text = &self.files.get(file)?.text;
-        let own: BTreeMap<_, _> = functions(text).into_iter().collect();
-        if !own.get(test).is_some_and(|text| is_test(text)) {
-            return None;
-        }
-        let mut known: BTreeMap<&str, &str> = self.kernels_of(file, text).collect();
-        known.extend(own);
-        Some(closure(test, &known, device))
+    /// What a test runs on the host or, if `device`, on the device; `None` if there is no such test.
+    pub fn reached_by(&self, file: &str, test: &str, device: bool) -> Option<Reached<'_>> {
+        reach::from_test(&self.parsed, file, test, device)
     }
-
-    /// The functions beside a test: those of its package's root, and of the modules that it names.
-    fn kernels_of(&self, file: &str, text: &str) -> impl Iterator<Item = (&str, &str)> {
-        let place = file
-            .split_once("/tests/")
-            .map(|(package, _)| format!("{package}/src/"));
-        let (mut root, mut modules) = (Vec::new(), Vec::new());
-        for (path, file) in &self.files {
-            let name = place.as_deref().and_then(|place| path.strip_prefix(place));
-            match name.and_then(|name| name.strip_suffix(".rs")) {
-                Some("lib") => root.extend(functions(&file.text)),
-                Some(name) if text.contains(&format!("::{}::", module_of(name))) => {
-                    modules.extend(functions(&file.text));
-                }
-                _ => {}
-            }
-        }
-        root.into_iter().chain(modules)
-    }
-}
-
-/// The module of a package's root that a file is, or is a part of: `queues` of `queues/fences`.
-fn module_of(file: &str) -> &str {
-    file.split('/').next().unwrap_or(file)
 }
 
 /// Whether a module declares something publicly, or hands it on.
@@ -165,93 +182,8 @@ fn declares(line: &str) -> bool {
     within || line.starts_with("pub ") && !line.starts_with("pub use ")
 }
 
-fn is_test(text: &str) -> bool {
-    text.starts_with("#[")
-        && text
-            .split("fn ")
-            .next()
-            .is_some_and(|head| head.contains("test]"))
-}
-
-fn is_kernel(text: &str) -> bool {
-    text.contains("#[dpa_kernel]") || text.contains("#[dpa_rpc]")
-}
-
-fn closure(first: &str, known: &BTreeMap<&str, &str>, device: bool) -> String {
-    let mut text = String::new();
-    let mut seen = BTreeSet::from([first]);
-    let mut open = vec![(first, false)];
-    while let Some((name, by_kernel)) = open.pop() {
-        let whole = known[name];
-        let on_device = by_kernel || is_kernel(whole);
-        let body = source::code(whole);
-        for word in words(&body) {
-            if let Some((name, _)) = known.get_key_value(word)
-                && seen.insert(name)
-            {
-                open.push((name, on_device));
-            }
-        }
-        if on_device == device {
-            text += &body;
-        }
-    }
-    text
-}
-
 fn words(code: &str) -> impl Iterator<Item = &str> {
     code.split(|c: char| !c.is_alphanumeric() && c != '_')
-}
-
-/// Whether code uses an item: what belongs to a type, behind a dot, behind its path, or as a field that is given; anything
-/// else as a word.
-pub fn mentions(code: &str, item: &Item) -> bool {
-    // Dropping is a function of its own.
-    if item.of.is_none() || item.name == "drop" {
-        return source::has_word(code, &item.name);
-    }
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    code.match_indices(&item.name).any(|(at, name)| {
-        let (before, after) = (&code[..at], &code[at + name.len()..]);
-        let whole = !before.ends_with(is_word) && !after.starts_with(is_word);
-        let given = after.starts_with(':') && !after.starts_with("::");
-        whole && (before.ends_with(['.', ':']) || given)
-    })
-}
-
-/// The functions at the left margin: their names and their text, with their attributes.
-fn functions(text: &str) -> Vec<(&str, &str)> {
-    let mut found = Vec::new();
-    let (mut attributes, mut at) = (0, 0);
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    for (number, line) in lines.iter().enumerate() {
-        if let Some(name) = function(line) {
-            let more = lines[number..].iter().take_while(|line| !ends(line));
-            let end = at + more.map(|line| line.len()).sum::<usize>();
-            let last = text[end..]
-                .find('\n')
-                .map_or(text.len(), |length| end + length);
-            found.push((name, &text[attributes..last]));
-        }
-        at += line.len();
-        if !line.starts_with("#[") {
-            attributes = at;
-        }
-    }
-    found
-}
-
-fn ends(line: &str) -> bool {
-    line.trim_end() == "}" && line.starts_with('}')
-        || function(line).is_some() && line.trim_end().ends_with('}')
-}
-
-fn function(line: &str) -> Option<&str> {
-    let mut rest = line;
-    for word in ["pub ", "async ", "const "] {
-        rest = rest.strip_prefix(word).unwrap_or(rest);
-    }
-    words(rest.strip_prefix("fn ")?).next()
 }
 
 /// The aliases in a file and the items under them.
@@ -278,6 +210,7 @@ fn items(file: &File) -> Vec<(String, Item)> {
                     krate: krate.clone(),
                     of: of.clone().filter(|_| inside),
                     name: name.to_owned(),
+                    kind: kind(line, &krate, inside),
                 };
                 (alias, item)
             }));
@@ -329,6 +262,34 @@ fn name_in(text: &str) -> Option<String> {
         .next()
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
+}
+
+/// What a line declares. The functions that `dpa-macros` gives out are macros to everybody else.
+fn kind(line: &str, krate: &str, inside: bool) -> Kind {
+    let text = line.trim();
+    let declares = |word: &str| {
+        text.split(['(', '<', '{'])
+            .next()
+            .is_some_and(|head| source::has_word(head, word))
+    };
+    if text.starts_with("macro_rules!") || krate == "dpa_macros" {
+        Kind::Macro
+    } else if declares("fn") {
+        Kind::Function
+    } else if ["struct", "enum", "trait", "type"]
+        .into_iter()
+        .any(declares)
+    {
+        Kind::Type
+    } else if !declares("const") && inside && text.contains(": ") {
+        if declares("pub") {
+            Kind::Field
+        } else {
+            Kind::Setter
+        }
+    } else {
+        Kind::Value
+    }
 }
 
 /// The name of what a line declares: an item, a field, a variant.
@@ -412,61 +373,41 @@ mod tests {
     }
 
     #[test]
-    fn a_test_reaches_helpers_and_kernels() {
-        let files = [
-            sample(
-                "tests/src/lib.rs",
-                "/// K.\n#[dpa_kernel]\npub fn kernel(t: &Thread) {\n    t.rank();\n}\n",
-            ),
-            sample(
-                "tests/tests/a.rs",
-                "fn help() {\n    launch(kernel);\n}\n\n#[tokio::test]\nasync fn it() -> Outcome {\n    help();\n}\n",
-            ),
-        ];
-        let sources = Sources::of(&files);
-        let device = sources.reached_by("tests/tests/a.rs", "it", true);
-        assert!(device.is_some_and(|text| text.contains("rank") && !text.contains("launch")));
-        let host = sources.reached_by("tests/tests/a.rs", "it", false);
-        assert!(host.is_some_and(|text| text.contains("launch") && !text.contains("rank")));
-        assert!(
-            sources
-                .reached_by("tests/tests/a.rs", "help", false)
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn a_test_reaches_kernels_of_the_parts_of_a_module() {
-        let kernel = "/// K.\n#[dpa_kernel]\npub fn kernel(t: &Thread) {\n    t.rank();\n}\n";
-        let test = "use tests::queues::*;\n\n#[test]\nfn it() {\n    launch(kernel);\n}\n";
-        let reached = |part| {
-            let files = [sample(part, kernel), sample("tests/tests/a.rs", test)];
-            let sources = Sources::of(&files);
-            sources.reached_by("tests/tests/a.rs", "it", true)
-        };
-        let part = reached("tests/src/queues/fences.rs");
-        assert!(part.is_some_and(|text| text.contains("rank")));
-        let other = reached("tests/src/fences/queues.rs");
-        assert!(other.is_some_and(|text| !text.contains("rank")));
-    }
-
-    #[test]
-    fn a_use_is_not_just_a_word() {
-        let item = |of: Option<&str>| Item {
+    fn a_use_is_of_its_kind() {
+        let item = |line: &str, of: Option<&str>| Item {
             file: String::new(),
             krate: String::new(),
             of: of.map(str::to_owned),
-            name: "len".into(),
+            name: item(line).expect("a name").to_owned(),
+            kind: kind(line, "flexio", of.is_some()),
         };
-        for (code, method) in [
-            ("a.len()", true),
-            ("map(A::len)", true),
-            ("A { len: 1 }", true),
-            ("let len = 1;", false),
-            ("a.length()", false),
+        for (line, of, code, used) in [
+            ("pub fn len(&self) {", Some("A"), "a.len();", true),
+            ("pub fn len(&self) {", Some("A"), "map(A::len);", true),
+            ("pub fn len(&self) {", Some("A"), "map(B::len);", false),
+            ("pub fn len(&self) {", Some("A"), "a.len;", false),
+            ("pub fn len(&self) {", Some("A"), "f(len);", false),
+            ("pub const fn len() {", None, "len(1);", true),
+            ("pub const fn len() {", None, "a::len(1);", true),
+            ("pub const fn len() {", None, "a.len();", false),
+            ("pub len: u32,", Some("A"), "a.len;", true),
+            ("pub len: u32,", Some("A"), "A { len: 1 };", true),
+            ("pub len: u32,", Some("A"), "B { len: 1 };", false),
+            ("len: u32,", Some("A"), "a.len(1);", true),
+            ("len: u32,", Some("A"), "A { len: 1 };", false),
+            ("pub struct Len {", None, "let x: Len = y;", true),
+            ("pub struct Len {", None, "Len::new();", true),
+            ("pub struct Len {", None, "len();", false),
+            ("Len = 1,", Some("A"), "f(A::Len);", true),
+            ("Len = 1,", Some("A"), "f(B::Len);", false),
+            ("pub const LEN: u32 = 1;", None, "f(LEN);", true),
+            ("macro_rules! len {", None, "len!(1);", true),
+            ("macro_rules! len {", None, "len(1);", false),
         ] {
-            assert_eq!(mentions(code, &item(Some("A"))), method, "{code}");
+            let function: syn::ItemFn =
+                syn::parse_str(&format!("fn f() {{ {code} }}")).expect("a function");
+            let uses = Uses::of(&[], &function.sig, &function.block);
+            assert_eq!(item(line, of).is_used_by(&uses), used, "{line} {code}");
         }
-        assert!(mentions("len(1)", &item(None)));
     }
 }
