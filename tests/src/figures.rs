@@ -114,6 +114,28 @@ pub fn sends_each_way(
     }
 }
 
+/// Holds the connection up until an event has this value; behind that a write to the peer and a signal.
+#[dpa_kernel]
+pub fn writes_behind_a_wait(
+    thread: &Thread,
+    rdma: Rdma,
+    go: EventHandle,
+    value: u64,
+    from: LocalMemory,
+    to: RemoteMemory,
+    arrived: RemoteEvent,
+) {
+    let peer = rdma.connection(0);
+    let posted = [
+        peer.wait_for(go, Condition::ge(value), PostFlags::NONE),
+        peer.write(from.at(0, 8), to.at(0, 8), PostFlags::NONE),
+        peer.signal_add(arrived, 1, PostFlags::FLUSH),
+    ];
+    if posted.iter().any(Result::is_err) {
+        thread.error(1);
+    }
+}
+
 /// Puts an entry of a queue together and looks at what it says.
 #[dpa_kernel]
 pub fn puts_an_entry_together(_thread: &Thread, from: LocalMemory, seen: DevSliceMut<u64>) {

@@ -1,13 +1,20 @@
 //! The low layer by itself, without the high one: processes, memory, commands, handlers, windows, queues. And what of
 //! the high layer nothing else asks for.
 
+mod drivers;
+
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use doca_dpa::rdma::{CompletionQueue, HostBuffer, RemoteMemoryMap, RemoteSyncEvent};
+use doca_dpa::rdma::{
+    CompletionQueue, Connection, HostBuffer, Rdma, RemoteMemoryMap, RemoteSyncEvent,
+};
 use doca_dpa::{Dpa, Error, Location, SyncEvent};
 use dpa_abi::{DevAddr, IntoArgs, Kernel, Rights, Rpc};
+use drivers::both;
 use flexio::queues::{CompletionEntry, CompletionSpec, Outbox, ReceiveQueue, SendQueue, Uar};
 use flexio::rdma::Rights as RemoteRights;
 use flexio::{Command, Device, DeviceConfig, ErrorStatus, HandlerState, HostMemory, Outcome};
@@ -212,76 +219,122 @@ fn fences_of_each_kind_let_the_host_see_what_was_stored() {
     }
 }
 
-#[tokio::test]
-async fn a_kernel_adds_to_a_peers_event_and_gives_completions_back() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(1).open()?;
+/// An address of loopback that no other NIC of this program has.
+fn fresh_address() -> IpAddr {
+    static LAST: AtomicU8 = AtomicU8::new(10);
     let [high, low] = (std::process::id() as u16).to_be_bytes();
-    let at = std::net::Ipv4Addr::new(127, high | 1, low, 9).into();
-    let done: CompletionQueue = dpa
-        .rdma()
-        .address(at)
-        .completion_entries(16)
-        .completion_queue()?;
-    let rdma = dpa
-        .rdma()
-        .address(at)
-        .connections(2)
-        .completions(&done)
-        .open()?;
-    let (one, other) = (rdma.export()?, rdma.export()?);
-    one.connect(&other.blob())?;
-    other.connect(&one.blob())?;
-    let event = SyncEvent::builder(&dpa)
-        .publisher(Location::Remote)
-        .subscriber(Location::Host)
-        .create()?;
-    let export = other.export_event(&event)?;
-    let remote = RemoteSyncEvent::import(&export.export())?;
-    for round in 1..=4 {
-        let args = AddsToPeerArgs {
-            rdma: &rdma,
-            done: &done,
-            event: remote.handle(),
-            times: 10,
-        };
-        dpa.launch(adds_to_peer).args(args).submit()?.await?;
-        assert_eq!(event.ge(20 * round).await?, 20 * round);
-    }
-    assert_eq!((done.entries(), done.has_overrun()), (16, false));
-    one.disconnect();
-    let told = tokio::time::timeout(Duration::from_secs(20), one.failed()).await;
-    assert!(told.is_ok(), "a connection that was ended says so");
-    Ok(())
+    Ipv4Addr::new(127, high | 1, low, LAST.fetch_add(1, Ordering::Relaxed)).into()
 }
 
-#[tokio::test]
-async fn a_kernel_sends_with_and_without_numbers() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(1).open()?;
-    let [high, low] = (std::process::id() as u16).to_be_bytes();
-    let at = std::net::Ipv4Addr::new(127, high | 1, low, 8).into();
-    let rdma = dpa.rdma().address(at).connections(2).open()?;
+/// A context with two connections to each other.
+fn loopback(dpa: &Dpa) -> Result<(Rdma, Connection, Connection), Error> {
+    let rdma = { dpa.rdma() }.address(fresh_address());
+    let rdma = rdma.connections(2).open()?;
+    let (one, other) = meet(&rdma)?;
+    Ok((rdma, one, other))
+}
+
+fn meet(rdma: &Rdma) -> Result<(Connection, Connection), Error> {
     let (one, other) = (rdma.export()?, rdma.export()?);
     one.connect(&other.blob())?;
     other.connect(&one.blob())?;
-    let mine = dpa.copy_in(&[0x55u8; 8]).await?;
-    let theirs = dpa.zeroed::<u8>(24).await?;
-    let (from, into) = (
-        rdma.map(&mine, RemoteRights::empty())?,
-        rdma.map(&theirs, RemoteRights::REMOTE_WRITE)?,
-    );
-    let told = SyncEvent::device_to_host(&dpa)?;
-    let args = SendsEachWayArgs {
-        rdma: &rdma,
-        done: rdma.completions(),
-        from: &from,
-        into: &into,
-        to: RemoteMemoryMap::import(&into.export())?,
-        told: &told,
-    };
-    dpa.launch(sends_each_way).args(args).submit()?.await?;
-    assert_eq!(told.get(), 321);
-    assert_eq!(theirs.copy_out().await?, [0x55; 24]);
-    Ok(())
+    Ok((one, other))
+}
+
+#[test]
+fn a_kernel_adds_to_a_peers_event_and_gives_completions_back() {
+    both(async |dpa| {
+        let at = fresh_address();
+        let own = { dpa.rdma() }.address(at).completion_entries(16);
+        let done: CompletionQueue = own.completion_queue()?;
+        let rdma = { dpa.rdma() }.address(at).connections(2);
+        let rdma = rdma.completions(&done).open()?;
+        let (one, other) = meet(&rdma)?;
+        let event = SyncEvent::builder(&dpa)
+            .publisher(Location::Remote)
+            .subscriber(Location::Host)
+            .create()?;
+        let export = other.export_event(&event)?;
+        let remote = RemoteSyncEvent::import(&export.export())?;
+        for round in 1..=4 {
+            let args = AddsToPeerArgs {
+                rdma: &rdma,
+                done: &done,
+                event: remote.handle(),
+                times: 10,
+            };
+            dpa.launch(adds_to_peer).args(args).submit()?.await?;
+            assert_eq!(event.ge(20 * round).await?, 20 * round);
+        }
+        assert_eq!((done.entries(), done.has_overrun()), (16, false));
+        one.disconnect();
+        // The program has a limit in time: a connection that was ended says so.
+        one.failed().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_kernel_sends_with_and_without_numbers() {
+    both(async |dpa| {
+        let (rdma, _one, _other) = loopback(&dpa)?;
+        let mine = dpa.copy_in(&[0x55u8; 8]).await?;
+        let theirs = dpa.zeroed::<u8>(24).await?;
+        let (from, into) = (
+            rdma.map(&mine, RemoteRights::empty())?,
+            rdma.map(&theirs, RemoteRights::REMOTE_WRITE)?,
+        );
+        let told = SyncEvent::device_to_host(&dpa)?;
+        let args = SendsEachWayArgs {
+            rdma: &rdma,
+            done: rdma.completions(),
+            from: &from,
+            into: &into,
+            to: RemoteMemoryMap::import(&into.export())?,
+            told: &told,
+        };
+        dpa.launch(sends_each_way).args(args).submit()?.await?;
+        assert_eq!(told.get(), 321);
+        assert_eq!(theirs.copy_out().await?, [0x55; 24]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_kernel_holds_up_its_connection_until_an_event() {
+    both(async |dpa| {
+        let (rdma, one, other) = loopback(&dpa)?;
+        let (mine, theirs) = (dpa.copy_in(&[0x77u8; 8]).await?, dpa.zeroed::<u8>(8).await?);
+        let from = rdma.map(&mine, RemoteRights::empty())?;
+        let into = rdma.map(&theirs, RemoteRights::REMOTE_WRITE)?;
+        let go = SyncEvent::host_to_device(&dpa)?;
+        let arrived = SyncEvent::builder(&dpa)
+            .publisher(Location::Remote)
+            .subscriber(Location::Host)
+            .create()?;
+        let export = other.export_event(&arrived)?;
+        let args = WritesBehindAWaitArgs {
+            rdma: &rdma,
+            go: go.handle(),
+            value: 2,
+            from: &from,
+            to: RemoteMemoryMap::import(&into.export())?,
+            arrived: RemoteSyncEvent::import(&export.export())?.handle(),
+        };
+        dpa.launch(writes_behind_a_wait)
+            .args(args)
+            .submit()?
+            .await?;
+        go.add(1)?;
+        let early = arrived.ge(1).timeout(Duration::from_millis(20)).await;
+        assert!(early.is_err(), "1 is not 2");
+        assert_eq!(theirs.copy_out().await?, [0; 8]);
+        go.add(1)?;
+        arrived.ge(1).await?;
+        assert_eq!(theirs.copy_out().await?, [0x77; 8]);
+        drop((one, other));
+        Ok(())
+    });
 }
 
 #[test]

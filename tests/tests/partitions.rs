@@ -454,4 +454,10 @@ fn the_low_layer_says_units_and_groups() {
     let process = device.process().expect("a process");
     assert_eq!((process.function(), process.units()), ("vf0", 3));
     assert_eq!(process.groups(), groups);
+    let [function] = &device.functions()[..] else {
+        panic!("one function");
+    };
+    let partition = function.partition.as_ref().expect("it has one");
+    assert_eq!((&function.name[..], function.open), ("vf0", 1));
+    assert_eq!(partition.groups, groups);
 }

@@ -210,6 +210,7 @@ fn threads_of_a_group_know_their_ranks() {
         let group = ThreadGroup::new(threads.clone())?;
         let again = ThreadGroup::new(threads).expect_err("in a group");
         assert!(again.to_string().contains("in a group"), "{again}");
+        assert_eq!(group.len(), 4);
         group.run()?;
         group.threads().iter().for_each(DpaThread::notify);
         done.ge(4).await?;

@@ -23,6 +23,7 @@ pub struct Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Function,
+    Method,
     Macro,
     Type,
     /// A constant or a variant.
@@ -67,8 +68,9 @@ impl Item {
             (Kind::Type, _) => uses.segments.contains(name),
             (Kind::Setter, _) => uses.methods.contains(name),
             // Dropping is a function of its own.
-            (Kind::Function, Some(_)) if name == "drop" => value(None),
-            (Kind::Function, Some(of)) => uses.methods.contains(name) || value(Some(of)),
+            (Kind::Method, Some(_)) if name == "drop" => value(None),
+            (Kind::Method, Some(of)) => uses.methods.contains(name) || value(Some(of)),
+            (Kind::Function, Some(of)) => value(Some(of)),
             (Kind::Field, Some(of)) => {
                 uses.fields.contains(name) || uses.given.contains(&(of.clone(), name.clone()))
             }
@@ -196,7 +198,7 @@ fn items(file: &File) -> Vec<(String, Item)> {
     }
     let krate = directory.replace('-', "_");
     let (mut found, mut pending, mut of) = (Vec::new(), Vec::new(), None);
-    for line in file.text.lines() {
+    for (at, line) in file.text.lines().enumerate() {
         of = owner(line).unwrap_or(of);
         if let Some(alias) = alias(line) {
             pending.push(alias.to_owned());
@@ -210,7 +212,10 @@ fn items(file: &File) -> Vec<(String, Item)> {
                     krate: krate.clone(),
                     of: of.clone().filter(|_| inside),
                     name: name.to_owned(),
-                    kind: kind(line, &krate, inside),
+                    kind: match kind(line, &krate, inside) {
+                        Kind::Function if takes_self(&file.text, at) => Kind::Method,
+                        kind => kind,
+                    },
                 };
                 (alias, item)
             }));
@@ -262,6 +267,18 @@ fn name_in(text: &str) -> Option<String> {
         .next()
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
+}
+
+/// Whether the function whose declaration begins in a line is one that `a.name()` calls.
+fn takes_self(text: &str, line: usize) -> bool {
+    let mut lines = text.lines().skip(line);
+    let first = lines.next().and_then(|line| line.split_once('('));
+    let argument = match first {
+        Some((_, "")) => lines.next(),
+        first => first.map(|(_, arguments)| arguments),
+    };
+    let name = argument.and_then(|text| text.split([',', ')', ':']).next());
+    name.is_some_and(|name| words(name).last() == Some("self"))
 }
 
 /// What a line declares. The functions that `dpa-macros` gives out are macros to everybody else.
@@ -379,7 +396,10 @@ mod tests {
             krate: String::new(),
             of: of.map(str::to_owned),
             name: item(line).expect("a name").to_owned(),
-            kind: kind(line, "flexio", of.is_some()),
+            kind: match kind(line, "flexio", of.is_some()) {
+                Kind::Function if takes_self(line, 0) => Kind::Method,
+                kind => kind,
+            },
         };
         for (line, of, code, used) in [
             ("pub fn len(&self) {", Some("A"), "a.len();", true),
@@ -387,6 +407,9 @@ mod tests {
             ("pub fn len(&self) {", Some("A"), "map(B::len);", false),
             ("pub fn len(&self) {", Some("A"), "a.len;", false),
             ("pub fn len(&self) {", Some("A"), "f(len);", false),
+            ("pub fn len(\n    &mut self,\n", Some("A"), "a.len();", true),
+            ("pub fn len(a: &self::A) {", Some("A"), "a.len();", false),
+            ("pub fn len(a: &self::A) {", Some("A"), "A::len(a);", true),
             ("pub const fn len() {", None, "len(1);", true),
             ("pub const fn len() {", None, "a::len(1);", true),
             ("pub const fn len() {", None, "a.len();", false),
