@@ -61,5 +61,5 @@ async fn client(address: SocketAddr, time: Duration) -> Result<Figures, KvError>
         gets: 90,
         patience,
     };
-    kv::bench(Place::Loopback, exchange, &load).await
+    kv::bench(kv::node(Place::Loopback)?, exchange, &load).await
 }

@@ -14,7 +14,7 @@ use thiserror::Error as ThisError;
 
 use crate::exchange::{ExchangeError, Session};
 
-pub use client::{Figures, Load, bench};
+pub use client::{Figures, Load, bench, node};
 pub use server::{Server, ServerOptions};
 pub use welcome::{Welcome, WelcomeError};
 

@@ -8,11 +8,13 @@
 //! * [`rally`]: one side of `ping-pong`.
 //! * [`kv`]: server and client of `kv-server`.
 //! * [`output`]: lines on standard output.
+//! * [`child`]: how a program starts itself once more.
 //! * [`signals`]: how they end when they are asked to.
 //! * [`exchange`]: how programs tell each other what they need before they can speak RDMA.
 #![forbid(unsafe_code)]
 
 pub mod analysis;
+pub mod child;
 pub mod exchange;
 pub mod kv;
 pub mod node;

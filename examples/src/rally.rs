@@ -176,7 +176,7 @@ impl Side {
             .map_err(|source| Error::from(BlobError { what, source }))?;
         let memory = exchange.swap("memory map", &open.export()).await?;
         let event = exchange.swap("event", &export.export()).await?;
-        exchange.barrier("connected").await?;
+        exchange.barrier("last connection").await?;
         Ok(Self {
             theirs: RemoteMemoryMap::import(&memory).map_err(Error::from)?,
             signal: RemoteSyncEvent::import(&event).map_err(Error::from)?,

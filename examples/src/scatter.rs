@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use doca_dpa::rdma::{
-    BufferArray, Connection, EventExport, MemoryMap, RemoteMemoryMap, RemoteSyncEvent, Rights,
+    BufferArray, Cause, Connection, EventExport, MemoryMap, RemoteMemoryMap, RemoteSyncEvent,
+    Rights,
 };
 use doca_dpa::{DeviceBuffer, Error, Location, SyncEvent};
 use examples_kernels::{AllToAllArgs, PeerWire, all_to_all};
 use thiserror::Error as ThisError;
 
 use crate::exchange::{ExchangeError, Group};
-use crate::node::{Node, Place};
+use crate::node::Node;
 
 /// Why it was broken off.
 #[derive(Debug, ThisError)]
@@ -30,6 +31,16 @@ pub enum ScatterError {
     Node {
         /// Which.
         rank: usize,
+    },
+    /// A node does not answer any more.
+    #[error("round {round}: the node of rank {rank} was lost: {cause}")]
+    Gone {
+        /// Which round.
+        round: u64,
+        /// Which node.
+        rank: usize,
+        /// Why.
+        cause: Cause,
     },
     /// A node told something that does not fit.
     #[error("the node of rank {rank} sent {len} bytes as its {what}")]
@@ -73,7 +84,8 @@ pub struct Member {
     arrived: SyncEvent,
     threads: u32,
     _open: (MemoryMap, EventExport),
-    _connections: Vec<Connection>,
+    /// To the others, in order of rank.
+    connections: Vec<Connection>,
 }
 
 /// The byte at `index` of the block from one node to another.
@@ -81,14 +93,27 @@ fn byte(round: u64, from: usize, to: usize, index: usize) -> u8 {
     (round as usize * 31 + from * 7 + to * 13 + index) as u8
 }
 
+impl ScatterError {
+    /// Whether it is only that another node has ended or is lost, which the node of rank 0 finds out as well.
+    #[must_use]
+    pub fn is_of_another(&self) -> bool {
+        match self {
+            Self::Gone { .. } => true,
+            Self::Exchange(ExchangeError::Rank { source, .. }) => {
+                matches!(**source, ExchangeError::Closed { .. })
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Member {
-    /// Opens a node at this place, and connects it to all others; blocks have so many bytes.
+    /// Connects a node, which has room for that, to all others; blocks have so many bytes.
     ///
     /// # Errors
-    /// A node is gone; the device has no memory, or its address is taken.
-    pub async fn meet(mut group: Group, place: Place, bytes: usize) -> Result<Self, ScatterError> {
+    /// A node is gone; the device has no memory, or the node no room.
+    pub async fn meet(mut group: Group, node: Node, bytes: usize) -> Result<Self, ScatterError> {
         let others = (group.size() - 1) as u32;
-        let node = Node::open(place, others)?;
         let (dpa, rdma) = (&node.dpa, &node.rdma);
         let all = bytes * group.size();
         let outbox = dpa.zeroed::<u8>(all).await.map_err(Error::from)?;
@@ -111,7 +136,7 @@ impl Member {
         let events = group.all_gather("event", &export.export()).await?;
         let peers = wires(&group, &memories, &events)?;
         let peers = dpa.copy_in(&peers).await.map_err(Error::from)?;
-        group.barrier("connected").await?;
+        group.barrier("last connection").await?;
         Ok(Self {
             bytes,
             outbox,
@@ -122,7 +147,7 @@ impl Member {
             arrived,
             threads: others.min(8),
             _open: (open, export),
-            _connections: connections,
+            connections,
             node,
             group,
         })
@@ -137,9 +162,13 @@ impl Member {
         let block = |to| (0..self.bytes).map(move |index| byte(round, rank, to, index));
         let filled: Vec<u8> = (0..size).flat_map(block).collect();
         self.outbox.write(0, &filled).await.map_err(Error::from)?;
-        self.group.barrier("blocks are filled").await?;
+        self.group.barrier("filled blocks").await?;
         let begin = self.node.dpa.now();
-        self.launch().await?;
+        tokio::select! {
+            ended = self.launch() => ended?,
+            // The kernel would wait for the signal of that node without end: others may still publish the event.
+            (rank, cause) = self.first_to_fail() => return Err(ScatterError::Gone { round, rank, cause }),
+        }
         let took = self.node.dpa.now() - begin;
         self.check(round).await?;
         let times = self
@@ -149,6 +178,13 @@ impl Member {
         // Reset for the next round, which begins when all have.
         self.arrived.set(0).map_err(Error::from)?;
         slowest(&times)
+    }
+
+    /// The rank of the first node that is lost, and why.
+    async fn first_to_fail(&self) -> (usize, Cause) {
+        let failures = self.connections.iter().map(|to| Box::pin(to.failed()));
+        let (cause, index, _) = futures::future::select_all(failures).await;
+        (index + usize::from(index >= self.group.rank()), cause)
     }
 
     async fn launch(&self) -> Result<(), Error> {

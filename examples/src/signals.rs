@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::child::{GRACE, is_child};
+
 /// What asked a program to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interruption {
@@ -15,9 +17,12 @@ pub enum Interruption {
 }
 
 impl Interruption {
-    /// What a program of this name says, and its exit code: 128 and the number of the signal, as shells have it.
+    /// What a program of this name says, and its exit code: 128 and the number of the signal, as shells have it. For a child
+    /// its parent has said it.
     pub fn ends(self, program: &str) -> ExitCode {
-        eprintln!("{program}: {self}");
+        if !is_child() {
+            eprintln!("{program}: {self}");
+        }
         ExitCode::from(match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
@@ -34,17 +39,21 @@ impl fmt::Display for Interruption {
     }
 }
 
-/// Waits until the program is asked to end. From the call on signals do not end it by themselves, unless the system gives no
-/// handlers.
+/// Waits until the program is asked to end; a child, until its parent has had time to end it. From the call on signals do not
+/// end it by themselves, unless the system gives no handlers.
 pub fn interrupted() -> impl Future<Output = Interruption> {
     let handlers = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
     async {
         let [Ok(mut interrupt), Ok(mut terminate)] = handlers else {
             return std::future::pending().await;
         };
-        tokio::select! {
+        let asked = tokio::select! {
             _ = interrupt.recv() => Interruption::Interrupt,
             _ = terminate.recv() => Interruption::Terminate,
+        };
+        if is_child() {
+            tokio::time::sleep(GRACE).await;
         }
+        asked
     }
 }

@@ -2,12 +2,15 @@
 
 mod processes;
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use processes::{Running, err, out, run};
 
 const PING_PONG: &str = env!("CARGO_BIN_EXE_ping-pong");
 const ALL_TO_ALL: &str = env!("CARGO_BIN_EXE_all-to-all");
+const KV_SERVER: &str = env!("CARGO_BIN_EXE_kv-server");
+
 /// Two nodes of ping-pong in the middle of a long game.
 fn in_the_middle() -> (Running, Running) {
     let rounds = ["--rounds", "10000000"];
@@ -71,6 +74,38 @@ fn rule_6_7_a_killed_peer_is_noticed_within_the_bound() {
     }
 }
 
+/// Three nodes of all-to-all in the middle of many rounds, each started by hand.
+fn three_by_hand() -> Vec<Running> {
+    let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr());
+    let address = port.expect("a free port").to_string();
+    let nodes = ["0", "1", "2"].map(|rank| {
+        let args = ["3", "--rounds", "100000", "--rank", rank];
+        Running::start(ALL_TO_ALL, &[&args[..], &["--address", &address]].concat())
+    });
+    std::thread::sleep(Duration::from_millis(1500));
+    nodes.into()
+}
+
+/// Wherever the others are: in their kernels, or between two rounds.
+#[test]
+fn rule_6_7_a_killed_node_is_noticed_by_all_others() {
+    for victim in [0, 1, 2, 2, 0] {
+        let mut nodes = three_by_hand();
+        let begin = Instant::now();
+        nodes[victim].kill();
+        nodes.remove(victim);
+        for node in &mut nodes {
+            let (status, said) = node.end();
+            assert_eq!(status.code(), Some(1), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+            assert!(said.contains("rank "), "{said}");
+        }
+        // As above; one survivor may hear of it from the other.
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(10), "it took {took:?}");
+    }
+}
+
 #[test]
 fn ctrl_c_ends_both_nodes() {
     let mut both = Running::start(PING_PONG, &["--rounds", "10000000"]);
@@ -111,10 +146,28 @@ fn different_numbers_of_rounds_are_told_to_both() {
 
 #[test]
 fn an_address_of_another_machine_is_said_to_be_so() {
-    let output = run(PING_PONG, &["--rdma", "192.0.2.1", "--rounds", "10"]);
-    assert!(
-        err(&output).contains("192.0.2.1 is not an address of this machine"),
-        "{}",
-        err(&output)
-    );
+    let nobody = "127.0.0.1:1";
+    for (program, args) in [
+        (PING_PONG, &["--rounds", "10"][..]),
+        (PING_PONG, &["listen", "127.0.0.1:0"]),
+        (PING_PONG, &["connect", nobody]),
+        (
+            ALL_TO_ALL,
+            &["2", "--rank", "0", "--address", "127.0.0.1:0"],
+        ),
+        (ALL_TO_ALL, &["2", "--rank", "1", "--address", nobody]),
+        (KV_SERVER, &[]),
+        (KV_SERVER, &["serve", "--listen", "127.0.0.1:0"]),
+        (KV_SERVER, &["bench", "--connect", nobody]),
+    ] {
+        // Before anybody is waited for: that would take ten seconds or more.
+        let begin = Instant::now();
+        let output = run(program, &[args, &["--rdma", "192.0.2.1"]].concat());
+        assert!(begin.elapsed() < Duration::from_secs(9), "{args:?}");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert_eq!(out(&output), "", "{args:?}");
+        let said = ": 192.0.2.1 is not an address of this machine (`ip address` lists them)\n";
+        assert!(err(&output).ends_with(said), "{}", err(&output));
+        assert_eq!(err(&output).lines().count(), 1, "{}", err(&output));
+    }
 }

@@ -1,8 +1,10 @@
-//! Ctrl-C and SIGTERM end every program that takes a while: at once, with its children, and what it held is free again.
+//! Ctrl-C and SIGTERM end every program that takes a while: at once, with its children, in one line, and what it held is
+//! free again.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,7 +25,14 @@ fn kill(signal: &str, whom: &str) -> bool {
     kill.status().expect("there is kill").success()
 }
 
-fn ends(program: &str, args: &[&str], signal: &str, code: i32, said: &str) {
+/// Who gets the signal: the program alone, as from a supervisor, or all of its group, as from a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whom {
+    Program,
+    Group,
+}
+
+fn ends(program: &str, args: &[&str], whom: Whom, (signal, code, said): (&str, i32, &str)) {
     let mut child = start(program, args);
     std::thread::sleep(Duration::from_millis(400));
     assert!(
@@ -31,7 +40,11 @@ fn ends(program: &str, args: &[&str], signal: &str, code: i32, said: &str) {
         "{program} takes a while"
     );
     let began = Instant::now();
-    assert!(kill(signal, &child.id().to_string()));
+    let group = format!("-{}", child.id());
+    assert!(match whom {
+        Whom::Program => kill(signal, &child.id().to_string()),
+        Whom::Group => kill(signal, &group),
+    });
     let status = loop {
         match child.try_wait().expect("a child") {
             Some(status) => break status,
@@ -42,12 +55,10 @@ fn ends(program: &str, args: &[&str], signal: &str, code: i32, said: &str) {
     assert_eq!(status.code(), Some(code), "{program}, {signal}");
     let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
     let lines: Vec<String> = stderr.lines().map_while(Result::ok).collect();
-    assert!(
-        lines.iter().any(|line| line.ends_with(said)),
-        "{program}: {lines:?}"
-    );
+    let name = Path::new(program).file_name().expect("a program");
+    let all = format!("{}: {said}", name.to_string_lossy());
+    assert_eq!(lines, [all], "{signal} to {whom:?}");
     // Its children are in its group: nobody is left there.
-    let group = format!("-{}", child.id());
     while kill("-0", &group) {
         assert!(began.elapsed() < SOON, "a child of {program} goes on");
         std::thread::sleep(Duration::from_millis(5));
@@ -55,8 +66,10 @@ fn ends(program: &str, args: &[&str], signal: &str, code: i32, said: &str) {
 }
 
 fn by_both(program: &str, args: &[&str]) {
-    ends(program, args, "-INT", 130, "interrupted");
-    ends(program, args, "-TERM", 143, "terminated");
+    for whom in [Whom::Program, Whom::Group] {
+        ends(program, args, whom, ("-INT", 130, "interrupted"));
+        ends(program, args, whom, ("-TERM", 143, "terminated"));
+    }
 }
 
 #[test]

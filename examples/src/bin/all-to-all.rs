@@ -2,16 +2,17 @@
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use examples::child::{is_child, this_program};
 use examples::exchange::{Group, Listener, Session};
-use examples::node::Place;
+use examples::node::{Node, Place};
 use examples::say;
 use examples::scatter::{Member, ScatterError};
 use examples::signals::interrupted;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 /// How long one node waits for the others.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,6 +51,8 @@ async fn main() -> ExitCode {
     tokio::select! {
         result = run(&options) => match result {
             Ok(()) => ExitCode::SUCCESS,
+            // The parent is rank 0, and says it.
+            Err(error) if is_child() && error.is_of_another() => ExitCode::FAILURE,
             Err(error) => {
                 eprintln!("all-to-all: {error}");
                 ExitCode::FAILURE
@@ -66,8 +69,10 @@ fn session() -> Session {
 async fn run(options: &Options) -> Result<(), ScatterError> {
     let size = options.nodes as usize;
     if let (Some(rank), Some(address)) = (options.rank, &options.address) {
+        let node = options.rdma.map(|at| node(options, Place::At(at)));
+        let node = node.transpose()?;
         let group = Group::join(rank as usize, size, address, session()).await?;
-        return play(options, group).await;
+        return play(options, node, group).await;
     }
     let mut listener = Listener::bind("127.0.0.1:0", session()).await?;
     let address = listener.local_addr()?.to_string();
@@ -79,7 +84,7 @@ async fn run(options: &Options) -> Result<(), ScatterError> {
         group = Group::host(&mut listener, size) => group?,
         rank = first_to_end(&mut children) => return Err(ScatterError::Node { rank }),
     };
-    play(options, group).await?;
+    play(options, None, group).await?;
     for (rank, child) in children.iter_mut().enumerate() {
         if !child.wait().await.is_ok_and(|status| status.success()) {
             return Err(ScatterError::Node { rank: rank + 1 });
@@ -95,25 +100,27 @@ async fn first_to_end(children: &mut [Child]) -> usize {
 }
 
 fn start(options: &Options, rank: u32, address: &str) -> Result<Child, ScatterError> {
-    let program = std::env::current_exe().map_err(ScatterError::Start)?;
-    Command::new(program)
+    this_program()
+        .map_err(ScatterError::Start)?
         .arg(options.nodes.to_string())
         .args(["--bytes", &options.bytes.to_string()])
         .args(["--rounds", &options.rounds.to_string()])
         .args(["--rank", &rank.to_string(), "--address", address])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
         .map_err(ScatterError::Start)
 }
 
-async fn play(options: &Options, group: Group) -> Result<(), ScatterError> {
+fn node(options: &Options, place: Place) -> Result<Node, ScatterError> {
+    Ok(Node::open(place, options.nodes - 1)?)
+}
+
+/// As the node that there is already, or as one where the group reaches this machine.
+async fn play(options: &Options, there: Option<Node>, group: Group) -> Result<(), ScatterError> {
     let local = group.local_addr().map(|address| address.ip());
     let reached = local.map_or(Place::Loopback, Place::reached_from);
-    let place = options.rdma.map_or(reached, Place::At);
+    let node = there.map_or_else(|| node(options, reached), Ok)?;
     let rank = group.rank();
-    let mut member = Member::meet(group, place, options.bytes as usize).await?;
+    let mut member = Member::meet(group, node, options.bytes as usize).await?;
     let mut took = Duration::ZERO;
     for round in 0..options.rounds {
         took += member.round(round).await?;

@@ -7,12 +7,13 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use examples::child::this_program;
 use examples::exchange::{Exchange, Listener};
 use examples::kv::{self, Figures, KvError, Load, Server, ServerOptions};
 use examples::node::Place;
 use examples::say;
 use examples::signals::interrupted;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 /// A key-value store in the memory of a DPA: requests by RDMA send, responses by RDMA write, host processors out of the way.
 ///
@@ -76,7 +77,7 @@ struct Bench {
 enum Role {
     /// Waits for clients, and serves them until Ctrl-C.
     Serve {
-        /// Where clients come to (TCP), as in 0.0.0.0:7472.
+        /// Where clients come to (TCP), as in 192.168.1.10:7472; with 0.0.0.0:7472 --rdma must say where packets go to.
         #[arg(long, default_value = "127.0.0.1:7472")]
         listen: String,
     },
@@ -142,10 +143,12 @@ async fn open(options: &Options, listen: &str) -> Result<(Server, Listener), KvE
 }
 
 async fn bench(options: &Options, connect: &str) -> Result<(), KvError> {
+    let bench = &options.bench;
+    // What is wrong with an address that is given is said before the server is asked for.
+    let there = bench.rdma.map(|at| kv::node(Place::At(at))).transpose()?;
     let exchange = Exchange::connect(connect, kv::session(), Duration::from_secs(10)).await?;
     let reached = Place::reached_from(exchange.local_addr().ip());
-    let place = options.bench.rdma.map_or(reached, Place::At);
-    let bench = &options.bench;
+    let node = there.map_or_else(|| kv::node(reached), Ok)?;
     let load = Load {
         requests: bench.requests,
         time: Duration::from_secs(bench.seconds),
@@ -155,7 +158,7 @@ async fn bench(options: &Options, connect: &str) -> Result<(), KvError> {
         gets: bench.gets,
         patience: Duration::from_millis(bench.timeout),
     };
-    let figures = kv::bench(place, exchange, &load).await?;
+    let figures = kv::bench(node, exchange, &load).await?;
     print(&load, &figures);
     Ok(())
 }
@@ -163,7 +166,7 @@ async fn bench(options: &Options, connect: &str) -> Result<(), KvError> {
 /// This process is the server, a child the bench, which prints.
 async fn both(options: &Options) -> Result<(), KvError> {
     let (mut server, mut listener) = open(options, "127.0.0.1:0").await?;
-    let mut child = start(&listener.local_addr()?.to_string())?;
+    let mut child = start(&options.bench, &listener.local_addr()?.to_string())?;
     tokio::select! {
         served = server.serve(&mut listener, |_| {}) => served.map(|never| match never {}),
         status = child.wait() => match status {
@@ -174,14 +177,22 @@ async fn both(options: &Options) -> Result<(), KvError> {
     }
 }
 
-/// The same program with the same options, as the bench.
-fn start(address: &str) -> Result<Child, KvError> {
-    let program = std::env::current_exe().map_err(KvError::Start)?;
-    Command::new(program)
-        .args(std::env::args_os().skip(1))
+/// The same program as the bench, with all its options but the address: that is the server's.
+fn start(bench: &Bench, address: &str) -> Result<Child, KvError> {
+    let options = [
+        ("--requests", bench.requests),
+        ("--seconds", bench.seconds),
+        ("--keys", bench.keys.into()),
+        ("--value", bench.value.into()),
+        ("--outstanding", bench.outstanding.into()),
+        ("--gets", bench.gets.into()),
+        ("--timeout", bench.timeout),
+    ];
+    this_program()
+        .map_err(KvError::Start)?
         .args(["bench", "--connect", address])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
+        .args(options.map(|(name, value)| format!("{name}={value}")))
+        .stdout(Stdio::inherit())
         .spawn()
         .map_err(KvError::Start)
 }

@@ -2,16 +2,17 @@
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use examples::child::this_program;
 use examples::exchange::{Exchange, Listener, Session};
 use examples::node::{Node, Place};
 use examples::rally::{Figures, RallyError, Side, legs};
 use examples::say;
 use examples::signals::interrupted;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 /// How long the listening side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -66,23 +67,25 @@ async fn main() -> ExitCode {
 
 async fn run(options: &Options) -> Result<(), RallyError> {
     let session = Session::new("ping-pong");
+    // What is wrong with an address that is given is said before anybody is waited for.
+    let there = options.rdma.map(|at| node(Place::At(at))).transpose()?;
     match &options.role {
-        None => both(options, session).await,
+        None => both(options, there, session).await,
         Some(Role::Listen { address }) => {
             let mut listener = Listener::bind(address, session).await?;
             say!("waiting at {} for the other node", listener.local_addr()?);
             let exchange = listener.accept(PATIENCE).await?;
-            serve(options, exchange).await
+            serve(options, there, exchange).await
         }
         Some(Role::Connect { address }) => {
             let exchange = Exchange::connect(address, session, Duration::from_secs(10)).await?;
-            answer(options, exchange).await
+            answer(options, there, exchange).await
         }
     }
 }
 
 /// This process is one node, a child the other.
-async fn both(options: &Options, session: Session) -> Result<(), RallyError> {
+async fn both(options: &Options, there: Option<Node>, session: Session) -> Result<(), RallyError> {
     let mut listener = Listener::bind("127.0.0.1:0", session).await?;
     let mut child = start(&listener.local_addr()?.to_string(), options.rounds)?;
     let exchange = tokio::select! {
@@ -90,7 +93,7 @@ async fn both(options: &Options, session: Session) -> Result<(), RallyError> {
         // It has said why on the standard error that it shares with this process.
         _ = child.wait() => return Err(RallyError::OtherNode),
     };
-    serve(options, exchange).await?;
+    serve(options, there, exchange).await?;
     match child.wait().await {
         Ok(status) if status.success() => Ok(()),
         _ => Err(RallyError::OtherNode),
@@ -98,26 +101,31 @@ async fn both(options: &Options, session: Session) -> Result<(), RallyError> {
 }
 
 fn start(address: &str, rounds: u64) -> Result<Child, RallyError> {
-    let program = std::env::current_exe().map_err(RallyError::Start)?;
-    Command::new(program)
+    this_program()
+        .map_err(RallyError::Start)?
         .args(["--rounds", &rounds.to_string(), "connect", address])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
         .map_err(RallyError::Start)
 }
 
-fn node(options: &Options, exchange: &Exchange) -> Result<Node, RallyError> {
-    let reached = Place::reached_from(exchange.local_addr().ip());
-    let place = options.rdma.map_or(reached, Place::At);
+fn node(place: Place) -> Result<Node, RallyError> {
     let node = Node::open(place, 1)?;
     say!("RDMA: {}", node.rdma.provider());
     Ok(node)
 }
 
-async fn serve(options: &Options, exchange: Exchange) -> Result<(), RallyError> {
-    let node = node(options, &exchange)?;
+/// The node that there is already, or one where the exchange reaches this machine.
+fn or_reached(there: Option<Node>, exchange: &Exchange) -> Result<Node, RallyError> {
+    let reached = Place::reached_from(exchange.local_addr().ip());
+    there.map_or_else(|| node(reached), Ok)
+}
+
+async fn serve(
+    options: &Options,
+    there: Option<Node>,
+    exchange: Exchange,
+) -> Result<(), RallyError> {
+    let node = or_reached(there, &exchange)?;
     let mut side = Side::meet(node, exchange, true, options.rounds).await?;
     let [ours, theirs] = side.addresses();
     say!("{ours} <-> {theirs}, RoCE v2; a round is a write and a signal each way");
@@ -129,8 +137,12 @@ async fn serve(options: &Options, exchange: Exchange) -> Result<(), RallyError> 
     Ok(())
 }
 
-async fn answer(options: &Options, exchange: Exchange) -> Result<(), RallyError> {
-    let node = node(options, &exchange)?;
+async fn answer(
+    options: &Options,
+    there: Option<Node>,
+    exchange: Exchange,
+) -> Result<(), RallyError> {
+    let node = or_reached(there, &exchange)?;
     let mut side = Side::meet(node, exchange, false, options.rounds).await?;
     for leg in legs(options.rounds) {
         side.play(leg).await?;

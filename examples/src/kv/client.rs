@@ -12,7 +12,7 @@ use examples_kernels::kv::{
 use super::KvError;
 use super::welcome::Welcome;
 use crate::exchange::Exchange;
-use crate::node::{KEEP_ALIVE, Place};
+use crate::node::{KEEP_ALIVE, Node, Place};
 use crate::rally::connect;
 
 /// Mixed requests of one launch: the requests under way run dry once in so many.
@@ -77,6 +77,19 @@ impl Figures {
     }
 }
 
+/// A node for a client.
+///
+/// # Errors
+/// No address is free, or the given one is not; the system gives no memory or threads.
+pub fn node(place: Place) -> Result<Node, KvError> {
+    let dpa = Dpa::builder()
+        .workers(1)
+        .spin(Duration::from_millis(5))
+        .open()?;
+    let rdma = place.take(|address| context(&dpa, address))?;
+    Ok(Node { dpa, rdma })
+}
+
 /// Introduces itself to the server, fills the store, asks, and takes out again what it has put there. Every answer is
 /// compared with what must be stored.
 ///
@@ -85,8 +98,8 @@ impl Figures {
 ///
 /// # Cancel safety
 /// Dropping it leaves the server; keys may stay there.
-pub async fn bench(place: Place, exchange: Exchange, load: &Load) -> Result<Figures, KvError> {
-    let mut client = Client::meet(place, exchange, load).await?;
+pub async fn bench(node: Node, exchange: Exchange, load: &Load) -> Result<Figures, KvError> {
+    let mut client = Client::meet(node, exchange, load).await?;
     let keys = u64::from(load.keys);
     client.drill(SWEEP, keys, None).await?;
     let filled = client.drill(FILL, keys, None).await?;
@@ -132,14 +145,10 @@ struct Client {
 }
 
 impl Client {
-    async fn meet(place: Place, mut exchange: Exchange, load: &Load) -> Result<Self, KvError> {
+    async fn meet(node: Node, mut exchange: Exchange, load: &Load) -> Result<Self, KvError> {
         let welcome = exchange.receive("welcome").await?;
         let welcome = Welcome::try_from(&welcome[..])?;
-        let dpa = Dpa::builder()
-            .workers(1)
-            .spin(Duration::from_millis(5))
-            .open()?;
-        let rdma = place.take(|address| context(&dpa, address))?;
+        let Node { dpa, rdma } = node;
         let words = DEPTH as usize * MESSAGE_WORDS;
         let outbox = dpa.zeroed(words).await?;
         let ring = dpa.zeroed(words).await?;
