@@ -59,7 +59,8 @@ figures! {
     max_queues: usize;
     /// Regions that may be registered at a time: memory maps and exported events. Default 2^15.
     max_regions: usize;
-    /// CPU time that a kernel may take between two safe points; `None`: no limit. Default 12 s.
+    /// CPU time that a kernel may take between two safe points; `None`: no limit. Default 12 s. Simulations have no such
+    /// limit: one waits for a kernel without safe points as long as that runs.
     run_time_limit: Option<Duration>;
     /// How long an idle worker looks for work before it parks. Default 50 us.
     spin: Duration;

@@ -1,14 +1,13 @@
 //! Section 1: sync events, as a host program sees them.
 
+mod drivers;
+
 use std::time::Duration;
 
 use doca_dpa::error::EventError;
 use doca_dpa::{CloseReason, Dpa, Error, Location, Sim, SyncEvent};
+use drivers::both;
 use tests::*;
-
-fn open() -> Dpa {
-    Dpa::builder().workers(2).open().expect("a device")
-}
 
 fn everywhere(dpa: &Dpa) -> SyncEvent {
     let places = Location::Host | Location::Device;
@@ -19,46 +18,49 @@ fn everywhere(dpa: &Dpa) -> SyncEvent {
         .expect("an event")
 }
 
-#[tokio::test]
-async fn rule_1_1_get_set_add_give_the_previous_value_and_wrap() {
-    let dpa = open();
-    let event = everywhere(&dpa);
-    assert_eq!(event.set(u64::MAX - 1).ok(), Some(0));
-    assert_eq!(event.add(3).ok(), Some(u64::MAX - 1));
-    assert_eq!(event.get(), 1);
+#[test]
+fn rule_1_1_get_set_add_give_the_previous_value_and_wrap() {
+    both(async |dpa| {
+        let event = everywhere(&dpa);
+        assert_eq!(event.set(u64::MAX - 1).ok(), Some(0));
+        assert_eq!(event.add(3).ok(), Some(u64::MAX - 1));
+        assert_eq!(event.get(), 1);
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_1_2_conditions_mean_the_same_to_the_host_and_to_a_launch() -> Result<(), Error> {
-    let dpa = open();
-    let event = everywhere(&dpa);
-    event.set(0x1205)?;
-    for holds in [
-        event.gt(0x1204),
-        event.ge(0x1205),
-        event.eq(5).masked(0xff),
-        event.ne(0),
-    ] {
-        holds.clone().await?;
-        dpa.launch(nothing).wait_for(holds).submit()?.await?;
-    }
-    let short = Duration::from_millis(5);
-    for fails in [
-        event.gt(0x1205),
-        event.ge(0x1206),
-        event.eq(5),
-        event.ne(5).masked(0xff),
-    ] {
-        let waited = fails.clone().timeout(short).await;
-        assert!(matches!(
-            waited,
-            Err(EventError::TimedOut { value: 0x1205 })
-        ));
-        let parked = dpa.launch(nothing).wait_for(fails).submit()?;
-        assert!(!parked.is_over() && parked.cancel());
-    }
-    event.ge(0).await?;
-    Ok(())
+#[test]
+fn rule_1_2_conditions_mean_the_same_to_the_host_and_to_a_launch() {
+    both(async |dpa| {
+        let event = everywhere(&dpa);
+        event.set(0x1205)?;
+        for holds in [
+            event.gt(0x1204),
+            event.ge(0x1205),
+            event.eq(5).masked(0xff),
+            event.ne(0),
+        ] {
+            holds.clone().await?;
+            dpa.launch(nothing).wait_for(holds).submit()?.await?;
+        }
+        let short = Duration::from_millis(5);
+        for fails in [
+            event.gt(0x1205),
+            event.ge(0x1206),
+            event.eq(5),
+            event.ne(5).masked(0xff),
+        ] {
+            let waited = fails.clone().timeout(short).await;
+            assert!(matches!(
+                waited,
+                Err(EventError::TimedOut { value: 0x1205 })
+            ));
+            let parked = dpa.launch(nothing).wait_for(fails).submit()?;
+            assert!(!parked.is_over() && parked.cancel());
+        }
+        event.ge(0).await?;
+        Ok(())
+    });
 }
 
 #[test]
@@ -79,24 +81,37 @@ fn rule_1_3_a_value_that_passes_by_wakes_the_waiter() {
     }
 }
 
-#[tokio::test]
-async fn rule_1_4_what_holds_already_completes_at_once_even_after_close() {
-    let dpa = open();
-    let event = everywhere(&dpa);
-    event.set(3).expect("open");
-    assert!(event.close());
-    assert!(!event.close(), "only once");
-    assert_eq!(event.ge(3).await.ok(), Some(3));
-    let refused = event.ge(4).await;
-    assert!(
-        matches!(&refused, Err(EventError::Closed(c)) if c.last == 3),
-        "{refused:?}"
-    );
+#[test]
+fn rule_1_4_what_holds_already_completes_at_once_even_after_close() {
+    both(async |dpa| {
+        let event = everywhere(&dpa);
+        event.set(3).expect("open");
+        assert!(event.close());
+        assert!(!event.close(), "only once");
+        assert_eq!(event.ge(3).await.ok(), Some(3));
+        let refused = event.ge(4).await;
+        assert!(
+            matches!(&refused, Err(EventError::Closed(c)) if c.last == 3),
+            "{refused:?}"
+        );
+        Ok(())
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_1_5_a_wait_sees_what_all_publishers_wrote() -> Result<(), Error> {
-    let dpa = open();
+    all_is_seen(Dpa::builder().workers(2).open()?).await
+}
+
+#[test]
+fn rule_1_5_a_wait_sees_what_all_publishers_wrote_at_any_seed() {
+    for seed in 0..20 {
+        let run = Sim::new(seed).run(all_is_seen);
+        run.expect("ends").value.expect("all well");
+    }
+}
+
+async fn all_is_seen(dpa: Dpa) -> Result<(), Error> {
     for _ in 0..50 {
         let done = everywhere(&dpa);
         let out = dpa.zeroed::<u64>(16).await?;
@@ -124,17 +139,19 @@ async fn rule_1_5_a_wait_sees_what_all_publishers_wrote() -> Result<(), Error> {
     Ok(())
 }
 
-#[tokio::test]
-async fn rule_1_7_a_timed_out_or_dropped_wait_leaves_nothing_behind() {
-    let dpa = open();
-    let event = everywhere(&dpa);
-    let waited = event.ge(1).timeout(Duration::from_millis(2)).await;
-    assert!(matches!(waited, Err(EventError::TimedOut { value: 0 })));
-    let blocked = event.ge(1).timeout(Duration::from_millis(2)).blocking();
-    assert!(matches!(blocked, Err(EventError::TimedOut { value: 0 })));
-    drop(event.ge(1).into_future());
-    event.add(1).expect("open");
-    assert_eq!(event.ge(1).blocking().ok(), Some(1));
+#[test]
+fn rule_1_7_a_timed_out_or_dropped_wait_leaves_nothing_behind() {
+    both(async |dpa| {
+        let event = everywhere(&dpa);
+        let waited = event.ge(1).timeout(Duration::from_millis(2)).await;
+        assert!(matches!(waited, Err(EventError::TimedOut { value: 0 })));
+        let blocked = event.ge(1).timeout(Duration::from_millis(2)).blocking();
+        assert!(matches!(blocked, Err(EventError::TimedOut { value: 0 })));
+        drop(event.ge(1).into_future());
+        event.add(1).expect("open");
+        assert_eq!(event.ge(1).blocking().ok(), Some(1));
+        Ok(())
+    });
 }
 
 #[test]
@@ -152,99 +169,103 @@ fn rule_1_7_an_update_before_the_unlinking_wins_over_the_timeout() {
     assert_eq!(run.expect("ends").value, Some(1));
 }
 
-#[tokio::test]
-async fn rule_1_8_the_wrong_side_is_a_typed_error_that_names_both() -> Result<(), Error> {
-    let dpa = open();
-    let inwards = SyncEvent::host_to_device(&dpa)?;
-    let outwards = SyncEvent::device_to_host(&dpa)?;
-    match outwards.add(1) {
-        Err(EventError::NotPublisher(error)) => {
-            assert_eq!(error.place, Location::Host);
-            assert_eq!(error.allowed, Location::Device.into());
+#[test]
+fn rule_1_8_the_wrong_side_is_a_typed_error_that_names_both() {
+    both(async |dpa| {
+        let inwards = SyncEvent::host_to_device(&dpa)?;
+        let outwards = SyncEvent::device_to_host(&dpa)?;
+        match outwards.add(1) {
+            Err(EventError::NotPublisher(error)) => {
+                assert_eq!(error.place, Location::Host);
+                assert_eq!(error.allowed, Location::Device.into());
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
-    }
-    match inwards.ge(1).await {
-        Err(EventError::NotSubscriber(error)) => {
-            assert_eq!(error.place, Location::Host);
-            assert_eq!(error.allowed, Location::Device.into());
+        match inwards.ge(1).await {
+            Err(EventError::NotSubscriber(error)) => {
+                assert_eq!(error.place, Location::Host);
+                assert_eq!(error.allowed, Location::Device.into());
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
-    }
-    assert!(
-        dpa.launch(nothing)
-            .wait_for(outwards.ge(1))
-            .submit()
-            .is_err()
-    );
-    assert!(dpa.launch(nothing).then_add(&inwards, 1).submit().is_err());
-    assert_eq!(
-        (inwards.get(), outwards.get()),
-        (0, 0),
-        "reading is allowed from everywhere"
-    );
-    Ok(())
+        assert!(
+            dpa.launch(nothing)
+                .wait_for(outwards.ge(1))
+                .submit()
+                .is_err()
+        );
+        assert!(dpa.launch(nothing).then_add(&inwards, 1).submit().is_err());
+        assert_eq!(
+            (inwards.get(), outwards.get()),
+            (0, 0),
+            "reading is allowed from everywhere"
+        );
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_1_8_the_wrong_side_in_a_kernel_is_a_fault() -> Result<(), Error> {
-    let dpa = open();
-    let inwards = SyncEvent::host_to_device(&dpa)?;
-    let out = dpa.zeroed::<u64>(1).await?;
-    let launch = dpa
-        .launch(write_and_publish)
-        .args(WriteAndPublishArgs {
-            out: &out,
-            done: &inwards,
-        })
-        .submit()?;
-    assert!(launch.await.is_err());
-    let fault = dpa.last_error().expect("a fault");
-    assert!(
-        matches!(fault.kind, doca_dpa::FaultKind::EventSide(_)),
-        "{fault}"
-    );
-    Ok(())
+#[test]
+fn rule_1_8_the_wrong_side_in_a_kernel_is_a_fault() {
+    both(async |dpa| {
+        let inwards = SyncEvent::host_to_device(&dpa)?;
+        let out = dpa.zeroed::<u64>(1).await?;
+        let launch = dpa
+            .launch(write_and_publish)
+            .args(WriteAndPublishArgs {
+                out: &out,
+                done: &inwards,
+            })
+            .submit()?;
+        assert!(launch.await.is_err());
+        let fault = dpa.last_error().expect("a fault");
+        assert!(
+            matches!(fault.kind, doca_dpa::FaultKind::EventSide(_)),
+            "{fault}"
+        );
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_1_9_waiters_resolve_when_nobody_is_left_to_publish() -> Result<(), Error> {
-    let dpa = open();
-    let event = everywhere(&dpa);
-    event.set(5)?;
-    let wait = event.ge(6).into_future();
-    let mut wait = std::pin::pin!(wait);
-    assert!(futures::poll!(wait.as_mut()).is_pending());
-    drop(event);
-    match wait.await {
-        Err(EventError::Closed(closed)) => {
-            assert_eq!(
-                (closed.last, closed.reason),
-                (5, CloseReason::PublisherGone)
-            );
+#[test]
+fn rule_1_9_waiters_resolve_when_nobody_is_left_to_publish() {
+    both(async |dpa| {
+        let event = everywhere(&dpa);
+        event.set(5)?;
+        let wait = event.ge(6).into_future();
+        let mut wait = std::pin::pin!(wait);
+        assert!(futures::poll!(wait.as_mut()).is_pending());
+        drop(event);
+        match wait.await {
+            Err(EventError::Closed(closed)) => {
+                assert_eq!(
+                    (closed.last, closed.reason),
+                    (5, CloseReason::PublisherGone)
+                );
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
-    }
-    Ok(())
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_1_9_an_unfinished_launch_keeps_its_event_open() -> Result<(), Error> {
-    let dpa = open();
-    let gate = everywhere(&dpa);
-    let done = everywhere(&dpa);
-    let out = dpa.zeroed::<u64>(1).await?;
-    let wait = done.ge(2).into_future();
-    dpa.launch(write_and_publish)
-        .args(WriteAndPublishArgs {
-            out: &out,
-            done: &done,
-        })
-        .wait_for(gate.ge(1))
-        .then_add(&done, 1)
-        .submit()?;
-    drop(done);
-    gate.add(1)?;
-    assert_eq!(wait.await?, 2);
-    Ok(())
+#[test]
+fn rule_1_9_an_unfinished_launch_keeps_its_event_open() {
+    both(async |dpa| {
+        let gate = everywhere(&dpa);
+        let done = everywhere(&dpa);
+        let out = dpa.zeroed::<u64>(1).await?;
+        let wait = done.ge(2).into_future();
+        dpa.launch(write_and_publish)
+            .args(WriteAndPublishArgs {
+                out: &out,
+                done: &done,
+            })
+            .wait_for(gate.ge(1))
+            .then_add(&done, 1)
+            .submit()?;
+        drop(done);
+        gate.add(1)?;
+        assert_eq!(wait.await?, 2);
+        Ok(())
+    });
 }

@@ -1,155 +1,161 @@
 //! Section 5: faults.
 
+mod drivers;
+
 use doca_dpa::error::{EventError, LaunchError, LaunchRefused};
-use doca_dpa::{Dpa, Error, FaultKind, SyncEvent};
+use doca_dpa::{FaultKind, SyncEvent};
+use drivers::both;
 use tests::*;
 
-fn open() -> Dpa {
-    Dpa::builder().workers(2).open().expect("a device")
-}
-
-#[tokio::test]
-async fn rule_5_1_a_panic_says_kernel_place_and_message() -> Result<(), Error> {
-    let dpa = open();
-    let launch = dpa
-        .launch(panics)
-        .args(PanicsArgs { number: 13u64 })
-        .submit()?;
-    assert!(matches!(launch.await, Err(LaunchError::Faulted(_))));
-    let fault = dpa.last_error().expect("a fault");
-    assert_eq!(
-        (fault.kind, fault.kernel.as_str(), fault.rank),
-        (FaultKind::Panic, "panics", 0)
-    );
-    assert_eq!(fault.message.as_deref(), Some("the number is 13"));
-    assert!(
-        fault
-            .place
-            .as_ref()
-            .is_some_and(|place| place.file.ends_with("tests/src/lib.rs"))
-    );
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_5_1_an_index_out_of_bounds_says_index_and_length() -> Result<(), Error> {
-    let dpa = open();
-    let xs = dpa.zeroed::<u32>(5).await?;
-    let launch = dpa
-        .launch(reads_too_far)
-        .args(ReadsTooFarArgs { xs: &xs })
-        .submit()?;
-    assert!(launch.await.is_err());
-    let fault = dpa.last_error().expect("a fault");
-    assert_eq!(fault.kind, FaultKind::OutOfBounds { index: 5, len: 5 });
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_5_1_an_error_code_reaches_the_host() -> Result<(), Error> {
-    let dpa = open();
-    let launch = dpa
-        .launch(gives_up)
-        .args(GivesUpArgs { code: 77u64 })
-        .submit()?;
-    assert!(launch.await.is_err());
-    assert_eq!(
-        dpa.last_error().map(|f| f.kind),
-        Some(FaultKind::User { code: 77 })
-    );
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_5_1_a_stack_overflow_does_not_kill_the_host() -> Result<(), Error> {
-    let dpa = open();
-    for _ in 0..3 {
-        let victim = dpa.open_beside()?;
-        let launch = victim
-            .launch(overflows)
-            .args(OverflowsArgs { depth: 0u64 })
+#[test]
+fn rule_5_1_a_panic_says_kernel_place_and_message() {
+    both(async |dpa| {
+        let launch = dpa
+            .launch(panics)
+            .args(PanicsArgs { number: 13u64 })
             .submit()?;
-        let Err(LaunchError::Faulted(fault)) = launch.await else {
-            panic!("an overflow is a fault");
-        };
-        assert!(
-            matches!(fault.kind, FaultKind::StackOverflow { .. }),
-            "{fault}"
+        assert!(matches!(launch.await, Err(LaunchError::Faulted(_))));
+        let fault = dpa.last_error().expect("a fault");
+        assert_eq!(
+            (fault.kind, fault.kernel.as_str(), fault.rank),
+            (FaultKind::Panic, "panics", 0)
         );
-    }
-    dpa.launch(nothing).submit()?.await?;
-    Ok(())
+        assert_eq!(fault.message.as_deref(), Some("the number is 13"));
+        assert!(
+            fault
+                .place
+                .as_ref()
+                .is_some_and(|place| place.file.ends_with("tests/src/lib.rs"))
+        );
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_5_2_everything_pending_resolves_with_the_cause() -> Result<(), Error> {
-    let dpa = open();
-    let gate = SyncEvent::host_to_device(&dpa)?;
-    let done = SyncEvent::device_to_host(&dpa)?;
-    let total = dpa.zeroed::<u64>(1).await?;
-    let parked = dpa
-        .launch(nothing)
-        .wait_for(gate.ge(1))
-        .then_add(&done, 1)
-        .submit()?;
-    let waiting = dpa
-        .launch(wait_then_count)
-        .args(WaitThenCountArgs {
-            event: &gate,
-            value: 1u64,
-            total: &total,
-        })
-        .submit()?;
-    let awaited = done.ge(1).into_future();
-    dpa.launch(panics)
-        .args(PanicsArgs { number: 1u64 })
-        .submit()?;
-    assert!(matches!(parked.await, Err(LaunchError::Faulted(f)) if f.kernel == "panics"));
-    assert!(matches!(waiting.await, Err(LaunchError::Faulted(f)) if f.kernel == "panics"));
-    assert!(matches!(awaited.await, Err(EventError::Faulted(f)) if f.kernel == "panics"));
-    let refused = dpa
-        .launch(nothing)
-        .submit()
-        .expect_err("new work is refused");
-    assert!(matches!(refused.kind(), LaunchRefused::Faulted(f) if f.kernel == "panics"));
-    assert!(matches!(gate.add(1), Err(EventError::Faulted(_))));
-    assert_eq!(total.copy_out().await?, [0], "memory can still be read");
-    Ok(())
+#[test]
+fn rule_5_1_an_index_out_of_bounds_says_index_and_length() {
+    both(async |dpa| {
+        let xs = dpa.zeroed::<u32>(5).await?;
+        let launch = dpa
+            .launch(reads_too_far)
+            .args(ReadsTooFarArgs { xs: &xs })
+            .submit()?;
+        assert!(launch.await.is_err());
+        let fault = dpa.last_error().expect("a fault");
+        assert_eq!(fault.kind, FaultKind::OutOfBounds { index: 5, len: 5 });
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_5_3_other_contexts_go_on_and_looking_does_not_clear() -> Result<(), Error> {
-    let dpa = open();
-    let other = dpa.open_beside()?;
-    let total = other.zeroed::<u64>(1).await?;
-    let launch = dpa
-        .launch(panics)
-        .args(PanicsArgs { number: 1u64 })
-        .threads(16)
-        .submit()?;
-    assert!(launch.await.is_err());
-    for _ in 0..100 {
-        other
-            .launch(count)
-            .args(CountArgs { total: &total })
+#[test]
+fn rule_5_1_an_error_code_reaches_the_host() {
+    both(async |dpa| {
+        let launch = dpa
+            .launch(gives_up)
+            .args(GivesUpArgs { code: 77u64 })
+            .submit()?;
+        assert!(launch.await.is_err());
+        assert_eq!(
+            dpa.last_error().map(|f| f.kind),
+            Some(FaultKind::User { code: 77 })
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_5_1_a_stack_overflow_does_not_kill_the_host() {
+    both(async |dpa| {
+        for _ in 0..3 {
+            let victim = dpa.open_beside()?;
+            let launch = victim
+                .launch(overflows)
+                .args(OverflowsArgs { depth: 0u64 })
+                .submit()?;
+            let Err(LaunchError::Faulted(fault)) = launch.await else {
+                panic!("an overflow is a fault");
+            };
+            assert!(
+                matches!(fault.kind, FaultKind::StackOverflow { .. }),
+                "{fault}"
+            );
+        }
+        dpa.launch(nothing).submit()?.await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_5_2_everything_pending_resolves_with_the_cause() {
+    both(async |dpa| {
+        let gate = SyncEvent::host_to_device(&dpa)?;
+        let done = SyncEvent::device_to_host(&dpa)?;
+        let total = dpa.zeroed::<u64>(1).await?;
+        let parked = dpa
+            .launch(nothing)
+            .wait_for(gate.ge(1))
+            .then_add(&done, 1)
+            .submit()?;
+        let waiting = dpa
+            .launch(wait_then_count)
+            .args(WaitThenCountArgs {
+                event: &gate,
+                value: 1u64,
+                total: &total,
+            })
+            .submit()?;
+        let awaited = done.ge(1).into_future();
+        dpa.launch(panics)
+            .args(PanicsArgs { number: 1u64 })
+            .submit()?;
+        assert!(matches!(parked.await, Err(LaunchError::Faulted(f)) if f.kernel == "panics"));
+        assert!(matches!(waiting.await, Err(LaunchError::Faulted(f)) if f.kernel == "panics"));
+        assert!(matches!(awaited.await, Err(EventError::Faulted(f)) if f.kernel == "panics"));
+        let refused = dpa
+            .launch(nothing)
+            .submit()
+            .expect_err("new work is refused");
+        assert!(matches!(refused.kind(), LaunchRefused::Faulted(f) if f.kernel == "panics"));
+        assert!(matches!(gate.add(1), Err(EventError::Faulted(_))));
+        assert_eq!(total.copy_out().await?, [0], "memory can still be read");
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_5_3_other_contexts_go_on_and_looking_does_not_clear() {
+    both(async |dpa| {
+        let other = dpa.open_beside()?;
+        let total = other.zeroed::<u64>(1).await?;
+        let launch = dpa
+            .launch(panics)
+            .args(PanicsArgs { number: 1u64 })
             .threads(16)
-            .submit()?
-            .await?;
-    }
-    assert_eq!(total.copy_out().await?, [1600]);
-    assert!(other.last_error().is_none());
-    assert!(dpa.last_error().is_some() && dpa.last_error().is_some());
-    Ok(())
+            .submit()?;
+        assert!(launch.await.is_err());
+        for _ in 0..100 {
+            other
+                .launch(count)
+                .args(CountArgs { total: &total })
+                .threads(16)
+                .submit()?
+                .await?;
+        }
+        assert_eq!(total.copy_out().await?, [1600]);
+        assert!(other.last_error().is_none());
+        assert!(dpa.last_error().is_some() && dpa.last_error().is_some());
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_5_4_a_stale_handle_is_an_error_never_another_event() -> Result<(), Error> {
-    let dpa = open();
-    let event = SyncEvent::device_to_host(&dpa)?;
-    let stale = event.handle();
-    drop(event);
-    let fresh = SyncEvent::device_to_host(&dpa)?;
-    assert_ne!(stale, fresh.handle());
-    assert_eq!(fresh.get(), 0);
-    Ok(())
+#[test]
+fn rule_5_4_a_stale_handle_is_an_error_never_another_event() {
+    both(async |dpa| {
+        let event = SyncEvent::device_to_host(&dpa)?;
+        let stale = event.handle();
+        drop(event);
+        let fresh = SyncEvent::device_to_host(&dpa)?;
+        assert_ne!(stale, fresh.handle());
+        assert_eq!(fresh.get(), 0);
+        Ok(())
+    });
 }

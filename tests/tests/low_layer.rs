@@ -177,27 +177,29 @@ fn queues_and_keys_of_the_nic_without_a_network() {
     assert!(outside.is_err());
 }
 
-#[tokio::test]
-async fn the_figures_of_a_device() -> Result<(), Error> {
+#[test]
+fn the_figures_of_a_device() {
     assert!(!Dpa::devices().is_empty());
-    let dpa = Dpa::builder().workers(1).open()?;
-    let (cores, each) = (dpa.cores(), dpa.eus_per_core());
-    assert!(dpa.eus_available() <= cores * each);
-    assert_eq!(dpa.max_threads_per_kernel(), dpa.eus_available());
-    assert!(dpa.kernel_max_run_time().is_some());
-    Ok(())
+    both(async |dpa| {
+        let (cores, each) = (dpa.cores(), dpa.eus_per_core());
+        assert!(dpa.eus_available() <= cores * each);
+        assert_eq!(dpa.max_threads_per_kernel(), dpa.eus_available());
+        assert!(dpa.kernel_max_run_time().is_some());
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn counters_grow_and_fixed_point_numbers_are_right() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(1).open()?;
-    let seen = dpa.zeroed::<u64>(4).await?;
-    let args = CountsAndFiguresArgs { seen: &seen };
-    dpa.launch(counts_and_figures).args(args).submit()?.await?;
-    let seen = seen.copy_out().await?;
-    assert_eq!(seen[..2], [1, 1 << 14]);
-    assert!(seen[2].abs_diff(8 << 16) <= 2 && seen[3].abs_diff(3 << 16) <= 2);
-    Ok(())
+#[test]
+fn counters_grow_and_fixed_point_numbers_are_right() {
+    both(async |dpa| {
+        let seen = dpa.zeroed::<u64>(4).await?;
+        let args = CountsAndFiguresArgs { seen: &seen };
+        dpa.launch(counts_and_figures).args(args).submit()?.await?;
+        let seen = seen.copy_out().await?;
+        assert_eq!(seen[..2], [1, 1 << 14]);
+        assert!(seen[2].abs_diff(8 << 16) <= 2 && seen[3].abs_diff(3 << 16) <= 2);
+        Ok(())
+    });
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Rule 4.3: what plain accesses, fences, atomics and barriers promise.
 
-use doca_dpa::{Dpa, Error};
+mod drivers;
+
 use doca_dpa_dev::prelude::*;
+use drivers::both;
 
 /// Half of the threads store words whose halves are equal, the others look for one whose halves differ.
 #[dpa_kernel]
@@ -45,48 +47,51 @@ fn publish(
     }
 }
 
-#[tokio::test]
-async fn rule_4_3_plain_accesses_never_tear() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(2).open()?;
-    let (words, torn) = (dpa.zeroed::<u64>(3).await?, dpa.zeroed::<u64>(1).await?);
-    dpa.launch(tear)
-        .args(TearArgs {
-            words: &words,
-            torn: &torn,
-        })
-        .threads(4)
-        .submit()?
-        .await?;
-    assert_eq!(torn.copy_out().await?, [0]);
-    Ok(())
+#[test]
+fn rule_4_3_plain_accesses_never_tear() {
+    both(async |dpa| {
+        let (words, torn) = (dpa.zeroed::<u64>(3).await?, dpa.zeroed::<u64>(1).await?);
+        dpa.launch(tear)
+            .args(TearArgs {
+                words: &words,
+                torn: &torn,
+            })
+            .threads(4)
+            .submit()?
+            .await?;
+        assert_eq!(torn.copy_out().await?, [0]);
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_4_3_a_fence_orders_data_before_its_flag() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(2).open()?;
-    let (data, flag) = (dpa.zeroed::<u64>(1).await?, dpa.zeroed::<u64>(2).await?);
-    let stale = dpa.zeroed::<u64>(1).await?;
-    let args = PublishArgs {
-        data: &data,
-        flag: &flag,
-        stale: &stale,
-    };
-    dpa.launch(publish).args(args).threads(2).submit()?.await?;
-    assert_eq!(stale.copy_out().await?, [0]);
-    Ok(())
+#[test]
+fn rule_4_3_a_fence_orders_data_before_its_flag() {
+    both(async |dpa| {
+        let (data, flag) = (dpa.zeroed::<u64>(1).await?, dpa.zeroed::<u64>(2).await?);
+        let stale = dpa.zeroed::<u64>(1).await?;
+        let args = PublishArgs {
+            data: &data,
+            flag: &flag,
+            stale: &stale,
+        };
+        dpa.launch(publish).args(args).threads(2).submit()?.await?;
+        assert_eq!(stale.copy_out().await?, [0]);
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_4_3_a_barrier_orders_what_all_threads_wrote() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(2).open()?;
-    let cells = dpa.zeroed::<u64>(64).await?;
-    dpa.launch(pass_on)
-        .args(PassOnArgs { cells: &cells })
-        .threads(64)
-        .submit()?
-        .await?;
-    assert_eq!(cells.copy_out().await?, vec![100; 64]);
-    Ok(())
+#[test]
+fn rule_4_3_a_barrier_orders_what_all_threads_wrote() {
+    both(async |dpa| {
+        let cells = dpa.zeroed::<u64>(64).await?;
+        dpa.launch(pass_on)
+            .args(PassOnArgs { cells: &cells })
+            .threads(64)
+            .submit()?
+            .await?;
+        assert_eq!(cells.copy_out().await?, vec![100; 64]);
+        Ok(())
+    });
 }
 
 /// In each round every thread writes one more than its neighbour had, which it must see.

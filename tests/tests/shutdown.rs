@@ -1,140 +1,148 @@
 //! Section 7: shutdown.
 
+mod drivers;
+
 use std::time::Duration;
 
 use doca_dpa::error::{EventError, LaunchError, MemoryError};
 use doca_dpa::{Dpa, Error, SyncEvent};
+use drivers::both;
 use tests::*;
 
 fn open() -> Dpa {
     Dpa::builder().workers(2).open().expect("a device")
 }
 
-#[tokio::test]
-async fn rule_7_only_clones_keep_the_context_open() -> Result<(), Error> {
-    let dpa = open();
-    let clone = dpa.clone();
-    let gate = SyncEvent::host_to_device(&dpa)?;
-    let done = SyncEvent::device_to_host(&dpa)?;
-    let buffer = dpa.copy_in(&[1u8]).await?;
-    let parked = dpa
-        .launch(nothing)
-        .wait_for(gate.ge(1))
-        .then_add(&done, 1)
-        .submit()?;
-    drop(dpa);
-    assert_eq!(buffer.copy_out().await?, [1], "a clone is left");
-    drop(clone);
-    assert!(matches!(parked.await, Err(LaunchError::ContextClosed)));
-    assert!(matches!(
-        done.ge(1).await,
-        Err(EventError::ContextClosed { last: 0 })
-    ));
-    assert!(matches!(
-        gate.add(1),
-        Err(EventError::ContextClosed { last: 0 })
-    ));
-    assert!(matches!(
-        buffer.copy_out().await,
-        Err(MemoryError::ContextClosed)
-    ));
-    Ok(())
+#[test]
+fn rule_7_only_clones_keep_the_context_open() {
+    both(async |dpa| {
+        let clone = dpa.clone();
+        let gate = SyncEvent::host_to_device(&dpa)?;
+        let done = SyncEvent::device_to_host(&dpa)?;
+        let buffer = dpa.copy_in(&[1u8]).await?;
+        let parked = dpa
+            .launch(nothing)
+            .wait_for(gate.ge(1))
+            .then_add(&done, 1)
+            .submit()?;
+        drop(dpa);
+        assert_eq!(buffer.copy_out().await?, [1], "a clone is left");
+        drop(clone);
+        assert!(matches!(parked.await, Err(LaunchError::ContextClosed)));
+        assert!(matches!(
+            done.ge(1).await,
+            Err(EventError::ContextClosed { last: 0 })
+        ));
+        assert!(matches!(
+            gate.add(1),
+            Err(EventError::ContextClosed { last: 0 })
+        ));
+        assert!(matches!(
+            buffer.copy_out().await,
+            Err(MemoryError::ContextClosed)
+        ));
+        Ok(())
+    });
 }
 
-#[tokio::test]
-async fn rule_7_close_waits_for_what_runs_and_reports_what_is_left() -> Result<(), Error> {
-    let dpa = open();
-    let clone = dpa.clone();
-    let gate = SyncEvent::host_to_device(&dpa)?;
-    let total = dpa.zeroed::<u64>(1).await?;
-    dpa.launch(nothing).wait_for(gate.ge(1)).submit()?;
-    let mut ready = Vec::new();
-    for _ in 0..100 {
-        let launch = dpa.launch(count).args(CountArgs { total: &total });
-        ready.push(launch.submit()?);
-    }
-    let report = dpa.close().await?;
-    assert_eq!((report.launches_dropped, report.threads_stopped), (1, 0));
-    assert_eq!((report.events, report.allocations), (1, 1));
-    for launch in ready {
-        launch.await?;
-    }
-    assert!(
-        clone.launch(nothing).submit().is_err(),
-        "closed for all clones"
-    );
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_7_close_gives_up_on_what_never_returns() -> Result<(), Error> {
-    let dpa = open();
-    let started = dpa.zeroed::<u64>(1).await?;
-    let launch = dpa
-        .launch(yields)
-        .args(YieldsArgs { started: &started })
-        .submit()?;
-    while started.copy_out().await? == [0] {
-        tokio::task::yield_now().await;
-    }
-    let error = dpa
-        .close_within(Duration::from_millis(20))
-        .await
-        .expect_err("still runs");
-    assert_eq!(error.report.threads_stopped, 1);
-    assert!(matches!(launch.await, Err(LaunchError::ContextClosed)));
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_7_a_context_that_is_closed_twice_leaves_others_alone() -> Result<(), Error> {
-    let dpa = open();
-    let first = dpa.open_beside()?;
-    let clone = first.clone();
-    first.close().await?;
-    // This one may stand where the closed one stood.
-    let second = dpa.open_beside()?;
-    drop(clone);
-    let total = second.zeroed::<u64>(1).await?;
-    for _ in 0..10 {
-        second
-            .launch(count)
-            .args(CountArgs { total: &total })
-            .submit()?
-            .await?;
-    }
-    assert_eq!(total.copy_out().await?, [10]);
-    Ok(())
-}
-
-#[tokio::test]
-async fn rule_7_no_order_of_dropping_is_wrong() -> Result<(), Error> {
-    for order in 0..6 {
-        let dpa = open();
+#[test]
+fn rule_7_close_waits_for_what_runs_and_reports_what_is_left() {
+    both(async |dpa| {
+        let clone = dpa.clone();
         let gate = SyncEvent::host_to_device(&dpa)?;
         let total = dpa.zeroed::<u64>(1).await?;
-        let launch = dpa
-            .launch(wait_then_count)
-            .args(WaitThenCountArgs {
-                event: &gate,
-                value: 1u64,
-                total: &total,
-            })
-            .threads(4)
-            .submit()?;
-        let mut things: Vec<Box<dyn std::any::Any>> = vec![
-            Box::new(dpa),
-            Box::new(gate),
-            Box::new(total),
-            Box::new(launch),
-        ];
-        things.rotate_left(order % 4);
-        if order >= 4 {
-            things.reverse();
+        dpa.launch(nothing).wait_for(gate.ge(1)).submit()?;
+        let mut ready = Vec::new();
+        for _ in 0..100 {
+            let launch = dpa.launch(count).args(CountArgs { total: &total });
+            ready.push(launch.submit()?);
         }
-        things.into_iter().for_each(drop);
+        let report = dpa.close().await?;
+        assert_eq!((report.launches_dropped, report.threads_stopped), (1, 0));
+        assert_eq!((report.events, report.allocations), (1, 1));
+        for launch in ready {
+            launch.await?;
+        }
+        assert!(
+            clone.launch(nothing).submit().is_err(),
+            "closed for all clones"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_7_close_gives_up_on_what_never_returns() {
+    both(async |dpa| {
+        let started = dpa.zeroed::<u64>(1).await?;
+        let launch = dpa
+            .launch(yields)
+            .args(YieldsArgs { started: &started })
+            .submit()?;
+        while started.copy_out().await? == [0] {
+            tokio::task::yield_now().await;
+        }
+        let error = dpa
+            .close_within(Duration::from_millis(20))
+            .await
+            .expect_err("still runs");
+        assert_eq!(error.report.threads_stopped, 1);
+        assert!(matches!(launch.await, Err(LaunchError::ContextClosed)));
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_7_a_context_that_is_closed_twice_leaves_others_alone() {
+    both(async |dpa| {
+        let first = dpa.open_beside()?;
+        let clone = first.clone();
+        first.close().await?;
+        // This one may stand where the closed one stood.
+        let second = dpa.open_beside()?;
+        drop(clone);
+        let total = second.zeroed::<u64>(1).await?;
+        for _ in 0..10 {
+            second
+                .launch(count)
+                .args(CountArgs { total: &total })
+                .submit()?
+                .await?;
+        }
+        assert_eq!(total.copy_out().await?, [10]);
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_7_no_order_of_dropping_is_wrong() {
+    for order in 0..6 {
+        both(async |dpa| {
+            let gate = SyncEvent::host_to_device(&dpa)?;
+            let total = dpa.zeroed::<u64>(1).await?;
+            let launch = dpa
+                .launch(wait_then_count)
+                .args(WaitThenCountArgs {
+                    event: &gate,
+                    value: 1u64,
+                    total: &total,
+                })
+                .threads(4)
+                .submit()?;
+            let mut things: Vec<Box<dyn std::any::Any>> = vec![
+                Box::new(dpa),
+                Box::new(gate),
+                Box::new(total),
+                Box::new(launch),
+            ];
+            things.rotate_left(order % 4);
+            if order >= 4 {
+                things.reverse();
+            }
+            things.into_iter().for_each(drop);
+            Ok(())
+        });
     }
-    Ok(())
 }
 
 /// No sleep is needed between dropping a NIC and opening one at the same address.
