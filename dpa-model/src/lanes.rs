@@ -43,7 +43,7 @@ impl<P: Tenant> Lanes<P> {
     pub(crate) fn new(units: Vec<u32>) -> Self {
         let step = units.len() as u32;
         let lane = |(first, units): (usize, u32)| Lane {
-            sched: Sched::numbered(vec![units], first as u32, step),
+            sched: Sched::numbered(units, first as u32, step),
             served: AtomicU64::new(0),
         };
         let lanes = units.into_iter().enumerate().map(lane);
@@ -76,7 +76,7 @@ impl<P: Tenant> Lanes<P> {
 
     /// See [`Sched::admit`].
     pub(crate) fn admit(&self, partition: usize, make: impl FnOnce(u32) -> Arc<P>) -> Arc<P> {
-        self.lanes[partition].sched.admit(0, make)
+        self.lanes[partition].sched.admit(make)
     }
 
     /// See [`Sched::dismiss`].
@@ -116,12 +116,12 @@ impl<P: Tenant> Lanes<P> {
 
     /// Units of a partition that are free.
     pub(crate) fn free(&self, partition: usize) -> u32 {
-        self.lanes[partition].sched.free(0)
+        self.lanes[partition].sched.free()
     }
 
     /// See [`Sched::resize`].
     pub(crate) fn resize(&self, partition: usize, units: u32) {
-        self.lanes[partition].sched.resize(0, units);
+        self.lanes[partition].sched.resize(units);
     }
 
     /// How often a lane has served a worker. Not counted where there is only one.

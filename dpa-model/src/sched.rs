@@ -1,9 +1,9 @@
-//! The scheduler: which launch starts next, and on how many units of its process's partition.
+//! The scheduler of a partition: which launch starts next, and on how many of its units.
 //!
 //! A state machine without I/O behind one short lock. Rules (SEMANTICS 2.2, 2.3):
 //!
-//! 1. Each process has one ready queue in order of submission. The processes of a partition take turns by the age of their
-//!    heads, or by the time they have used while that is measured; partitions do not wait for each other.
+//! 1. Each process has one ready queue in order of submission. Processes take turns by the age of their heads, or by the time
+//!    they have used while that is measured. Partitions have a scheduler each (`lanes.rs`).
 //! 2. The n threads of a launch start together: all its units are taken at once, or none.
 //! 3. A head that does not fit reserves units as they become free: nothing younger takes them, except launches of a
 //!    process of which every started thread is blocked (else they could never go on).
@@ -77,7 +77,7 @@ pub struct Release {
     pub units: u32,
 }
 
-/// The scheduler of a device.
+/// The scheduler of a partition.
 #[derive(Debug)]
 pub struct Sched<P> {
     inbox: Inbox,
@@ -88,8 +88,8 @@ pub struct Sched<P> {
 
 #[derive(Debug)]
 struct State<P> {
-    /// Units that are free, of each partition.
-    free: Vec<u32>,
+    /// Units that are free.
+    free: u32,
     /// By number. Numbers are never used again.
     tenants: BTreeMap<u32, Seat<P>>,
     next_number: u32,
@@ -101,20 +101,19 @@ struct State<P> {
 #[derive(Debug)]
 struct Seat<P> {
     process: Arc<P>,
-    partition: usize,
     ready: ReadyQueue<Arc<Launch>>,
     started: u32,
     gone: bool,
 }
 
 impl<P: Tenant> Sched<P> {
-    /// For partitions of so many units.
-    pub fn new(units: Vec<u32>) -> Self {
+    /// For so many units.
+    pub fn new(units: u32) -> Self {
         Self::numbered(units, 0, 1)
     }
 
     /// As [`Sched::new`]; its processes have the numbers `first`, `first + step`, and so on.
-    pub fn numbered(units: Vec<u32>, first: u32, step: u32) -> Self {
+    pub fn numbered(units: u32, first: u32, step: u32) -> Self {
         let state = State {
             free: units,
             tenants: BTreeMap::new(),
@@ -130,15 +129,14 @@ impl<P: Tenant> Sched<P> {
         }
     }
 
-    /// Takes a process into a partition. `make` gets its number.
-    pub fn admit(&self, partition: usize, make: impl FnOnce(u32) -> Arc<P>) -> Arc<P> {
+    /// Takes a process in. `make` gets its number.
+    pub fn admit(&self, make: impl FnOnce(u32) -> Arc<P>) -> Arc<P> {
         let mut state = self.state.lock();
         let number = state.next_number;
         state.next_number += state.step;
         let process = make(number);
         let seat = Seat {
             process: process.clone(),
-            partition,
             ready: ReadyQueue::default(),
             started: 0,
             gone: false,
@@ -269,7 +267,7 @@ impl<P: Tenant> Sched<P> {
                     || seat
                         .ready
                         .first()
-                        .is_some_and(|(_, l)| l.units() <= state.free[seat.partition]),
+                        .is_some_and(|(_, l)| l.units() <= state.free),
             })
     }
 
@@ -293,14 +291,14 @@ impl<P: Tenant> Sched<P> {
             .collect()
     }
 
-    /// Units of a partition that are free.
-    pub fn free(&self, partition: usize) -> u32 {
-        self.state.lock().free[partition]
+    /// Units that are free.
+    pub fn free(&self) -> u32 {
+        self.state.lock().free
     }
 
-    /// A partition has so many units from now on, all of them free: nothing of it is started.
-    pub fn resize(&self, partition: usize, units: u32) {
-        self.state.lock().free[partition] = units;
+    /// There are so many units from now on, all of them free: nothing is started.
+    pub fn resize(&self, units: u32) {
+        self.state.lock().free = units;
     }
 }
 
@@ -333,7 +331,7 @@ impl<P: Tenant> State<P> {
         let mut empty = false;
         // A seat stays as long as threads of it are started.
         if let Some(seat) = self.tenants.get_mut(&proc) {
-            self.free[seat.partition] += units;
+            self.free += units;
             seat.started -= units;
             empty = seat.gone && seat.started == 0;
             closing = seat.process.is_closing().then(|| seat.process.clone());
@@ -369,7 +367,7 @@ impl<P: Tenant> State<P> {
             // Taken back while it was in the queue: its units are free again.
             let units = launch.units();
             if let Some(seat) = self.tenants.get_mut(&launch.proc) {
-                self.free[seat.partition] += units;
+                self.free += units;
                 seat.started -= units;
             }
         }
@@ -380,54 +378,21 @@ impl<P: Tenant> State<P> {
         let heads = self.tenants.iter().filter_map(|(&number, seat)| {
             let (seq, launch) = seat.ready.first()?;
             let used = if fair { seat.process.used() } else { 0 };
-            Some((used, seq, number, launch.units(), seat.partition))
+            Some((used, seq, number, launch.units()))
         });
-        let (_, _, number, units, partition) = heads.min()?;
-        if units <= self.free[partition] {
+        let (_, _, number, units) = heads.min()?;
+        if units <= self.free {
             let (_, launch) = self.tenants.get_mut(&number)?.ready.pop()?;
             return Some(self.take_units(launch));
         }
-        let launch = self.admit_for_a_blocked_process(partition);
-        launch.or_else(|| self.admit_of_another_partition(partition))
-    }
-
-    /// The oldest head does not fit into its partition: the others do not wait for that.
-    #[cold]
-    fn admit_of_another_partition(&mut self, stuck: usize) -> Option<Arc<Launch>> {
-        let others = (0..self.free.len()).filter(|&partition| partition != stuck);
-        for partition in others.collect::<Vec<_>>() {
-            let of_it = self
-                .tenants
-                .iter()
-                .filter(|(_, s)| s.partition == partition);
-            let heads = of_it.filter_map(|(&number, seat)| {
-                let (seq, launch) = seat.ready.first()?;
-                Some((seq, number, launch.units()))
-            });
-            let admitted = match heads.min() {
-                None => None,
-                Some((_, number, units)) if units <= self.free[partition] => {
-                    let seat = self.tenants.get_mut(&number);
-                    let popped = seat.and_then(|seat| seat.ready.pop());
-                    popped.map(|(_, launch)| self.take_units(launch))
-                }
-                Some(_) => self.admit_for_a_blocked_process(partition),
-            };
-            if admitted.is_some() {
-                return admitted;
-            }
-        }
-        None
+        self.admit_for_a_blocked_process()
     }
 
     /// Rule 3: the oldest head does not fit. Only processes whose started threads all wait may pass it.
-    fn admit_for_a_blocked_process(&mut self, partition: usize) -> Option<Arc<Launch>> {
-        let free = self.free[partition];
-        let stuck = |seat: &&mut Seat<P>| {
-            seat.partition == partition
-                && seat.started > 0
-                && seat.process.blocked() >= seat.started
-        };
+    fn admit_for_a_blocked_process(&mut self) -> Option<Arc<Launch>> {
+        let free = self.free;
+        let stuck =
+            |seat: &&mut Seat<P>| seat.started > 0 && seat.process.blocked() >= seat.started;
         let mut taken = self.tenants.values_mut().filter(stuck).filter_map(|seat| {
             let fits = seat
                 .ready
@@ -446,7 +411,7 @@ impl<P: Tenant> State<P> {
     fn take_units(&mut self, launch: Arc<Launch>) -> Arc<Launch> {
         let units = launch.units();
         if let Some(seat) = self.tenants.get_mut(&launch.proc) {
-            self.free[seat.partition] -= units;
+            self.free -= units;
             seat.started += units;
         }
         launch

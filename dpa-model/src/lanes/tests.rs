@@ -1,51 +1,52 @@
 //! Rules of the lanes, as scenarios.
 
-use super::*;
-use crate::launch::{ArgBytes, Body, Parts};
+mod partitions;
 
-struct Process;
+use std::sync::atomic::AtomicU32;
+
+use super::*;
+use crate::rig::launch_of;
+
+/// A process of which so many threads wait.
+#[derive(Default)]
+struct Process(AtomicU32);
 
 impl Tenant for Process {
     fn blocked(&self) -> u32 {
-        0
+        self.0.load(Ordering::Relaxed)
     }
 }
 
-static ENTRY: dpa_abi::KernelEntry = dpa_abi::KernelEntry {
-    name: "k",
-    file: "",
-    line: 0,
-    arg_bytes: 0,
-    movable: || true,
-    run: |_, _| (),
-};
-
 fn launch(proc: u32, seq: u64) -> ModelArc<Launch> {
-    let parts = Parts {
-        body: Body::Kernel(&ENTRY),
-        args: ArgBytes::new(),
-        threads: 1,
-        proc,
-        seq,
-        then: None,
-    };
-    let launch = ModelArc::new(Launch::new(parts, None));
+    wide(proc, seq, 1)
+}
+
+/// A launch of so many threads.
+fn wide(proc: u32, seq: u64, threads: u32) -> ModelArc<Launch> {
+    let launch = launch_of(proc, seq, threads);
     assert!(launch.open());
     launch
 }
 
 fn admit(lanes: &Lanes<Process>, partition: usize) -> u32 {
+    admit_process(lanes, partition).1
+}
+
+fn admit_process(lanes: &Lanes<Process>, partition: usize) -> (Arc<Process>, u32) {
     let mut number = 0;
-    lanes.admit(partition, |n| {
+    let process = lanes.admit(partition, |n| {
         number = n;
-        Arc::new(Process)
+        Arc::default()
     });
-    number
+    (process, number)
 }
 
 /// The number of the launch that is taken next, and its lane.
 fn next(lanes: &Lanes<Process>, from: From, release: Option<Release>) -> Option<(u64, usize)> {
     let work = lanes.next(from, |_| false, release, None)?;
+    if let Some(gang) = work.launch.gang() {
+        while gang.claim(1, work.launch.threads).is_some() {}
+    }
     Some((work.launch.seq, lanes.of(work.launch.proc)))
 }
 
@@ -155,4 +156,9 @@ fn a_resized_partition_keeps_to_its_own_lane() {
     let lanes = Lanes::<Process>::new(vec![1, 1]);
     lanes.resize(1, 5);
     assert_eq!([0, 1].map(|n| lanes.free(n)), [1, 5]);
+    let [a, b] = [0, 1].map(|n| admit(&lanes, n));
+    lanes.push(wide(b, 0, 5));
+    lanes.push(launch(a, 1));
+    assert_eq!(next(&lanes, From::Only(1), None), Some((0, 1)));
+    assert_eq!(next(&lanes, From::Only(0), None), Some((1, 0)));
 }

@@ -1,6 +1,5 @@
 //! Rules of the scheduler, as scenarios.
 
-mod partitions;
 mod standing;
 
 use super::*;
@@ -29,7 +28,7 @@ struct Process2(Arc<Process>, u32);
 
 fn process(sched: &Sched<Process>) -> Process2 {
     let mut number = 0;
-    let process = sched.admit(0, |n| {
+    let process = sched.admit(|n| {
         number = n;
         Arc::new(Process(AtomicU32::new(0)))
     });
@@ -47,19 +46,19 @@ fn next_seq(sched: &Sched<Process>) -> Option<u64> {
 
 #[test]
 fn rule_2_2_starts_in_order_of_submission() {
-    let sched = Sched::new(vec![4]);
+    let sched = Sched::new(4);
     let p = process(&sched);
     for seq in [2, 0, 1] {
         sched.push(launch(&p, seq, 1));
     }
     let order: Vec<_> = std::iter::from_fn(|| next_seq(&sched)).collect();
     assert_eq!(order, [0, 1, 2]);
-    assert_eq!(sched.free(0), 1);
+    assert_eq!(sched.free(), 1);
 }
 
 #[test]
 fn rule_2_3_a_head_that_does_not_fit_reserves_units() {
-    let sched = Sched::new(vec![4]);
+    let sched = Sched::new(4);
     let p = process(&sched);
     sched.push(launch(&p, 0, 2));
     assert_eq!(next_seq(&sched), Some(0));
@@ -85,7 +84,7 @@ fn rule_2_3_a_head_that_does_not_fit_reserves_units() {
 
 #[test]
 fn rule_2_3_a_fully_blocked_process_may_pass_its_head() {
-    let sched = Sched::new(vec![4]);
+    let sched = Sched::new(4);
     let p = process(&sched);
     sched.push(launch(&p, 0, 2));
     assert_eq!(next_seq(&sched), Some(0));
@@ -99,7 +98,7 @@ fn rule_2_3_a_fully_blocked_process_may_pass_its_head() {
 
 #[test]
 fn rule_2_3_processes_take_turns_by_the_age_of_their_heads() {
-    let sched = Sched::new(vec![1]);
+    let sched = Sched::new(1);
     let (a, b) = (process(&sched), process(&sched));
     for (p, seq) in [(&a, 0), (&a, 2), (&b, 1), (&b, 3)] {
         sched.push(launch(p, seq, 1));
@@ -117,7 +116,7 @@ fn rule_2_3_processes_take_turns_by_the_age_of_their_heads() {
 
 #[test]
 fn rule_2_6_a_launch_that_was_taken_back_gives_its_units_back() {
-    let sched = Sched::new(vec![2]);
+    let sched = Sched::new(2);
     let p = process(&sched);
     let gone = launch(&p, 0, 2);
     sched.push(gone.clone());
@@ -128,7 +127,7 @@ fn rule_2_6_a_launch_that_was_taken_back_gives_its_units_back() {
 
 #[test]
 fn a_dismissed_process_is_dropped_when_its_last_unit_is_back() {
-    let sched = Sched::new(vec![2]);
+    let sched = Sched::new(2);
     let p = process(&sched);
     sched.push(launch(&p, 0, 1));
     assert_eq!(next_seq(&sched), Some(0));
@@ -141,6 +140,17 @@ fn a_dismissed_process_is_dropped_when_its_last_unit_is_back() {
         units: 1,
     });
     assert_eq!(sched.processes().len(), 0);
-    assert_eq!(sched.free(0), 2);
+    assert_eq!(sched.free(), 2);
     assert_eq!(Arc::strong_count(&p.0), 1);
+}
+
+#[test]
+fn rule_2_3_who_has_started_nothing_does_not_pass_a_head_that_waits() {
+    let sched = Sched::new(4);
+    let (a, b) = (process(&sched), process(&sched));
+    sched.push(launch(&a, 0, 2));
+    assert_eq!(next_seq(&sched), Some(0));
+    sched.push(launch(&a, 1, 4));
+    sched.push(launch(&b, 2, 1));
+    assert_eq!(next_seq(&sched), None, "its units are reserved");
 }

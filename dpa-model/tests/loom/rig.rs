@@ -89,8 +89,8 @@ impl Parker {
 
 impl Device {
     pub fn new() -> Arc<Self> {
-        let sched = Sched::new(vec![4]);
-        sched.admit(0, |_| Arc::new(Process));
+        let sched = Sched::new(4);
+        sched.admit(|_| Arc::new(Process));
         Arc::new(Self {
             sched,
             idle: Idle::new(1),

@@ -25,7 +25,7 @@ fn looks(sched: &Sched<Process>) -> (bool, bool) {
 
 #[test]
 fn rule_2_8_whatever_is_ready_is_seen_without_the_lock() {
-    let sched = Sched::new(vec![2]);
+    let sched = Sched::new(2);
     let p = process(&sched);
     assert_eq!(looks(&sched), (true, true));
     sched.push(launch(&p, 0, 1));
@@ -39,7 +39,7 @@ fn rule_2_8_whatever_is_ready_is_seen_without_the_lock() {
 
 #[test]
 fn rule_2_8_ranks_that_nobody_has_claimed_are_seen_without_the_lock() {
-    let sched = Sched::new(vec![4]);
+    let sched = Sched::new(4);
     let p = process(&sched);
     sched.push(launch(&p, 0, 3));
     let gang = start(&sched);
@@ -52,7 +52,7 @@ fn rule_2_8_ranks_that_nobody_has_claimed_are_seen_without_the_lock() {
 
 #[test]
 fn what_a_dismissed_process_had_is_not_seen_any_more() {
-    let sched = Sched::new(vec![1]);
+    let sched = Sched::new(1);
     let p = process(&sched);
     (0..3).for_each(|seq| sched.push(launch(&p, seq, 1)));
     start(&sched);
@@ -63,7 +63,7 @@ fn what_a_dismissed_process_had_is_not_seen_any_more() {
 
 #[test]
 fn rule_2_10_a_process_that_can_start_something_is_not_stuck() {
-    let sched = Sched::new(vec![3]);
+    let sched = Sched::new(3);
     let (p, other) = (process(&sched), process(&sched));
     let standing = |started, ready, startable| Standing {
         started,
@@ -92,7 +92,7 @@ fn rule_2_10_a_process_that_can_start_something_is_not_stuck() {
 
 #[test]
 fn a_process_with_something_ready_or_started_is_occupied() {
-    let sched = Sched::new(vec![1]);
+    let sched = Sched::new(1);
     let (p, idle) = (process(&sched), process(&sched));
     let occupied = || -> Vec<bool> {
         let all = sched.occupied();
@@ -115,7 +115,7 @@ fn a_process_with_something_ready_or_started_is_occupied() {
 
 #[test]
 fn what_has_not_started_is_taken_in_order() {
-    let sched = Sched::new(vec![1]);
+    let sched = Sched::new(1);
     let (p, other) = (process(&sched), process(&sched));
     for seq in [3, 1, 2] {
         sched.push(launch(&p, seq, 1));
@@ -131,18 +131,18 @@ fn what_has_not_started_is_taken_in_order() {
 
 #[test]
 fn numbers_of_processes_are_never_used_again() {
-    let sched = Sched::new(vec![1]);
+    let sched = Sched::new(1);
     let (a, b) = (process(&sched), process(&sched));
     sched.dismiss(b.1);
     let c = process(&sched);
     assert_eq!([a.1, b.1, c.1], [0, 1, 2]);
-    let every_third = Sched::numbered(vec![1], 2, 3);
+    let every_third = Sched::numbered(1, 2, 3);
     assert_eq!([(); 3].map(|()| process(&every_third).1), [2, 5, 8]);
 }
 
 #[test]
 fn work_names_its_process_unless_the_worker_holds_it() {
-    let sched = Sched::new(vec![4]);
+    let sched = Sched::new(4);
     let (p, other) = (process(&sched), process(&sched));
     (0..3).for_each(|seq| sched.push(launch(&p, seq, 1)));
     let of = |held: Option<&Process2>| {
@@ -156,14 +156,14 @@ fn work_names_its_process_unless_the_worker_holds_it() {
 
 #[test]
 fn rule_2_6_a_launch_that_was_taken_back_counts_as_never_started() {
-    let sched = Sched::new(vec![4]);
+    let sched = Sched::new(4);
     let p = process(&sched);
     let gone = launch(&p, 0, 2);
     sched.push(gone.clone());
     sched.push(launch(&p, 1, 1));
     assert!(gone.take_back(Outcome::Cancelled));
     assert_eq!(start(&sched).seq, 1);
-    assert_eq!((sched.standing(p.1).started, sched.free(0)), (1, 3));
+    assert_eq!((sched.standing(p.1).started, sched.free()), (1, 3));
 }
 
 /// A process that notes what it is told.
@@ -200,7 +200,7 @@ impl Told {
 }
 
 fn started(sched: &Sched<Told>, launches: u64) -> Arc<Told> {
-    let told = sched.admit(0, |_| Arc::default());
+    let told = sched.admit(|_| Arc::default());
     for seq in 0..launches {
         sched.push(super::launch_of(0, seq, 1));
         assert!(sched.next(None, None).is_some());
@@ -211,7 +211,7 @@ fn started(sched: &Sched<Told>, launches: u64) -> Arc<Told> {
 #[test]
 fn a_closing_process_is_told_of_each_unit_that_comes_back() {
     let one = Release { proc: 0, units: 1 };
-    let sched = Sched::new(vec![3]);
+    let sched = Sched::new(3);
     let told = started(&sched, 3);
     sched.next(Some(one), None);
     assert_eq!(told.counts(), (0, 0), "it is not closing");
@@ -224,13 +224,13 @@ fn a_closing_process_is_told_of_each_unit_that_comes_back() {
 
 #[test]
 fn a_dismissed_process_is_told_once_when_its_units_are_free() {
-    let sched = Sched::new(vec![2]);
+    let sched = Sched::new(2);
     let told = started(&sched, 0);
     sched.dismiss(0);
     sched.dismiss(0);
     assert_eq!(told.counts().1, 1, "it had none");
 
-    let sched = Sched::new(vec![2]);
+    let sched = Sched::new(2);
     let told = started(&sched, 2);
     sched.dismiss(0);
     for gone in [0, 1] {
@@ -255,10 +255,10 @@ impl Tenant for Plain {
 
 #[test]
 fn a_process_that_does_not_say_so_is_not_closing() {
-    let sched = Sched::new(vec![1]);
-    sched.admit(0, |_| Arc::new(Plain));
+    let sched = Sched::new(1);
+    sched.admit(|_| Arc::new(Plain));
     sched.push(super::launch_of(0, 0, 1));
     assert!(sched.next(None, None).is_some());
     sched.release(Release { proc: 0, units: 1 });
-    assert_eq!(sched.free(0), 1);
+    assert_eq!(sched.free(), 1);
 }
