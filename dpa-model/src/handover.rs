@@ -49,6 +49,7 @@ impl Handover {
     }
 
     /// Whether what ran may go on once more without the queue: another run of the same (rule 2). It counts if `go_on` does.
+    #[inline]
     pub fn go_on(&self, go_on: impl FnOnce() -> bool) -> bool {
         let may = self.is_free() && self.streak.get() < STREAK;
         let goes = may && go_on();

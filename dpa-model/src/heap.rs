@@ -246,6 +246,7 @@ impl Heap {
     }
 
     /// As [`Heap::bind`], for a unit that remembers what it has found.
+    #[inline]
     pub(crate) fn bind_again(
         &self,
         recent: &Recent,

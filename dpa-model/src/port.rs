@@ -90,7 +90,7 @@ fn begin(core: &Core) {
 }
 
 /// Ends a device call.
-#[inline]
+#[inline(always)]
 fn end(core: &Core) {
     core.worker().call_over();
     core.enter_kernel();

@@ -71,6 +71,7 @@ impl Doorbells {
     }
 
     /// Rings; whether there is such a doorbell, and whether a kernel may have been opened.
+    #[inline]
     pub(crate) fn ring(&self, handle: Handle, now: impl FnOnce() -> u64) -> Option<bool> {
         let (nic, number) = self.connections.get(handle, Clone::clone)?;
         Some(nic.ring(now(), number))
