@@ -1,11 +1,12 @@
 //! Chains of launches, and launches that have nothing to do with each other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use corosensei::{Coroutine, CoroutineResult};
 use doca_dpa::{Dpa, SyncEvent};
-use dpa_bench_kernels::nothing;
+use dpa_bench_kernels::{BumpArgs, bump, nothing};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
@@ -186,6 +187,51 @@ pub(crate) fn independent(plan: &Plan) -> Row {
     fixed(
         plan,
         ("launch", "independent", "ratio <= 0.35"),
+        (LINKS, ours),
+        (peer, LINKS, theirs),
+    )
+}
+
+/// As [`independent`], with a buffer among the arguments, which each launch keeps alive.
+pub(crate) fn independent_args(plan: &Plan) -> Row {
+    let (dpa, runtime) = (device(), tokio_two());
+    let total = dpa.zeroed_blocking::<u64>(1).expect("memory");
+    let mut counted = 0;
+    let ours = |n| {
+        let done = everywhere(&dpa);
+        let start = Instant::now();
+        for _ in 0..n {
+            let args = BumpArgs { total: &total };
+            let launch = dpa.launch(bump).args(args).then_add(&done, 1);
+            launch.submit().expect("room");
+        }
+        done.ge(n).blocking().expect("open");
+        let took = start.elapsed();
+        dpa.wait_idle_blocking();
+        counted += n;
+        assert_eq!(total.copy_out_blocking().expect("a word"), [counted]);
+        took
+    };
+    let shared = Arc::new(AtomicU64::new(0));
+    let theirs = |n: u64| {
+        let shared = shared.clone();
+        runtime.block_on(async move {
+            let start = Instant::now();
+            let count = |_| {
+                let total = shared.clone();
+                tokio::spawn(async move { total.fetch_add(1, Ordering::Relaxed) })
+            };
+            let tasks: Vec<_> = (0..n).map(count).collect();
+            for task in tasks {
+                let _ = task.await;
+            }
+            start.elapsed()
+        })
+    };
+    let peer = "tokio multi-thread, 2 workers, spawn + join of a task with an Arc";
+    fixed(
+        plan,
+        ("launch", "independent-args", "reported"),
         (LINKS, ours),
         (peer, LINKS, theirs),
     )

@@ -71,10 +71,11 @@ const EVENTS: [(&str, Measure); 3] = [
     ("event-wake", events::wake),
 ];
 
-const LAUNCH: [(&str, Measure); 8] = [
+const LAUNCH: [(&str, Measure); 9] = [
     ("chain", chain::one_event),
     ("chain-events", chain::event_per_link),
     ("independent", chain::independent),
+    ("independent-args", chain::independent_args),
     ("round-trip", trips::launch_each),
     ("round-trip-resident", trips::resident),
     ("round-trip-await", trips::awaited),

@@ -205,11 +205,13 @@ fn blocked_in_barrier(dpa: &Dpa, count: u32, _: &SyncEvent) -> Vec<Launch> {
 }
 
 fn blocked(name: &str, count: u32, block: fn(&Dpa, u32, &SyncEvent) -> Vec<Launch>) -> Row {
+    // As many units to a core as are needed for a device of at most 1,000 cores.
     let units = count + 8;
+    let per_core = units.div_ceil(1000).max(16);
     let builder = Dpa::builder()
         .workers(2)
-        .cores(units / 16 + 2)
-        .eus_per_core(16)
+        .cores(units / per_core + 2)
+        .eus_per_core(per_core)
         .partition_eus(units);
     let dpa = builder.open().expect("a device");
     let go = everywhere(&dpa);

@@ -11,7 +11,7 @@ use flexio::{Command, Submitted};
 use crate::args;
 use crate::dpa::Dpa;
 use crate::error::{CallError, LaunchError, LaunchRefused};
-use crate::launch::{Order, boxed};
+use crate::launch::Order;
 
 impl Dpa {
     /// Calls a function on the device: one thread, one time, in order of submission.
@@ -25,7 +25,7 @@ impl Dpa {
         let refused = foreign.then(|| LaunchRefused::ForeignArgument {
             kernel: rpc.entry().name,
         });
-        let command = Command::call(rpc.entry(), wire).keep(boxed(kept));
+        let command = Command::call(rpc.entry(), wire).keep(kept);
         let submitted = Order {
             process,
             command,

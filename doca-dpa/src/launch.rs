@@ -167,7 +167,7 @@ impl<K: Kernel> LaunchBuilder<K, NeedsArgs> {
                 kernel: kernel.entry().name,
             });
         }
-        let command = command.with_args(wire).keep(boxed(kept));
+        let command = command.with_args(wire).keep(kept);
         LaunchBuilder {
             order: Order {
                 process,

@@ -128,7 +128,7 @@ impl Worker {
             let process = process.as_ref().expect("a running thread has one");
             self.complete(process, &launch, value, off);
         }
-        if self.device.choices.is_none() && off.is_some() && launch.extra.is_none() {
+        if self.device.choices.is_none() && off.is_some() && launch.is_plain() {
             self.tally.borrow_mut().keep(launch);
         }
     }
@@ -214,7 +214,7 @@ impl Worker {
         };
         let value = reached.value();
         match event.take_gate(reached) {
-            Ok(Gate::Launch(next)) if next.extra.is_none() => {
+            Ok(Gate::Launch(next)) if next.is_plain() => {
                 process.note_opens(&next, value);
                 if self.hand_over(next) {
                     self.device.notify();
@@ -279,16 +279,19 @@ impl Worker {
         if self.next.is_free() {
             self.look_soon();
         }
-        if launch.extra.is_none() && !launch.watched() {
+        if launch.is_plain() && !launch.watched() {
             self.settle_plain(process, launch, outcome);
         } else if launch.finish(outcome) {
             process.settled(launch, outcome);
         }
     }
 
-    /// The end of a launch that nobody watches and that keeps nothing alive: booked later, with others.
+    /// The end of a launch that nobody watches and that nothing else follows: booked later, with others. What it keeps is let
+    /// go of now; if it keeps something, that is foreign code.
     fn settle_plain(&self, process: &Arc<Process>, launch: &ModelArc<Launch>, outcome: Outcome) {
         if launch.finish(outcome) {
+            process.note_settled(launch, outcome);
+            launch.release_kept();
             self.tally.borrow_mut().add(process, launch);
         }
     }

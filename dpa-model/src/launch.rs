@@ -15,7 +15,6 @@
 mod body;
 mod gang;
 
-use std::any::Any;
 use std::fmt;
 use std::task::{Context, Poll, Waker};
 
@@ -71,11 +70,30 @@ impl Outcome {
 /// Packed arguments; few bytes are kept in place.
 pub type ArgBytes = SmallVec<[u8; 16]>;
 
+/// What a launch keeps alive. It is let go of where the launch ends; the memory that it lay in goes back where the next launch
+/// is submitted, for an allocator is slow where one thread frees what another takes.
+pub trait Keep: Send {
+    /// Drops what is kept.
+    fn let_go(&mut self);
+}
+
+impl fmt::Debug for dyn Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("something kept")
+    }
+}
+
+impl<T: Send> Keep for Option<T> {
+    fn let_go(&mut self) {
+        drop(self.take());
+    }
+}
+
 /// What only some launches have.
 #[derive(Default)]
 pub struct Extra {
     /// What must stay alive until the launch is over.
-    pub keep: Mutex<Option<Box<dyn Any + Send>>>,
+    pub keep: Mutex<Option<Box<dyn Keep>>>,
     /// The stream it belongs to.
     pub stream: Option<Arc<crate::stream::Stream>>,
     /// The condition it waits for, while it waits in its stream.
@@ -88,6 +106,17 @@ pub struct Extra {
     /// The queue whose jobs it runs.
     #[cfg(not(dpa_loom))]
     pub queue: Option<std::sync::Arc<crate::cmdq::CommandQueue>>,
+}
+
+impl Extra {
+    /// Whether nothing follows the end of the launch but that something is let go of.
+    fn only_keeps(&self) -> bool {
+        #[cfg(not(dpa_loom))]
+        let followed = self.handler.is_some() || self.queue.is_some();
+        #[cfg(dpa_loom)]
+        let followed = false;
+        !followed && self.stream.is_none() && self.gang.is_none()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -204,6 +233,12 @@ impl Launch {
             Body::Queue => false,
             Body::Step(_) => true,
         }
+    }
+
+    /// Whether it has one thread, and nothing follows its end but its update, and that what it keeps is let go of.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.extra.as_ref().is_none_or(|extra| extra.only_keeps())
     }
 
     /// What its threads share, if it has more than one.
@@ -380,11 +415,14 @@ impl Launch {
         ]
     }
 
-    /// Lets go of what it kept alive; called when it is over.
+    /// Lets go of what it kept alive; called when it is over, by the one who made the step to that.
+    #[inline]
     pub(crate) fn release_kept(&self) {
         if let Some(extra) = &self.extra {
-            let kept = extra.keep.lock().take();
-            drop(kept);
+            // Nobody else looks at it.
+            if let Some(kept) = extra.keep.lock().as_mut() {
+                kept.let_go();
+            }
         }
     }
 }

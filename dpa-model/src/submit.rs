@@ -1,6 +1,5 @@
 //! How launches enter a process and how they leave it.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
@@ -10,7 +9,7 @@ use thiserror::Error;
 
 use crate::events::LetGo;
 use crate::gate::{self, Gate, Parking};
-use crate::launch::{ArgBytes, Body, Extra, Gang, Launch, Outcome, Parts};
+use crate::launch::{ArgBytes, Body, Extra, Gang, Keep, Launch, Outcome, Parts};
 use crate::process::Process;
 use crate::stream::{Joined, Stream};
 
@@ -28,7 +27,7 @@ pub struct Spec {
     /// The update it makes when it has completed.
     pub then: Option<(EventHandle, Update)>,
     /// What must stay alive until it is over.
-    pub keep: Option<Box<dyn Any + Send>>,
+    pub keep: Option<Box<dyn Keep>>,
     /// The stream it belongs to.
     pub stream: Option<Arc<Stream>>,
     /// Its place in the order of submission, if it was given one before.

@@ -1,7 +1,7 @@
 //! What a worker has finished and not booked yet.
 //!
-//! Booking the end of a plain launch (nobody watches it, it keeps nothing alive) touches words that the host writes for
-//! each submission. So a worker collects ends of one process and books them together: when it has [`MOST`], when it
+//! Booking the end of a plain launch (nobody watches it, no stream and no handler follows it) touches words that the host writes
+//! for each submission. So a worker collects ends of one process and books them together: when it has [`MOST`], when it
 //! goes on with another process, when it leaves its stack, and at the first safe point of the kernel it runs next.
 
 use std::sync::Arc;

@@ -1,6 +1,5 @@
 //! Commands: launches of kernels, calls, and steps of the copy engine, on their way to a process.
 
-use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -74,9 +73,11 @@ impl Command {
         self
     }
 
-    /// Keeps something alive until it is over.
-    pub fn keep(mut self, kept: Option<Box<dyn Any + Send>>) -> Self {
-        self.spec.keep = kept;
+    /// Keeps something alive until it is over. Nothing is allocated for what is nothing.
+    pub fn keep<T: Send + 'static>(mut self, kept: T) -> Self {
+        if size_of::<T>() > 0 {
+            self.spec.keep = Some(Box::new(Some(kept)));
+        }
         self
     }
 

@@ -381,7 +381,7 @@ fn queues_and_outboxes_are_gone_when_they_are_dropped() {
         seen: DevAddr::from_raw(at + 16),
     };
     let (wire, kept) = args.into_args();
-    let command = Command::kernel(gives_receives.entry(), wire).keep(Some(Box::new(kept)));
+    let command = Command::kernel(gives_receives.entry(), wire).keep(kept);
     let submitted = command.submit(&process).map_err(|(error, _)| error);
     assert_eq!(submitted.expect("room").wait(), Some(Outcome::Completed));
     assert_eq!((word(&process, at + 16), word(&process, at + 24)), (0, 2));

@@ -9,6 +9,12 @@ use doca_dpa_dev::prelude::*;
 #[dpa_kernel]
 pub fn nothing(_thread: &Thread) {}
 
+/// Counts itself in device memory.
+#[dpa_kernel]
+pub fn bump(_thread: &Thread, total: AtomicSlice<u64>) {
+    total.at(0).add_fetch(1);
+}
+
 /// Returns at once, with an argument.
 #[dpa_kernel]
 pub fn take(_thread: &Thread, value: u64) {

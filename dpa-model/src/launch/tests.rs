@@ -217,7 +217,7 @@ fn rule_2_5_the_completion_update_is_the_one_asked_for() {
 fn what_it_keeps_alive_is_let_go_of_when_it_is_over() {
     let kept = Arc::new(());
     let extra = Extra {
-        keep: Mutex::new(Some(Box::new(kept.clone()))),
+        keep: Mutex::new(Some(Box::new(Some(kept.clone())))),
         ..Extra::default()
     };
     let launch = Launch::new(parts(Body::Queue, 1), Some(Box::new(extra)));

@@ -198,7 +198,7 @@ fn rule_2_7_what_is_passed_by_reference_lives_until_the_launch_is_over() {
         let process = Still::new();
         let kept = std::sync::Arc::new(());
         let launch = process.accept(Spec {
-            keep: Some(Box::new(kept.clone())),
+            keep: Some(Box::new(Some(kept.clone()))),
             ..spec()
         });
         assert_eq!(std::sync::Arc::strong_count(&kept), 2);

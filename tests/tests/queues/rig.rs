@@ -106,7 +106,7 @@ impl Rig {
         args: impl IntoArgs<K::Args>,
     ) {
         let (wire, kept) = args.into_args();
-        let command = Command::kernel(kernel.entry(), wire).keep(Some(Box::new(kept)));
+        let command = Command::kernel(kernel.entry(), wire).keep(kept);
         let command = command.threads(threads);
         let submitted = command.submit(&self.process);
         let submitted = submitted.map_err(|(error, _)| error).expect("taken");

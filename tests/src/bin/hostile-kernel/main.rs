@@ -81,8 +81,9 @@ fn run(options: &Options) -> Outcome {
     let mut victim = Victim::new(&dpa)?;
     let slice = Duration::from_millis(options.milliseconds);
     victim.work(slice)?;
+    let alone = victim.work(slice)?;
     println!(
-        "victim: pf0, 95 units; attacker: vf0, 95 units; 2 workers; kernel launches a second, each verified"
+        "victim: pf0, 95 units; attacker: vf0, 95 units; 2 workers; kernel launches a second, each verified; alone: {alone:.0}"
     );
     println!(
         "{:<12} {:>12} {:>14} {:>7} {:>15}   processors",
