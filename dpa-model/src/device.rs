@@ -191,15 +191,16 @@ impl Device {
         self.idle.someone_looks()
     }
 
-    /// Whether a worker looks for work at the moment, and so at the NICs.
-    pub(crate) fn someone_looks(&self) -> bool {
-        self.idle.someone_looks()
+    /// Whether a worker looks for work at the moment, and so at the NICs. Who has a home looks at its own only: then it is not
+    /// known whether somebody looks at a given one.
+    pub(crate) fn someone_looks_at_nics(&self) -> bool {
+        !self.fairness.is_divided() && self.idle.someone_looks()
     }
 
-    /// Works the NICs, if there are any; whether there was something to do.
+    /// Works the NICs, if there are any; whether there was something to do. A worker with a home works those of its home.
     #[inline]
-    pub(crate) fn poll_nics(&self) -> bool {
-        !self.nics.is_empty() && self.nics.poll(self.clock.now()).worked
+    pub(crate) fn poll_nics(&self, home: Option<usize>) -> bool {
+        !self.nics.is_empty() && self.nics.poll(self.clock.now(), home).worked
     }
 
     /// Kernel stacks in use, those of idle workers included.

@@ -126,6 +126,8 @@ pub struct DeviceNic {
     /// Counts the times somebody looked, for the attendant.
     looks: AtomicU64,
     leases: AtomicUsize,
+    /// How many of them each partition has.
+    shares: Box<[AtomicUsize]>,
     /// It stands still until then.
     stalled_until: AtomicU64,
     attendant: Option<Attendant>,
@@ -134,7 +136,12 @@ pub struct DeviceNic {
 }
 
 impl DeviceNic {
-    fn open(asked: Asked, address: IpAddr, options: &Options) -> Result<Self, NicError> {
+    fn open(
+        asked: Asked,
+        address: IpAddr,
+        options: &Options,
+        partitions: usize,
+    ) -> Result<Self, NicError> {
         let regions = Arc::new(RegionTable::new(MAX_REGIONS, random()));
         let (engine, chosen) = Engine::open(asked, address, options, regions.clone())?;
         tracing::info!(target: "dpa::rdma", %address, "RDMA: {chosen}");
@@ -144,19 +151,22 @@ impl DeviceNic {
             None => engine.provider.facts().at,
             Some(_) => (address, options.port).into(),
         };
-        Ok(Self::of(address, engine, regions, Some(attendant), chosen))
+        let made = (engine, regions, Some(attendant));
+        Ok(Self::of(address, made, chosen, partitions))
     }
 
-    fn inside(address: SocketAddr, random: u64) -> Self {
+    fn inside(address: SocketAddr, random: u64, partitions: usize) -> Self {
         let regions = Arc::new(RegionTable::new(MAX_REGIONS, random));
         let engine = Engine::inside(address, regions.clone());
-        Self::of(address, engine, regions, None, Provider::of_model())
+        let made = (engine, regions, None);
+        Self::of(address, made, Provider::of_model(), partitions)
     }
 
-    fn carried(address: SocketAddr, random: u64) -> Self {
+    fn carried(address: SocketAddr, random: u64, partitions: usize) -> Self {
         let regions = Arc::new(RegionTable::new(MAX_REGIONS, random));
         let engine = Engine::carried(address, regions.clone());
-        Self::of(address, engine, regions, None, Provider::of_model())
+        let made = (engine, regions, None);
+        Self::of(address, made, Provider::of_model(), partitions)
     }
 
     /// What it has sent into the virtual network.
@@ -166,10 +176,9 @@ impl DeviceNic {
 
     fn of(
         address: SocketAddr,
-        engine: Engine,
-        regions: Arc<RegionTable>,
-        attendant: Option<Attendant>,
+        (engine, regions, attendant): (Engine, Arc<RegionTable>, Option<Attendant>),
         chosen: Chosen,
+        partitions: usize,
     ) -> Self {
         let socket = engine.provider.socket();
         Self {
@@ -185,10 +194,22 @@ impl DeviceNic {
             rung_too_often: AtomicBool::new(false),
             looks: AtomicU64::new(0),
             leases: AtomicUsize::new(0),
+            shares: (0..partitions).map(|_| AtomicUsize::new(0)).collect(),
             stalled_until: AtomicU64::new(0),
             attendant,
             _leaving: Leaving(address),
         }
+    }
+
+    /// Whether a process of this partition has a share in it.
+    #[inline]
+    pub(crate) fn is_shared_by(&self, partition: usize) -> bool {
+        self.shares[partition].load(Ordering::Relaxed) > 0
+    }
+
+    /// How often somebody has looked.
+    pub(crate) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
     }
 
     /// Its address and port.

@@ -253,7 +253,7 @@ impl Device {
             return true;
         }
         let drained = |process: &Arc<Process>| process.drain_stores();
-        self.sched.processes().iter().any(drained) || self.poll_nics()
+        self.sched.processes().iter().any(drained) || self.poll_nics(None)
     }
 
     fn between_steps(&self, choices: &Choices) {
@@ -269,7 +269,7 @@ impl Device {
         let due = || self.nics.next_timer() <= Some(self.clock.now());
         let something = self.network.carry(self, choices) || (!self.nics.is_empty() && due());
         if something && choices.below(2) == 0 {
-            self.poll_nics();
+            self.poll_nics(None);
         }
     }
 
@@ -324,7 +324,7 @@ impl Device {
         if let Some(choices) = &self.choices {
             self.network.carry(self, choices);
         }
-        self.poll_nics();
+        self.poll_nics(None);
         true
     }
 

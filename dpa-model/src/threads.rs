@@ -107,7 +107,7 @@ fn idle(worker: &Worker) -> Option<Pick> {
     let device = worker.device();
     let mut looking = worker.takes_over_look() || start_looking(worker);
     loop {
-        if looking {
+        if looking && !device.fairness.is_divided() {
             device.nics.each(|nic| nic.begin_looking());
         }
         if let Some(pick) = looking.then(|| look(worker)).flatten() {
@@ -125,7 +125,7 @@ fn idle(worker: &Worker) -> Option<Pick> {
             }
             return found.work;
         }
-        if !device.someone_looks() {
+        if !device.someone_looks_at_nics() {
             device.nics.each(|nic| nic.end_looking());
         }
         park(worker);
@@ -250,7 +250,7 @@ fn look(worker: &Worker) -> Option<Pick> {
             }
             std::hint::spin_loop();
         }
-        if device.poll_nics() {
+        if device.poll_nics(worker.shared().home()) {
             // Where one packet came, more may follow.
             until = None;
             continue;

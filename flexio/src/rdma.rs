@@ -46,7 +46,7 @@ impl ProcessRef {
     /// # Errors
     /// As [`ProcessRef::nic`].
     pub fn nic_of(&self, address: IpAddr, port: u16, provider: &Provider) -> Result<Nic, NicError> {
-        let lease = self.raw().device().nic(address, port, provider)?;
+        let lease = self.raw().nic(address, port, provider)?;
         Ok(Nic {
             process: self.clone(),
             lease,
@@ -60,7 +60,7 @@ impl ProcessRef {
     /// # Errors
     /// None today.
     pub fn local_nic(&self) -> Result<Nic, NicError> {
-        let lease = self.raw().device().local_nic()?;
+        let lease = self.raw().local_nic()?;
         Ok(Nic {
             process: self.clone(),
             lease,

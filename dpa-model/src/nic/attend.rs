@@ -2,6 +2,8 @@
 //!
 //! 1. While workers look, the socket is *disarmed*: packets wake nobody. The thread then only wakes every [`TICK`], to
 //!    see whether somebody still looks.
+//!    While workers have homes (`fairness.rs`) it is not known who looks at which NIC: what counts then is whether somebody has
+//!    worked this one since the thread was awake last.
 //! 2. When nobody has looked for a tick, or the last who did says that it stops, the socket is *armed*: the thread
 //!    sleeps until a packet comes, a timer of the NIC is due, or it is told of an earlier timer.
 //!
@@ -205,9 +207,10 @@ fn attend(nic: &DeviceNic, device: &Device) {
     let mut pause = None;
     while !attendant.stopped.load(Ordering::SeqCst) {
         let woken = attendant.sleep(rest(nic, attendant, device, pause));
-        let unattended = || nic.looks.load(Ordering::Relaxed) == seen;
+        let unattended = || nic.looks() == seen;
         let alone = match woken {
-            Woken::Packet => !device.someone_looks(),
+            Woken::Packet if device.fairness.is_divided() => unattended(),
+            Woken::Packet => !device.someone_looks_at_nics(),
             // The words are enough.
             Woken::Time if pause.is_some() && attendant.is_armed() => false,
             Woken::Time => attendant.is_armed() || unattended(),
@@ -223,7 +226,7 @@ fn attend(nic: &DeviceNic, device: &Device) {
             attendant.arm();
         }
         pause = next_pause(nic, attendant, device, pause, woken);
-        seen = nic.looks.load(Ordering::Relaxed);
+        seen = nic.looks();
     }
 }
 
@@ -254,16 +257,17 @@ fn next_pause(
 }
 
 /// Works the NIC, and as long as there is something to do looks again, for as long as a worker would: the next packet
-/// is often near. It stops when a worker looks.
+/// is often near. It stops when a worker looks, or has just worked it.
 fn look(nic: &DeviceNic, device: &Device) {
     let spin = device.config.spin.as_nanos() as u64;
     let mut last = device.clock.now();
     loop {
-        let now = device.clock.now();
+        let (now, before) = (device.clock.now(), nic.looks());
         if nic.poll(now).worked {
             last = now;
         }
-        if now.saturating_sub(last) >= spin || device.someone_looks() {
+        let attended = nic.looks().wrapping_sub(before) > 1 || device.someone_looks_at_nics();
+        if now.saturating_sub(last) >= spin || attended {
             return;
         }
         std::hint::spin_loop();

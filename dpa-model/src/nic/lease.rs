@@ -12,6 +12,7 @@ use rdma::udp::{BindError, Options};
 
 use super::{DeviceNic, Looked, NicError, attend, leaving, random};
 use crate::device::Device;
+use crate::process::Process;
 
 /// The address of the NIC that has no network: it copies, and waits.
 const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -37,10 +38,13 @@ impl Nics {
         }
     }
 
-    /// Works all of them.
-    pub(crate) fn poll(&self, now: u64) -> Looked {
+    /// Works all of them; for a partition: those that it has a share in.
+    pub(crate) fn poll(&self, now: u64, partition: Option<usize>) -> Looked {
         let mut looked = Looked::default();
         self.each(|nic| {
+            if partition.is_some_and(|partition| !nic.is_shared_by(partition)) {
+                return;
+            }
             let one = nic.poll(now);
             looked.worked |= one.worked;
             looked.opened |= one.opened;
@@ -79,6 +83,7 @@ impl Nics {
 pub struct NicLease {
     nic: Arc<DeviceNic>,
     device: Arc<Device>,
+    partition: usize,
 }
 
 impl NicLease {
@@ -107,6 +112,7 @@ impl Drop for NicLease {
     fn drop(&mut self) {
         // Nobody gets a share while the list is locked.
         let mut all = self.device.nics.all.write();
+        self.nic.shares[self.partition].fetch_sub(1, Ordering::Relaxed);
         if self.nic.leases.fetch_sub(1, Ordering::Relaxed) == 1 {
             all.retain(|nic| !Arc::ptr_eq(nic, &self.nic));
             self.device.nics.count.store(all.len(), Ordering::Relaxed);
@@ -118,16 +124,36 @@ impl Drop for NicLease {
     }
 }
 
-impl Device {
+impl Process {
     /// A share in the NIC at this address; if nobody has one, opens what is asked for. Under the seeded driver it is one of
     /// the model's, whatever is asked for.
     ///
     /// # Errors
     /// The address is none of this machine's, or its port is taken; something for verbs is missing.
     pub fn nic(
-        self: &Arc<Self>,
+        &self,
         address: IpAddr,
         port: u16,
+        asked: &Asked,
+    ) -> Result<Arc<NicLease>, NicError> {
+        let partition = self.tenancy.partition.index;
+        self.device.nic(partition, (address, port), asked)
+    }
+
+    /// A share in the NIC without a network, which every device has.
+    ///
+    /// # Errors
+    /// None: it needs nothing of the system.
+    pub fn local_nic(&self) -> Result<Arc<NicLease>, NicError> {
+        self.nic(LOCAL.ip(), LOCAL.port(), &Asked::Soft)
+    }
+}
+
+impl Device {
+    fn nic(
+        self: &Arc<Self>,
+        partition: usize,
+        (address, port): (IpAddr, u16),
         asked: &Asked,
     ) -> Result<Arc<NicLease>, NicError> {
         let wanted = SocketAddr::new(address, port);
@@ -135,7 +161,7 @@ impl Device {
         loop {
             // Looked up before it is tried: it may be free by now.
             let soon_free = leaving::waits_for(wanted, began);
-            match self.open_nic(wanted, asked) {
+            match self.open_nic(partition, wanted, asked) {
                 Err(NicError::Bind(BindError::PortTaken { .. })) if soon_free => leaving::pause(),
                 opened => return opened,
             }
@@ -144,23 +170,25 @@ impl Device {
 
     fn open_nic(
         self: &Arc<Self>,
+        partition: usize,
         wanted: SocketAddr,
         asked: &Asked,
     ) -> Result<Arc<NicLease>, NicError> {
         let mut all = self.nics.all.write();
         if let Some(nic) = all.iter().find(|nic| nic.address == wanted) {
-            return Ok(self.lease(nic.clone()));
+            return Ok(self.lease(partition, nic.clone()));
         }
+        let partitions = self.sched.count();
         let nic = if wanted == LOCAL {
-            Arc::new(DeviceNic::inside(wanted, self.random()))
+            Arc::new(DeviceNic::inside(wanted, self.random(), partitions))
         } else if self.is_seeded() {
-            Arc::new(DeviceNic::carried(wanted, self.random()))
+            Arc::new(DeviceNic::carried(wanted, self.random(), partitions))
         } else {
             let options = Options {
                 port: wanted.port(),
                 ..Options::default()
             };
-            let nic = DeviceNic::open(asked.clone(), wanted.ip(), &options)?;
+            let nic = DeviceNic::open(asked.clone(), wanted.ip(), &options, partitions)?;
             let nic = Arc::new(nic);
             attend::start(nic.clone(), self.clone()).map_err(NicError::Thread)?;
             nic
@@ -171,22 +199,16 @@ impl Device {
         });
         all.push(nic.clone());
         self.nics.count.store(all.len(), Ordering::Relaxed);
-        Ok(self.lease(nic))
+        Ok(self.lease(partition, nic))
     }
 
-    /// A share in the NIC without a network, which every device has.
-    ///
-    /// # Errors
-    /// None: it needs nothing of the system.
-    pub fn local_nic(self: &Arc<Self>) -> Result<Arc<NicLease>, NicError> {
-        self.nic(LOCAL.ip(), LOCAL.port(), &Asked::Soft)
-    }
-
-    fn lease(self: &Arc<Self>, nic: Arc<DeviceNic>) -> Arc<NicLease> {
+    fn lease(self: &Arc<Self>, partition: usize, nic: Arc<DeviceNic>) -> Arc<NicLease> {
         nic.leases.fetch_add(1, Ordering::Relaxed);
+        nic.shares[partition].fetch_add(1, Ordering::Relaxed);
         Arc::new(NicLease {
             nic,
             device: self.clone(),
+            partition,
         })
     }
 
