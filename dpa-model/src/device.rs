@@ -188,13 +188,19 @@ impl Device {
 
     /// Whether a worker looks for work at the moment, so that what is submitted now starts within a microsecond or so.
     pub fn is_awake(&self) -> bool {
-        self.idle.someone_looks()
+        self.idle.someone_looks() || self.someone_looks_soon()
+    }
+
+    /// Whether a worker ends something, and looks right after it.
+    #[cold]
+    fn someone_looks_soon(&self) -> bool {
+        self.workers.iter().any(|worker| worker.soon.is_said())
     }
 
     /// Whether a worker looks for work at the moment, and so at the NICs. Who has a home looks at its own only: then it is not
     /// known whether somebody looks at a given one.
     pub(crate) fn someone_looks_at_nics(&self) -> bool {
-        !self.fairness.is_divided() && self.idle.someone_looks()
+        !self.fairness.is_divided() && self.is_awake()
     }
 
     /// Works the NICs, if there are any; whether there was something to do. A worker with a home works those of its home.
@@ -351,7 +357,7 @@ impl Device {
         if self.fairness.is_divided() {
             return self.notify_homes();
         }
-        if let Some(worker) = self.idle.notify() {
+        if let Some(worker) = self.idle.notify(|| self.someone_looks_soon()) {
             self.wake(worker);
         }
     }

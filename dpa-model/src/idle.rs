@@ -16,10 +16,14 @@
 //!    taken off: also when it has found work itself meanwhile, and then it waits for it. A wake-up that came after the worker
 //!    had stopped to expect it would end its next sleep, with the worker still on the list: the counts would be wrong for good,
 //!    and in the end nobody would be woken any more.
+//! 7. A worker that ends something and looks right after it says so in a word of its own ([`Soon`]), which costs less than the
+//!    shared one. Who would wake a parked worker leaves the work to it. When it has found something it takes its word back by
+//!    a sequentially consistent read-modify-write, and then looks whether there is more: so either it sees what was
+//!    published meanwhile, or who published that did not see its word.
 
 use dpa_abi::sync::publish;
 use sync_event::sync::Mutex;
-use sync_event::sync::atomic::{AtomicU32, Ordering};
+use sync_event::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 const LOOKING: u32 = 1;
 const PARKED: u32 = 1 << 16;
@@ -30,6 +34,36 @@ fn looking(word: u32) -> u32 {
 
 fn parked(word: u32) -> u32 {
     word >> 16
+}
+
+/// A worker's word that it looks for work soon (rule 7).
+#[derive(Debug, Default)]
+pub struct Soon(AtomicBool);
+
+impl Soon {
+    /// Gives it. Only by its worker.
+    #[inline]
+    pub fn say(&self) {
+        if !self.is_said() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it stands.
+    #[inline]
+    pub fn is_said(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Takes it back, if it stands; whether somebody is to be notified: there is `more` than this worker has found.
+    #[inline]
+    pub fn take_back(&self, more: impl FnOnce() -> bool) -> bool {
+        if !self.0.load(Ordering::Relaxed) {
+            return false;
+        }
+        publish(|| self.0.swap(false, Ordering::SeqCst));
+        cfg!(not(dpa_mutant = "idle_soon_no_look")) && more()
+    }
 }
 
 /// What a worker found when it was about to park.
@@ -130,11 +164,11 @@ impl Idle {
         true
     }
 
-    /// After work was published: the worker to wake, if one must be.
+    /// After work was published: the worker to wake, if one must be. `soon`: whether another has given its word to look.
     #[inline]
-    pub fn notify(&self) -> Option<usize> {
+    pub fn notify(&self, soon: impl FnOnce() -> bool) -> Option<usize> {
         let word = self.word.load(Ordering::SeqCst);
-        if looking(word) > 0 || parked(word) == 0 {
+        if looking(word) > 0 || parked(word) == 0 || soon() {
             None
         } else {
             self.take_sleeper()

@@ -8,6 +8,7 @@
 
 use std::vec::IntoIter;
 
+use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 use sync_event::sync::Arc;
 
@@ -19,32 +20,28 @@ const KEPT: usize = 1 << 17;
 /// Launches in a batch at most: together they fill a good part of a core's own cache.
 const BATCH: usize = 1 << 12;
 
-/// The pool of a device.
+/// The pool of a device. Those who submit and those who book meet only once for a batch.
 #[derive(Debug, Default)]
 pub struct Pool {
-    kept: Mutex<Kept>,
+    /// The batch that is being used up.
+    in_use: CachePadded<Mutex<IntoIter<Arc<Launch>>>>,
+    kept: CachePadded<Mutex<Kept>>,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    in_use: IntoIter<Arc<Launch>>,
     batches: Vec<Vec<Arc<Launch>>>,
-    /// Launches in the batches.
+    /// Launches in them.
     count: usize,
 }
 
 impl Kept {
-    fn next(&mut self) -> Option<Arc<Launch>> {
-        self.in_use.next().or_else(|| {
-            let batch = self.batches.pop()?;
-            self.count -= batch.len();
-            self.in_use = batch.into_iter();
-            self.in_use.next()
-        })
+    fn take_batch(&mut self) -> Option<Vec<Arc<Launch>>> {
+        let batch = self.batches.pop()?;
+        self.count -= batch.len();
+        Some(batch)
     }
-}
 
-impl Kept {
     /// The last batch, if so many fit into it, else a new one.
     fn batch_with_room(&mut self, more: usize) -> &mut Vec<Arc<Launch>> {
         if self
@@ -60,9 +57,17 @@ impl Kept {
 }
 
 impl Pool {
+    fn next(&self) -> Option<Arc<Launch>> {
+        let mut in_use = self.in_use.lock();
+        in_use.next().or_else(|| {
+            *in_use = self.kept.lock().take_batch()?.into_iter();
+            in_use.next()
+        })
+    }
+
     /// A launch of these contents, in memory of one that is over if there is one.
     pub fn fill(&self, contents: Launch) -> Arc<Launch> {
-        let Some(mut launch) = self.kept.lock().next() else {
+        let Some(mut launch) = self.next() else {
             return Arc::new(contents);
         };
         match Arc::get_mut(&mut launch) {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use crate::fairness::Place;
+use crate::idle::Soon;
 use crate::unit::Suspended;
 
 /// What others see of a worker.
@@ -42,6 +43,8 @@ pub struct Shared {
     home: AtomicUsize,
     /// The partition that it served last.
     served: AtomicUsize,
+    /// Its word that it looks for work soon.
+    pub soon: Soon,
     /// Its OS thread, to unpark.
     pub thread: std::sync::OnceLock<std::thread::Thread>,
     /// Its OS thread, to interrupt and to ask for CPU time.

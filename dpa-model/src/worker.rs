@@ -52,7 +52,6 @@ pub struct Worker {
     pub(crate) owed: Cell<bool>,
     pub(crate) tally: RefCell<Tally>,
     pub(crate) chunk: RefCell<Option<Chunk>>,
-    looks_soon: Cell<bool>,
     /// Since when what runs here is to be booked; 0: it is not measured.
     stamp: Cell<u64>,
     /// CPU time of this thread when an interrupted kernel went on.
@@ -80,7 +79,6 @@ impl Worker {
             owed: Cell::new(false),
             tally: RefCell::default(),
             chunk: RefCell::new(None),
-            looks_soon: Cell::new(false),
             stamp: Cell::new(0),
             went_on_at: Cell::new(0),
         }
@@ -445,29 +443,31 @@ impl Worker {
         self.chunk.borrow().as_ref().is_some_and(Chunk::has_next)
     }
 
-    /// This worker ends something and will look for work right after it: it counts as looking from now on, so that what
-    /// follows at once (the host's next launch, say) wakes nobody else.
+    /// This worker ends something and will look for work right after it: what follows at once (the host's next launch, say)
+    /// wakes nobody else.
     pub(crate) fn look_soon(&self) {
         if self.shared().background.load(Ordering::Relaxed) {
             // It is on the list of parked ones, and is woken if there is something.
             return;
         }
-        if !self.looks_soon.replace(true) {
-            self.device.idle.mark_looking();
-        }
+        self.shared().soon.say();
     }
 
-    /// Whether this worker counts as looking already.
+    /// Whether this worker has said that it will look; it counts as looking now.
     pub(crate) fn takes_over_look(&self) -> bool {
-        self.looks_soon.replace(false)
+        let soon = &self.shared().soon;
+        let said = soon.is_said();
+        if said {
+            self.device.idle.mark_looking();
+            soon.take_back(|| false);
+        }
+        said
     }
 
     /// It has found something to run.
     pub(crate) fn has_work(&self) {
-        if self.looks_soon.replace(false)
-            && (self.device.idle.stop_looking() || self.device.fairness.is_divided())
-            && self.device.sees_more_than_ranks()
-        {
+        let more = || self.device.sees_more_than_ranks();
+        if self.shared().soon.take_back(more) {
             self.device.notify();
         }
     }

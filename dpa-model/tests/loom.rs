@@ -12,6 +12,8 @@ mod nic;
 mod ranks;
 #[path = "loom/rig.rs"]
 mod rig;
+#[path = "loom/soon.rs"]
+mod soon;
 
 use std::task::{Context, Poll};
 
@@ -207,7 +209,7 @@ fn park_vs_wake_of_a_worker() {
         let launch = launch(7, 1);
         assert!(launch.open());
         device.sched.push(launch);
-        if device.idle.notify().is_some() {
+        if device.idle.notify(|| false).is_some() {
             device.woken.unpark();
         }
         assert_eq!(worker.join().expect("no panic"), 7);
@@ -226,7 +228,7 @@ fn work_found_vs_wake_up_under_way() {
                 let launch = launch(seq, 1);
                 assert!(launch.open());
                 device.sched.push(launch);
-                if device.idle.notify().is_some() {
+                if device.idle.notify(|| false).is_some() {
                     device.woken.unpark();
                 }
             })
@@ -284,7 +286,7 @@ fn hand_over_vs_an_idle_worker() {
                 });
             }
         });
-        if queued && device.idle.notify().is_some() {
+        if queued && device.idle.notify(|| false).is_some() {
             device.woken.unpark();
         }
         // Two were opened by one update, so both went to the queue: the idle worker gets one, this one the other.

@@ -32,19 +32,19 @@ fn so_many_look_at_a_time_at_most() {
 #[test]
 fn rule_2_8_a_parked_worker_is_woken_if_nobody_looks() {
     let idle = Idle::new(2);
-    assert_eq!(idle.notify(), None, "nobody is parked");
+    assert_eq!(idle.notify(|| false), None, "nobody is parked");
     park(&idle, 7, false);
     assert_eq!((idle.counts(), idle.someone_looks()), ((0, 1), false));
     park(&idle, 5, false);
     assert_eq!(idle.counts(), (0, 2));
     assert!(idle.start_looking());
-    assert_eq!(idle.notify(), None, "one that looks will find it");
+    assert_eq!(idle.notify(|| false), None, "one that looks will find it");
     assert!(idle.stop_looking());
-    assert_eq!(idle.notify(), Some(5));
+    assert_eq!(idle.notify(|| false), Some(5));
     assert_eq!(idle.counts(), (1, 1), "from now on it counts as looking");
-    assert_eq!(idle.notify(), None, "so a burst wakes one");
+    assert_eq!(idle.notify(|| false), None, "so a burst wakes one");
     assert!(idle.stop_looking());
-    assert_eq!(idle.notify(), Some(7));
+    assert_eq!(idle.notify(|| false), Some(7));
     assert_eq!(idle.counts(), (1, 0));
 }
 
@@ -70,7 +70,7 @@ fn rule_2_8_work_that_is_found_at_the_last_look_keeps_the_worker_awake() {
     let found = idle.park_unless(4, false, look, wake_up).expect("work");
     assert_eq!((found.work, found.was_woken), ("work", false));
     assert_eq!(idle.counts(), (0, 1));
-    assert_eq!(idle.notify(), Some(3), "the other is still parked");
+    assert_eq!(idle.notify(|| false), Some(3), "the other is still parked");
 }
 
 #[test]
@@ -78,13 +78,13 @@ fn a_worker_that_finds_work_while_it_is_woken_takes_its_wake_up() {
     let idle = Idle::new(1);
     let mut wake_ups = 0;
     let look = || {
-        assert_eq!(idle.notify(), Some(4));
+        assert_eq!(idle.notify(|| false), Some(4));
         Some("work")
     };
     let found = idle.park_unless(4, false, look, || wake_ups += 1);
     assert!(found.is_some_and(|found| found.was_woken));
     assert_eq!((wake_ups, idle.counts()), (1, (1, 0)));
-    assert_eq!(idle.notify(), None);
+    assert_eq!(idle.notify(|| false), None);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn one_given_worker_is_woken() {
     assert!(idle.take(1) && !idle.take(1) && !idle.take(9));
     assert_eq!(idle.counts(), (1, 2));
     assert!(idle.stop_looking());
-    assert_eq!(idle.notify(), Some(2));
+    assert_eq!(idle.notify(|| false), Some(2));
     assert!(idle.take(0));
     assert_eq!(idle.counts(), (2, 0));
 }
