@@ -171,7 +171,7 @@ impl EventRef {
         self.locations
     }
 
-    fn slot(&self) -> &crate::events::Slot {
+    pub(crate) fn slot(&self) -> &crate::events::Slot {
         self.process.events.slot(self.handle.0.index)
     }
 

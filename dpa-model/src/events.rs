@@ -32,6 +32,8 @@ const SUBSCRIBES: u32 = 2;
 const OTHERS_PUBLISH: u32 = 4;
 /// A device behind verbs writes its value to a word of its own.
 const FAR: u32 = 8;
+/// Exports on software NICs, which update the event itself: all bits from here on count them.
+const NEAR: u32 = 1 << 8;
 
 /// One event of a process.
 #[derive(Debug)]
@@ -84,13 +86,36 @@ impl Slot {
         self.side(FAR)
     }
 
-    /// From now on one does, or none does any more.
+    /// From now on one does. False if one does already, or if a software NIC updates the event itself.
     #[cfg(feature = "verbs")]
-    pub(crate) fn set_far(&self, far: bool) {
-        match far {
-            true => self.sides.fetch_or(FAR, Ordering::Relaxed),
-            false => self.sides.fetch_and(!FAR, Ordering::Relaxed),
-        };
+    pub(crate) fn begin_far(&self) -> bool {
+        self.change_sides(|sides| (sides < NEAR && sides & FAR == 0).then_some(sides | FAR))
+    }
+
+    /// None does any more.
+    #[cfg(feature = "verbs")]
+    pub(crate) fn end_far(&self) {
+        self.sides.fetch_and(!FAR, Ordering::Relaxed);
+    }
+
+    /// From now on one more software NIC updates it. False if a device behind verbs writes a word of its own.
+    pub(crate) fn begin_near(&self) -> bool {
+        self.change_sides(|sides| match sides & FAR {
+            0 => sides.checked_add(NEAR),
+            _ => None,
+        })
+    }
+
+    /// One less does.
+    pub(crate) fn end_near(&self) {
+        self.sides.fetch_sub(NEAR, Ordering::Relaxed);
+    }
+
+    fn change_sides(&self, change: impl Fn(u32) -> Option<u32>) -> bool {
+        let changed = self
+            .sides
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
+        changed.is_ok()
     }
 
     /// Whether the device may wait for it.

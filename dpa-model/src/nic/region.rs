@@ -81,6 +81,26 @@ enum Kept {
     Device,
     Host(#[expect(dead_code, reason = "kept alive, never looked at")] Arc<HostMemory>),
     Event(#[expect(dead_code, reason = "an export counts as a publisher")] EventRef),
+    Near(#[expect(dead_code, reason = "as above")] Near),
+}
+
+/// An event that a software NIC updates where it stands.
+#[derive(Debug)]
+struct Near(EventRef);
+
+impl Near {
+    fn begin(event: &EventRef) -> Result<Self, RegistrationError> {
+        match event.slot().begin_near() {
+            true => Ok(Self(event.clone())),
+            false => Err(RegistrationError::OtherWord),
+        }
+    }
+}
+
+impl Drop for Near {
+    fn drop(&mut self) {
+        self.0.slot().end_near();
+    }
 }
 
 impl Registration {
@@ -141,12 +161,12 @@ impl Registration {
         if publishers.contains(Location::Device) && lease.nic().is_behind_verbs() {
             return Err(RegistrationError::DevicePublisher);
         }
-        if process.events.slot(index).is_far() && !lease.nic().is_behind_verbs() {
-            return Err(RegistrationError::OtherWord);
-        }
+        let kept = match lease.nic().is_behind_verbs() {
+            true => Kept::Event(event.clone()),
+            false => Kept::Near(Near::begin(event)?),
+        };
         let space = Space::Event(process.clone(), index);
         let rights = Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
-        let kept = Kept::Event(event.clone());
         let registration = Self::new(lease, process, space, (0, 8, 0), rights, kept)?;
         if let Some(number) = connection {
             lease.nic().with(|engine| {

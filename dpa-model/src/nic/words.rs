@@ -133,18 +133,17 @@ impl Words {
         placed: Option<Arc<Placed>>,
     ) -> Result<usize, NoWord> {
         let slot = process.events.slot(index);
-        if slot.is_far() {
-            // Of another NIC.
-            return Err(NoWord::Another);
-        }
         let key = self.all.vacant_key();
         let (page, offset) = place(key);
         while self.pages.len() <= page {
             let made = HostMemory::new(4096).ok_or(NoWord::Full)?;
             self.pages.push(Arc::new(made));
         }
+        // Another NIC updates it.
+        if !slot.begin_far() {
+            return Err(NoWord::Another);
+        }
         slot.event.observe(Some(observer(nic, process)));
-        slot.set_far(true);
         let seen = slot.event.get();
         // No device knows the word yet, or any more.
         match &placed {
@@ -193,7 +192,7 @@ impl Words {
                 .for_each(|placed| placed.take_from_device());
             let slot = word.process.events.slot(word.index);
             slot.event.observe(None);
-            slot.set_far(false);
+            slot.end_far();
         }
     }
 
