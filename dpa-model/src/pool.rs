@@ -4,7 +4,7 @@
 //! They come and go in batches, as a worker books them. Within a batch the first is used first: what one program submits
 //! in a row mostly ends in a row, so launches that follow each other go on lying side by side, and the processor fetches
 //! the next while one runs. (Scattered, a chain of 100,000 takes 170 ns a link instead of 50.) Of the batches the last is
-//! used first: it is still in some cache.
+//! used first: it is still in some cache. What is not used for long goes back to the allocator.
 
 use std::vec::IntoIter;
 
@@ -16,6 +16,12 @@ use crate::launch::Launch;
 
 /// Launches kept at most.
 const KEPT: usize = 1 << 17;
+
+/// Launches that are taken to be used up at a time, at most.
+const AT_ONCE: usize = 1 << 9;
+
+/// After so many launches were taken in together, it is seen which are not needed.
+const LOOK: u32 = 1 << 12;
 
 /// Launches in a batch at most: together they fill a good part of a core's own cache.
 const BATCH: usize = 1 << 12;
@@ -33,13 +39,41 @@ struct Kept {
     batches: Vec<Vec<Arc<Launch>>>,
     /// Launches in them.
     count: usize,
+    /// The fewest there were since the last look.
+    fewest: usize,
+    /// Batches that were taken in since then.
+    taken_in: u32,
 }
 
 impl Kept {
     fn take_batch(&mut self) -> Option<Vec<Arc<Launch>>> {
-        let batch = self.batches.pop()?;
+        let last = self.batches.last_mut()?;
+        let batch = match last.len() > AT_ONCE {
+            true => last.split_off(last.len() - AT_ONCE),
+            false => self.batches.pop()?,
+        };
         self.count -= batch.len();
+        self.fewest = self.fewest.min(self.count);
         Some(batch)
+    }
+
+    /// From time to time: half of what nobody has needed since the last time, of those that were used last the longest ago.
+    fn take_unneeded(&mut self) -> Vec<Arc<Launch>> {
+        self.taken_in += 1;
+        if self.taken_in < LOOK {
+            return Vec::new();
+        }
+        let surplus = self.fewest / 2;
+        let mut unneeded = Vec::new();
+        if let Some(oldest) = self.batches.first_mut() {
+            unneeded = oldest.split_off(oldest.len().saturating_sub(surplus));
+        }
+        if self.batches.first().is_some_and(Vec::is_empty) {
+            self.batches.remove(0);
+        }
+        self.count -= unneeded.len();
+        (self.fewest, self.taken_in) = (self.count, 0);
+        unneeded
     }
 
     /// The last batch, if so many fit into it, else a new one.
@@ -86,7 +120,58 @@ impl Pool {
             kept.count += empty.len();
             kept.batch_with_room(empty.len()).append(empty);
         }
+        let unneeded = kept.take_unneeded();
         drop(kept);
+        drop(unneeded);
         empty.clear();
+    }
+}
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests {
+    use super::*;
+    use crate::rig;
+
+    fn fill(pool: &Pool, count: u64) -> Vec<Arc<Launch>> {
+        let contents = |seq| Launch::new(rig::parts(0, seq, 1), None);
+        (0..count).map(|seq| pool.fill(contents(seq))).collect()
+    }
+
+    fn kept(pool: &Pool) -> usize {
+        pool.kept.lock().count + pool.in_use.lock().as_slice().len()
+    }
+
+    #[test]
+    fn what_is_taken_in_is_filled_again() {
+        let pool = Pool::default();
+        let mut launches = fill(&pool, 3);
+        let first = Arc::as_ptr(&launches[0]);
+        pool.take_in(&mut launches);
+        assert!(launches.is_empty());
+        assert_eq!(Arc::as_ptr(&fill(&pool, 1)[0]), first);
+        assert_eq!(kept(&pool), 2);
+    }
+
+    #[test]
+    fn a_launch_that_somebody_holds_is_not_filled_again() {
+        let pool = Pool::default();
+        let mut launches = fill(&pool, 1);
+        let held = launches[0].clone();
+        pool.take_in(&mut launches);
+        assert!(!Arc::ptr_eq(&fill(&pool, 1)[0], &held));
+    }
+
+    /// After a burst, one that needs ten at a time keeps little more than is taken at a time.
+    #[test]
+    fn what_nobody_needs_goes_back() {
+        let pool = Pool::default();
+        let mut burst = fill(&pool, 10_000);
+        pool.take_in(&mut burst);
+        assert_eq!(kept(&pool), 10_000);
+        for _ in 0..40 * LOOK {
+            let mut few = fill(&pool, 10);
+            pool.take_in(&mut few);
+        }
+        assert!(kept(&pool) < 2 * AT_ONCE, "{}", kept(&pool));
     }
 }

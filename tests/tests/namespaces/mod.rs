@@ -108,12 +108,13 @@ impl Lab {
         Program::start(command.args(arguments))
     }
 
-    /// Runs both nodes to their end and carries their lines to each other.
-    pub fn run(&self, retries: u32) -> [Report; 2] {
+    /// Runs both nodes to their end and carries their lines to each other. `timeout`: that of their acknowledgements, in
+    /// milliseconds.
+    pub fn run(&self, retries: u32, timeout: u32) -> [Report; 2] {
         let node = env!("CARGO_BIN_EXE_netns-node");
-        let retries = retries.to_string();
+        let (retries, timeout) = (retries.to_string(), timeout.to_string());
         let mut nodes = [0, 1].map(|end| {
-            self.start(end, node, &[ADDRESSES[end], &retries])
+            self.start(end, node, &[ADDRESSES[end], &retries, &timeout])
                 .expect("a node")
         });
         loop {
