@@ -201,8 +201,13 @@ pub async fn wrong_keys(world: &World<'_>) -> Outcome {
     let remote = RemoteMemoryMap::import(&map.export())?;
     let refused = here.connection.fetch_add(&remote, 0, 1)?.await;
     let refused = refused.expect_err("there is no right");
-    world.expect(refused.to_string().contains("does not allow"), refused);
+    let denied = refused.to_string().contains("does not allow");
+    world.expect(denied, refused);
     here.connection.failed().await;
+    if !denied {
+        // Its own process came to grief before; the peer may never have heard of it, and waits for nothing.
+        return Ok(());
+    }
     there.connection.failed().await;
     assert_eq!(memory.copy_out().await?, [7; 4]);
     let counters = world.nodes[to].rdma.counters();
