@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doca_dpa::rdma::{Connection, Rdma};
+use doca_dpa::rdma::{Connection, Rdma, RetryLimit};
 use doca_dpa::testing::{Chance, Diary, MishapCounters, Mishaps, NetworkSpec, When};
 use doca_dpa::{Dpa, Error, Sim};
 use futures::future::join_all;
@@ -199,11 +199,15 @@ async fn round(dpa: &Dpa, dice: &Dice, coverage: &RefCell<Coverage>, lenient: bo
     Ok(())
 }
 
+/// A link that fails for up to 2 ms again and again, as soon as packets pass, can lose more than eight attempts of 1 ms.
+pub const PATIENCE: RetryLimit = RetryLimit::Times(40);
+
 fn node(dpa: &Dpa, last: u8) -> Result<Node, Error> {
     let dpa = dpa.open_beside()?;
     let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
     let rdma = dpa.rdma().address(address).connections(8);
-    let rdma = rdma.timeout(Duration::from_millis(1)).open()?;
+    let rdma = rdma.timeout(Duration::from_millis(1)).retries(PATIENCE);
+    let rdma = rdma.open()?;
     Ok(Node {
         dpa,
         rdma,

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use doca_dpa::rdma::{
     BufferArray, Cause, Connection, HostBuffer, Rdma, RdmaBuilder, ReceivedKind, RemoteMemoryMap,
-    RemoteSyncEvent, Rights,
+    RemoteSyncEvent, RetryLimit, Rights,
 };
 use doca_dpa::{Error, Location, SyncEvent};
 use examples_kernels::{AllToAllArgs, PeerWire, all_to_all};
 use futures::future::join_all;
 use tests::rdma::{OverrunArgs, WriteAndSignalArgs, overrun, write_and_signal};
 
-use crate::cluster::{Node, Outcome, World};
+use crate::cluster::{Node, Outcome, PATIENCE, World};
 
 /// A peer that has come to grief says nothing by itself; who only waits for it waits no longer than that.
 const LONG: Duration = Duration::from_secs(60);
@@ -30,7 +30,8 @@ pub fn pair(
     let (from, to) = world.two();
     let end = |node: &Node| {
         let rdma = node.dpa.rdma().address(node.rdma.address().ip());
-        let rdma = figures(rdma.timeout(Duration::from_millis(1))).open()?;
+        let rdma = rdma.timeout(Duration::from_millis(1)).retries(PATIENCE);
+        let rdma = figures(rdma).open()?;
         Ok::<_, Error>(End {
             connection: rdma.export()?,
             rdma,
@@ -245,7 +246,8 @@ pub async fn a_peer_that_vanishes(world: &World<'_>) -> Outcome {
     if world.busy.get() > 1 {
         return Ok(());
     }
-    let (from, to, here, there) = pair(world, |rdma| rdma)?;
+    let standard = RetryLimit::Times(7);
+    let (from, to, here, there) = pair(world, |rdma| rdma.retries(standard))?;
     let network = world.nodes[from].dpa.network().expect("a simulation");
     let address = |node: usize| world.nodes[node].rdma.address().ip();
     let map = there
