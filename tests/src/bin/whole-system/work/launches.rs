@@ -140,16 +140,23 @@ pub async fn started_in_order(world: &World<'_>) -> Outcome {
 pub async fn polling(world: &World<'_>) -> Outcome {
     let dpa = &world.any().dpa;
     let flag = dpa.zeroed::<u64>(1).await?;
+    // It is there before the one that polls for it, which never ends without it, whatever else is refused.
+    let go = SyncEvent::builder(dpa)
+        .publisher(Location::Host)
+        .subscriber(Location::Device)
+        .create()?;
+    let raising = dpa
+        .launch(raise)
+        .args(RaiseArgs { flag: &flag })
+        .wait_for(go.ge(1))
+        .submit_async()
+        .await?;
     let polling = dpa
         .launch(poll)
         .args(PollArgs { flag: &flag })
         .submit_async()
         .await?;
-    let raising = dpa
-        .launch(raise)
-        .args(RaiseArgs { flag: &flag })
-        .submit_async()
-        .await?;
+    go.add(1)?;
     polling.await?;
     raising.await?;
     world.saw("2.8");
