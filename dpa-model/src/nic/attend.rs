@@ -209,8 +209,7 @@ fn attend(nic: &DeviceNic, device: &Device) {
         let woken = attendant.sleep(rest(nic, attendant, device, pause));
         let unattended = || nic.looks() == seen;
         let alone = match woken {
-            Woken::Packet if device.fairness.is_divided() => unattended(),
-            Woken::Packet => !device.someone_looks_at_nics(),
+            Woken::Packet => !is_attended(nic, device, seen),
             // The words are enough.
             Woken::Time if pause.is_some() && attendant.is_armed() => false,
             Woken::Time => attendant.is_armed() || unattended(),
@@ -227,6 +226,15 @@ fn attend(nic: &DeviceNic, device: &Device) {
         }
         pause = next_pause(nic, attendant, device, pause, woken);
         seen = nic.looks();
+    }
+}
+
+/// Whether others attend to it: workers that look, or, while those have homes, whoever has worked it since it had been looked
+/// at so often.
+fn is_attended(nic: &DeviceNic, device: &Device, looks: u64) -> bool {
+    match device.fairness.is_divided() {
+        true => nic.looks() != looks,
+        false => device.is_awake(),
     }
 }
 
@@ -257,17 +265,17 @@ fn next_pause(
 }
 
 /// Works the NIC, and as long as there is something to do looks again, for as long as a worker would: the next packet
-/// is often near. It stops when a worker looks, or has just worked it.
+/// is often near. It stops when others attend to it.
 fn look(nic: &DeviceNic, device: &Device) {
     let spin = device.config.spin.as_nanos() as u64;
     let mut last = device.clock.now();
     loop {
-        let (now, before) = (device.clock.now(), nic.looks());
+        let (now, looks) = (device.clock.now(), nic.looks());
         if nic.poll(now).worked {
             last = now;
         }
-        let attended = nic.looks().wrapping_sub(before) > 1 || device.someone_looks_at_nics();
-        if now.saturating_sub(last) >= spin || attended {
+        // Its own look counts, too.
+        if now.saturating_sub(last) >= spin || is_attended(nic, device, looks.wrapping_add(1)) {
             return;
         }
         std::hint::spin_loop();
