@@ -3,29 +3,14 @@
 
 #[expect(dead_code, reason = "other tests use more of it")]
 mod nodes;
+#[expect(dead_code, reason = "`hostile-kernel` uses more of it")]
+#[path = "../src/bin/hostile-kernel/threads.rs"]
+mod threads;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use doca_dpa::Error;
 use nodes::{Settings, pair, settings};
-
-/// What the NICs' own threads of this program have run.
-fn run_by_nics() -> std::io::Result<Duration> {
-    let mut all = Duration::ZERO;
-    for task in std::fs::read_dir("/proc/self/task")? {
-        let task = task?.path();
-        let read = |name: &str| std::fs::read_to_string(task.join(name));
-        // Other threads may end meanwhile.
-        let (Ok(name), Ok(figures)) = (read("comm"), read("schedstat")) else {
-            continue;
-        };
-        if name.trim() == "dpa-nic" {
-            let nanos = figures.split(' ').next().and_then(|text| text.parse().ok());
-            all += Duration::from_nanos(nanos.expect("nanoseconds"));
-        }
-    }
-    Ok(all)
-}
 
 #[tokio::test]
 async fn a_nic_with_nothing_to_do_sleeps() -> Result<(), Error> {
@@ -36,9 +21,13 @@ async fn a_nic_with_nothing_to_do_sleeps() -> Result<(), Error> {
     let (_a, _b) = pair(quiet).await?;
     // What was asked for is done, and the threads have looked on.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let (before, begun) = (run_by_nics().expect("figures"), Instant::now());
+    let before = threads::had().expect("figures");
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let (run, wall) = (run_by_nics().expect("figures") - before, begun.elapsed());
-    assert!(run < wall / 4, "two idle NICs ran {run:?} in {wall:?}");
+    let after = threads::had().expect("figures");
+    let (ran, wall) = (
+        after.ran_since(&before, "dpa-nic"),
+        after.seconds_since(&before),
+    );
+    assert!(ran < wall / 4.0, "two idle NICs ran {ran} s in {wall} s");
     Ok(())
 }

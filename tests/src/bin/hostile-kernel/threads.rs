@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::time::Instant;
-
-use crate::Outcome;
 
 /// What the attacker's thread of the host is called.
 pub const ATTACKER: &str = "attacker";
@@ -16,7 +15,10 @@ pub struct Had {
 }
 
 /// What each thread has run so far.
-pub fn had() -> Outcome<Had> {
+///
+/// # Errors
+/// The system does not say.
+pub fn had() -> io::Result<Had> {
     let mut threads = BTreeMap::new();
     for task in std::fs::read_dir("/proc/self/task")? {
         let task = task?.path();
@@ -32,6 +34,19 @@ pub fn had() -> Outcome<Had> {
     Ok(Had { at, threads })
 }
 
+impl Had {
+    /// Since when this is, in seconds.
+    pub fn seconds_since(&self, before: &Self) -> f64 {
+        self.at.duration_since(before.at).as_secs_f64()
+    }
+
+    /// What the threads of this name have run since then, in seconds.
+    pub fn ran_since(&self, before: &Self, name: &str) -> f64 {
+        let had = |of: &Self| of.threads.get(name).copied().unwrap_or(0.0);
+        had(self) - had(before)
+    }
+}
+
 /// Shares of a processor, over several slices.
 #[derive(Default)]
 pub struct Shares {
@@ -42,10 +57,9 @@ pub struct Shares {
 impl Shares {
     /// Takes a slice from one look to another.
     pub fn add(&mut self, before: &Had, after: &Had) {
-        self.seconds += after.at.duration_since(before.at).as_secs_f64();
-        for (name, had) in &after.threads {
-            let ran = had - before.threads.get(name).unwrap_or(&0.0);
-            *self.threads.entry(name.clone()).or_default() += ran;
+        self.seconds += after.seconds_since(before);
+        for name in after.threads.keys() {
+            *self.threads.entry(name.clone()).or_default() += after.ran_since(before, name);
         }
     }
 }
