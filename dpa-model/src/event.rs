@@ -147,7 +147,7 @@ impl Process {
 impl Process {
     /// The value of an event now.
     #[inline]
-    pub(crate) fn value_of(&self, slot: &Slot) -> u64 {
+    pub(crate) fn value_of(&self, slot: Slot<'_>) -> u64 {
         if slot.is_far() {
             self.device.nics.each(|nic| nic.carry_words());
         }
@@ -171,7 +171,7 @@ impl EventRef {
         self.locations
     }
 
-    pub(crate) fn slot(&self) -> &crate::events::Slot {
+    pub(crate) fn slot(&self) -> crate::events::Slot<'_> {
         self.process.events.slot(self.handle.0.index)
     }
 
@@ -253,7 +253,7 @@ impl EventRef {
         if self.process.device.choices.is_some() {
             return self.wait_stepping(condition, timeout);
         }
-        let event = &self.slot().event;
+        let event = self.slot().event;
         let outcome = match timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
             None => event.wait_blocking(condition),
             Some(until) => event.wait_deadline(condition, until).map_err(|timed_out| {
@@ -314,7 +314,7 @@ impl Drop for EventRef {
 impl Deref for EventUse {
     type Target = Event<Gate>;
     fn deref(&self) -> &Event<Gate> {
-        &self.process.events.slot(self.index).event
+        self.process.events.slot(self.index).event
     }
 }
 

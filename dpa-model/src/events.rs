@@ -35,26 +35,57 @@ const FAR: u32 = 8;
 /// Exports on software NICs, which update the event itself: all bits from here on count them.
 const NEAR: u32 = 1 << 8;
 
-/// One event of a process.
+/// What is known of an event besides its value: who holds it, and from where it is used.
 #[derive(Debug)]
-pub struct Slot {
+struct Account {
     generation: AtomicU32,
-    holds: AtomicU64,
     sides: AtomicU32,
-    /// The event.
-    pub event: Event<Gate>,
+    holds: AtomicU64,
 }
 
-impl Slot {
+impl Account {
     fn new() -> Self {
         Self {
             generation: AtomicU32::new(0),
-            holds: AtomicU64::new(0),
             sides: AtomicU32::new(0),
-            event: Event::new(0),
+            holds: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Events that were made together. Their accounts lie apart from them: who submits writes the account of an event whose value
+/// a worker writes at the same time.
+#[derive(Debug)]
+struct Chunk {
+    accounts: Box<[Account]>,
+    events: Box<[Event<Gate>]>,
+}
+
+impl Chunk {
+    fn new(count: usize) -> Self {
+        Self {
+            accounts: (0..count).map(|_| Account::new()).collect(),
+            events: (0..count).map(|_| Event::new(0)).collect(),
         }
     }
 
+    fn slot(&self, at: usize) -> Option<Slot<'_>> {
+        Some(Slot {
+            account: self.accounts.get(at)?,
+            event: self.events.get(at)?,
+        })
+    }
+}
+
+/// One event of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot<'a> {
+    account: &'a Account,
+    /// The event.
+    pub event: &'a Event<Gate>,
+}
+
+impl Slot<'_> {
     fn configure(&self, locations: Locations) {
         let publishers = locations.publishers();
         let side = |bit, on| if on { bit } else { 0 };
@@ -67,11 +98,11 @@ impl Slot {
                 OTHERS_PUBLISH,
                 publishers.contains(Location::Host) || publishers.contains(Location::Remote),
             );
-        self.sides.store(sides, Ordering::Relaxed);
+        self.account.sides.store(sides, Ordering::Relaxed);
     }
 
     fn side(&self, bit: u32) -> bool {
-        self.sides.load(Ordering::Relaxed) & bit != 0
+        self.account.sides.load(Ordering::Relaxed) & bit != 0
     }
 
     /// Whether the device may update it.
@@ -95,7 +126,7 @@ impl Slot {
     /// None does any more.
     #[cfg(feature = "verbs")]
     pub(crate) fn end_far(&self) {
-        self.sides.fetch_and(!FAR, Ordering::Relaxed);
+        self.account.sides.fetch_and(!FAR, Ordering::Relaxed);
     }
 
     /// From now on one more software NIC updates it. False if a device behind verbs writes a word of its own.
@@ -108,11 +139,12 @@ impl Slot {
 
     /// One less does.
     pub(crate) fn end_near(&self) {
-        self.sides.fetch_sub(NEAR, Ordering::Relaxed);
+        self.account.sides.fetch_sub(NEAR, Ordering::Relaxed);
     }
 
     fn change_sides(&self, change: impl Fn(u32) -> Option<u32>) -> bool {
         let changed = self
+            .account
             .sides
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
         changed.is_ok()
@@ -131,12 +163,14 @@ impl Slot {
 
     /// One more that may update it: a host handle, an unfinished launch, an export. A publisher is a user too.
     pub fn hold(&self) {
-        self.holds.fetch_add(PUBLISHER | USER, Ordering::Relaxed);
+        self.account
+            .holds
+            .fetch_add(PUBLISHER | USER, Ordering::Relaxed);
     }
 
     /// One more that looks at it, as a wait of the host does.
     pub fn use_(&self) {
-        self.holds.fetch_add(USER, Ordering::Relaxed);
+        self.account.holds.fetch_add(USER, Ordering::Relaxed);
     }
 
     /// So many publishers less. `LastPublisher`: they were the last; the caller closes the event and then calls
@@ -144,7 +178,7 @@ impl Slot {
     #[must_use]
     pub fn let_go(&self, count: u32) -> LetGo {
         let count = u64::from(count);
-        let mut holds = self.holds.load(Ordering::Relaxed);
+        let mut holds = self.account.holds.load(Ordering::Relaxed);
         loop {
             let last = holds / PUBLISHER == count;
             let less = if last {
@@ -152,7 +186,7 @@ impl Slot {
             } else {
                 count * (PUBLISHER | USER)
             };
-            match self.holds.compare_exchange_weak(
+            match self.account.holds.compare_exchange_weak(
                 holds,
                 holds - less,
                 Ordering::AcqRel,
@@ -169,7 +203,7 @@ impl Slot {
     #[must_use]
     pub fn unuse(&self, count: u32) -> bool {
         let count = u64::from(count);
-        self.holds.fetch_sub(count * USER, Ordering::AcqRel) % PUBLISHER == count
+        self.account.holds.fetch_sub(count * USER, Ordering::AcqRel) % PUBLISHER == count
     }
 }
 
@@ -179,7 +213,7 @@ const CHUNKS: usize = 20;
 /// The events of a process.
 #[derive(Debug)]
 pub struct Events {
-    chunks: [OnceLock<Box<[Slot]>>; CHUNKS],
+    chunks: [OnceLock<Chunk>; CHUNKS],
     free: Mutex<Free>,
     limit: u32,
 }
@@ -226,8 +260,10 @@ impl Events {
         let slot = self.slot_or_make(index);
         slot.event.reopen(initial);
         slot.configure(locations);
-        slot.holds.store(PUBLISHER | USER, Ordering::Relaxed);
-        let generation = slot.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        slot.account
+            .holds
+            .store(PUBLISHER | USER, Ordering::Relaxed);
+        let generation = slot.account.generation.fetch_add(1, Ordering::AcqRel) + 1;
         Some(EventHandle(Handle { index, generation }))
     }
 
@@ -235,7 +271,7 @@ impl Events {
     pub fn retire(&self, epochs: &Epochs, index: u32) {
         let slot = self.slot(index);
         // Odd generations are live, even ones are not.
-        slot.generation.fetch_add(1, Ordering::AcqRel);
+        slot.account.generation.fetch_add(1, Ordering::AcqRel);
         let mut free = self.free.lock();
         free.live -= 1;
         free.quarantine.put(epochs, index);
@@ -243,34 +279,33 @@ impl Events {
 
     /// The slot of this index, which must have been created.
     #[inline]
-    pub fn slot(&self, index: u32) -> &Slot {
+    pub fn slot(&self, index: u32) -> Slot<'_> {
         let (chunk, at) = place(index);
-        &self.chunks[chunk]
-            .get()
-            .expect("an index of a slot that was created")[at]
+        let slot = self.chunks[chunk].get().and_then(|chunk| chunk.slot(at));
+        slot.expect("an index of a slot that was created")
     }
 
-    fn slot_or_make(&self, index: u32) -> &Slot {
-        let (chunk, at) = place(index);
-        &self.chunks[chunk].get_or_init(|| (0..FIRST_CHUNK << chunk).map(|_| Slot::new()).collect())
-            [at]
+    fn slot_or_make(&self, index: u32) -> Slot<'_> {
+        let (chunk, _) = place(index);
+        self.chunks[chunk].get_or_init(|| Chunk::new(FIRST_CHUNK << chunk));
+        self.slot(index)
     }
 
     /// The event of a handle that may lie.
     #[inline]
-    pub fn find(&self, handle: EventHandle) -> Option<&Slot> {
+    pub fn find(&self, handle: EventHandle) -> Option<Slot<'_>> {
         let (chunk, at) = place(handle.0.index);
-        let slot = self.chunks.get(chunk)?.get()?.get(at)?;
-        let generation = slot.generation.load(Ordering::Acquire);
+        let slot = self.chunks.get(chunk)?.get()?.slot(at)?;
+        let generation = slot.account.generation.load(Ordering::Acquire);
         (generation == handle.0.generation && generation & 1 == 1).then_some(slot)
     }
 
     /// All live events.
-    pub fn each(&self, mut f: impl FnMut(u32, &Slot)) {
+    pub fn each(&self, mut f: impl FnMut(u32, Slot<'_>)) {
         let fresh = self.free.lock().fresh;
         for index in 0..fresh {
             let slot = self.slot_or_make(index);
-            if slot.generation.load(Ordering::Acquire) & 1 == 1 {
+            if slot.account.generation.load(Ordering::Acquire) & 1 == 1 {
                 f(index, slot);
             }
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
+use crossbeam::utils::CachePadded;
 use dpa_abi::{Condition, EventHandle, Update};
 use parking_lot::Mutex;
 use slab::Slab;
@@ -69,7 +70,8 @@ pub struct Process {
     /// When what it freed may be used again.
     pub epochs: Epochs,
     pub(crate) events: Events,
-    pub(crate) unfinished: AtomicUsize,
+    /// Launches that are not over. By itself: who submits writes it each time.
+    pub(crate) unfinished: CachePadded<AtomicUsize>,
     pub(crate) closing: AtomicBool,
     pub(crate) progress: AtomicU64,
     stop: AtomicBool,
@@ -183,7 +185,7 @@ impl Process {
             places: Places::default(),
             epochs: Epochs::default(),
             events,
-            unfinished: AtomicUsize::new(0),
+            unfinished: CachePadded::default(),
             closing: AtomicBool::new(false),
             progress: AtomicU64::new(0),
             stop: AtomicBool::new(false),
@@ -438,7 +440,7 @@ impl Process {
     /// # Errors
     /// The event is closed.
     pub(crate) fn update(self: &Arc<Self>, index: u32, update: Update) -> Result<u64, Closed> {
-        let event = &self.events.slot(index).event;
+        let event = self.events.slot(index).event;
         self.note_update(index, update, event);
         let mut opened = false;
         let result = event.update_with(update, |gate, value| {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
 use crate::fairness::Place;
@@ -43,8 +44,8 @@ pub struct Shared {
     home: AtomicUsize,
     /// The partition that it served last.
     served: AtomicUsize,
-    /// Its word that it looks for work soon.
-    pub soon: Soon,
+    /// Its word that it looks for work soon. By itself: who submits reads it each time, and it changes rarely.
+    pub soon: CachePadded<Soon>,
     /// Its OS thread, to unpark.
     pub thread: std::sync::OnceLock<std::thread::Thread>,
     /// Its OS thread, to interrupt and to ask for CPU time.

@@ -226,7 +226,7 @@ impl Words {
             };
             word.seen = value;
             any = true;
-            let event = &word.process.events.slot(word.index).event;
+            let event = word.process.events.slot(word.index).event;
             if let Err(reached) = event.try_update_fast(Update::Set(value)) {
                 memory.open_later(&word.process, word.index, reached);
             }

@@ -9,7 +9,7 @@ use crate::events::Slot;
 use crate::fiber::Request;
 use crate::unit::{Core, Wake};
 
-pub(super) fn find(core: &Core, event: EventHandle) -> Result<&Slot, EventError> {
+pub(super) fn find(core: &Core, event: EventHandle) -> Result<Slot<'_>, EventError> {
     core.process().events.find(event).ok_or(EventError::Stale)
 }
 
@@ -40,7 +40,7 @@ pub(super) unsafe fn event_update(
             return Err(EventError::NotPublisher);
         }
         core.process()
-            .note_update(event.0.index, update, &slot.event);
+            .note_update(event.0.index, update, slot.event);
         match slot.event.try_update_fast(update) {
             Ok(previous) => Ok(previous),
             Err(reached) => core
@@ -58,7 +58,7 @@ pub(super) unsafe fn event_update(
 #[cold]
 fn finish_update(
     core: &Core,
-    slot: &Slot,
+    slot: Slot<'_>,
     reached: sync_event::Reached,
 ) -> Result<u64, EventError> {
     let process = core.process.borrow();
@@ -100,7 +100,7 @@ pub(super) unsafe fn event_wait(
 pub(super) fn wait(
     core: &Core,
     event: EventHandle,
-    slot: &Slot,
+    slot: Slot<'_>,
     condition: Condition,
     timeout: Option<u64>,
 ) -> Result<u64, EventError> {
