@@ -23,7 +23,7 @@
 
 use dpa_abi::sync::publish;
 use sync_event::sync::Mutex;
-use sync_event::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use sync_event::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 const LOOKING: u32 = 1;
 const PARKED: u32 = 1 << 16;
@@ -75,11 +75,18 @@ pub struct Found<W> {
     pub was_woken: bool,
 }
 
+/// Who looks without the lock whether a worker may be on the list looks for its bit. Others may have the same.
+fn bit(worker: usize) -> u64 {
+    1 << (worker % 64)
+}
+
 /// The idle workers of a device.
 #[derive(Debug)]
 pub struct Idle {
     word: AtomicU32,
     sleepers: Mutex<Vec<usize>>,
+    /// Of the workers on the list, as [`bit`] says: written under the lock, read without.
+    listed: AtomicU64,
     max_looking: u32,
 }
 
@@ -89,6 +96,7 @@ impl Idle {
         Self {
             word: AtomicU32::new(0),
             sleepers: Mutex::new(Vec::new()),
+            listed: AtomicU64::new(0),
             max_looking: max_looking.max(1),
         }
     }
@@ -140,8 +148,17 @@ impl Idle {
         Some(Found { work, was_woken })
     }
 
+    /// Under the lock: the list has changed. A worker that parks is in `listed` before it publishes that it does.
+    fn list(&self, sleepers: &[usize]) {
+        let bits = sleepers.iter().fold(0, |bits, &worker| bits | bit(worker));
+        self.listed.store(bits, Ordering::SeqCst);
+    }
+
     fn enter(&self, worker: usize, was_looking: bool) {
-        self.sleepers.lock().push(worker);
+        let mut sleepers = self.sleepers.lock();
+        sleepers.push(worker);
+        self.list(&sleepers);
+        drop(sleepers);
         let change = if was_looking {
             PARKED - LOOKING
         } else {
@@ -160,6 +177,7 @@ impl Idle {
             return false;
         };
         sleepers.swap_remove(at);
+        self.list(&sleepers);
         self.word.fetch_sub(PARKED, Ordering::SeqCst);
         true
     }
@@ -191,7 +209,8 @@ impl Idle {
         if self.someone_looks() {
             return woken;
         }
-        for worker in 0..workers {
+        let listed = self.listed.load(Ordering::SeqCst);
+        for worker in (0..workers).filter(|&worker| listed & bit(worker) != 0) {
             let has_one = |&other: &usize| home(other) == home(worker);
             if !woken.iter().any(has_one) && wants(worker) && self.take(worker) {
                 woken.push(worker);
@@ -203,7 +222,10 @@ impl Idle {
     /// A parked worker, whoever looks. It counts as looking from now on.
     #[cold]
     fn take_sleeper(&self) -> Option<usize> {
-        let worker = self.sleepers.lock().pop()?;
+        let mut sleepers = self.sleepers.lock();
+        let worker = sleepers.pop()?;
+        self.list(&sleepers);
+        drop(sleepers);
         self.word.fetch_sub(PARKED - LOOKING, Ordering::SeqCst);
         Some(worker)
     }
@@ -220,6 +242,7 @@ impl Idle {
             return false;
         };
         sleepers.swap_remove(at);
+        self.list(&sleepers);
         self.word.fetch_sub(PARKED - LOOKING, Ordering::SeqCst);
         true
     }
