@@ -12,6 +12,8 @@ mod nic;
 mod ranks;
 #[path = "loom/rig.rs"]
 mod rig;
+#[path = "loom/ring.rs"]
+mod ring;
 #[path = "loom/soon.rs"]
 mod soon;
 

@@ -47,6 +47,7 @@ pub fn launch(seq: u64, threads: u32) -> Arc<Launch> {
         proc: 0,
         seq,
         then: None,
+        keep: None,
     };
     let extra = (threads > 1).then(|| {
         Box::new(Extra {
