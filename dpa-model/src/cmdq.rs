@@ -222,6 +222,7 @@ impl Process {
             proc: self.number,
             seq: self.device.next_seq(),
             then: None,
+            keep: None,
         };
         let extra = Extra {
             queue: Some(queue.clone()),

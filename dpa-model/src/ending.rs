@@ -188,8 +188,8 @@ impl Worker {
             self.look_soon();
         }
         match (off, update) {
-            (Some(_), Updated::Done(outcome)) if !launch.watched() && launch.extra.is_none() => {
-                self.settle_plain(process, launch, outcome);
+            (Some(_), Updated::Done(outcome)) if self.ends_plainly(launch) => {
+                self.settle_plain(process, launch, outcome, off);
             }
             (Some(switch), update) => {
                 switch.on_parent_stack(|| self.settle(process, launch, update));
@@ -205,7 +205,7 @@ impl Worker {
         let Some((index, update)) = launch.then() else {
             return Updated::Done(Outcome::Completed);
         };
-        let event = &process.events.slot(index).event;
+        let event = process.events.slot(index).event;
         process.note_update(index, update, event);
         let reached = match event.try_update_fast(update) {
             Ok(_) => return Updated::Done(Outcome::Completed),
@@ -280,19 +280,38 @@ impl Worker {
             self.look_soon();
         }
         if launch.is_plain() && !launch.watched() {
-            self.settle_plain(process, launch, outcome);
+            self.settle_plain(process, launch, outcome, None);
         } else if launch.finish(outcome) {
             process.settled(launch, outcome);
         }
     }
 
-    /// The end of a launch that nobody watches and that nothing else follows: booked later, with others. What it keeps is let
-    /// go of now; if it keeps something, that is foreign code.
-    fn settle_plain(&self, process: &Arc<Process>, launch: &ModelArc<Launch>, outcome: Outcome) {
+    /// Whether nobody watches a launch, and nothing follows its end but that what it keeps is let go of. Under the seeded
+    /// driver that happens at once.
+    fn ends_plainly(&self, launch: &Launch) -> bool {
+        let at_once = self.device.choices.is_some() && launch.keeps();
+        !launch.watched() && launch.is_plain() && !at_once
+    }
+
+    /// The end of a launch that nobody watches and that nothing else follows: booked later, with others. `off`: the caller is at
+    /// the bottom of a kernel's stack, and keeps the launch; what that keeps is let go of when it is booked.
+    fn settle_plain(
+        &self,
+        process: &Arc<Process>,
+        launch: &ModelArc<Launch>,
+        outcome: Outcome,
+        off: Option<&Switch>,
+    ) {
+        if self.tally.borrow().is_in_the_way_of(process) {
+            self.book(off);
+        }
         if launch.finish(outcome) {
             process.note_settled(launch, outcome);
-            launch.release_kept();
-            self.tally.borrow_mut().add(process, launch);
+            let keeps = off.is_some() && launch.keeps();
+            if !keeps {
+                launch.release_kept();
+            }
+            self.tally.borrow_mut().add(process, launch, keeps);
         }
     }
 

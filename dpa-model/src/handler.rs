@@ -334,6 +334,7 @@ impl Process {
             proc: self.number,
             seq: self.device.next_seq(),
             then: None,
+            keep: None,
         };
         let extra = Extra {
             handler: Some(handler),

@@ -10,7 +10,8 @@
 //! 2. `WATCHED` is set while a handle to it exists: only then are its times taken.
 //! 3. `WAKER` is set, under the lock of `cell`, while `cell` holds a waker. Who makes the step to `DONE` and finds it
 //!    set takes the waker and wakes it. It is cleared before `WATCHED` is: a launch that nobody watches has no waker.
-//! 4. `times` and `closed` are written before the step to `DONE` by its maker, and read only after it.
+//! 4. `KEEPS` is set from the beginning if the launch keeps something alive. Who makes the step to `DONE` lets go of that.
+//! 5. `times` and `closed` are written before the step to `DONE` by its maker, and read only after it.
 
 mod body;
 mod gang;
@@ -34,6 +35,7 @@ const STARTED: u32 = 2;
 const DONE: u32 = 3;
 const WAKER: u32 = 1 << 2;
 const WATCHED: u32 = 1 << 3;
+const KEEPS: u32 = 1 << 4;
 const OUTCOME_SHIFT: u32 = 8;
 
 /// How a launch ended.
@@ -92,8 +94,6 @@ impl<T: Send> Keep for Option<T> {
 /// What only some launches have.
 #[derive(Default)]
 pub struct Extra {
-    /// What must stay alive until the launch is over.
-    pub keep: Mutex<Option<Box<dyn Keep>>>,
     /// The stream it belongs to.
     pub stream: Option<Arc<crate::stream::Stream>>,
     /// The condition it waits for, while it waits in its stream.
@@ -108,21 +108,12 @@ pub struct Extra {
     pub queue: Option<std::sync::Arc<crate::cmdq::CommandQueue>>,
 }
 
-impl Extra {
-    /// Whether nothing follows the end of the launch but that something is let go of.
-    fn only_keeps(&self) -> bool {
-        #[cfg(not(dpa_loom))]
-        let followed = self.handler.is_some() || self.queue.is_some();
-        #[cfg(dpa_loom)]
-        let followed = false;
-        !followed && self.stream.is_none() && self.gang.is_none()
-    }
-}
-
 #[derive(Debug, Default)]
 struct CellState {
     waker: Option<Waker>,
     parked_at: Option<(u32, WaiterId)>,
+    /// What must stay alive until the launch is over.
+    keep: Option<Box<dyn Keep>>,
 }
 
 /// One launch.
@@ -165,6 +156,8 @@ pub struct Parts {
     pub seq: u64,
     /// Its completion update.
     pub then: Option<(u32, Update)>,
+    /// What must stay alive until it is over.
+    pub keep: Option<Box<dyn Keep>>,
 }
 
 /// A completion update, in two words.
@@ -209,16 +202,21 @@ impl Launch {
 
     /// A launch that waits, watched by a handle.
     pub fn new(parts: Parts, extra: Option<Box<Extra>>) -> Self {
+        let keeps = if parts.keep.is_some() { KEEPS } else { 0 };
+        let cell = CellState {
+            keep: parts.keep,
+            ..CellState::default()
+        };
         Self {
             link: AtomicPtr::new(std::ptr::null_mut()),
-            state: AtomicU32::new(WAITING | WATCHED),
+            state: AtomicU32::new(WAITING | WATCHED | keeps),
             threads: parts.threads,
             proc: parts.proc,
             seq: parts.seq,
             body: parts.body,
             args: parts.args,
             then: parts.then.map(|(event, update)| Then::new(event, update)),
-            cell: Mutex::new(CellState::default()),
+            cell: Mutex::new(cell),
             times: [AtomicU64::new(0), AtomicU64::new(0)],
             extra,
         }
@@ -238,7 +236,13 @@ impl Launch {
     /// Whether it has one thread, and nothing follows its end but its update, and that what it keeps is let go of.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        self.extra.as_ref().is_none_or(|extra| extra.only_keeps())
+        self.extra.is_none()
+    }
+
+    /// Whether it was made to keep something alive.
+    #[inline]
+    pub(crate) fn keeps(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & KEEPS != 0
     }
 
     /// What its threads share, if it has more than one.
@@ -415,13 +419,15 @@ impl Launch {
         ]
     }
 
-    /// Lets go of what it kept alive; called when it is over, by the one who made the step to that.
+    /// Lets go of what it kept alive; called when it is over, by the one who made the step to that. What that calls finds the
+    /// launch unlocked.
     #[inline]
     pub(crate) fn release_kept(&self) {
-        if let Some(extra) = &self.extra {
-            // Nobody else looks at it.
-            if let Some(kept) = extra.keep.lock().as_mut() {
+        if self.keeps() {
+            let kept = self.cell.lock().keep.take();
+            if let Some(mut kept) = kept {
                 kept.let_go();
+                self.cell.lock().keep = Some(kept);
             }
         }
     }
@@ -429,7 +435,7 @@ impl Launch {
 
 // A million launches may be parked: with what the event keeps of each, a launch stays within 256 bytes.
 #[cfg(all(not(dpa_loom), target_pointer_width = "64"))]
-const _: () = assert!(size_of::<Launch>() <= 152);
+const _: () = assert!(size_of::<Launch>() <= 168);
 
 #[cfg(all(test, not(dpa_loom)))]
 mod tests;

@@ -92,7 +92,7 @@ fn begin(core: &Core) {
 /// Ends a device call.
 #[inline(always)]
 fn end(core: &Core) {
-    core.worker().call_over();
+    core.worker().call_over(core);
     core.enter_kernel();
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn parts(proc: u32, seq: u64, threads: u32) -> Parts {
         proc,
         seq,
         then: None,
+        keep: None,
     }
 }
 

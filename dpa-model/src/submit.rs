@@ -227,11 +227,10 @@ impl Process {
 
     fn make(&self, spec: Spec, seq: u64, wait: Option<(u32, Condition)>) -> Launch {
         let gang = (spec.threads > 1).then(|| Gang::new(spec.threads));
-        let plain = gang.is_none() && spec.keep.is_none() && spec.stream.is_none();
+        let plain = gang.is_none() && spec.stream.is_none();
         let wait = if spec.stream.is_some() { wait } else { None };
         let extra = (!plain).then(|| {
             Box::new(Extra {
-                keep: sync_event::sync::Mutex::new(spec.keep),
                 stream: spec.stream,
                 wait,
                 gang,
@@ -247,6 +246,7 @@ impl Process {
             proc: self.number,
             seq,
             then,
+            keep: spec.keep,
         };
         Launch::new(parts, extra)
     }
@@ -257,7 +257,7 @@ impl Process {
             self.make_ready(launch);
             return self.device.notify();
         };
-        match gate::park(&self.events.slot(index).event, index, &launch, condition) {
+        match gate::park(self.events.slot(index).event, index, &launch, condition) {
             Parking::Done => {}
             Parking::Holds(gate, value) => {
                 self.opened(gate, value);
@@ -270,7 +270,7 @@ impl Process {
     /// Takes a launch back that has not started. True if this call did it.
     pub fn cancel(self: &Arc<Self>, launch: &Arc<Launch>) -> bool {
         let ended = gate::take_back(launch, Outcome::Cancelled, |index| {
-            &self.events.slot(index).event
+            self.events.slot(index).event
         });
         if ended {
             self.settled(launch, Outcome::Cancelled);
@@ -321,8 +321,8 @@ impl Process {
             outcome,
             Outcome::Completed | Outcome::CompletedButEventClosed
         );
+        launch.release_kept();
         if let Some(extra) = &launch.extra {
-            launch.release_kept();
             if let Some(stream) = &extra.stream {
                 self.stream_moves(stream, launch, completed);
             }

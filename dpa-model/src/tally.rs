@@ -3,6 +3,9 @@
 //! Booking the end of a plain launch (nobody watches it, no stream and no handler follows it) touches words that the host writes
 //! for each submission. So a worker collects ends of one process and books them together: when it has [`MOST`], when it
 //! goes on with another process, when it leaves its stack, and at the first safe point of the kernel it runs next.
+//!
+//! What the launches kept is let go of then, too, and before: their counts are such words. That is foreign code, so it is the
+//! worker that does it, on its own stack.
 
 use std::sync::Arc;
 
@@ -24,6 +27,10 @@ pub struct Tally {
     finished: usize,
     event: Option<(u32, u32)>,
     empty: Vec<ModelArc<Launch>>,
+    /// Launches that still keep something.
+    keeping: Vec<ModelArc<Launch>>,
+    /// The launch that ended last, which is about to be given to [`Tally::keep`], keeps something.
+    last_keeps: bool,
 }
 
 impl Tally {
@@ -33,17 +40,20 @@ impl Tally {
         self.finished == 0 && self.empty.is_empty()
     }
 
-    /// One more end, of a launch that has been settled.
-    pub fn add(&mut self, process: &Arc<Process>, launch: &Launch) {
-        if self.finished >= MOST
-            || !self
-                .process
-                .as_ref()
-                .is_some_and(|held| Arc::ptr_eq(held, process))
-        {
-            self.book();
+    /// Whether what there is must be booked before an end of this process can be added.
+    #[inline]
+    pub fn is_in_the_way_of(&self, process: &Arc<Process>) -> bool {
+        let same = |held: &Arc<Process>| Arc::ptr_eq(held, process);
+        self.finished >= MOST || self.process.as_ref().is_some_and(|held| !same(held))
+    }
+
+    /// One more end, of a launch that has been settled. If it `keeps` something still, [`Tally::keep`] is called for it next.
+    pub fn add(&mut self, process: &Arc<Process>, launch: &Launch, keeps: bool) {
+        debug_assert!(!self.is_in_the_way_of(process));
+        if self.process.is_none() {
             self.process = Some(process.clone());
         }
+        self.last_keeps = keeps;
         self.finished += 1;
         if let Some((index, _)) = launch.then() {
             match &mut self.event {
@@ -60,14 +70,29 @@ impl Tally {
     /// Keeps the memory of a launch that is over, if nobody else holds it, until the next booking. Without an end to book
     /// there will be none: launches that are watched book their own.
     pub fn keep(&mut self, launch: ModelArc<Launch>) {
-        let booked = self.process.is_some() && self.empty.len() < 2 * MOST;
-        if booked && ModelArc::strong_count(&launch) == 1 {
+        if std::mem::take(&mut self.last_keeps) {
+            self.keeping.push(launch);
+        } else if self.process.is_some() {
+            self.keep_memory(launch);
+        }
+    }
+
+    fn keep_memory(&mut self, launch: ModelArc<Launch>) {
+        if self.empty.len() < 2 * MOST && ModelArc::strong_count(&launch) == 1 {
             self.empty.push(launch);
         }
     }
 
-    /// Books everything.
-    pub fn book(&mut self) {
+    /// The launches that still keep something, for who books next to let go of that.
+    pub fn take_keeping(&mut self) -> Vec<ModelArc<Launch>> {
+        std::mem::take(&mut self.keeping)
+    }
+
+    /// Books everything. `kept`: the launches that kept something, and do not any more.
+    pub fn book(&mut self, mut kept: Vec<ModelArc<Launch>>) {
+        kept.drain(..).for_each(|launch| self.keep_memory(launch));
+        debug_assert!(self.keeping.is_empty());
+        self.keeping = kept;
         let Some(process) = self.process.take() else {
             return;
         };

@@ -114,7 +114,7 @@ fn idle(worker: &Worker) -> Option<Pick> {
             found_while_looking(worker);
             return Some(pick);
         }
-        worker.book();
+        worker.book(None);
         let (last_look, wake_up) = (|| last_look(worker), || take_wake_up(worker));
         let found = device
             .idle
@@ -256,7 +256,7 @@ fn look(worker: &Worker) -> Option<Pick> {
             continue;
         }
         // What has ended is booked once nothing comes at once, so that it delays nobody.
-        worker.book();
+        worker.book(None);
         let now = Instant::now();
         if now >= *until.get_or_insert(now + device.config.spin) {
             return None;

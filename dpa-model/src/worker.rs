@@ -20,7 +20,7 @@ use dpa_abi::FaultKind;
 use crate::chunk::Chunk;
 use crate::device::Device;
 use crate::fault::Fault;
-use crate::fiber::{Exit, Request, Resumed};
+use crate::fiber::{Exit, Request, Resumed, Switch};
 use crate::handover::Handover;
 use crate::keeper::own_cpu_time;
 use crate::lanes::From;
@@ -371,7 +371,7 @@ impl Worker {
     /// Gives back what this worker holds for a moment.
     pub(crate) fn flush(&self) {
         if self.device.choices.is_some() {
-            self.book();
+            self.book(None);
         }
         self.rest_chunk();
         if let Some(next) = self.next.take().filter(|next| next.unstart()) {
@@ -409,9 +409,9 @@ impl Worker {
 
     /// A device call ends: what it opened is in this worker's queue or the scheduler's. A worker that looks will find
     /// it; a parked one is woken only at the next call (rule 3).
-    pub(crate) fn call_over(&self) {
+    pub(crate) fn call_over(&self, core: &Core) {
         if !self.tally.borrow().is_empty() {
-            self.book();
+            self.book(Some(core.switch()));
         }
         if self.opened.replace(false) {
             self.owed.set(true);
@@ -420,9 +420,15 @@ impl Worker {
         }
     }
 
-    /// Books what has ended.
-    pub(crate) fn book(&self) {
-        self.tally.borrow_mut().book();
+    /// Books what has ended. What that has kept is let go of before, off the stack of a kernel.
+    pub(crate) fn book(&self, off: Option<&Switch>) {
+        let kept = self.tally.borrow_mut().take_keeping();
+        let let_go = || kept.iter().for_each(|launch| launch.release_kept());
+        match off {
+            Some(switch) if !kept.is_empty() => switch.on_parent_stack(let_go),
+            _ => let_go(),
+        }
+        self.tally.borrow_mut().book(kept);
     }
 
     /// Reports the chunk if its ranks are used up; keeps it if there are more to run.

@@ -32,6 +32,7 @@ fn parts(body: Body, threads: u32) -> Parts {
         proc: 0,
         seq: 7,
         then: None,
+        keep: None,
     }
 }
 
@@ -216,14 +217,16 @@ fn rule_2_5_the_completion_update_is_the_one_asked_for() {
 #[test]
 fn what_it_keeps_alive_is_let_go_of_when_it_is_over() {
     let kept = Arc::new(());
-    let extra = Extra {
-        keep: Mutex::new(Some(Box::new(Some(kept.clone())))),
-        ..Extra::default()
+    let parts = Parts {
+        keep: Some(Box::new(Some(kept.clone()))),
+        ..parts(Body::Queue, 1)
     };
-    let launch = Launch::new(parts(Body::Queue, 1), Some(Box::new(extra)));
-    assert!(launch.gang().is_none() && launch.handler().is_none());
+    let launch = Launch::new(parts, None);
+    assert!(launch.is_plain() && launch.keeps());
     launch.release_kept();
     assert_eq!(Arc::strong_count(&kept), 1);
+    launch.release_kept();
+    assert!(!Launch::new(self::parts(Body::Queue, 1), None).keeps());
 }
 
 #[test]

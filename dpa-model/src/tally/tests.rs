@@ -9,6 +9,20 @@ use crate::gate::Gate;
 use crate::launch::Parts;
 use crate::rig::{self, Still};
 
+/// As a worker does it.
+fn add(tally: &mut Tally, process: &Still, launch: &Launch) {
+    if tally.is_in_the_way_of(process) {
+        book(tally);
+    }
+    tally.add(process, launch, false);
+}
+
+fn book(tally: &mut Tally) {
+    let kept = tally.take_keeping();
+    kept.iter().for_each(|launch| launch.release_kept());
+    tally.book(kept);
+}
+
 #[test]
 fn launches_that_book_their_own_end_are_not_kept() {
     let mut tally = Tally::default();
@@ -33,14 +47,14 @@ fn rule_2_1_every_end_is_booked_once() {
     let mut tally = Tally::default();
     assert!(tally.is_empty());
     for _ in 0..3 {
-        tally.add(&process, &rig::launch(0, 1));
+        add(&mut tally, &process, &rig::launch(0, 1));
         assert!(!tally.is_empty());
     }
     assert_eq!(process.unfinished(), 40, "not yet");
-    tally.book();
+    book(&mut tally);
     assert!(tally.is_empty());
     assert_eq!(process.unfinished(), 37);
-    tally.book();
+    book(&mut tally);
     assert_eq!(process.unfinished(), 37);
 }
 
@@ -49,12 +63,12 @@ fn ends_are_booked_together_up_to_a_limit() {
     let process = settled(100);
     let mut tally = Tally::default();
     for _ in 0..MOST {
-        tally.add(&process, &rig::launch(0, 1));
+        add(&mut tally, &process, &rig::launch(0, 1));
     }
     assert_eq!(process.unfinished(), 100);
-    tally.add(&process, &rig::launch(0, 1));
+    add(&mut tally, &process, &rig::launch(0, 1));
     assert_eq!(process.unfinished(), 100 - MOST);
-    tally.book();
+    book(&mut tally);
     assert_eq!(process.unfinished(), 99 - MOST);
 }
 
@@ -62,11 +76,11 @@ fn ends_are_booked_together_up_to_a_limit() {
 fn ends_of_another_process_are_booked_by_themselves() {
     let (one, other) = (settled(5), settled(5));
     let mut tally = Tally::default();
-    tally.add(&one, &rig::launch(0, 1));
-    tally.add(&one, &rig::launch(1, 1));
-    tally.add(&other, &rig::launch(2, 1));
+    add(&mut tally, &one, &rig::launch(0, 1));
+    add(&mut tally, &one, &rig::launch(1, 1));
+    add(&mut tally, &other, &rig::launch(2, 1));
     assert_eq!((one.unfinished(), other.unfinished()), (3, 5));
-    tally.book();
+    book(&mut tally);
     assert_eq!((one.unfinished(), other.unfinished()), (3, 4));
 }
 
@@ -101,14 +115,14 @@ fn booked(updates: &[usize]) {
     drop(events);
     launches
         .iter()
-        .for_each(|launch| tally.add(&process, launch));
-    tally.book();
-    let closed = || slots.map(|index| is_closed(&process.events.slot(index).event));
+        .for_each(|launch| add(&mut tally, &process, launch));
+    book(&mut tally);
+    let closed = || slots.map(|index| is_closed(process.events.slot(index).event));
     assert_eq!(closed(), [false, false], "{updates:?}");
     unfinished
         .iter()
-        .for_each(|launch| tally.add(&process, launch));
-    tally.book();
+        .for_each(|launch| add(&mut tally, &process, launch));
+    book(&mut tally);
     assert_eq!(closed(), [true, true], "{updates:?}");
 }
 
@@ -125,7 +139,7 @@ fn rule_1_9_a_launch_holds_the_event_it_updates_until_its_end_is_booked() {
 fn memory_is_kept_only_of_launches_that_nobody_holds() {
     let process = settled(1);
     let mut tally = Tally::default();
-    tally.add(&process, &rig::launch(0, 1));
+    add(&mut tally, &process, &rig::launch(0, 1));
     let held = rig::launch(1, 1);
     tally.keep(held.clone());
     assert_eq!(tally.empty.len(), 0);
@@ -133,7 +147,7 @@ fn memory_is_kept_only_of_launches_that_nobody_holds() {
         tally.keep(rig::launch(seq as u64, 1));
     }
     assert_eq!(tally.empty.len(), 2 * MOST, "so many at most");
-    tally.book();
+    book(&mut tally);
     assert_eq!(tally.empty.len(), 0);
 }
 
@@ -142,13 +156,38 @@ fn goes_to_the_pool(ends: usize) -> bool {
     let process = settled(ends);
     let mut tally = Tally::default();
     for seq in 0..ends {
-        tally.add(&process, &rig::launch(seq as u64, 1));
+        add(&mut tally, &process, &rig::launch(seq as u64, 1));
     }
     let launch = rig::launch(0, 1);
     let still_there = ModelArc::downgrade(&launch);
     tally.keep(launch);
-    tally.book();
+    book(&mut tally);
     still_there.upgrade().is_some()
+}
+
+#[test]
+fn rule_2_7_what_launches_keep_is_let_go_of_before_their_ends_are_booked() {
+    let process = settled(BURST);
+    let mut tally = Tally::default();
+    let kept = std::sync::Arc::new(());
+    for seq in 0..BURST as u64 {
+        let parts = Parts {
+            keep: Some(Box::new(Some(kept.clone()))),
+            ..rig::parts(0, seq, 1)
+        };
+        let launch = Launch::new(parts, None);
+        let launch = ModelArc::new(launch);
+        tally.add(&process, &launch, true);
+        tally.keep(launch);
+    }
+    assert_eq!(std::sync::Arc::strong_count(&kept), 1 + BURST);
+    let keeping = tally.take_keeping();
+    assert_eq!(keeping.len(), BURST);
+    keeping.iter().for_each(|launch| launch.release_kept());
+    assert_eq!(std::sync::Arc::strong_count(&kept), 1);
+    assert_eq!(process.unfinished(), BURST);
+    tally.book(keeping);
+    assert_eq!(process.unfinished(), 0);
 }
 
 #[test]
