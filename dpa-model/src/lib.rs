@@ -92,6 +92,8 @@ mod pool;
 #[cfg(not(dpa_loom))]
 mod port;
 #[cfg(not(dpa_loom))]
+mod prefetch;
+#[cfg(not(dpa_loom))]
 mod process;
 #[cfg(not(dpa_loom))]
 mod quota;

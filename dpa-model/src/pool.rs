@@ -13,12 +13,16 @@ use parking_lot::Mutex;
 use sync_event::sync::Arc;
 
 use crate::launch::Launch;
+use crate::prefetch;
 
 /// Launches kept at most.
 const KEPT: usize = 1 << 17;
 
 /// Launches that are taken to be used up at a time, at most.
 const AT_ONCE: usize = 1 << 9;
+
+/// So many launches before it is filled the memory of one is fetched: a worker wrote it last.
+const AHEAD: usize = 4;
 
 /// After so many launches were taken in together, it is seen which are not needed.
 const LOOK: u32 = 1 << 12;
@@ -93,6 +97,12 @@ impl Kept {
 impl Pool {
     fn next(&self) -> Option<Arc<Launch>> {
         let mut in_use = self.in_use.lock();
+        if let Some(later) = in_use.as_slice().get(AHEAD) {
+            // With its counts, which lie before it.
+            let counts = 2 * size_of::<usize>();
+            let from = Arc::as_ptr(later).cast::<u8>().wrapping_sub(counts);
+            prefetch::for_write(from, counts + size_of::<Launch>());
+        }
         in_use.next().or_else(|| {
             *in_use = self.kept.lock().take_batch()?.into_iter();
             in_use.next()
