@@ -1,6 +1,7 @@
 //! Who gets the processors: what each thread of this program has run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::time::Instant;
@@ -8,10 +9,15 @@ use std::time::Instant;
 /// What the attacker's thread of the host is called.
 pub const ATTACKER: &str = "attacker";
 
-/// What has been run by the threads of each name, in seconds, and when that was.
+/// What each thread has run, in seconds, by its number, and when that was.
 pub struct Had {
     at: Instant,
-    threads: BTreeMap<String, f64>,
+    threads: BTreeMap<OsString, Thread>,
+}
+
+struct Thread {
+    name: String,
+    ran: f64,
 }
 
 /// What each thread has run so far.
@@ -21,14 +27,19 @@ pub struct Had {
 pub fn had() -> io::Result<Had> {
     let mut threads = BTreeMap::new();
     for task in std::fs::read_dir("/proc/self/task")? {
-        let task = task?.path();
+        let task = task?;
+        let (number, task) = (task.file_name(), task.path());
         let read = |name: &str| std::fs::read_to_string(task.join(name));
         // A thread may end meanwhile.
         let (Ok(name), Ok(figures)) = (read("comm"), read("schedstat")) else {
             continue;
         };
-        let nanos = figures.split(' ').next().and_then(|text| text.parse().ok());
-        *threads.entry(name.trim().to_owned()).or_default() += nanos.unwrap_or(0.0) / 1e9;
+        let nanos: Option<f64> = figures.split(' ').next().and_then(|text| text.parse().ok());
+        let thread = Thread {
+            name: name.trim().to_owned(),
+            ran: nanos.unwrap_or(0.0) / 1e9,
+        };
+        threads.insert(number, thread);
     }
     let at = Instant::now();
     Ok(Had { at, threads })
@@ -40,10 +51,18 @@ impl Had {
         self.at.duration_since(before.at).as_secs_f64()
     }
 
-    /// What the threads of this name have run since then, in seconds.
+    /// What the threads of this name have run since then, in seconds. Those that have ended meanwhile do not count.
     pub fn ran_since(&self, before: &Self, name: &str) -> f64 {
-        let had = |of: &Self| of.threads.get(name).copied().unwrap_or(0.0);
-        had(self) - had(before)
+        let named = self
+            .threads
+            .iter()
+            .filter(|(_, thread)| thread.name == name);
+        let had = |number| before.threads.get(number).map_or(0.0, |thread| thread.ran);
+        named.map(|(number, thread)| thread.ran - had(number)).sum()
+    }
+
+    fn names(&self) -> BTreeSet<&str> {
+        self.threads.values().map(|thread| &*thread.name).collect()
     }
 }
 
@@ -58,8 +77,8 @@ impl Shares {
     /// Takes a slice from one look to another.
     pub fn add(&mut self, before: &Had, after: &Had) {
         self.seconds += after.seconds_since(before);
-        for name in after.threads.keys() {
-            *self.threads.entry(name.clone()).or_default() += after.ran_since(before, name);
+        for name in after.names() {
+            *self.threads.entry(name.into()).or_default() += after.ran_since(before, name);
         }
     }
 }
