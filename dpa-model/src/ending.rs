@@ -10,6 +10,7 @@ use sync_event::sync::Arc as ModelArc;
 
 use crate::chunk::Chunk;
 use crate::crash::stack::StackCopy;
+use crate::fault::Fault;
 use crate::fiber::Switch;
 use crate::gate::Gate;
 use crate::launch::{Body, Launch, Outcome};
@@ -110,6 +111,41 @@ impl Worker {
             fault.backtrace = note.backtrace;
         }
         process.fail_on(stack, fault);
+    }
+
+    /// There is no stack for the pending work: its process becomes fatal, and what was to run is over.
+    pub(crate) fn fail_pending(&self) {
+        let Some(work) = self.pending.take() else {
+            return;
+        };
+        let process = work.process.or_else(|| {
+            self.device
+                .sched
+                .processes()
+                .into_iter()
+                .find(|p| p.number == work.launch.proc)
+        });
+        let Some(process) = process else {
+            return;
+        };
+        let kind = FaultKind::NoStack {
+            limit: self.device.stacks.limit() as u64,
+        };
+        process.fail(Fault::of(kind, work.launch.body.name(), work.launch.seq, 0));
+        let lost = match work.launch.gang() {
+            Some(gang) => gang
+                .claim(u32::MAX / 2, work.launch.threads)
+                .map_or(0, |(first, end)| end - first),
+            None => 1,
+        };
+        let last = work
+            .launch
+            .gang()
+            .is_none_or(|gang| lost > 0 && gang.returned(lost));
+        self.give_back(work.launch.proc, lost);
+        if last && work.launch.finish(Outcome::Faulted) {
+            process.settled(&work.launch, Outcome::Faulted);
+        }
     }
 
     /// Books the end of a thread; the last one of a launch completes it.

@@ -1,5 +1,7 @@
 //! A process: an application on the device with its own heap, events, launches and faults.
 
+mod waiting;
+
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -7,10 +9,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
 use crossbeam::utils::CachePadded;
-use dpa_abi::{Condition, EventHandle, Update};
+use dpa_abi::Update;
 use parking_lot::Mutex;
 use slab::Slab;
-use sync_event::{CloseReason, Closed, WaiterId};
+use sync_event::{CloseReason, Closed};
 
 use crate::crash::stack::StackCopy;
 use crate::crash::{Crash, CrashSpec};
@@ -18,7 +20,7 @@ use crate::device::Device;
 use crate::epoch::Epochs;
 use crate::error_handler::ErrorHandlerSlot;
 use crate::events::Events;
-use crate::fault::{Fault, Waiting, WaitingOn};
+use crate::fault::Fault;
 use crate::gate::Gate;
 use crate::globals::Globals;
 use crate::handler::Handler;
@@ -35,8 +37,10 @@ use crate::quota::Quotas;
 use crate::sched::Tenant;
 use crate::stream::Stream;
 use crate::trace::{TraceSpec, Tracer};
-use crate::unit::{Core, Suspended, Wake};
+use crate::unit::Wake;
 use crate::windows::{WindowError, Windows};
+use waiting::BlockedThread;
+pub(crate) use waiting::{BlockedOn, UnitTimeout};
 
 /// What a process is opened with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,28 +109,6 @@ pub(crate) struct Wakers {
     pub(crate) quiet: Vec<Waker>,
     /// For room in the queue, in order.
     pub(crate) room: VecDeque<(u64, Waker)>,
-}
-
-/// A thread that waits.
-#[derive(Debug)]
-struct BlockedThread {
-    launch: Arc<Launch>,
-    rank: u32,
-    on: BlockedOn,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum BlockedOn {
-    Event(EventHandle, Condition, bool),
-    Meeting,
-}
-
-/// A timer's reference to a thread that waits for an event.
-#[derive(Debug)]
-pub(crate) struct UnitTimeout {
-    pub(crate) process: Weak<Process>,
-    pub(crate) event: u32,
-    pub(crate) waiter: WaiterId,
 }
 
 impl std::fmt::Debug for Process {
@@ -468,124 +450,5 @@ impl Process {
         if launch.open() {
             self.device.sched.push(launch);
         }
-    }
-
-    /// Ends the wait of a thread that this caller has taken out of where it waited.
-    pub(crate) fn wake_unit(&self, unit: Suspended, wake: Wake) {
-        self.no_longer_blocked(unit.core(), wake);
-        self.device.make_runnable(unit);
-    }
-
-    /// Books the end of a wait.
-    pub(crate) fn no_longer_blocked(&self, core: &Core, wake: Wake) {
-        core.wake.set(wake);
-        if let Some(timer) = core.timer.take() {
-            self.device.clock.clear(timer);
-        }
-        self.waits.lock().remove(core.blocked_key.get());
-        self.blocked.fetch_sub(1, Ordering::SeqCst);
-        self.progress.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Books that a thread waits, before it is handed to where it waits.
-    pub(crate) fn now_blocked(&self, core: &Core, on: BlockedOn) {
-        let running = core.running.borrow();
-        let Some(running) = running.as_ref() else {
-            return;
-        };
-        let thread = BlockedThread {
-            launch: running.launch.clone(),
-            rank: running.rank,
-            on,
-        };
-        core.blocked_key.set(self.waits.lock().insert(thread));
-        self.blocked.fetch_add(1, Ordering::SeqCst);
-        self.progress.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The time of a waiting thread is up.
-    pub(crate) fn timed_out(&self, timeout: &UnitTimeout) {
-        let slot = self.events.slot(timeout.event);
-        if let Some(Gate::Unit(unit)) = slot.event.cancel(timeout.waiter) {
-            // Its timer has just been taken; nothing to clear.
-            unit.core().timer.set(None);
-            self.wake_unit(unit, Wake::TimedOut);
-            self.device.notify();
-        }
-    }
-
-    /// The threads that wait, and for what.
-    pub fn waiting(&self) -> Vec<Waiting> {
-        let waits = self.waits.lock();
-        waits
-            .iter()
-            .map(|(_, thread)| self.describe(thread))
-            .collect()
-    }
-
-    fn describe(&self, thread: &BlockedThread) -> Waiting {
-        let on = match thread.on {
-            BlockedOn::Meeting => WaitingOn::Meeting,
-            BlockedOn::Event(event, condition, timeout) => {
-                let value = self.events.slot(event.0.index).event.get();
-                WaitingOn::Event {
-                    event,
-                    condition,
-                    value,
-                    timeout,
-                }
-            }
-        };
-        Waiting {
-            kernel: thread.launch.body.name().into(),
-            launch: thread.launch.seq,
-            rank: thread.rank,
-            on,
-        }
-    }
-
-    /// Since when it is known to be deadlocked, if it is.
-    pub(crate) fn deadlocked_since(&self, now: u64) -> Option<u64> {
-        if self.deadlocked().is_none() {
-            self.deadlocked_since.store(0, Ordering::Relaxed);
-            return None;
-        }
-        let known = self.deadlocked_since.load(Ordering::Relaxed);
-        let since = known.checked_sub(1).unwrap_or(now);
-        self.deadlocked_since.store(since + 1, Ordering::Relaxed);
-        Some(since)
-    }
-
-    /// Whether every started thread waits for something that only they could bring about (SEMANTICS 2.10).
-    pub(crate) fn deadlocked(&self) -> Option<Vec<Waiting>> {
-        let standing = self.device.sched.standing(self.number);
-        if standing.started == 0
-            || self.blocked() < standing.started
-            || standing.startable
-            || self.is_stopped()
-        {
-            return None;
-        }
-        if self.could_be_helped() {
-            return None;
-        }
-        let waiting = self.waiting();
-        let stuck = |w: &Waiting| match &w.on {
-            WaitingOn::Meeting => true,
-            WaitingOn::Event { event, timeout, .. } => {
-                let slot = self.events.slot(event.0.index);
-                !timeout && !slot.others_publish() && slot.event.closed().is_none()
-            }
-        };
-        (waiting.len() == standing.started as usize && waiting.iter().all(stuck)).then_some(waiting)
-    }
-
-    /// Whether a launch is parked at an event that the host or a remote node may update: once opened it could do
-    /// anything, so nothing is proven. Nor is it while there is an RDMA context, whose completions may wake a thread.
-    fn could_be_helped(&self) -> bool {
-        let mut helped = self.rdma.load(Ordering::Relaxed) > 0;
-        self.events
-            .each(|_, slot| helped |= slot.others_publish() && slot.event.waiters() > 0);
-        helped
     }
 }

@@ -15,16 +15,12 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dpa_abi::FaultKind;
-
 use crate::chunk::Chunk;
 use crate::device::Device;
-use crate::fault::Fault;
 use crate::fiber::{Exit, Request, Resumed, Switch};
 use crate::handover::Handover;
 use crate::keeper::own_cpu_time;
 use crate::lanes::From;
-use crate::launch::Outcome;
 use crate::process::Process;
 use crate::sched::{Release, Work};
 use crate::shared::Shared;
@@ -299,40 +295,6 @@ impl Worker {
                 self.fail_pending();
                 None
             }
-        }
-    }
-
-    pub(crate) fn fail_pending(&self) {
-        let Some(work) = self.pending.take() else {
-            return;
-        };
-        let process = work.process.or_else(|| {
-            self.device
-                .sched
-                .processes()
-                .into_iter()
-                .find(|p| p.number == work.launch.proc)
-        });
-        let Some(process) = process else {
-            return;
-        };
-        let kind = FaultKind::NoStack {
-            limit: self.device.stacks.limit() as u64,
-        };
-        process.fail(Fault::of(kind, work.launch.body.name(), work.launch.seq, 0));
-        let lost = match work.launch.gang() {
-            Some(gang) => gang
-                .claim(u32::MAX / 2, work.launch.threads)
-                .map_or(0, |(first, end)| end - first),
-            None => 1,
-        };
-        let last = work
-            .launch
-            .gang()
-            .is_none_or(|gang| lost > 0 && gang.returned(lost));
-        self.give_back(work.launch.proc, lost);
-        if last && work.launch.finish(Outcome::Faulted) {
-            process.settled(&work.launch, Outcome::Faulted);
         }
     }
 

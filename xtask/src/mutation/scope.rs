@@ -34,6 +34,7 @@ const SCOPES: [Scope; 3] = [
             "dpa-model/src/handover.rs",
             "dpa-model/src/idle.rs",
             "dpa-model/src/inbox.rs",
+            "dpa-model/src/inbox/ring.rs",
             "dpa-model/src/launch.rs",
             "dpa-model/src/launch/body.rs",
             "dpa-model/src/launch/gang.rs",

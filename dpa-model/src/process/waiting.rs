@@ -1,0 +1,157 @@
+//! The threads of a process that wait: for what, until when, and whether anybody could ever wake them.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use dpa_abi::{Condition, EventHandle};
+use sync_event::WaiterId;
+
+use super::Process;
+use crate::fault::{Waiting, WaitingOn};
+use crate::gate::Gate;
+use crate::launch::Launch;
+use crate::sched::Tenant;
+use crate::unit::{Core, Suspended, Wake};
+
+/// A thread that waits.
+#[derive(Debug)]
+pub(super) struct BlockedThread {
+    pub(super) launch: Arc<Launch>,
+    rank: u32,
+    pub(super) on: BlockedOn,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum BlockedOn {
+    Event(EventHandle, Condition, bool),
+    Meeting,
+}
+
+/// A timer's reference to a thread that waits for an event.
+#[derive(Debug)]
+pub(crate) struct UnitTimeout {
+    pub(crate) process: Weak<Process>,
+    pub(crate) event: u32,
+    pub(crate) waiter: WaiterId,
+}
+
+impl Process {
+    /// Ends the wait of a thread that this caller has taken out of where it waited.
+    pub(crate) fn wake_unit(&self, unit: Suspended, wake: Wake) {
+        self.no_longer_blocked(unit.core(), wake);
+        self.device.make_runnable(unit);
+    }
+
+    /// Books the end of a wait.
+    pub(crate) fn no_longer_blocked(&self, core: &Core, wake: Wake) {
+        core.wake.set(wake);
+        if let Some(timer) = core.timer.take() {
+            self.device.clock.clear(timer);
+        }
+        self.waits.lock().remove(core.blocked_key.get());
+        self.blocked.fetch_sub(1, Ordering::SeqCst);
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Books that a thread waits, before it is handed to where it waits.
+    pub(crate) fn now_blocked(&self, core: &Core, on: BlockedOn) {
+        let running = core.running.borrow();
+        let Some(running) = running.as_ref() else {
+            return;
+        };
+        let thread = BlockedThread {
+            launch: running.launch.clone(),
+            rank: running.rank,
+            on,
+        };
+        core.blocked_key.set(self.waits.lock().insert(thread));
+        self.blocked.fetch_add(1, Ordering::SeqCst);
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The time of a waiting thread is up.
+    pub(crate) fn timed_out(&self, timeout: &UnitTimeout) {
+        let slot = self.events.slot(timeout.event);
+        if let Some(Gate::Unit(unit)) = slot.event.cancel(timeout.waiter) {
+            // Its timer has just been taken; nothing to clear.
+            unit.core().timer.set(None);
+            self.wake_unit(unit, Wake::TimedOut);
+            self.device.notify();
+        }
+    }
+
+    /// The threads that wait, and for what.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        let waits = self.waits.lock();
+        waits
+            .iter()
+            .map(|(_, thread)| self.describe(thread))
+            .collect()
+    }
+
+    fn describe(&self, thread: &BlockedThread) -> Waiting {
+        let on = match thread.on {
+            BlockedOn::Meeting => WaitingOn::Meeting,
+            BlockedOn::Event(event, condition, timeout) => {
+                let value = self.events.slot(event.0.index).event.get();
+                WaitingOn::Event {
+                    event,
+                    condition,
+                    value,
+                    timeout,
+                }
+            }
+        };
+        Waiting {
+            kernel: thread.launch.body.name().into(),
+            launch: thread.launch.seq,
+            rank: thread.rank,
+            on,
+        }
+    }
+
+    /// Since when it is known to be deadlocked, if it is.
+    pub(crate) fn deadlocked_since(&self, now: u64) -> Option<u64> {
+        if self.deadlocked().is_none() {
+            self.deadlocked_since.store(0, Ordering::Relaxed);
+            return None;
+        }
+        let known = self.deadlocked_since.load(Ordering::Relaxed);
+        let since = known.checked_sub(1).unwrap_or(now);
+        self.deadlocked_since.store(since + 1, Ordering::Relaxed);
+        Some(since)
+    }
+
+    /// Whether every started thread waits for something that only they could bring about (SEMANTICS 2.10).
+    pub(crate) fn deadlocked(&self) -> Option<Vec<Waiting>> {
+        let standing = self.device.sched.standing(self.number);
+        if standing.started == 0
+            || self.blocked() < standing.started
+            || standing.startable
+            || self.is_stopped()
+        {
+            return None;
+        }
+        if self.could_be_helped() {
+            return None;
+        }
+        let waiting = self.waiting();
+        let stuck = |w: &Waiting| match &w.on {
+            WaitingOn::Meeting => true,
+            WaitingOn::Event { event, timeout, .. } => {
+                let slot = self.events.slot(event.0.index);
+                !timeout && !slot.others_publish() && slot.event.closed().is_none()
+            }
+        };
+        (waiting.len() == standing.started as usize && waiting.iter().all(stuck)).then_some(waiting)
+    }
+
+    /// Whether a launch is parked at an event that the host or a remote node may update: once opened it could do
+    /// anything, so nothing is proven. Nor is it while there is an RDMA context, whose completions may wake a thread.
+    fn could_be_helped(&self) -> bool {
+        let mut helped = self.rdma.load(Ordering::Relaxed) > 0;
+        self.events
+            .each(|_, slot| helped |= slot.others_publish() && slot.event.waiters() > 0);
+        helped
+    }
+}
