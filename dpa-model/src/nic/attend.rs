@@ -8,6 +8,8 @@
 //!    sleeps until a packet comes, a timer of the NIC is due, or it is told of an earlier timer.
 //!
 //!    A device behind verbs says only what comes after it was asked: the thread asks before it sleeps, and looks once more.
+//!    Who arms and who disarms do so one behind the other: else the socket could be left as the first of them left it, and packets
+//!    would wake nobody while the thread takes it for armed.
 //! 3. What it finds it does itself, and looks on for a while, as a worker does before it parks; a kernel that an event
 //!    opens is taken up by a worker, as after any update.
 //! 4. A device tells nobody of what it writes for events (`words.rs`). While somebody waits for such an event and the socket
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::time::Timespec;
 
@@ -52,6 +55,8 @@ pub(crate) struct Attendant {
     _events: Option<OwnedFd>,
     /// It must be asked before it says anything.
     must_ask: bool,
+    /// Held by who arms or disarms.
+    arming: Mutex<()>,
     armed: AtomicBool,
     /// Until when it sleeps, in device time; 0: it is awake.
     asleep_until: AtomicU64,
@@ -65,6 +70,14 @@ impl Attendant {
             .wake_fd()
             .ok_or(std::io::ErrorKind::NotConnected)?;
         let socket = socket.try_clone_to_owned()?;
+        let events = engine.provider.event_fd();
+        Self::on(
+            socket,
+            events.map(|fd| fd.try_clone_to_owned()).transpose()?,
+        )
+    }
+
+    fn on(socket: OwnedFd, events: Option<OwnedFd>) -> std::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(
@@ -79,8 +92,6 @@ impl Attendant {
             epoll::EventData::new_u64(SOCKET),
             epoll::EventFlags::empty(),
         )?;
-        let events = engine.provider.event_fd();
-        let events = events.map(|fd| fd.try_clone_to_owned()).transpose()?;
         if let Some(fd) = &events {
             let data = epoll::EventData::new_u64(EVENTS);
             epoll::add(&epoll, fd, data, epoll::EventFlags::IN)?;
@@ -91,6 +102,7 @@ impl Attendant {
             socket,
             must_ask: events.is_some(),
             _events: events,
+            arming: Mutex::new(()),
             armed: AtomicBool::new(false),
             asleep_until: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
@@ -105,21 +117,32 @@ impl Attendant {
 
     /// From now on packets wake the thread, once.
     pub(crate) fn arm(&self) {
-        if !self.armed.swap(true, Ordering::SeqCst) {
-            self.watch(epoll::EventFlags::IN | epoll::EventFlags::ONESHOT);
-            if self.must_ask {
-                self.wake();
-            }
+        let done = self.switch(true, epoll::EventFlags::IN | epoll::EventFlags::ONESHOT);
+        if done && self.must_ask {
+            self.wake();
         }
     }
 
     /// From now on packets wake nobody.
     pub(crate) fn disarm(&self) {
-        if self.armed.swap(false, Ordering::SeqCst) {
-            self.watch(epoll::EventFlags::empty());
+        if self.switch(false, epoll::EventFlags::empty()) {
             // It may have meant to sleep for long.
             self.wake();
         }
+    }
+
+    /// Arms or disarms; false if it was so. Who does the opposite at the same time does it before or after, as a whole. Who arms
+    /// and finds it armed just before another disarms it leaves it disarmed: then the tick sees that nobody looks.
+    fn switch(&self, to: bool, flags: epoll::EventFlags) -> bool {
+        if self.is_armed() == to {
+            return false;
+        }
+        let _one_at_a_time = self.arming.lock();
+        let changed = self.armed.swap(to, Ordering::SeqCst) != to;
+        if changed {
+            self.watch(flags);
+        }
+        changed
     }
 
     /// A timer of the NIC is due at this time: wakes the thread if it would sleep longer.
@@ -307,3 +330,6 @@ fn rest(nic: &DeviceNic, attendant: &Attendant, device: &Device, pause: Option<u
     attendant.asleep_until.store(next, Ordering::SeqCst);
     next.saturating_sub(now)
 }
+
+#[cfg(test)]
+mod tests;
