@@ -241,7 +241,7 @@ impl Worker {
         let Some((index, update)) = launch.then() else {
             return Updated::Done(Outcome::Completed);
         };
-        let event = process.events.slot(index).event;
+        let event = process.events.event(index);
         process.note_update(index, update, event);
         let reached = match event.try_update_fast(update) {
             Ok(_) => return Updated::Done(Outcome::Completed),
@@ -325,8 +325,8 @@ impl Worker {
     /// Whether nobody watches a launch, and nothing follows its end but that what it keeps is let go of. Under the seeded
     /// driver that happens at once.
     fn ends_plainly(&self, launch: &Launch) -> bool {
-        let at_once = self.device.choices.is_some() && launch.keeps();
-        !launch.watched() && launch.is_plain() && !at_once
+        let (watched, keeps) = launch.watched_and_keeps();
+        !watched && launch.is_plain() && !(keeps && self.device.choices.is_some())
     }
 
     /// The end of a launch that nobody watches and that nothing else follows: booked later, with others. `off`: the caller is at
@@ -338,16 +338,15 @@ impl Worker {
         outcome: Outcome,
         off: Option<&Switch>,
     ) {
-        if self.tally.borrow().is_in_the_way_of(process) {
-            self.book(off);
-        }
         if launch.finish(outcome) {
             process.note_settled(launch, outcome);
             let keeps = off.is_some() && launch.keeps();
             if !keeps {
                 launch.release_kept();
             }
-            self.tally.borrow_mut().add(process, launch, keeps);
+            while !self.tally.borrow_mut().add(process, launch, keeps) {
+                self.book(off);
+            }
         }
     }
 

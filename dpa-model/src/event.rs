@@ -314,7 +314,7 @@ impl Drop for EventRef {
 impl Deref for EventUse {
     type Target = Event<Gate>;
     fn deref(&self) -> &Event<Gate> {
-        self.process.events.slot(self.index).event
+        self.process.events.event(self.index)
     }
 }
 

@@ -285,6 +285,14 @@ impl Events {
         slot.expect("an index of a slot that was created")
     }
 
+    /// The event of this index, which must have been created.
+    #[inline]
+    pub fn event(&self, index: u32) -> &Event<Gate> {
+        let (chunk, at) = place(index);
+        let chunk = self.chunks[chunk].get();
+        &chunk.expect("an index of a slot that was created").events[at]
+    }
+
     fn slot_or_make(&self, index: u32) -> Slot<'_> {
         let (chunk, _) = place(index);
         self.chunks[chunk].get_or_init(|| Chunk::new(FIRST_CHUNK << chunk));

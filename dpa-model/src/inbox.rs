@@ -1,38 +1,37 @@
 //! The inbox of the scheduler: launches that became ready, from any thread, taken by a worker, many at a time.
 //!
 //! They lie side by side in a ring (`inbox/ring.rs`): a worker that takes what another core has put in gets eight of them with
-//! each line of memory, and fetches the launches themselves all at once. What does not fit goes to an intrusive stack, and
-//! so does what comes behind it: pushing links the launch in front of the last one, taking swaps the whole chain out and reverses
-//! it, so nothing is ever popped singly and no node can come back while someone looks at it. Mostly all come in the order they were
-//! put in; the ready queues order them by their numbers.
+//! each line of memory. What does not fit goes to a list behind a lock, and so does what comes behind it. Mostly all come in the
+//! order they were put in; the ready queues order them by their numbers.
 //!
 //! Rules:
 //! 1. A launch is in at most one inbox, and only between its opening (waiting to ready) and its taking.
-//! 2. The inbox owns one count of the `Arc` of each launch in it.
-//! 3. `link` of a launch is written only by the thread that pushes it, before the push, and read only by the thread
-//!    that has taken it.
-//! 4. One thread at a time takes: it holds the lock of the scheduler.
+//! 2. The ring owns one count of the `Arc` of each launch in it.
+//! 3. One thread at a time takes: it holds the lock of the scheduler.
+//! 4. `crowded` counts what is in the list. It is raised by a sequentially consistent read-modify-write, behind the launch, for who
+//!    puts one in looks then whether a worker sleeps.
 
 pub mod ring;
 
 use core::ptr;
 
 use crossbeam::utils::CachePadded;
-use sync_event::sync::Arc;
-use sync_event::sync::atomic::{AtomicPtr, Ordering};
+use sync_event::sync::atomic::{AtomicUsize, Ordering};
+use sync_event::sync::{Arc, Mutex};
 
 use crate::launch::Launch;
 use ring::{Ring, SLOTS};
 
-/// Launches that are fetched at a time.
+/// Launches that are taken out of the ring at a time.
 const AT_ONCE: usize = 16;
 
 /// Launches on their way to the ready queues.
 #[derive(Debug)]
 pub struct Inbox {
     ring: Ring<Launch>,
+    crowded: CachePadded<AtomicUsize>,
     /// The launches for which there was no room.
-    rest: CachePadded<AtomicPtr<Launch>>,
+    rest: Mutex<Vec<Arc<Launch>>>,
 }
 
 impl Default for Inbox {
@@ -46,35 +45,29 @@ impl Inbox {
     pub fn new() -> Self {
         Self {
             ring: Ring::new(),
-            rest: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
+            crowded: CachePadded::new(AtomicUsize::new(0)),
+            rest: Mutex::new(Vec::new()),
         }
     }
 
     /// Puts a launch in. The caller then tells the workers (`Idle::notify`), which checks behind this publication.
     pub fn push(&self, launch: Arc<Launch>) {
-        let node = Arc::into_raw(launch).cast_mut();
         // Behind those that did not fit: so what one thread puts in mostly comes in order.
-        let room = self.rest.load(Ordering::Relaxed).is_null();
-        if !(room && self.ring.push(node)) {
-            self.push_rest(node);
+        if self.crowded.load(Ordering::Relaxed) > 0 {
+            return self.push_rest(launch);
+        }
+        let node = Arc::into_raw(launch).cast_mut();
+        if !self.ring.push(node) {
+            // SAFETY: rule 2: the count comes from `into_raw` above, and the ring has not taken it.
+            self.push_rest(unsafe { Arc::from_raw(node.cast_const()) });
         }
     }
 
     #[cold]
-    fn push_rest(&self, node: *mut Launch) {
-        let mut head = self.rest.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: rule 2: the count taken by `into_raw` keeps the launch alive; rule 3: nobody else writes `link`.
-            unsafe { &*node }.link.store(head, Ordering::Relaxed);
-            let pushed = dpa_abi::sync::publish(|| {
-                self.rest
-                    .compare_exchange_weak(head, node, Self::PUSH_ORDER, Ordering::Relaxed)
-            });
-            match pushed {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
+    fn push_rest(&self, launch: Arc<Launch>) {
+        let mut rest = self.rest.lock();
+        rest.push(launch);
+        dpa_abi::sync::publish(|| self.crowded.fetch_add(1, Self::PUSH_ORDER));
     }
 
     #[cfg(not(dpa_mutant = "inbox_push_relaxed"))]
@@ -85,10 +78,10 @@ impl Inbox {
     /// Whether there is nothing in it at the moment.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.ring.is_empty() && self.rest.load(Ordering::SeqCst).is_null()
+        self.ring.is_empty() && self.crowded.load(Ordering::SeqCst) == 0
     }
 
-    /// Takes everything that was there (rule 4).
+    /// Takes everything that was there (rule 3).
     pub fn take_all(&self, mut each: impl FnMut(Arc<Launch>)) {
         let mut taken = [ptr::null_mut(); AT_ONCE];
         for _ in 0..SLOTS.div_ceil(AT_ONCE) {
@@ -101,29 +94,18 @@ impl Inbox {
                 break;
             }
         }
-        if !self.rest.load(Ordering::SeqCst).is_null() {
+        if self.crowded.load(Ordering::SeqCst) > 0 {
             self.take_rest(each);
         }
     }
 
     #[cold]
-    fn take_rest(&self, mut each: impl FnMut(Arc<Launch>)) {
-        let mut node = self.rest.swap(ptr::null_mut(), Ordering::Acquire);
-        let mut reversed: *mut Launch = ptr::null_mut();
-        while !node.is_null() {
-            // SAFETY: rules 2 and 3: this thread has taken the chain, the launches in it are alive and its own.
-            let link = &unsafe { &*node }.link;
-            let next = link.load(Ordering::Relaxed);
-            link.store(reversed, Ordering::Relaxed);
-            reversed = node;
-            node = next;
-        }
-        while !reversed.is_null() {
-            // SAFETY: rule 2: each node carries one count, which is given to `each` here, once.
-            let launch = unsafe { Arc::from_raw(reversed.cast_const()) };
-            reversed = launch.link.load(Ordering::Relaxed);
-            each(launch);
-        }
+    fn take_rest(&self, each: impl FnMut(Arc<Launch>)) {
+        let mut rest = self.rest.lock();
+        let taken = std::mem::take(&mut *rest);
+        self.crowded.store(0, Ordering::SeqCst);
+        drop(rest);
+        taken.into_iter().for_each(each);
     }
 }
 

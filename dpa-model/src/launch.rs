@@ -21,7 +21,7 @@ use std::task::{Context, Poll, Waker};
 
 use dpa_abi::{Condition, Update};
 use smallvec::SmallVec;
-use sync_event::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use sync_event::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sync_event::sync::{Arc, Mutex};
 use sync_event::{Closed, WaiterId};
 
@@ -111,15 +111,17 @@ pub struct Extra {
 #[derive(Debug, Default)]
 struct CellState {
     waker: Option<Waker>,
-    parked_at: Option<(u32, WaiterId)>,
+    /// As what it waits where it is parked.
+    parked_as: Option<WaiterId>,
     /// What must stay alive until the launch is over.
     keep: Option<Box<dyn Keep>>,
 }
 
 /// One launch.
 pub struct Launch {
-    pub(crate) link: AtomicPtr<Launch>,
     state: AtomicU32,
+    /// The event it is parked at, if `cell` says that it is: with its lock only.
+    parked_event: AtomicU32,
     pub(crate) threads: u32,
     pub(crate) proc: u32,
     /// Its number, in order of submission.
@@ -208,8 +210,8 @@ impl Launch {
             ..CellState::default()
         };
         Self {
-            link: AtomicPtr::new(std::ptr::null_mut()),
             state: AtomicU32::new(WAITING | WATCHED | keeps),
+            parked_event: AtomicU32::new(0),
             threads: parts.threads,
             proc: parts.proc,
             seq: parts.seq,
@@ -267,11 +269,14 @@ impl Launch {
 
     /// Records where it is parked, before its gate is published.
     pub(crate) fn parked(&self, event: u32, waiter: WaiterId) {
-        self.cell.lock().parked_at = Some((event, waiter));
+        let mut cell = self.cell.lock();
+        self.parked_event.store(event, Ordering::Relaxed);
+        cell.parked_as = Some(waiter);
     }
 
     pub(crate) fn parked_at(&self) -> Option<(u32, WaiterId)> {
-        self.cell.lock().parked_at
+        let waiter = self.cell.lock().parked_as?;
+        Some((self.parked_event.load(Ordering::Relaxed), waiter))
     }
 
     fn step(&self, from: &[u32], to: u32) -> Option<u32> {
@@ -396,6 +401,13 @@ impl Launch {
         self.state.load(Ordering::Relaxed) & WATCHED != 0
     }
 
+    /// Whether a handle exists; whether it was made to keep something alive.
+    #[inline]
+    pub(crate) fn watched_and_keeps(&self) -> (bool, bool) {
+        let word = self.state.load(Ordering::Relaxed);
+        (word & WATCHED != 0, word & KEEPS != 0)
+    }
+
     /// Whether somebody may ask when it started and ended. Of a call nobody does.
     #[inline]
     pub(crate) fn is_timed(&self) -> bool {
@@ -435,7 +447,7 @@ impl Launch {
 
 // A million launches may be parked: with what the event keeps of each, a launch stays within 256 bytes.
 #[cfg(all(not(dpa_loom), target_pointer_width = "64"))]
-const _: () = assert!(size_of::<Launch>() <= 168);
+const _: () = assert!(size_of::<Launch>() <= 152);
 
 #[cfg(all(test, not(dpa_loom)))]
 mod tests;

@@ -124,7 +124,7 @@ impl Placed {
 
     /// Stores the value of now, and waits for the next.
     pub(crate) fn follow(self: Arc<Self>, process: &Process) {
-        let event = process.events.slot(self.index).event;
+        let event = process.events.event(self.index);
         loop {
             let value = event.get();
             self.show(process, value);

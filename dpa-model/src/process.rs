@@ -422,7 +422,7 @@ impl Process {
     /// # Errors
     /// The event is closed.
     pub(crate) fn update(self: &Arc<Self>, index: u32, update: Update) -> Result<u64, Closed> {
-        let event = self.events.slot(index).event;
+        let event = self.events.event(index);
         self.note_update(index, update, event);
         let mut opened = false;
         let result = event.update_with(update, |gate, value| {

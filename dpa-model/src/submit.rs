@@ -257,7 +257,7 @@ impl Process {
             self.make_ready(launch);
             return self.device.notify();
         };
-        match gate::park(self.events.slot(index).event, index, &launch, condition) {
+        match gate::park(self.events.event(index), index, &launch, condition) {
             Parking::Done => {}
             Parking::Holds(gate, value) => {
                 self.opened(gate, value);
@@ -269,9 +269,7 @@ impl Process {
 
     /// Takes a launch back that has not started. True if this call did it.
     pub fn cancel(self: &Arc<Self>, launch: &Arc<Launch>) -> bool {
-        let ended = gate::take_back(launch, Outcome::Cancelled, |index| {
-            self.events.slot(index).event
-        });
+        let ended = gate::take_back(launch, Outcome::Cancelled, |index| self.events.event(index));
         if ended {
             self.settled(launch, Outcome::Cancelled);
         }
@@ -299,7 +297,7 @@ impl Process {
 
     fn parked_launches(&self, index: u32) -> Vec<Arc<Launch>> {
         let mut launches = Vec::new();
-        self.events.slot(index).event.each_gate(|gate| {
+        self.events.event(index).each_gate(|gate| {
             if let Gate::Launch(launch) = gate {
                 launches.push(launch.clone());
             }

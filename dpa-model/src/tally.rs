@@ -40,18 +40,15 @@ impl Tally {
         self.finished == 0 && self.empty.is_empty()
     }
 
-    /// Whether what there is must be booked before an end of this process can be added.
+    /// One more end, of a launch that has been settled; false if what there is must be booked before. If the launch `keeps`
+    /// something still, [`Tally::keep`] is called for it next.
     #[inline]
-    pub fn is_in_the_way_of(&self, process: &Arc<Process>) -> bool {
-        let same = |held: &Arc<Process>| Arc::ptr_eq(held, process);
-        self.finished >= MOST || self.process.as_ref().is_some_and(|held| !same(held))
-    }
-
-    /// One more end, of a launch that has been settled. If it `keeps` something still, [`Tally::keep`] is called for it next.
-    pub fn add(&mut self, process: &Arc<Process>, launch: &Launch, keeps: bool) {
-        debug_assert!(!self.is_in_the_way_of(process));
-        if self.process.is_none() {
-            self.process = Some(process.clone());
+    #[must_use]
+    pub fn add(&mut self, process: &Arc<Process>, launch: &Launch, keeps: bool) -> bool {
+        match &self.process {
+            Some(held) if Arc::ptr_eq(held, process) && self.finished < MOST => {}
+            None => self.process = Some(process.clone()),
+            Some(_) => return false,
         }
         self.last_keeps = keeps;
         self.finished += 1;
@@ -65,6 +62,7 @@ impl Tally {
                 }
             }
         }
+        true
     }
 
     /// Keeps the memory of a launch that is over, if nobody else holds it, until the next booking. Without an end to book

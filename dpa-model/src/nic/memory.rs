@@ -83,7 +83,7 @@ impl NicMemory {
         if touched.admits(BY_NIC) {
             let value = touched.written(at.offset, Bytes::Of(data));
             let (process, index) = (&touched.process, touched.index());
-            let event = process.events.slot(index).event;
+            let event = process.events.event(index);
             process.note_update_by_nic(index, Update::Set(value), event);
             if let Err(reached) = event.try_update_fast(Update::Set(value)) {
                 self.open_later(process, index, reached);
@@ -93,7 +93,7 @@ impl NicMemory {
 
     #[cold]
     fn update_placed(&self, process: &Arc<Process>, index: u32, operation: Atomic) -> u64 {
-        let event = process.events.slot(index).event;
+        let event = process.events.event(index);
         process.note_atomic_by_nic(index, operation, event);
         let result = match operation {
             Atomic::Add(n) => event.try_update_fast(Update::Add(n)),
@@ -161,7 +161,7 @@ impl Memory for NicMemory {
         let Some(Space::Event(process, index)) = self.spaces.get(at.space.0 as usize) else {
             return Err(EventGone);
         };
-        let event = process.events.slot(*index).event;
+        let event = process.events.event(*index);
         if event.closed().is_some() {
             return Err(EventGone);
         }

@@ -33,7 +33,7 @@ pub(crate) struct Parked {
 
 impl Drop for Parked {
     fn drop(&mut self) {
-        let event = self.process.events.slot(self.index).event;
+        let event = self.process.events.event(self.index);
         drop(event.cancel(self.waiter));
     }
 }

@@ -226,7 +226,7 @@ impl Words {
             };
             word.seen = value;
             any = true;
-            let event = word.process.events.slot(word.index).event;
+            let event = word.process.events.event(word.index);
             if let Err(reached) = event.try_update_fast(Update::Set(value)) {
                 memory.open_later(&word.process, word.index, reached);
             }
@@ -236,7 +236,7 @@ impl Words {
 
     /// Whether somebody waits for one of the events.
     pub(crate) fn has_waiters(&self) -> bool {
-        let event = |word: &Word| word.process.events.slot(word.index).event.waiters();
+        let event = |word: &Word| word.process.events.event(word.index).waiters();
         self.all.iter().any(|(_, word)| event(word) > 0)
     }
 }

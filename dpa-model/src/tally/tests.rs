@@ -11,10 +11,10 @@ use crate::rig::{self, Still};
 
 /// As a worker does it.
 fn add(tally: &mut Tally, process: &Still, launch: &Launch) {
-    if tally.is_in_the_way_of(process) {
+    if !tally.add(process, launch, false) {
         book(tally);
+        assert!(tally.add(process, launch, false));
     }
-    tally.add(process, launch, false);
 }
 
 fn book(tally: &mut Tally) {
@@ -177,7 +177,7 @@ fn rule_2_7_what_launches_keep_is_let_go_of_before_their_ends_are_booked() {
         };
         let launch = Launch::new(parts, None);
         let launch = ModelArc::new(launch);
-        tally.add(&process, &launch, true);
+        assert!(tally.add(&process, &launch, true));
         tally.keep(launch);
     }
     assert_eq!(std::sync::Arc::strong_count(&kept), 1 + BURST);
