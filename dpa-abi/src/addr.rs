@@ -9,6 +9,9 @@ use core::marker::PhantomData;
 /// fixed base, so they are equal in every run.
 pub const HEAP_BASE: u64 = 0x0000_4000_0000_0000;
 
+/// Where the device addresses of windows onto host memory begin, behind those of any heap.
+pub const WINDOW_BASE: u64 = 1 << 48;
+
 /// A device address of a `T`: eight plain bytes that may lie.
 ///
 /// It can stand in device memory and in arguments. It keeps nothing alive and proves nothing: a kernel turns it
@@ -31,6 +34,11 @@ impl<T> DevAddr<T> {
             raw,
             of: PhantomData,
         }
+    }
+
+    /// Whether it is an address of a window: what is there lies in host memory. No heap reaches so far.
+    pub const fn is_external(self) -> bool {
+        self.raw >= WINDOW_BASE
     }
 
     /// The number.

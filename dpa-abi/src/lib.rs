@@ -28,7 +28,7 @@ pub mod port;
 pub mod queue;
 pub mod sync;
 
-pub use addr::{DevAddr, HEAP_BASE};
+pub use addr::{DevAddr, HEAP_BASE, WINDOW_BASE};
 pub use arg::{IntoArg, IntoArgs, KernelArg, KernelArgs, MAX_ARG_BYTES};
 pub use condition::{Condition, Update};
 pub use event_word::EventWord;

@@ -49,6 +49,7 @@ mod provider;
 mod queues;
 mod raw;
 mod region;
+mod ring;
 mod translate;
 mod waiting;
 mod watch;
@@ -66,6 +67,7 @@ pub use raw::outbox::OutboxError;
 pub use raw::pair::{ModifyError, QueuePairRef, QueuePairSpec, QueuePairStep};
 pub use raw::queue::{RawQueueError, ReceiveQueueRef, SendQueueRef};
 pub use region::{Registration, RegistrationError};
+pub use ring::{QUEUE_ALIGN, QueueMemory, QueueMemoryError};
 pub use waiting::QueueGate;
 pub use watch::ConnectionState;
 

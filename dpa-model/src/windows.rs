@@ -7,7 +7,7 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use dpa_abi::{FaultKind, Rights};
+use dpa_abi::{DevAddr, FaultKind, Rights, WINDOW_BASE};
 use parking_lot::RwLock;
 use thiserror::Error;
 
@@ -16,8 +16,6 @@ use crate::coherency::cache::Caches;
 use crate::epoch::{Epochs, Quarantine};
 use crate::nic::HostMemory;
 
-/// The first device address of the first window.
-pub const WINDOW_BASE: u64 = 1 << 48;
 /// From one window to the next.
 const STEP: u64 = 1 << 40;
 
@@ -124,7 +122,7 @@ impl Windows {
     /// Whether an address is one of a window, open or not.
     #[inline]
     pub(crate) fn is_window(addr: u64) -> bool {
-        addr >= WINDOW_BASE
+        DevAddr::<u8>::from_raw(addr).is_external()
     }
 
     /// Where these bytes are in this program's memory. They stay there as long as the launch that asks runs.

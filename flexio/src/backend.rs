@@ -27,8 +27,9 @@ pub use dpa_model::nic::{
     AttachError, CompletionQueue, CompletionQueueError, CompletionSpec, ConnectError,
     ConnectionRef, ConnectionState, ContextError, ContextRef, ContextSpec, Ended, ExportError,
     HostMemory, HostReadError, KeptWork, Moderation, ModifyError, NicError, OutboxError,
-    OverrunPolicy, Pending, PostHostError, QueuePairRef, QueuePairSpec, QueuePairStep,
-    RawQueueError, ReceiveQueueRef, Registration, RegistrationError, SendQueueRef,
+    OverrunPolicy, Pending, PostHostError, QUEUE_ALIGN, QueueMemory, QueueMemoryError,
+    QueuePairRef, QueuePairSpec, QueuePairStep, RawQueueError, ReceiveQueueRef, Registration,
+    RegistrationError, SendQueueRef,
 };
 pub use dpa_model::partition::{FunctionError, FunctionInfo};
 pub use dpa_model::placed::{EventPlace, Keep};

@@ -12,6 +12,8 @@
 //! entries, and ring by number through an outbox. All are cheap to clone; a queue stays as long as a clone of it or
 //! something that uses it does, so they may be dropped in any order.
 //!
+//! Their entries lie in device memory, or in host memory behind a window: [`QueueMemory`].
+//!
 //! What comes of what goes wrong:
 //!
 //! * A handler that never arms its completion queue again is not triggered again. Nothing is lost: completions wait in
@@ -26,12 +28,14 @@
 //! number of threads may post to them at once.
 
 mod completion;
+mod memory;
 mod outbox;
 mod pair;
 mod work;
 
 pub use completion::CompletionQueue;
 pub use flexio_dev::raw::{CompletionEntry, CompletionKind, OutboxHandle, Syndrome};
+pub use memory::QueueMemory;
 pub use outbox::{Outbox, Uar};
 pub use pair::{QueuePair, QueuePairQueues};
 pub use work::{ReceiveQueue, SendQueue};
@@ -39,5 +43,5 @@ pub use work::{ReceiveQueue, SendQueue};
 pub use crate::backend::rdma::QueuePairState;
 pub use crate::backend::{
     CompletionSpec, HostReadError, Moderation, ModifyError, OutboxError, OverrunPolicy,
-    QueuePairSpec, QueuePairStep, RawQueueError,
+    QueueMemoryError, QueuePairSpec, QueuePairStep, RawQueueError,
 };

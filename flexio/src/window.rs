@@ -14,6 +14,7 @@ use crate::process::ProcessRef;
 pub struct Window {
     process: ProcessRef,
     memory: Arc<HostMemory>,
+    rights: Rights,
     addr: u64,
 }
 
@@ -28,6 +29,7 @@ impl ProcessRef {
         Ok(Window {
             process: self.clone(),
             memory: memory.clone(),
+            rights,
             addr: self.raw().open_window(memory, rights)?,
         })
     }
@@ -44,6 +46,11 @@ impl Window {
     /// The memory it shows.
     pub fn memory(&self) -> &Arc<HostMemory> {
         &self.memory
+    }
+
+    /// What kernels may do through it.
+    pub fn rights(&self) -> Rights {
+        self.rights
     }
 
     /// Its process.

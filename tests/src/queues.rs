@@ -1,5 +1,6 @@
 //! Kernels that work the queues of the low layer: entries by hand, indices, doorbells by number.
 
+mod external;
 mod fences;
 
 use doca_dpa_dev::prelude::*;
@@ -8,6 +9,7 @@ use doca_dpa_dev::raw::{
     RingError, SendQueue, WorkFlags, WorkOpcode, Wqe,
 };
 
+pub use external::*;
 pub use fences::*;
 
 /// What a doorbell is answered with, as a number.

@@ -5,6 +5,8 @@
 mod completions;
 #[path = "queues/entries.rs"]
 mod entries;
+#[path = "queues/external.rs"]
+mod external;
 #[path = "queues/fences.rs"]
 mod fences;
 #[path = "queues/numbers.rs"]

@@ -21,11 +21,12 @@ use dpa_abi::queue::record::{
 use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, EntryWords, completion, notify, phase, slot};
 
 use super::after::After;
+use super::completions::CompletionQueueError;
 use super::period::Period;
 use super::queues::Block;
+use super::ring::{QueueMemory, Ring};
 use crate::event::EventRef;
 use crate::handler::Handler;
-use crate::heap::OutOfMemory;
 use crate::process::Process;
 
 /// What happens to an entry for which a completion queue has no room.
@@ -94,7 +95,7 @@ impl notify::Flag for Armed<'_> {
 /// A completion queue.
 #[derive(Debug)]
 pub(crate) struct CompletionRing {
-    ring: Block,
+    ring: Ring,
     record: Block,
     event: EventRef,
     handler: Option<Arc<Handler>>,
@@ -137,16 +138,18 @@ impl CompletionRing {
     pub(crate) fn new(
         process: &Arc<Process>,
         spec: CompletionSpec,
+        memory: &QueueMemory,
         event: EventRef,
-    ) -> Result<Self, OutOfMemory> {
+    ) -> Result<Self, CompletionQueueError> {
         let entries = spec.entries;
-        let ring = Block::ring(process, entries)?;
+        let words = entries as usize * ENTRY_WORDS;
+        let ring = memory.ring::<CompletionQueueError>(process, words)?;
         for slot in 0..entries as usize {
             let word = slot * ENTRY_WORDS + completion::OWNER_WORD;
             ring.store(word, completion::INVALID_OWNER_WORD);
         }
         let record = Block::new(process, COMPLETION_WORDS)?;
-        record.store(COMPLETION_RING, ring.addr);
+        record.store(COMPLETION_RING, ring.addr());
         record.store(COMPLETION_ENTRIES, entries.into());
         record.store(NOTIFY_EVENT, event.handle().0.to_bits());
         Ok(Self {

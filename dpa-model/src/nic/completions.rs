@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::NicLease;
 use super::completion_ring::{CompletionRing, CompletionSpec, Moderation, OverrunPolicy};
+use super::ring::{QueueMemory, QueueMemoryError};
 use crate::event::EventLimit;
 use crate::handler::Handler;
 use crate::heap::OutOfMemory;
@@ -32,6 +33,9 @@ pub enum CompletionQueueError {
     /// No device memory.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
+    /// Its entries cannot lie there.
+    #[error(transparent)]
+    External(#[from] QueueMemoryError),
     /// No event for its notifications.
     #[error(transparent)]
     Event(#[from] EventLimit),
@@ -126,17 +130,18 @@ impl CompletionQueue {
             entries,
             ..CompletionSpec::default()
         };
-        Self::with_spec(lease, process, spec)
+        Self::with_spec(lease, process, spec, &QueueMemory::Device)
     }
 
-    /// A queue of these figures.
+    /// A queue of these figures, its entries in this memory.
     ///
     /// # Errors
-    /// A figure out of its range; out of device memory or events; the process is stopped.
+    /// A figure out of its range; memory that it cannot lie in; out of device memory or events; the process is stopped.
     pub fn with_spec(
         lease: &Arc<NicLease>,
         process: &Arc<Process>,
         mut spec: CompletionSpec,
+        memory: &QueueMemory,
     ) -> Result<Arc<Self>, CompletionQueueError> {
         let (asked, max) = (spec.entries, MAX_ENTRIES);
         spec.entries = entries_for(asked).ok_or(CompletionQueueError::TooLarge { asked, max })?;
@@ -145,7 +150,7 @@ impl CompletionQueue {
         let locations = Locations::new(Location::Remote, Location::Device)
             .expect("a remote publisher and a device subscriber");
         let event = process.event(0, locations)?;
-        let ring = CompletionRing::new(process, spec, event)?;
+        let ring = CompletionRing::new(process, spec, memory, event)?;
         let record = ring.addr();
         let (key, number) = Self::enter(lease, process, ring)?;
         Ok(Arc::new(Self {

@@ -8,7 +8,7 @@ use dpa_abi::queue::record::{
     CONNECTIONS, DOORBELL, QUEUE_PAIR, RECEIVE_ENTRIES, RECEIVE_RING, SEND_ENTRIES, SEND_RING,
     STATE, STATE_READY, connection, table_words,
 };
-use dpa_abi::queue::{MAX_ENTRIES, entries_for};
+use dpa_abi::queue::{ENTRY_WORDS, MAX_ENTRIES, entries_for};
 use rdma::config::{AckTimeout, RetryLimit, ServiceLevel};
 use rdma::mtu::PathMtu;
 use rdma::provider::SystemError;
@@ -25,6 +25,7 @@ use super::pairs::{Context, Pair, Pool};
 use super::pending::{Ended, KeptWork, Pending};
 use super::protocol::Protocol;
 use super::queues::{Block, ReceiveRing, Record, SendRing};
+use super::ring::Ring;
 use super::waiting::Waiting;
 use super::world::HOST;
 use crate::heap::OutOfMemory;
@@ -214,7 +215,10 @@ impl ContextRef {
     pub fn export(self: &Arc<Self>) -> Result<ConnectionRef, ExportError> {
         let ring = match self.spec.send_entries {
             0 => None,
-            entries => Some(Block::ring(&self.process, entries)?),
+            entries => Some(Ring::Device(Block::new(
+                &self.process,
+                entries as usize * ENTRY_WORDS,
+            )?)),
         };
         let first_psn = Psn::new(self.lease.random() as u32 & 0xff_ffff);
         let (id, number) = self.enter(ring, first_psn)?;
@@ -226,7 +230,7 @@ impl ContextRef {
         Ok(ConnectionRef::new(self.clone(), id, number, doorbell, info))
     }
 
-    fn enter(&self, ring: Option<Block>, first_psn: Psn) -> Result<(u32, Qpn), ExportError> {
+    fn enter(&self, ring: Option<Ring>, first_psn: Psn) -> Result<(u32, Qpn), ExportError> {
         let share = self.process.quotas.queue()?;
         let now = Duration::from_nanos(self.lease.now());
         let limit = self.spec.connections;
@@ -359,7 +363,8 @@ fn receive_ring(
     if entries == 0 {
         return Ok(None);
     }
-    let ring = ReceiveRing::new(Block::ring(process, entries)?, table.clone(), entries);
+    let ring = Ring::Device(Block::new(process, entries as usize * ENTRY_WORDS)?);
+    let ring = ReceiveRing::new(ring, table.clone(), entries);
     table.store(RECEIVE_RING, ring.addr());
     table.store(RECEIVE_ENTRIES, entries.into());
     Ok(Some(ring))

@@ -1,4 +1,4 @@
-//! Queues in device memory as the NIC works them. The protocols stand in [`dpa_abi::queue::record`].
+//! Queues as the NIC works them. The protocols stand in [`dpa_abi::queue::record`].
 //!
 //! The NIC keeps places and sizes for itself; what a kernel writes into a record can delay its own process's work, and
 //! nothing else.
@@ -9,13 +9,12 @@ use dpa_abi::access::{AtomicNumber, Cell};
 use dpa_abi::queue::record::{
     RECEIVE_PRODUCED, RECEIVE_STATE, RECEIVE_TAKEN, SEND_TAKEN, STATE_ERROR,
 };
-use dpa_abi::queue::work::{PHASE_WORD, RECEIVE_WORDS, decode_receive};
-use dpa_abi::queue::{
-    BadEntry, ENTRY_BYTES, ENTRY_WORDS, EntryWords, WorkData, WorkEntry, phase, slot,
-};
+use dpa_abi::queue::work::{RECEIVE_WORDS, decode_receive};
+use dpa_abi::queue::{BadEntry, ENTRY_BYTES, ENTRY_WORDS, EntryWords, WorkData, WorkEntry, slot};
 use rdma::region::LocalKey;
 use rdma::work::{Receive, Segment};
 
+use super::ring::Ring;
 use crate::heap::OutOfMemory;
 use crate::process::Process;
 
@@ -37,11 +36,6 @@ impl Block {
             addr,
             bytes,
         })
-    }
-
-    /// A ring of so many entries.
-    pub(crate) fn ring(process: &Arc<Process>, entries: u32) -> Result<Self, OutOfMemory> {
-        Self::new(process, entries as usize * ENTRY_WORDS)
     }
 
     #[inline]
@@ -86,18 +80,9 @@ impl Block {
         before
     }
 
-    /// The entry in this slot, if it is of the round of `number`: then all of it is there.
+    /// The entry whose words begin there.
     #[inline]
-    fn entry(&self, number: u64, entries: u64) -> Option<EntryWords> {
-        let first = slot(number, entries) * ENTRY_WORDS;
-        let word = self.load(first + PHASE_WORD);
-        WorkEntry::has_phase(word, phase(number, entries)).then(|| self.words_of(number, entries))
-    }
-
-    /// What stands in the slot of `number`.
-    #[inline]
-    fn words_of(&self, number: u64, entries: u64) -> EntryWords {
-        let first = slot(number, entries) * ENTRY_WORDS;
+    pub(crate) fn entry_at(&self, first: usize) -> EntryWords {
         let mut words = [0; ENTRY_WORDS];
         if !self.process.heap.is_coherent() {
             for (index, word) in words.iter_mut().enumerate() {
@@ -150,7 +135,7 @@ impl Record {
 /// A send queue.
 #[derive(Debug)]
 pub(crate) struct SendRing {
-    ring: Block,
+    ring: Ring,
     record: Record,
     entries: u64,
     taken: u64,
@@ -160,7 +145,7 @@ pub(crate) struct SendRing {
 
 impl SendRing {
     /// One of a connection.
-    pub(crate) fn new(ring: Block, record: Record, entries: u32) -> Self {
+    pub(crate) fn new(ring: Ring, record: Record, entries: u32) -> Self {
         Self {
             ring,
             record,
@@ -171,7 +156,7 @@ impl SendRing {
     }
 
     /// One of the low layer.
-    pub(crate) fn indexed(ring: Block, record: Record, entries: u32) -> Self {
+    pub(crate) fn indexed(ring: Ring, record: Record, entries: u32) -> Self {
         Self {
             rung: Some(0),
             ..Self::new(ring, record, entries)
@@ -179,7 +164,7 @@ impl SendRing {
     }
 
     pub(crate) fn addr(&self) -> u64 {
-        self.ring.addr
+        self.ring.addr()
     }
 
     /// The next entry and its number, left where it is.
@@ -216,14 +201,14 @@ impl SendRing {
 /// The receive queue of a context.
 #[derive(Debug)]
 pub(crate) struct ReceiveRing {
-    ring: Block,
+    ring: Ring,
     table: Arc<Block>,
     entries: u64,
     taken: u64,
 }
 
 impl ReceiveRing {
-    pub(crate) fn new(ring: Block, table: Arc<Block>, entries: u32) -> Self {
+    pub(crate) fn new(ring: Ring, table: Arc<Block>, entries: u32) -> Self {
         Self {
             ring,
             table,
@@ -233,7 +218,7 @@ impl ReceiveRing {
     }
 
     pub(crate) fn addr(&self) -> u64 {
-        self.ring.addr
+        self.ring.addr()
     }
 
     /// The next receive.
@@ -259,7 +244,7 @@ impl ReceiveRing {
 /// there. What its kernels write into it can delay or spoil their own process's receives, and nothing else.
 #[derive(Debug)]
 pub(crate) struct IndexedReceives {
-    ring: Block,
+    ring: Ring,
     record: Record,
     entries: u64,
     taken: u64,
@@ -268,7 +253,7 @@ pub(crate) struct IndexedReceives {
 }
 
 impl IndexedReceives {
-    pub(crate) fn new(ring: Block, record: Record, entries: u32) -> Self {
+    pub(crate) fn new(ring: Ring, record: Record, entries: u32) -> Self {
         Self {
             ring,
             record,

@@ -4,16 +4,59 @@ use dpa_abi::{DevAddr, FaultKind};
 
 use super::QueueWire;
 use crate::context::ThreadContext;
-use crate::view::AtomicSlice;
+use crate::view::{AtomicSlice, DevSliceMut};
 
 /// A record and its ring, bound for a thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bound<'t> {
     pub(super) thread: &'t ThreadContext<'t>,
     pub(super) record: AtomicSlice<'t, u64>,
-    pub(super) ring: AtomicSlice<'t, u64>,
+    pub(super) ring: Entries<'t>,
     /// How many entries the ring has.
     pub(super) entries: u64,
+}
+
+/// The entries of a ring, as words.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Entries<'t> {
+    /// In device memory.
+    Device(AtomicSlice<'t, u64>),
+    /// In host memory, seen through a window: not coherent.
+    External(DevSliceMut<'t, u64>),
+}
+
+impl<'t> Entries<'t> {
+    fn bind(
+        thread: &'t ThreadContext<'t>,
+        at: DevAddr<u64>,
+        len: usize,
+    ) -> Result<Self, FaultKind> {
+        match at.is_external() {
+            true => DevSliceMut::bind(thread, at, len).map(Self::External),
+            false => AtomicSlice::bind(thread, at, len).map(Self::Device),
+        }
+    }
+
+    /// The words from `first` on.
+    #[inline]
+    pub(super) fn load<const N: usize>(&self, first: usize) -> [u64; N] {
+        match self {
+            Self::Device(ring) => core::array::from_fn(|word| ring.at(first + word).load()),
+            Self::External(ring) => core::array::from_fn(|word| ring.read(first + word)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn store(&self, first: usize, words: &[u64]) {
+        match self {
+            Self::Device(ring) => {
+                for (at, word) in words.iter().enumerate() {
+                    ring.at(first + at).store(*word);
+                }
+            }
+            Self::External(ring) => ring.write_from(first, words),
+        }
+    }
 }
 
 /// Where in a record it is told of the ring, and how long both are.
@@ -47,12 +90,28 @@ impl<'t> Bound<'t> {
         if len == 0 {
             return Err(FaultKind::OutOfRange { addr, len: 0 });
         }
-        let ring = AtomicSlice::bind(thread, DevAddr::from_raw(at), len)?;
+        let ring = Entries::bind(thread, DevAddr::from_raw(at), len)?;
         Ok(Self {
             thread,
             record,
             ring,
             entries,
         })
+    }
+
+    /// What this thread wrote to the entries is visible to the NIC after this and a writeback of device memory.
+    #[inline]
+    pub(super) fn write_back(&self) {
+        if let Entries::External(_) = self.ring {
+            self.thread.window_writeback();
+        }
+    }
+
+    /// What is read of the entries next is what the NIC has written.
+    #[inline]
+    pub(super) fn forget(&self) {
+        if let Entries::External(_) = self.ring {
+            self.thread.window_read_inv();
+        }
     }
 }

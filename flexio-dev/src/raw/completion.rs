@@ -89,13 +89,23 @@ impl<'t> CompletionQueue<'t> {
     /// # Errors
     /// The queue has overrun and everything before was read; the completion was overwritten.
     pub fn poll(&self, consumer: u64) -> Result<Option<CompletionEntry>, PollError> {
+        self.0.forget();
+        self.poll_unfenced(consumer)
+    }
+
+    /// As [`CompletionQueue::poll`]; of a queue in external memory it may see what this thread has cached of it, until its next
+    /// [`ThreadContext::window_read_inv`].
+    ///
+    /// # Errors
+    /// As [`CompletionQueue::poll`].
+    pub fn poll_unfenced(&self, consumer: u64) -> Result<Option<CompletionEntry>, PollError> {
         let first = slot(consumer, self.0.entries) * ENTRY_WORDS;
-        let owner = self.0.ring.at(first + completion::OWNER_WORD).load();
+        let [owner] = self.0.ring.load(first + completion::OWNER_WORD);
         let there = CompletionEntry::is_valid(owner, phase(consumer, self.0.entries));
-        let words = core::array::from_fn(|at| match there {
-            true => self.0.ring.at(first + at).load(),
-            false => 0,
-        });
+        let words = match there {
+            true => self.0.ring.load(first),
+            false => [0; ENTRY_WORDS],
+        };
         // The NIC raises this before it writes an entry: what was read may be parts of two.
         let behind = self.0.record.at(PRODUCED).load().saturating_sub(consumer);
         if behind > self.0.entries {

@@ -79,9 +79,7 @@ impl<'t> ReceiveQueue<'t> {
     pub fn write(&self, index: u64, buf: Buf) {
         let words = encode_receive(buf.address, buf.len, buf.key);
         let first = slot(index, self.0.entries) * RECEIVE_WORDS;
-        for (at, word) in words.iter().enumerate() {
-            self.0.ring.at(first + at).store(*word);
-        }
+        self.0.ring.store(first, &words);
     }
 
     /// Gives the next `count` entries to the NIC: what was written before is visible to it. More than there are entries
@@ -90,6 +88,7 @@ impl<'t> ReceiveQueue<'t> {
     #[doc(alias = "doca_dpa_dev_verbs_qp_commit_recv")]
     #[doc(alias = "doca_dpa_dev_verbs_srq_commit_recv")]
     pub fn inc_pi(&self, count: u32) {
+        self.0.write_back();
         self.0.thread.memory_writeback();
         self.inc_pi_unfenced(count);
         self.0.thread.memory_writeback();

@@ -77,9 +77,7 @@ impl<'t> SendQueue<'t> {
     #[doc(alias = "doca_dpa_dev_verbs_qp_post_send_raw_wqe")]
     pub fn write_words(&self, index: u64, words: &[u64; ENTRY_WORDS]) {
         let first = slot(index, self.0.entries) * ENTRY_WORDS;
-        for (at, word) in words.iter().enumerate() {
-            self.0.ring.at(first + at).store(*word);
-        }
+        self.0.ring.store(first, words);
     }
 
     /// What the entry with this index asks for, as it stands in its slot: for a completion, which says its entry's index. `None` if
@@ -87,8 +85,9 @@ impl<'t> SendQueue<'t> {
     #[doc(alias = "doca_dpa_dev_completion_element_get_swqe_opcode")]
     pub fn opcode(&self, index: u64) -> Option<WorkOpcode> {
         let first = slot(index, self.0.entries) * ENTRY_WORDS;
-        let words = core::array::from_fn(|at| self.0.ring.at(first + at).load());
-        WorkEntry::decode(&words).ok().map(|entry| entry.opcode)
+        WorkEntry::decode(&self.0.ring.load(first))
+            .ok()
+            .map(|entry| entry.opcode)
     }
 
     /// Writes the next entry and counts it; the index behind it, which the doorbell is to say.
@@ -106,17 +105,20 @@ impl<'t> SendQueue<'t> {
         Ok(index + 1)
     }
 
-    /// Rings for everything that was posted: [`ThreadContext::qp_sq_ring_db`] with its index and number.
+    /// Rings for everything that was posted: [`ThreadContext::qp_sq_ring_db`] with its index and number. Entries in external
+    /// memory are written back before.
     ///
     /// # Errors
     /// As that.
     #[doc(alias = "doca_dpa_dev_verbs_qp_commit_send")]
     pub fn ring(&self) -> Result<(), RingError> {
+        self.0.write_back();
         self.0.thread.qp_sq_ring_db(self.producer(), self.number())
     }
 
     /// As [`SendQueue::ring`], but the NIC may not see what this thread wrote since its last
-    /// [`ThreadContext::memory_writeback`]: neither entries nor what they send.
+    /// [`ThreadContext::memory_writeback`]: neither entries nor what they send. If the entries are in external memory, those need
+    /// a [`ThreadContext::window_writeback`].
     ///
     /// # Errors
     /// As [`SendQueue::ring`].

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use dpa_abi::IntoArg;
 use flexio_dev::raw::{self, QueueWire};
 
-use super::{CompletionEntry, CompletionSpec, HostReadError, Moderation, OverrunPolicy};
+use super::memory::Kept;
+use super::{
+    CompletionEntry, CompletionSpec, HostReadError, Moderation, OverrunPolicy, QueueMemory,
+};
 use crate::backend::{AttachError, CompletionQueueError};
 use crate::handler::EventHandler;
 use crate::rdma::{Completions, Nic};
@@ -20,6 +23,7 @@ use crate::rdma::{Completions, Nic};
 #[derive(Clone, Debug)]
 pub struct CompletionQueue {
     queue: Arc<Completions>,
+    _window: Kept,
 }
 
 impl Nic {
@@ -32,8 +36,25 @@ impl Nic {
         &self,
         spec: CompletionSpec,
     ) -> Result<CompletionQueue, CompletionQueueError> {
-        let queue = Completions::with_spec(self.lease(), self.process().raw(), spec)?;
-        Ok(CompletionQueue { queue })
+        self.raw_completion_queue_in(QueueMemory::Device, spec)
+    }
+
+    /// As [`Nic::raw_completion_queue`], its entries in this memory: 64 bytes for each.
+    ///
+    /// # Errors
+    /// As [`Nic::raw_completion_queue`]; the entries cannot lie there.
+    #[doc(alias = "flexio_cq_create")]
+    pub fn raw_completion_queue_in(
+        &self,
+        memory: QueueMemory,
+        spec: CompletionSpec,
+    ) -> Result<CompletionQueue, CompletionQueueError> {
+        let (memory, window) = memory.checked(self.process())?;
+        let (lease, process) = (self.lease(), self.process().raw());
+        Ok(CompletionQueue {
+            queue: Completions::with_spec(lease, process, spec, &memory)?,
+            _window: window,
+        })
     }
 }
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use dpa_abi::IntoArg;
 use flexio_dev::raw::{self, QueueWire};
 
+use super::memory::Kept;
 use super::{
-    CompletionQueue, ModifyError, QueuePairSpec, QueuePairState, RawQueueError, ReceiveQueue,
+    CompletionQueue, ModifyError, QueueMemory, QueuePairSpec, QueuePairState, RawQueueError,
+    ReceiveQueue,
 };
 use crate::backend::QueuePairRef;
 use crate::rdma::{Cause, ConnectionInfo, Counters, Nic};
@@ -36,6 +38,7 @@ pub struct QueuePairQueues<'q> {
 #[derive(Clone, Debug)]
 pub struct QueuePair {
     pair: Arc<QueuePairRef>,
+    _window: Kept,
 }
 
 impl Nic {
@@ -49,12 +52,30 @@ impl Nic {
         spec: QueuePairSpec,
         queues: QueuePairQueues<'_>,
     ) -> Result<QueuePair, RawQueueError> {
+        self.queue_pair_in(QueueMemory::Device, spec, queues)
+    }
+
+    /// As [`Nic::queue_pair`], the entries of its send queue in this memory: 64 bytes for each.
+    ///
+    /// # Errors
+    /// As [`Nic::queue_pair`]; the entries cannot lie there.
+    #[doc(alias = "flexio_qp_create")]
+    pub fn queue_pair_in(
+        &self,
+        memory: QueueMemory,
+        spec: QueuePairSpec,
+        queues: QueuePairQueues<'_>,
+    ) -> Result<QueuePair, RawQueueError> {
+        let (memory, window) = memory.checked(self.process())?;
         let receives = queues.receives.map(ReceiveQueue::raw);
         let (lease, process) = (self.lease(), self.process().raw());
         let (send, receive) = (queues.send.raw(), queues.receive.raw());
+        let spec = (&memory, spec);
         let pair = QueuePairRef::new(lease, process, spec, send, receive, receives)?;
-        let pair = Arc::new(pair);
-        Ok(QueuePair { pair })
+        Ok(QueuePair {
+            pair: Arc::new(pair),
+            _window: window,
+        })
     }
 }
 

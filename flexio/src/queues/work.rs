@@ -5,7 +5,8 @@ use std::sync::Arc;
 use dpa_abi::IntoArg;
 use flexio_dev::raw::{self, QueueWire};
 
-use super::{CompletionQueue, RawQueueError};
+use super::memory::Kept;
+use super::{CompletionQueue, QueueMemory, RawQueueError};
 use crate::backend::{ReceiveQueueRef, SendQueueRef};
 use crate::rdma::Nic;
 
@@ -16,6 +17,7 @@ use crate::rdma::Nic;
 #[derive(Clone, Debug)]
 pub struct SendQueue {
     queue: Arc<SendQueueRef>,
+    _window: Kept,
 }
 
 /// A receive queue, of one queue pair or shared by several: each message takes the oldest entry, whichever queue pair it
@@ -27,6 +29,7 @@ pub struct SendQueue {
 #[derive(Clone, Debug)]
 pub struct ReceiveQueue {
     queue: Arc<ReceiveQueueRef>,
+    _window: Kept,
 }
 
 impl Nic {
@@ -41,10 +44,28 @@ impl Nic {
         completions: &CompletionQueue,
         name: u32,
     ) -> Result<SendQueue, RawQueueError> {
+        self.send_queue_in(QueueMemory::Device, entries, completions, name)
+    }
+
+    /// As [`Nic::send_queue`], its entries in this memory: 64 bytes for each.
+    ///
+    /// # Errors
+    /// As [`Nic::send_queue`]; the entries cannot lie there.
+    #[doc(alias = "flexio_sq_create")]
+    pub fn send_queue_in(
+        &self,
+        memory: QueueMemory,
+        entries: u32,
+        completions: &CompletionQueue,
+        name: u32,
+    ) -> Result<SendQueue, RawQueueError> {
+        let (memory, window) = memory.checked(self.process())?;
         let (lease, process) = (self.lease(), self.process().raw());
-        let queue = SendQueueRef::new(lease, process, entries, completions.raw(), name)?;
-        let queue = Arc::new(queue);
-        Ok(SendQueue { queue })
+        let queue = SendQueueRef::new(lease, process, (&memory, entries), completions.raw(), name)?;
+        Ok(SendQueue {
+            queue: Arc::new(queue),
+            _window: window,
+        })
     }
 
     /// A receive queue of at least so many entries.
@@ -54,8 +75,26 @@ impl Nic {
     #[doc(alias = "flexio_rq_create")]
     #[doc(alias = "flexio_rmp_create")]
     pub fn receive_queue(&self, entries: u32) -> Result<ReceiveQueue, RawQueueError> {
-        let queue = ReceiveQueueRef::new(self.lease(), self.process().raw(), entries)?;
-        Ok(ReceiveQueue { queue })
+        self.receive_queue_in(QueueMemory::Device, entries)
+    }
+
+    /// As [`Nic::receive_queue`], its entries in this memory: 16 bytes for each.
+    ///
+    /// # Errors
+    /// As [`Nic::receive_queue`]; the entries cannot lie there.
+    #[doc(alias = "flexio_rq_create")]
+    #[doc(alias = "flexio_rmp_create")]
+    pub fn receive_queue_in(
+        &self,
+        memory: QueueMemory,
+        entries: u32,
+    ) -> Result<ReceiveQueue, RawQueueError> {
+        let (memory, window) = memory.checked(self.process())?;
+        let (lease, process) = (self.lease(), self.process().raw());
+        Ok(ReceiveQueue {
+            queue: ReceiveQueueRef::new(lease, process, (&memory, entries))?,
+            _window: window,
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use super::{QueuePairSpec, word};
 const SEEDS: u64 = 20;
 
 /// With its one fence, and without.
-fn check(right: impl AsyncFn(Device, u64) -> bool) {
+pub fn check(right: impl AsyncFn(Device, u64) -> bool) {
     check_each(1, &[0], right);
 }
 

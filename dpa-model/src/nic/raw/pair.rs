@@ -27,6 +27,7 @@ use super::super::completions::CompletionQueue;
 use super::super::context::domain;
 use super::super::engine::Engine;
 use super::super::protocol::Protocol;
+use super::super::ring::QueueMemory;
 use super::queue::{Entered, Entry, RawQueueError, ReceiveQueueRef, check_completions, sized};
 use crate::process::Process;
 
@@ -163,14 +164,15 @@ pub struct QueuePairRef {
 }
 
 impl QueuePairRef {
-    /// A queue pair in RST. Its receives come from `receives`, if it is to have any.
+    /// A queue pair in RST, the entries of its send queue in this memory. Its receives come from `receives`, if it is to have
+    /// any.
     ///
     /// # Errors
-    /// A figure out of its range; a queue of another process or NIC; out of device memory; the process is stopped.
+    /// A figure out of its range; memory that they cannot lie in; a queue of another process or NIC; out of device memory; the process is stopped.
     pub fn new(
         lease: &Arc<NicLease>,
         process: &Arc<Process>,
-        spec: QueuePairSpec,
+        (memory, spec): (&QueueMemory, QueuePairSpec),
         send_completions: &Arc<CompletionQueue>,
         receive_completions: &Arc<CompletionQueue>,
         receives: Option<&Arc<ReceiveQueueRef>>,
@@ -184,6 +186,7 @@ impl QueuePairRef {
         }
         let entry = Entry {
             name: spec.name,
+            send_memory: memory,
             local: false,
             send_entries: spec.send_entries,
             send_completions: Some(send_completions.key()),

@@ -8,7 +8,9 @@ use dpa_abi::queue::record::{
     SEND_ENTRIES, SEND_RING, STATE, STATE_READY,
 };
 use dpa_abi::queue::work::RECEIVE_WORDS;
-use dpa_abi::queue::{CompletionEntry, CompletionKind, MAX_ENTRIES, Syndrome, entries_for};
+use dpa_abi::queue::{
+    CompletionEntry, CompletionKind, ENTRY_WORDS, MAX_ENTRIES, Syndrome, entries_for,
+};
 use rdma::config::Config;
 use rdma::provider::SystemError;
 use rdma::psn::{Psn, Qpn};
@@ -21,6 +23,7 @@ use super::super::context::domain;
 use super::super::engine::Engine;
 use super::super::pairs::{Pair, Pool};
 use super::super::queues::{Block, IndexedReceives, Record, SendRing};
+use super::super::ring::{QueueMemory, QueueMemoryError};
 use super::super::waiting::Waiting;
 use super::super::watch::Watch;
 use crate::heap::OutOfMemory;
@@ -52,6 +55,9 @@ pub enum RawQueueError {
     /// No device memory.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
+    /// Its entries cannot lie there.
+    #[error(transparent)]
+    External(#[from] QueueMemoryError),
     /// As many queues as the process may have.
     #[error(transparent)]
     Quota(#[from] QuotaExceeded),
@@ -85,8 +91,9 @@ pub(super) fn sized(what: &'static str, asked: u32) -> Result<u32, RawQueueError
 }
 
 /// What a queue pair is entered with.
-pub(super) struct Entry {
+pub(super) struct Entry<'m> {
     pub(super) name: u32,
+    pub(super) send_memory: &'m QueueMemory,
     pub(super) local: bool,
     pub(super) send_entries: u32,
     pub(super) send_completions: Option<usize>,
@@ -109,12 +116,12 @@ impl Entered {
     pub(super) fn new(
         lease: &Arc<NicLease>,
         process: &Arc<Process>,
-        entry: &Entry,
+        entry: &Entry<'_>,
         config: impl Fn(Qpn) -> Config,
     ) -> Result<Self, RawQueueError> {
         let share = process.quotas.queue()?;
         let record = Record::new(Arc::new(Block::new(process, CONNECTION_WORDS)?), 0);
-        let send = send_ring(process, &record, entry.send_entries)?;
+        let send = send_ring(process, &record, entry)?;
         let watch = Arc::<Watch>::default();
         let number = lease.nic().with(|engine| {
             if process.is_stopped() {
@@ -212,12 +219,15 @@ fn create(
 fn send_ring(
     process: &Arc<Process>,
     record: &Record,
-    entries: u32,
+    entry: &Entry<'_>,
 ) -> Result<Option<SendRing>, RawQueueError> {
+    let entries = entry.send_entries;
     if entries == 0 {
         return Ok(None);
     }
-    let ring = SendRing::indexed(Block::ring(process, entries)?, record.clone(), entries);
+    let words = entries as usize * ENTRY_WORDS;
+    let ring = entry.send_memory.ring::<RawQueueError>(process, words)?;
+    let ring = SendRing::indexed(ring, record.clone(), entries);
     record.store(SEND_RING, ring.addr());
     record.store(SEND_ENTRIES, entries.into());
     Ok(Some(ring))
@@ -232,14 +242,14 @@ pub struct SendQueueRef {
 }
 
 impl SendQueueRef {
-    /// A send queue of at least so many entries, whose completions carry `name`.
+    /// A send queue of at least so many entries, in this memory, whose completions carry `name`.
     ///
     /// # Errors
-    /// Too many entries; a completion queue of another; out of device memory; the process is stopped.
+    /// Too many entries; memory that they cannot lie in; a completion queue of another; out of device memory; the process is stopped.
     pub fn new(
         lease: &Arc<NicLease>,
         process: &Arc<Process>,
-        entries: u32,
+        (memory, entries): (&QueueMemory, u32),
         completions: &Arc<CompletionQueue>,
         name: u32,
     ) -> Result<Self, RawQueueError> {
@@ -247,6 +257,7 @@ impl SendQueueRef {
         let entries = sized("entries of a send queue", entries)?;
         let entry = Entry {
             name,
+            send_memory: memory,
             local: true,
             send_entries: entries,
             send_completions: Some(completions.key()),
@@ -293,20 +304,20 @@ pub struct ReceiveQueueRef {
 }
 
 impl ReceiveQueueRef {
-    /// A receive queue of at least so many entries.
+    /// A receive queue of at least so many entries, in this memory.
     ///
     /// # Errors
-    /// Too many entries; out of device memory; the process is stopped.
+    /// Too many entries; memory that they cannot lie in; out of device memory; the process is stopped.
     pub fn new(
         lease: &Arc<NicLease>,
         process: &Arc<Process>,
-        entries: u32,
+        (memory, entries): (&QueueMemory, u32),
     ) -> Result<Arc<Self>, RawQueueError> {
         let entries = sized("entries of a receive queue", entries)?;
         let share = process.quotas.queue()?;
         let record = Record::new(Arc::new(Block::new(process, HEAD_WORDS)?), 0);
-        let ring = Block::new(process, entries as usize * RECEIVE_WORDS)?;
-        record.store(RECEIVE_RING, ring.addr);
+        let ring = memory.ring::<RawQueueError>(process, entries as usize * RECEIVE_WORDS)?;
+        record.store(RECEIVE_RING, ring.addr());
         record.store(RECEIVE_ENTRIES, entries.into());
         let receives = IndexedReceives::new(ring, record.clone(), entries);
         let (pool, number) = lease.nic().with(|engine| {
