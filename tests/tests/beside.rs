@@ -3,7 +3,7 @@
 
 mod drivers;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -22,13 +22,16 @@ struct Node {
     dpa: Dpa,
 }
 
-fn node(dpa: &Dpa, completion_entries: u32) -> Result<Node, Error> {
+fn fresh_address() -> IpAddr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = (std::process::id() as u16).to_be_bytes();
     let [more, last] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    let address = Ipv4Addr::new(127, high | 1, low.wrapping_add(more), last);
+    Ipv4Addr::new(127, high | 1, low.wrapping_add(more), last).into()
+}
+
+fn node(dpa: &Dpa, completion_entries: u32) -> Result<Node, Error> {
     let rdma = { dpa.rdma() }
-        .address(address.into())
+        .address(fresh_address())
         .completion_entries(completion_entries)
         .timeout(Duration::from_millis(16))
         .keep_alive(Duration::from_millis(50))
@@ -270,6 +273,30 @@ fn rule_6_2_the_host_writes_reads_and_counts() {
         let read = read.buffer.expect("it had one").to_vec();
         assert_eq!((read[0], &read[8..]), (6, &[9; 3000][..]));
         assert_eq!(map.buffer().to_vec()[8..3008], [9; 3000]);
+        Ok(())
+    });
+}
+
+#[test]
+fn packets_have_a_service_level() {
+    both(async |dpa| {
+        let at = |level| {
+            let rdma = dpa.rdma().address(fresh_address());
+            rdma.receive_queue(0).service_level(level).open()
+        };
+        let (a, b) = (at(5)?, at(6)?);
+        let (to_b, to_a) = (a.export()?, b.export()?);
+        to_b.connect(&to_a.blob())?;
+        to_a.connect(&to_b.blob())?;
+        let map = b.map_host(HostBuffer::new(8), Rights::REMOTE_ATOMIC)?;
+        let word = RemoteMemoryMap::import(&map.map().export())?;
+        assert_eq!(to_b.fetch_add(&word, 0, 3)?.await?.original, 0);
+        assert_eq!(map.buffer().to_vec(), 3u64.to_ne_bytes());
+        let refused = at(16).expect_err("there are 16").to_string();
+        assert_eq!(
+            refused,
+            "service level 16 was asked for, allowed are 0 to 15"
+        );
         Ok(())
     });
 }

@@ -1,5 +1,8 @@
 //! The log and the trace of a context, from kernels to files and to `tracing`.
 
+mod drivers;
+
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,6 +10,7 @@ use std::time::Duration;
 use doca_dpa::log::LogFilter;
 use doca_dpa::trace::{TraceReader, TraceRecord};
 use doca_dpa::{Dpa, Error, LogLevel, Sim};
+use drivers::both_on;
 use tests::messages::*;
 
 /// A file name of its own, gone at the end.
@@ -25,43 +29,69 @@ impl Drop for Path {
     }
 }
 
-#[tokio::test]
-async fn the_log_goes_to_its_file_at_its_level() -> Result<(), Error> {
-    let file = Path::new("log");
-    std::fs::write(&file.0, "before\n").expect("a file");
-    let builder = Dpa::builder().log_file(&file.0).log_level(LogLevel::Warn);
-    let dpa = builder.open()?;
-    assert_eq!(dpa.log_level(), LogFilter::Warn);
-    assert_eq!(dpa.log_file(), Some(&*file.0));
-    dpa.launch(logs).submit()?.await?;
-    dpa.flush_messages().await;
-    let text = std::fs::read_to_string(&file.0).expect("the log");
-    let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines.len(), 4, "{text}");
-    assert_eq!(lines[0], "before");
-    for (line, what) in lines[1..]
-        .iter()
-        .zip([" NOTE logs #", " ERROR logs #", " WARN logs #"])
-    {
-        assert!(line.contains(what), "{line}");
-        assert!(line.contains("tests/src/messages.rs:"), "{line}");
-    }
-    assert!(lines[1].contains(".0: printed ("), "{}", lines[1]);
-    assert_eq!(dpa.log_lost(), 0);
-    Ok(())
+/// What a file says behind what it said when this was called last.
+struct News<'p> {
+    path: &'p Path,
+    read: Cell<usize>,
 }
 
-#[tokio::test]
-async fn the_default_level_is_info() -> Result<(), Error> {
+impl<'p> News<'p> {
+    fn of(path: &'p Path) -> Self {
+        let read = Cell::new(0);
+        Self { path, read }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.path.0).expect("the log");
+        let lines = text.lines().skip(self.read.get()).map(str::to_owned);
+        let lines: Vec<_> = lines.collect();
+        self.read.set(self.read.get() + lines.len());
+        lines
+    }
+}
+
+/// On both drivers: on each device the log is opened anew, and what stands there stays.
+#[test]
+fn the_log_goes_to_its_file_at_its_level() {
+    let file = Path::new("log");
+    std::fs::write(&file.0, "before\n").expect("a file");
+    let news = News::of(&file);
+    assert_eq!(news.lines(), ["before"]);
+    let builder = Dpa::builder().log_file(&file.0).log_level(LogLevel::Warn);
+    both_on(&builder, async |dpa| {
+        assert_eq!(dpa.log_level(), LogFilter::Warn);
+        assert_eq!(dpa.log_file(), Some(&*file.0));
+        dpa.launch(logs).submit()?.await?;
+        dpa.flush_messages().await;
+        let lines = news.lines();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        for (line, what) in lines
+            .iter()
+            .zip([" NOTE logs #", " ERROR logs #", " WARN logs #"])
+        {
+            assert!(line.contains(what), "{line}");
+            assert!(line.contains("tests/src/messages.rs:"), "{line}");
+        }
+        assert!(lines[0].contains(".0: printed ("), "{}", lines[0]);
+        assert_eq!(dpa.log_lost(), 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_default_level_is_info() {
     let file = Path::new("info");
-    let dpa = Dpa::builder().log_file(&file.0).open()?;
-    assert_eq!(dpa.log_level(), LogFilter::Info);
-    dpa.launch(logs).threads(3).submit()?.await?;
-    dpa.flush_messages().await;
-    let text = std::fs::read_to_string(&file.0).expect("the log");
-    assert_eq!(text.lines().count(), 4 * 3, "{text}");
-    assert!(text.contains(".2: rank 2 of 3 ("), "{text}");
-    Ok(())
+    let news = News::of(&file);
+    both_on(&Dpa::builder().log_file(&file.0), async |dpa| {
+        assert_eq!(dpa.log_level(), LogFilter::Info);
+        dpa.launch(logs).threads(3).submit()?.await?;
+        dpa.flush_messages().await;
+        let lines = news.lines();
+        assert_eq!(lines.len(), 4 * 3, "{lines:?}");
+        let last = |line: &String| line.contains(".2: rank 2 of 3 (");
+        assert!(lines.iter().any(last), "{lines:?}");
+        Ok(())
+    });
 }
 
 #[test]

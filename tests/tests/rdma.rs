@@ -47,29 +47,6 @@ async fn rule_6_3_whoever_sees_the_signal_sees_the_whole_write() -> Result<(), E
 }
 
 #[tokio::test]
-async fn packets_have_a_service_level() -> Result<(), Error> {
-    let dpa = Dpa::builder().workers(1).open()?;
-    let at = |level| {
-        let rdma = dpa.rdma().address(fresh_address());
-        rdma.receive_queue(0).service_level(level).open()
-    };
-    let (a, b) = (at(5)?, at(6)?);
-    let (to_b, to_a) = (a.export()?, b.export()?);
-    to_b.connect(&to_a.blob())?;
-    to_a.connect(&to_b.blob())?;
-    let map = b.map_host(HostBuffer::new(8), Rights::REMOTE_ATOMIC)?;
-    let word = RemoteMemoryMap::import(&map.map().export())?;
-    assert_eq!(to_b.fetch_add(&word, 0, 3)?.await?.original, 0);
-    assert_eq!(map.buffer().to_vec(), 3u64.to_ne_bytes());
-    let refused = at(16).expect_err("there are 16").to_string();
-    assert_eq!(
-        refused,
-        "service level 16 was asked for, allowed are 0 to 15"
-    );
-    Ok(())
-}
-
-#[tokio::test]
 async fn rule_6_2_kernels_detect_the_end_of_each_kind_of_work() -> Result<(), Error> {
     let (a, b) = pair(settings()).await?;
     let local = a.dpa.copy_in(&[1u64, 2, 3, 4, 5, 6, 7, 8]).await?;
