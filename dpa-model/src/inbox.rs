@@ -81,8 +81,13 @@ impl Inbox {
         self.ring.is_empty() && self.crowded.load(Ordering::SeqCst) == 0
     }
 
-    /// Takes everything that was there (rule 3).
+    /// Takes everything that was there (rule 3). The list first: what is in it came behind what is in the ring then, so nothing is
+    /// taken without what was put in before it.
     pub fn take_all(&self, mut each: impl FnMut(Arc<Launch>)) {
+        let rest = match self.crowded.load(Ordering::SeqCst) {
+            0 => Vec::new(),
+            _ => self.take_rest(),
+        };
         let mut taken = [ptr::null_mut(); AT_ONCE];
         for _ in 0..SLOTS.div_ceil(AT_ONCE) {
             let count = self.ring.take(&mut taken);
@@ -94,18 +99,15 @@ impl Inbox {
                 break;
             }
         }
-        if self.crowded.load(Ordering::SeqCst) > 0 {
-            self.take_rest(each);
-        }
+        rest.into_iter().for_each(each);
     }
 
     #[cold]
-    fn take_rest(&self, each: impl FnMut(Arc<Launch>)) {
+    fn take_rest(&self) -> Vec<Arc<Launch>> {
         let mut rest = self.rest.lock();
         let taken = std::mem::take(&mut *rest);
         self.crowded.store(0, Ordering::SeqCst);
-        drop(rest);
-        taken.into_iter().for_each(each);
+        taken
     }
 }
 

@@ -82,3 +82,22 @@ fn looking_whether_it_is_empty_vs_a_taker() {
         assert_eq!(shared.all_taken(), [0, 1]);
     });
 }
+
+/// One thread puts in one more than there are places while another takes: nothing is taken without what was put in before it.
+#[test]
+fn a_pusher_that_fills_the_ring_vs_a_taker() {
+    check(|| {
+        let shared = Shared::with(0);
+        let taker = thread::spawn({
+            let shared = shared.clone();
+            move || shared.take()
+        });
+        let all = SLOTS as u64 + 1;
+        (0..all).for_each(|seq| shared.push(seq));
+        taker.join().expect("no panic");
+        let taken = shared.taken.lock().expect("no panic").clone();
+        let first: Vec<u64> = (0..taken.len() as u64).collect();
+        assert_eq!(taken, first);
+        assert_eq!(shared.all_taken(), (0..all).collect::<Vec<_>>());
+    });
+}
