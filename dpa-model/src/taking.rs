@@ -218,6 +218,8 @@ impl Worker {
         work: Work<Process>,
     ) -> Option<(ModelArc<Launch>, u32)> {
         if let Some(process) = work.process {
+            // What comes next may run for long without a safe point: that is not to delay another process.
+            self.book(Some(core.switch()));
             core.set_process(Some(process));
         }
         if work.launch.gang().is_none() {

@@ -1,8 +1,8 @@
 //! What a worker has finished and not booked yet.
 //!
 //! Booking the end of a plain launch (nobody watches it, no stream and no handler follows it) touches words that the host writes
-//! for each submission. So a worker collects ends of one process and books them together: when it has [`MOST`], when it
-//! goes on with another process, when it leaves its stack, and at the first safe point of the kernel it runs next.
+//! for each submission. So a worker collects ends of one process and books them together: when it has [`MOST`], before it
+//! goes on with another process, when it finds nothing to run, and at the first safe point of the kernel it runs next.
 //!
 //! What the launches kept is let go of then, too, and before: their counts are such words. That is foreign code, so it is the
 //! worker that does it, on its own stack.

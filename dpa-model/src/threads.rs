@@ -201,6 +201,8 @@ fn work_in_background(worker: &Worker, patient: bool) -> bool {
             let interrupted = |unit: &Suspended| unit.core().preempted.get();
             shared.set_fresh(!matches!(&pick, Pick::Resume(unit) if interrupted(unit)));
             worker.run(pick);
+            // It may sleep behind this, or go on in the background for long.
+            worker.book(None);
         }
         None => {}
     }

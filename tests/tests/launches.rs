@@ -210,6 +210,30 @@ fn rule_2_7_what_is_passed_by_reference_lives_until_the_launch_is_over() {
     });
 }
 
+/// Launches that nobody watches are booked together: by then what they kept is let go of.
+#[test]
+fn rule_2_7_what_detached_launches_keep_is_let_go_of_by_the_time_nothing_runs() {
+    both(async |dpa| {
+        let allocations = dpa.snapshot().heap.allocations;
+        for many in [1, 3, 100] {
+            let total = dpa.zeroed::<u64>(1).await?;
+            for _ in 0..many {
+                drop(
+                    dpa.launch(count)
+                        .args(CountArgs { total: &total })
+                        .submit()?,
+                );
+            }
+            dpa.wait_idle().await;
+            assert_eq!(total.copy_out().await?, [many]);
+            dpa.wait_idle().await;
+            drop(total);
+            assert_eq!(dpa.snapshot().heap.allocations, allocations);
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn rule_2_7_what_belongs_to_another_context_is_refused() {
     both(async |dpa| {

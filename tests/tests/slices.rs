@@ -55,6 +55,32 @@ async fn rule_2_9_a_process_goes_on_beside_one_that_spins_on_all_workers() {
     .await;
 }
 
+/// Ends of launches are booked together, but not behind what another process runs next: that may go on for ever.
+#[tokio::test]
+async fn a_process_is_idle_while_another_spins_on_its_worker() {
+    in_time(async {
+        for _ in 0..5 {
+            let spinning = workers(1).run_time_limit(None).open()?;
+            let other = spinning.open_beside()?;
+            let total = other.zeroed::<u64>(1).await?;
+            // It sleeps then, and finds all of them when it wakes.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            for _ in 0..3 {
+                let args = CountArgs { total: &total };
+                drop(other.launch(count).args(args).submit()?);
+            }
+            let args = SpinsArgs { from: 0 };
+            let spins_on = spinning.launch(spins).args(args).submit()?;
+            other.wait_idle().await;
+            assert!(!spins_on.is_over());
+            let refused = spinning.close_within(Duration::from_millis(50)).await;
+            assert!(refused.is_err(), "it never comes to rest");
+        }
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_was_interrupted_goes_on_as_if_nothing_had_been() {
     const ROUNDS: u64 = 8_000_000;
