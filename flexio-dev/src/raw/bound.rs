@@ -1,5 +1,7 @@
 //! What all queues are to a kernel: a record, and the ring that it tells of.
 
+use core::sync::atomic::{Ordering, fence};
+
 use dpa_abi::{DevAddr, FaultKind};
 
 use super::QueueWire;
@@ -37,12 +39,16 @@ impl<'t> Entries<'t> {
         }
     }
 
-    /// The words from `first` on.
+    /// The words from `first` on. What is read after them is as new as they are.
     #[inline]
     pub(super) fn load<const N: usize>(&self, first: usize) -> [u64; N] {
         match self {
             Self::Device(ring) => core::array::from_fn(|word| ring.at(first + word).load()),
-            Self::External(ring) => core::array::from_fn(|word| ring.read(first + word)),
+            Self::External(ring) => {
+                let words = core::array::from_fn(|word| ring.read_volatile(first + word));
+                fence(Ordering::Acquire);
+                words
+            }
         }
     }
 

@@ -85,6 +85,7 @@ impl<'t> SendQueue<'t> {
     #[doc(alias = "doca_dpa_dev_completion_element_get_swqe_opcode")]
     pub fn opcode(&self, index: u64) -> Option<WorkOpcode> {
         let first = slot(index, self.0.entries) * ENTRY_WORDS;
+        self.0.forget();
         WorkEntry::decode(&self.0.ring.load(first))
             .ok()
             .map(|entry| entry.opcode)

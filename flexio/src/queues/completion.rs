@@ -23,7 +23,7 @@ use crate::rdma::{Completions, Nic};
 #[derive(Clone, Debug)]
 pub struct CompletionQueue {
     queue: Arc<Completions>,
-    _window: Kept,
+    window: Kept,
 }
 
 impl Nic {
@@ -53,12 +53,16 @@ impl Nic {
         let (lease, process) = (self.lease(), self.process().raw());
         Ok(CompletionQueue {
             queue: Completions::with_spec(lease, process, spec, &memory)?,
-            _window: window,
+            window,
         })
     }
 }
 
 impl CompletionQueue {
+    pub(super) fn window(&self) -> Kept {
+        self.window.clone()
+    }
+
     pub(super) fn raw(&self) -> &Arc<Completions> {
         &self.queue
     }

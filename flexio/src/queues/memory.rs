@@ -31,7 +31,7 @@ pub enum QueueMemory {
     },
 }
 
-/// A window that a queue keeps open.
+/// A window that a queue keeps open, and whatever else works with it.
 pub(super) type Kept = Option<Arc<Window>>;
 
 impl QueueMemory {

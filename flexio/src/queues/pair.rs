@@ -38,7 +38,7 @@ pub struct QueuePairQueues<'q> {
 #[derive(Clone, Debug)]
 pub struct QueuePair {
     pair: Arc<QueuePairRef>,
-    _window: Kept,
+    _windows: [Kept; 4],
 }
 
 impl Nic {
@@ -70,11 +70,17 @@ impl Nic {
         let receives = queues.receives.map(ReceiveQueue::raw);
         let (lease, process) = (self.lease(), self.process().raw());
         let (send, receive) = (queues.send.raw(), queues.receive.raw());
+        let windows = [
+            window,
+            queues.send.window(),
+            queues.receive.window(),
+            queues.receives.and_then(ReceiveQueue::window),
+        ];
         let spec = (&memory, spec);
         let pair = QueuePairRef::new(lease, process, spec, send, receive, receives)?;
         Ok(QueuePair {
             pair: Arc::new(pair),
-            _window: window,
+            _windows: windows,
         })
     }
 }

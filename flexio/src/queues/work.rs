@@ -17,7 +17,7 @@ use crate::rdma::Nic;
 #[derive(Clone, Debug)]
 pub struct SendQueue {
     queue: Arc<SendQueueRef>,
-    _window: Kept,
+    _windows: [Kept; 2],
 }
 
 /// A receive queue, of one queue pair or shared by several: each message takes the oldest entry, whichever queue pair it
@@ -29,7 +29,7 @@ pub struct SendQueue {
 #[derive(Clone, Debug)]
 pub struct ReceiveQueue {
     queue: Arc<ReceiveQueueRef>,
-    _window: Kept,
+    window: Kept,
 }
 
 impl Nic {
@@ -64,7 +64,7 @@ impl Nic {
         let queue = SendQueueRef::new(lease, process, (&memory, entries), completions.raw(), name)?;
         Ok(SendQueue {
             queue: Arc::new(queue),
-            _window: window,
+            _windows: [window, completions.window()],
         })
     }
 
@@ -93,7 +93,7 @@ impl Nic {
         let (lease, process) = (self.lease(), self.process().raw());
         Ok(ReceiveQueue {
             queue: ReceiveQueueRef::new(lease, process, (&memory, entries))?,
-            _window: window,
+            window,
         })
     }
 }
@@ -112,6 +112,10 @@ impl SendQueue {
 }
 
 impl ReceiveQueue {
+    pub(super) fn window(&self) -> Kept {
+        self.window.clone()
+    }
+
     pub(super) fn raw(&self) -> &Arc<ReceiveQueueRef> {
         &self.queue
     }

@@ -231,6 +231,46 @@ fn a_queue_keeps_the_window_of_its_memory_open() {
     });
 }
 
+/// A queue pair keeps those of the queues it works with open, too, though nobody else has these any more.
+#[test]
+fn a_queue_pair_keeps_the_windows_of_its_queues_open() {
+    let device = Device::open(config()).expect("a device");
+    let rig = Rig::new(&device);
+    let [sends, completed, received] = [(); 3].map(|()| window(&rig, Access::ReadWrite));
+    let still_there = [&sends, &completed, &received].map(Arc::downgrade);
+    let spec = CompletionSpec {
+        entries: ENTRIES,
+        ..CompletionSpec::default()
+    };
+    let completions = rig
+        .nic
+        .raw_completion_queue_in(external(&completed, 0), spec);
+    let completions = completions.expect("a queue");
+    let receives = rig.nic.receive_queue_in(external(&received, 0), ENTRIES);
+    let receives = receives.expect("a queue");
+    let spec = QueuePairSpec::default();
+    let pair = pair_in(
+        &rig,
+        external(&sends, 0),
+        spec,
+        &completions,
+        Some(&receives),
+    );
+    let single = rig
+        .nic
+        .send_queue(ENTRIES, &completions, 0)
+        .expect("a queue");
+    drop((sends, completed, received, completions, receives));
+    assert!(still_there.iter().all(|window| window.upgrade().is_some()));
+    drop(pair);
+    let left = still_there
+        .each_ref()
+        .map(|window| window.upgrade().is_some());
+    assert_eq!(left, [false, true, false]);
+    drop(single);
+    assert!(still_there[1].upgrade().is_none());
+}
+
 #[test]
 fn where_entries_cannot_lie_is_refused_by_what_it_is() {
     let device = Device::open(config()).expect("a device");
