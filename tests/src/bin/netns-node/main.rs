@@ -62,12 +62,8 @@ async fn run() -> Outcome {
     let timeout = next().map_or(Ok(TIMEOUT), |given| given.parse())?;
     let timeout = Duration::from_millis(timeout);
     let node = Node::open(address, retries, timeout).await?;
-    let peer = node.meet()?;
-    futures::future::try_join(node.ask(&peer), node.receive_all()).await?;
-    node.kernels.work(&node.connection, &peer.kernels).await?;
-    said("asked", "all");
-    heard("asked")?;
-    node.judge().await
+    let done = node.work().await;
+    done.map_err(|error| format!("{error}; {:?}", node.connection.counters()).into())
 }
 
 /// What it opens to its peer.
@@ -135,6 +131,15 @@ impl Node {
             event,
             kernels,
         })
+    }
+
+    async fn work(&self) -> Outcome {
+        let peer = self.meet()?;
+        futures::future::try_join(self.ask(&peer), self.receive_all()).await?;
+        self.kernels.work(&self.connection, &peer.kernels).await?;
+        said("asked", "all");
+        heard("asked")?;
+        self.judge().await
     }
 
     async fn ask(&self, peer: &Peer) -> Outcome {
