@@ -1,5 +1,6 @@
 //! The log and the trace of a context, from kernels to files and to `tracing`.
 
+#[path = "drivers/on.rs"]
 mod drivers;
 
 use std::cell::Cell;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use doca_dpa::log::LogFilter;
 use doca_dpa::trace::{TraceReader, TraceRecord};
 use doca_dpa::{Dpa, Error, LogLevel, Sim};
-use drivers::{both, both_on};
+use drivers::both_on;
 use tests::messages::*;
 
 /// A file name of its own, gone at the end.
@@ -90,17 +91,6 @@ fn the_default_level_is_info() {
         assert_eq!(lines.len(), 4 * 3, "{lines:?}");
         let last = |line: &String| line.contains(".2: rank 2 of 3 (");
         assert!(lines.iter().any(last), "{lines:?}");
-        Ok(())
-    });
-}
-
-#[test]
-fn without_a_file_the_context_names_none_and_loses_nothing() {
-    both(async |dpa| {
-        assert_eq!(dpa.log_file(), None);
-        dpa.launch(logs).threads(3).submit()?.await?;
-        dpa.flush_messages().await;
-        assert_eq!(dpa.log_lost(), 0);
         Ok(())
     });
 }
