@@ -20,7 +20,7 @@ use sync_event::sync::atomic::{AtomicUsize, Ordering};
 use sync_event::sync::{Arc, Mutex};
 
 use crate::launch::Launch;
-use ring::{Ring, SLOTS};
+use ring::{PUSH_ORDER, Ring, SLOTS};
 
 /// Launches that are taken out of the ring at a time.
 const AT_ONCE: usize = 16;
@@ -67,13 +67,8 @@ impl Inbox {
     fn push_rest(&self, launch: Arc<Launch>) {
         let mut rest = self.rest.lock();
         rest.push(launch);
-        dpa_abi::sync::publish(|| self.crowded.fetch_add(1, Self::PUSH_ORDER));
+        dpa_abi::sync::publish(|| self.crowded.fetch_add(1, PUSH_ORDER));
     }
-
-    #[cfg(not(dpa_mutant = "inbox_push_relaxed"))]
-    const PUSH_ORDER: Ordering = Ordering::SeqCst;
-    #[cfg(dpa_mutant = "inbox_push_relaxed")]
-    const PUSH_ORDER: Ordering = Ordering::Relaxed;
 
     /// Whether there is nothing in it at the moment.
     #[inline]

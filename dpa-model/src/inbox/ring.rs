@@ -24,6 +24,13 @@ pub const SLOTS: usize = 1 << 10;
 #[cfg(dpa_loom)]
 pub const SLOTS: usize = 2;
 
+/// With which what is put in becomes visible: who does it looks then whether a worker sleeps.
+#[cfg(not(dpa_mutant = "inbox_push_relaxed"))]
+pub const PUSH_ORDER: Ordering = Ordering::SeqCst;
+/// See above.
+#[cfg(dpa_mutant = "inbox_push_relaxed")]
+pub const PUSH_ORDER: Ordering = Ordering::Relaxed;
+
 /// A ring of pointers.
 #[derive(Debug)]
 pub struct Ring<T> {
@@ -71,7 +78,7 @@ impl<T> Ring<T> {
         loop {
             let slot = self.slot(place);
             let filled = dpa_abi::sync::publish(|| {
-                slot.compare_exchange(mark(place), item, Self::PUSH_ORDER, Ordering::Acquire)
+                slot.compare_exchange(mark(place), item, PUSH_ORDER, Ordering::Acquire)
             });
             let Err(found) = filled else {
                 if self.next.load(Ordering::Relaxed) <= place {
@@ -94,11 +101,6 @@ impl<T> Ring<T> {
             }
         }
     }
-
-    #[cfg(not(dpa_mutant = "inbox_push_relaxed"))]
-    const PUSH_ORDER: Ordering = Ordering::SeqCst;
-    #[cfg(dpa_mutant = "inbox_push_relaxed")]
-    const PUSH_ORDER: Ordering = Ordering::Relaxed;
 
     /// Whether there is nothing in it at the moment. It is not mistaken about what was there before the call, however many
     /// are taken meanwhile.
