@@ -215,10 +215,7 @@ impl ContextRef {
     pub fn export(self: &Arc<Self>) -> Result<ConnectionRef, ExportError> {
         let ring = match self.spec.send_entries {
             0 => None,
-            entries => Some(Ring::Device(Block::new(
-                &self.process,
-                entries as usize * ENTRY_WORDS,
-            )?)),
+            entries => Some(Ring::device(&self.process, entries as usize * ENTRY_WORDS)?),
         };
         let first_psn = Psn::new(self.lease.random() as u32 & 0xff_ffff);
         let (id, number) = self.enter(ring, first_psn)?;
@@ -363,7 +360,7 @@ fn receive_ring(
     if entries == 0 {
         return Ok(None);
     }
-    let ring = Ring::Device(Block::new(process, entries as usize * ENTRY_WORDS)?);
+    let ring = Ring::device(process, entries as usize * ENTRY_WORDS)?;
     let ring = ReceiveRing::new(ring, table.clone(), entries);
     table.store(RECEIVE_RING, ring.addr());
     table.store(RECEIVE_ENTRIES, entries.into());

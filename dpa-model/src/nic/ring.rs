@@ -1,5 +1,6 @@
 //! The entries of a queue, in device memory or in host memory that its kernels reach through a window.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use dpa_abi::access::{AtomicNumber, Cell};
@@ -20,7 +21,7 @@ pub const QUEUE_ALIGN: u64 = 64;
 pub enum QueueMemory {
     /// In device memory of the process, which the queue takes for itself.
     Device,
-    /// In host memory. The caller keeps the window open as long as the queue.
+    /// In host memory.
     External {
         /// The memory.
         memory: Arc<HostMemory>,
@@ -28,6 +29,8 @@ pub enum QueueMemory {
         offset: u64,
         /// The same place as kernels see it, through a window.
         addr: u64,
+        /// The window, which is kept open as long as the queue is there.
+        window: Arc<dyn Any + Send + Sync>,
     },
 }
 
@@ -62,13 +65,14 @@ impl QueueMemory {
     where
         E: From<OutOfMemory> + From<QueueMemoryError>,
     {
-        let (memory, offset, addr) = match self {
-            Self::Device => return Ok(Ring::Device(Block::new(process, words)?)),
+        let (memory, offset, addr, window) = match self {
+            Self::Device => return Ok(Ring::device(process, words)?),
             Self::External {
                 memory,
                 offset,
                 addr,
-            } => (memory.clone(), *offset, *addr),
+                window,
+            } => (memory.clone(), *offset, *addr, window.clone()),
         };
         let bytes = words * 8;
         let fits = memory.cell(offset, bytes).is_some() && offset.is_multiple_of(QUEUE_ALIGN);
@@ -81,6 +85,7 @@ impl QueueMemory {
             offset,
             bytes,
             addr,
+            _window: window,
         };
         (0..words).for_each(|word| external.store(word, 0));
         Ok(Ring::External(external))
@@ -94,6 +99,7 @@ pub(crate) struct External {
     offset: u64,
     bytes: usize,
     addr: u64,
+    _window: Arc<dyn Any + Send + Sync>,
 }
 
 impl External {
@@ -119,6 +125,11 @@ pub(crate) enum Ring {
 }
 
 impl Ring {
+    /// So many words of device memory, zeroed.
+    pub(crate) fn device(process: &Arc<Process>, words: usize) -> Result<Self, OutOfMemory> {
+        Block::new(process, words).map(Self::Device)
+    }
+
     /// Where kernels find it.
     pub(crate) fn addr(&self) -> u64 {
         match self {

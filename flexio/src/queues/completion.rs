@@ -6,7 +6,6 @@ use std::sync::Arc;
 use dpa_abi::IntoArg;
 use flexio_dev::raw::{self, QueueWire};
 
-use super::memory::Kept;
 use super::{
     CompletionEntry, CompletionSpec, HostReadError, Moderation, OverrunPolicy, QueueMemory,
 };
@@ -23,7 +22,6 @@ use crate::rdma::{Completions, Nic};
 #[derive(Clone, Debug)]
 pub struct CompletionQueue {
     queue: Arc<Completions>,
-    window: Kept,
 }
 
 impl Nic {
@@ -49,20 +47,14 @@ impl Nic {
         memory: QueueMemory,
         spec: CompletionSpec,
     ) -> Result<CompletionQueue, CompletionQueueError> {
-        let (memory, window) = memory.checked(self.process())?;
+        let memory = memory.checked(self.process())?;
         let (lease, process) = (self.lease(), self.process().raw());
-        Ok(CompletionQueue {
-            queue: Completions::with_spec(lease, process, spec, &memory)?,
-            window,
-        })
+        let queue = Completions::with_spec(lease, process, spec, &memory)?;
+        Ok(CompletionQueue { queue })
     }
 }
 
 impl CompletionQueue {
-    pub(super) fn window(&self) -> Kept {
-        self.window.clone()
-    }
-
     pub(super) fn raw(&self) -> &Arc<Completions> {
         &self.queue
     }

@@ -22,7 +22,7 @@ pub enum QueueMemory {
     #[default]
     Device,
     /// In host memory behind a window, from this offset in bytes on, a multiple of [`QueueMemory::ALIGN`]. The queue keeps the
-    /// window open. What stood there is overwritten with zeros. Nothing else may lie there.
+    /// window open, and so does what works with the queue. What stood there is overwritten with zeros. Nothing else may lie there.
     External {
         /// The window, for reads and writes.
         window: Arc<Window>,
@@ -31,20 +31,17 @@ pub enum QueueMemory {
     },
 }
 
-/// A window that a queue keeps open, and whatever else works with it.
-pub(super) type Kept = Option<Arc<Window>>;
-
 impl QueueMemory {
     /// What the offset of entries in external memory is a multiple of, in bytes.
     pub const ALIGN: u64 = backend::QUEUE_ALIGN;
 
-    /// The same for the device; and what the queue keeps.
+    /// The same for the device.
     pub(super) fn checked(
         self,
         process: &ProcessRef,
-    ) -> Result<(backend::QueueMemory, Kept), QueueMemoryError> {
+    ) -> Result<backend::QueueMemory, QueueMemoryError> {
         let (window, offset) = match self {
-            Self::Device => return Ok((backend::QueueMemory::Device, None)),
+            Self::Device => return Ok(backend::QueueMemory::Device),
             Self::External { window, offset } => (window, offset),
         };
         if !Arc::ptr_eq(window.process().raw(), process.raw()) {
@@ -53,11 +50,11 @@ impl QueueMemory {
         if window.rights() != Rights::ReadWrite {
             return Err(QueueMemoryError::NotWritable);
         }
-        let memory = backend::QueueMemory::External {
+        Ok(backend::QueueMemory::External {
             memory: window.memory().clone(),
             offset,
             addr: window.addr().raw().saturating_add(offset),
-        };
-        Ok((memory, Some(window)))
+            window,
+        })
     }
 }

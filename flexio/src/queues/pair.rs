@@ -6,7 +6,6 @@ use std::sync::Arc;
 use dpa_abi::IntoArg;
 use flexio_dev::raw::{self, QueueWire};
 
-use super::memory::Kept;
 use super::{
     CompletionQueue, ModifyError, QueueMemory, QueuePairSpec, QueuePairState, RawQueueError,
     ReceiveQueue,
@@ -38,7 +37,6 @@ pub struct QueuePairQueues<'q> {
 #[derive(Clone, Debug)]
 pub struct QueuePair {
     pair: Arc<QueuePairRef>,
-    _windows: [Kept; 4],
 }
 
 impl Nic {
@@ -66,22 +64,14 @@ impl Nic {
         spec: QueuePairSpec,
         queues: QueuePairQueues<'_>,
     ) -> Result<QueuePair, RawQueueError> {
-        let (memory, window) = memory.checked(self.process())?;
+        let memory = memory.checked(self.process())?;
         let receives = queues.receives.map(ReceiveQueue::raw);
         let (lease, process) = (self.lease(), self.process().raw());
         let (send, receive) = (queues.send.raw(), queues.receive.raw());
-        let windows = [
-            window,
-            queues.send.window(),
-            queues.receive.window(),
-            queues.receives.and_then(ReceiveQueue::window),
-        ];
         let spec = (&memory, spec);
         let pair = QueuePairRef::new(lease, process, spec, send, receive, receives)?;
-        Ok(QueuePair {
-            pair: Arc::new(pair),
-            _windows: windows,
-        })
+        let pair = Arc::new(pair);
+        Ok(QueuePair { pair })
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use dpa_abi::IntoArg;
 use flexio_dev::raw::{self, QueueWire};
 
-use super::memory::Kept;
 use super::{CompletionQueue, QueueMemory, RawQueueError};
 use crate::backend::{ReceiveQueueRef, SendQueueRef};
 use crate::rdma::Nic;
@@ -17,7 +16,6 @@ use crate::rdma::Nic;
 #[derive(Clone, Debug)]
 pub struct SendQueue {
     queue: Arc<SendQueueRef>,
-    _windows: [Kept; 2],
 }
 
 /// A receive queue, of one queue pair or shared by several: each message takes the oldest entry, whichever queue pair it
@@ -29,7 +27,6 @@ pub struct SendQueue {
 #[derive(Clone, Debug)]
 pub struct ReceiveQueue {
     queue: Arc<ReceiveQueueRef>,
-    window: Kept,
 }
 
 impl Nic {
@@ -59,13 +56,11 @@ impl Nic {
         completions: &CompletionQueue,
         name: u32,
     ) -> Result<SendQueue, RawQueueError> {
-        let (memory, window) = memory.checked(self.process())?;
+        let memory = memory.checked(self.process())?;
         let (lease, process) = (self.lease(), self.process().raw());
         let queue = SendQueueRef::new(lease, process, (&memory, entries), completions.raw(), name)?;
-        Ok(SendQueue {
-            queue: Arc::new(queue),
-            _windows: [window, completions.window()],
-        })
+        let queue = Arc::new(queue);
+        Ok(SendQueue { queue })
     }
 
     /// A receive queue of at least so many entries.
@@ -89,12 +84,10 @@ impl Nic {
         memory: QueueMemory,
         entries: u32,
     ) -> Result<ReceiveQueue, RawQueueError> {
-        let (memory, window) = memory.checked(self.process())?;
+        let memory = memory.checked(self.process())?;
         let (lease, process) = (self.lease(), self.process().raw());
-        Ok(ReceiveQueue {
-            queue: ReceiveQueueRef::new(lease, process, (&memory, entries))?,
-            window,
-        })
+        let queue = ReceiveQueueRef::new(lease, process, (&memory, entries))?;
+        Ok(ReceiveQueue { queue })
     }
 }
 
@@ -112,10 +105,6 @@ impl SendQueue {
 }
 
 impl ReceiveQueue {
-    pub(super) fn window(&self) -> Kept {
-        self.window.clone()
-    }
-
     pub(super) fn raw(&self) -> &Arc<ReceiveQueueRef> {
         &self.queue
     }
