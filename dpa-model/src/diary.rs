@@ -245,7 +245,7 @@ impl Process {
     pub(crate) fn note_submitted(&self, launch: &Launch, wait: Option<(u32, Condition)>) {
         self.device.note(|| {
             let wait = wait.map(|(index, condition)| {
-                let value = self.events.slot(index).event.get();
+                let value = self.events.event(index).get();
                 let event = self.event_name(index);
                 format!(", waits for {event} {condition}, is {value}")
             });
@@ -262,7 +262,7 @@ impl Process {
     #[inline]
     pub(crate) fn note_waits(&self, index: u32, condition: Condition) {
         self.device.note(|| {
-            let value = self.events.slot(index).event.get();
+            let value = self.events.event(index).get();
             let event = self.event_name(index);
             format!("waits for {event} {condition}, is {value}")
         });

@@ -41,6 +41,11 @@ pub(crate) fn handle_panic(core: &Core, payload: &(dyn std::any::Any + Send)) {
     }
 }
 
+/// Drops what a panic of foreign code carries. Its destructor, which is foreign too, may panic as well.
+pub(crate) fn discard(payload: Box<dyn std::any::Any + Send>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+}
+
 impl Worker {
     /// The stack was reset under a kernel: its process becomes fatal, its thread is over.
     pub(crate) fn abandoned(&self, core: &Core, why: Trapped) {
@@ -87,8 +92,7 @@ impl Worker {
             let stack = note.as_mut().and_then(|note| note.stack.take());
             self.fail_running(core, FaultKind::Panic, note, stack);
         }
-        // A payload's own destructor may panic; it is the kernel's.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        discard(payload);
         self.end_thread(core, None, None);
     }
 
@@ -325,8 +329,8 @@ impl Worker {
     /// Whether nobody watches a launch, and nothing follows its end but that what it keeps is let go of. Under the seeded
     /// driver that happens at once.
     fn ends_plainly(&self, launch: &Launch) -> bool {
-        let (watched, keeps) = launch.watched_and_keeps();
-        !watched && launch.is_plain() && !(keeps && self.device.choices.is_some())
+        let at_once = self.device.choices.is_some() && launch.keeps();
+        !launch.watched() && launch.is_plain() && !at_once
     }
 
     /// The end of a launch that nobody watches and that nothing else follows: booked later, with others. `off`: the caller is at

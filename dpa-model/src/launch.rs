@@ -401,13 +401,6 @@ impl Launch {
         self.state.load(Ordering::Relaxed) & WATCHED != 0
     }
 
-    /// Whether a handle exists; whether it was made to keep something alive.
-    #[inline]
-    pub(crate) fn watched_and_keeps(&self) -> (bool, bool) {
-        let word = self.state.load(Ordering::Relaxed);
-        (word & WATCHED != 0, word & KEEPS != 0)
-    }
-
     /// Whether somebody may ask when it started and ended. Of a call nobody does.
     #[inline]
     pub(crate) fn is_timed(&self) -> bool {

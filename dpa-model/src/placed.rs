@@ -237,7 +237,7 @@ impl Touched {
         let publishers = self.placed.locations.publishers();
         let admitted = by.iter().any(|location| publishers.contains(*location));
         if !admitted {
-            let event = &self.process.events.slot(self.index()).event;
+            let event = self.process.events.event(self.index());
             self.placed.show(&self.process, event.get());
         }
         admitted
@@ -261,7 +261,7 @@ impl Touched {
             true => self.placed.read(&self.process),
             false => None,
         };
-        there.unwrap_or_else(|| self.process.events.slot(self.index()).event.get())
+        there.unwrap_or_else(|| self.process.events.event(self.index()).get())
     }
 
     /// Puts the value into a copy of the memory from `offset` on.

@@ -20,6 +20,7 @@ use sync_event::sync::Arc as ModelArc;
 
 use crate::chunk::Chunk;
 use crate::device::Device;
+use crate::ending::discard;
 use crate::fiber::{Exit, Request, Resumed, Switch};
 use crate::handover::Handover;
 use crate::keeper::own_cpu_time;
@@ -394,7 +395,7 @@ impl Worker {
             let done = catch_unwind(AssertUnwindSafe(|| launch.release_kept()));
             if let Err(payload) = done {
                 tracing::error!(target: "doca_dpa", kernel = launch.body.name(), "what a launch kept panicked when it was dropped");
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+                discard(payload);
             }
         };
         let let_go = || kept.iter().for_each(let_go_of);

@@ -93,7 +93,7 @@ impl Process {
         let on = match thread.on {
             BlockedOn::Meeting => WaitingOn::Meeting,
             BlockedOn::Event(event, condition, timeout) => {
-                let value = self.events.slot(event.0.index).event.get();
+                let value = self.events.event(event.0.index).get();
                 WaitingOn::Event {
                     event,
                     condition,

@@ -43,6 +43,12 @@ impl Shared {
     }
 }
 
+/// A thread that takes.
+fn taker(shared: &Arc<Shared>) -> thread::JoinHandle<()> {
+    let shared = shared.clone();
+    thread::spawn(move || shared.take())
+}
+
 /// Each of the places is taken and filled in the next round while others look for one: no place is passed by.
 #[test]
 fn two_pushers_vs_a_full_ring() {
@@ -52,10 +58,7 @@ fn two_pushers_vs_a_full_ring() {
             let shared = shared.clone();
             move || shared.push(2)
         });
-        let taker = thread::spawn({
-            let shared = shared.clone();
-            move || shared.take()
-        });
+        let taker = taker(&shared);
         shared.push(3);
         other.join().expect("no panic");
         taker.join().expect("no panic");
@@ -69,10 +72,7 @@ fn two_pushers_vs_a_full_ring() {
 fn looking_whether_it_is_empty_vs_a_taker() {
     check(|| {
         let shared = Shared::with(1);
-        let taker = thread::spawn({
-            let shared = shared.clone();
-            move || shared.take()
-        });
+        let taker = taker(&shared);
         shared.push(1);
         let empty = shared.inbox.is_empty();
         taker.join().expect("no panic");
@@ -88,10 +88,7 @@ fn looking_whether_it_is_empty_vs_a_taker() {
 fn a_pusher_that_fills_the_ring_vs_a_taker() {
     check(|| {
         let shared = Shared::with(0);
-        let taker = thread::spawn({
-            let shared = shared.clone();
-            move || shared.take()
-        });
+        let taker = taker(&shared);
         let all = SLOTS as u64 + 1;
         (0..all).for_each(|seq| shared.push(seq));
         taker.join().expect("no panic");
