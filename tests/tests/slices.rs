@@ -110,6 +110,28 @@ async fn what_was_interrupted_goes_on_as_if_nothing_had_been() {
     .await;
 }
 
+/// One that was interrupted goes on when its worker has nothing else to do. Nothing comes behind it by which its end could be
+/// booked.
+#[tokio::test]
+async fn a_process_is_idle_when_what_was_interrupted_has_ended() {
+    const ROUNDS: u64 = 100_000_000;
+    in_time(async {
+        let dpa = workers(1).open()?;
+        let other = dpa.open_beside()?;
+        let found = dpa.zeroed::<u64>(1).await?;
+        let args = ComputeArgs {
+            rounds: ROUNDS,
+            found: &found,
+        };
+        drop(dpa.launch(compute).args(args).submit()?);
+        short_launches(&other, 3).await?;
+        dpa.wait_idle().await;
+        assert_eq!(found.copy_out().await?, [computed(ROUNDS, 0)]);
+        Ok(())
+    })
+    .await;
+}
+
 /// Computes far down a stack, beside short launches of another process if there is one.
 async fn deep(dpa: &Dpa, other: Option<&Dpa>, deep: u64) -> Result<bool, Error> {
     let rounds = if other.is_some() { 2_000_000 } else { 1 };
