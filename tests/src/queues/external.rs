@@ -5,51 +5,6 @@ use doca_dpa_dev::raw::{CompletionKind, CompletionQueue, ReceiveQueue, SendQueue
 
 use super::{signaled, words};
 
-/// Posts a write and rings by hand. `fenced`: the entry is written back before.
-#[dpa_kernel]
-pub fn post_in_external_memory(
-    thread: &Thread,
-    queue: SendQueue<'_>,
-    bytes: DevAddr<u64>,
-    local: Buf,
-    remote: RemoteBuf,
-    fenced: u64,
-) {
-    words(thread, bytes).at(0).store(42);
-    let wqe = signaled(WorkOpcode::Write);
-    let posted = queue.post(&wqe.data(local).remote(remote));
-    thread.memory_writeback();
-    if fenced == 1 {
-        thread.window_writeback();
-    }
-    if posted.is_err() || queue.ring_unfenced().is_err() {
-        thread.error(1);
-    }
-}
-
-/// Posts a receive to one queue pair by hand, and has the other send to it. `fenced`: the receive is written back before its
-/// doorbell record.
-#[dpa_kernel]
-pub fn receive_in_external_memory(
-    thread: &Thread,
-    send: SendQueue<'_>,
-    queue: ReceiveQueue<'_>,
-    from: Buf,
-    to: Buf,
-    fenced: u64,
-) {
-    queue.write(0, to);
-    if fenced == 1 {
-        thread.window_writeback();
-    }
-    queue.inc_pi_unfenced(1);
-    thread.memory_writeback();
-    let wqe = signaled(WorkOpcode::Send);
-    if send.post(&wqe.data(from)).is_err() || send.ring().is_err() {
-        thread.error(1);
-    }
-}
-
 /// Looks for a completion: more than its work takes, and fewer than it takes until whatever was cached is surely evicted.
 const LOOKS: u32 = 50;
 

@@ -5,7 +5,14 @@ use doca_dpa_dev::raw::{CompletionKind, CompletionQueue, ReceiveQueue, SendQueue
 
 use super::{completion_at, signaled, words};
 
-/// Stores what is sent, posts it and rings, with a writeback before the doorbell or without.
+/// The fence between a receive and its doorbell record, and the writeback behind that.
+pub const ORDERED: u64 = 1;
+/// A writeback of device memory; see [`ORDERED`].
+pub const WRITTEN_BACK: u64 = 2;
+/// A writeback through windows, where entries lie in external memory.
+pub const ENTRY_WRITTEN_BACK: u64 = 4;
+
+/// Stores what is sent, posts it and rings, with these writebacks before the doorbell.
 #[dpa_kernel]
 pub fn send_by_hand(
     thread: &Thread,
@@ -13,12 +20,15 @@ pub fn send_by_hand(
     bytes: DevAddr<u64>,
     local: Buf,
     remote: RemoteBuf,
-    fenced: u64,
+    fences: u64,
 ) {
     words(thread, bytes).at(0).store(42);
     let wqe = signaled(WorkOpcode::Write);
     let posted = queue.post(&wqe.data(local).remote(remote));
-    if fenced == 1 {
+    if fences & ENTRY_WRITTEN_BACK != 0 {
+        thread.window_writeback();
+    }
+    if fences & WRITTEN_BACK != 0 {
         thread.memory_writeback();
     }
     if posted.is_err() || queue.ring_unfenced().is_err() {
@@ -50,11 +60,6 @@ pub fn send_from_a_window(
     }
 }
 
-/// The fence between a receive and its doorbell record, and the writeback behind that.
-pub const ORDERED: u64 = 1;
-/// See [`ORDERED`].
-pub const WRITTEN_BACK: u64 = 2;
-
 /// Writes the receive of this number and raises the doorbell record, with these fences and some steps between.
 fn receive_with(
     thread: &Thread,
@@ -65,6 +70,9 @@ fn receive_with(
     fences: u64,
 ) {
     queue.write(number, to);
+    if fences & ENTRY_WRITTEN_BACK != 0 {
+        thread.window_writeback();
+    }
     if fences & ORDERED != 0 {
         thread.memory_fence(Ops::W, Ops::W);
     }

@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use dpa_abi::{DevAddr, Rights as Access};
+use dpa_abi::Rights as Access;
 use flexio::queues::{
     CompletionKind, CompletionQueue, CompletionSpec, QueueMemory, QueueMemoryError, QueuePair,
     QueuePairQueues, QueuePairSpec, RawQueueError, ReceiveQueue,
 };
-use flexio::rdma::CompletionQueueError;
-use flexio::rdma::{RetryLimit, Rights};
+use flexio::rdma::{CompletionQueueError, Rights};
 use flexio::{Device, HostMemory, Window};
 use tests::queues::{
-    PollInExternalMemoryArgs, PostInExternalMemoryArgs, ReceiveInExternalMemoryArgs,
-    TalkInExternalMemoryArgs, poll_in_external_memory, post_in_external_memory,
-    receive_in_external_memory, talk_in_external_memory,
+    ENTRY_WRITTEN_BACK, PollInExternalMemoryArgs, TalkInExternalMemoryArgs, WRITTEN_BACK,
+    poll_in_external_memory, talk_in_external_memory,
 };
 
-use super::fences::check;
+use super::fences::{check, check_each, receives, sends};
 use super::rig::{End, Rig, both, config, connect};
 use super::{store, word};
 
@@ -61,53 +59,28 @@ fn end_in(rig: &Rig, memory: QueueMemory) -> End {
     }
 }
 
+/// Both writebacks, and each of them alone.
+const BOTH: u64 = WRITTEN_BACK | ENTRY_WRITTEN_BACK;
+const NOT_BOTH: [u64; 3] = [WRITTEN_BACK, ENTRY_WRITTEN_BACK, 0];
+
 #[test]
 fn rule_4_4_a_send_whose_entry_lies_in_external_memory() {
-    check(async |device, fenced| {
+    check_each(BOTH, &NOT_BOTH, async |device, fences| {
         let rig = Rig::new(&device);
         let window = window(&rig, Access::ReadWrite);
         let (a, b) = (end_in(&rig, external(&window, 0)), rig.end(2));
         connect(&a, &b);
-        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
-        let args = PostInExternalMemoryArgs {
-            queue: &a.pair,
-            bytes: DevAddr::from_raw(from.at),
-            local: from.local(0, 8),
-            remote: to.remote(0, 8),
-            fenced,
-        };
-        rig.run(post_in_external_memory, args).await;
-        let done = a.next().await.kind == CompletionKind::Send;
-        done && word(&rig, &to, 0) == 42
+        sends(&rig, &a, fences).await
     });
 }
 
 #[test]
 fn rule_4_4_a_receive_whose_entry_lies_in_external_memory() {
-    check(async |device, fenced| {
+    check_each(BOTH, &NOT_BOTH, async |device, fences| {
         let rig = Rig::new(&device);
         let window = window(&rig, Access::ReadWrite);
-        let receives = rig.nic.receive_queue_in(external(&window, 0), ENTRIES);
-        let receives = receives.expect("a queue");
-        let spec = QueuePairSpec {
-            rnr_retries: RetryLimit::Times(0),
-            ..QueuePairSpec::default()
-        };
-        let a = rig.end_of(spec);
-        let b = rig.end_with(spec, receives, rig.completions(64));
-        connect(&a, &b);
-        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::LOCAL_WRITE));
-        store(&rig, &from, 42);
-        let args = ReceiveInExternalMemoryArgs {
-            send: &a.pair,
-            queue: &b.receives,
-            from: from.local(0, 8),
-            to: to.local(0, 8),
-            fenced,
-        };
-        rig.run(receive_in_external_memory, args).await;
-        let done = a.next().await.kind == CompletionKind::Send;
-        done && word(&rig, &to, 0) == 42
+        let queue = rig.nic.receive_queue_in(external(&window, 0), ENTRIES);
+        receives(&rig, queue.expect("a queue"), fences).await
     });
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use doca_dpa_dev::Buf;
 use dpa_abi::{DevAddr, Rights as Access};
-use flexio::queues::CompletionKind;
+use flexio::queues::{CompletionKind, ReceiveQueue};
 use flexio::rdma::{RetryLimit, Rights};
 use flexio::{Device, HostMemory, SimPlan, simulate};
 use tests::queues::{
@@ -14,8 +14,8 @@ use tests::queues::{
     receive_while_others_send, send_by_hand, send_from_a_window,
 };
 
-use super::rig::{Rig, config, connect};
-use super::{QueuePairSpec, word};
+use super::rig::{End, Rig, config, connect};
+use super::{QueuePairSpec, store, word};
 
 const SEEDS: u64 = 20;
 
@@ -25,7 +25,7 @@ pub fn check(right: impl AsyncFn(Device, u64) -> bool) {
 }
 
 /// Right with all of these fences at any seed; with each of these fewer, wrong at some.
-fn check_each(all: u64, fewer: &[u64], right: impl AsyncFn(Device, u64) -> bool) {
+pub fn check_each(all: u64, fewer: &[u64], right: impl AsyncFn(Device, u64) -> bool) {
     let at = |seed, fenced| {
         let run = simulate(
             SimPlan {
@@ -49,22 +49,27 @@ fn check_each(all: u64, fewer: &[u64], right: impl AsyncFn(Device, u64) -> bool)
     }
 }
 
+/// A write that is posted by hand at this end, with these fences; whether it is done.
+pub async fn sends(rig: &Rig, a: &End, fences: u64) -> bool {
+    let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+    let args = SendByHandArgs {
+        queue: &a.pair,
+        bytes: DevAddr::from_raw(from.at),
+        local: from.local(0, 8),
+        remote: to.remote(0, 8),
+        fences,
+    };
+    rig.run(send_by_hand, args).await;
+    let done = a.next().await.kind == CompletionKind::Send;
+    done && word(rig, &to, 0) == 42
+}
+
 #[test]
 fn rule_4_4_a_send_from_device_memory() {
-    check(async |device, fenced| {
+    check_each(WRITTEN_BACK, &[0], async |device, fences| {
         let rig = Rig::new(&device);
         let (a, _b) = rig.two();
-        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
-        let args = SendByHandArgs {
-            queue: &a.pair,
-            bytes: DevAddr::from_raw(from.at),
-            local: from.local(0, 8),
-            remote: to.remote(0, 8),
-            fenced,
-        };
-        rig.run(send_by_hand, args).await;
-        let done = a.next().await.kind == CompletionKind::Send;
-        done && word(&rig, &to, 0) == 42
+        sends(&rig, &a, fences).await
     });
 }
 
@@ -96,27 +101,36 @@ fn rule_4_4_a_send_from_external_memory() {
     });
 }
 
+/// One message, to a receive that is posted by hand to these, with these fences; whether it arrives at once.
+pub async fn receives(rig: &Rig, receives: ReceiveQueue, fences: u64) -> bool {
+    let spec = QueuePairSpec {
+        rnr_retries: RetryLimit::Times(0),
+        ..QueuePairSpec::default()
+    };
+    let a = rig.end_of(spec);
+    let b = rig.end_with(spec, receives, rig.completions(64));
+    connect(&a, &b);
+    let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::LOCAL_WRITE));
+    store(rig, &from, 42);
+    let args = ReceiveByHandArgs {
+        send: &a.pair,
+        queue: &b.receives,
+        from: from.local(0, 8),
+        to: to.local(0, 8),
+        fences,
+    };
+    rig.run(receive_by_hand, args).await;
+    let done = a.next().await.kind == CompletionKind::Send;
+    done && word(rig, &to, 0) == 42
+}
+
 #[test]
 fn rule_4_4_a_receive_and_its_doorbell_record() {
     let all = ORDERED | WRITTEN_BACK;
     check_each(all, &[ORDERED, 0], async |device, fences| {
         let rig = Rig::new(&device);
-        let spec = QueuePairSpec {
-            rnr_retries: RetryLimit::Times(0),
-            ..QueuePairSpec::default()
-        };
-        let (a, b) = (rig.end_of(spec), rig.end(2));
-        connect(&a, &b);
-        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::LOCAL_WRITE));
-        let args = ReceiveByHandArgs {
-            send: &a.pair,
-            queue: &b.receives,
-            from: from.local(0, 8),
-            to: to.local(0, 8),
-            fences,
-        };
-        rig.run(receive_by_hand, args).await;
-        a.next().await.kind == CompletionKind::Send
+        let queue = rig.nic.receive_queue(8).expect("a queue");
+        receives(&rig, queue, fences).await
     });
 }
 
