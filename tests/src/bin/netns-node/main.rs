@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod kernels;
+mod stalls;
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -21,6 +22,7 @@ use doca_dpa::rdma::{
 };
 use doca_dpa::{Dpa, Location, SyncEvent};
 use kernels::{Kernels, PeerKernels};
+use stalls::Stalls;
 
 /// Operations of each kind.
 const EACH: usize = 150;
@@ -62,8 +64,9 @@ async fn run() -> Outcome {
     let timeout = next().map_or(Ok(TIMEOUT), |given| given.parse())?;
     let timeout = Duration::from_millis(timeout);
     let node = Node::open(address, retries, timeout).await?;
+    let stalls = Stalls::watch();
     let done = node.work().await;
-    done.map_err(|error| format!("{error}; {:?}", node.connection.counters()).into())
+    done.map_err(|error| format!("{error}; {}", node.state(&stalls)).into())
 }
 
 /// What it opens to its peer.
@@ -113,6 +116,14 @@ impl Node {
             rdma,
             _dpa: dpa,
         })
+    }
+
+    /// What it has counted, and how long it did not run at a time: for whoever asks why it has failed.
+    fn state(&self, stalls: &Stalls) -> String {
+        let (connection, nic) = (self.connection.counters(), self.rdma.counters());
+        let socket = self.rdma.socket_counters();
+        let longest = stalls.longest();
+        format!("connection {connection:?}; NIC {nic:?}; {socket:?}; longest stall {longest:?}")
     }
 
     fn meet(&self) -> Outcome<Peer> {
