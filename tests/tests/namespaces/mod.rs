@@ -25,6 +25,9 @@ pub struct Report {
     pub mismatched: u64,
 }
 
+/// How long a link may take until it carries packets.
+const CARRIES: Duration = Duration::from_secs(10);
+
 /// Two namespaces for nodes, and perhaps a third between them.
 pub struct Lab {
     names: [String; 3],
@@ -88,7 +91,9 @@ impl Lab {
             ip(&format!("-n {end} link set n0 gso_max_segs 1 up"))?;
             ip(&format!("-n {end} link set lo up"))?;
         }
-        Ok(())
+        let ends = [(a, "n0"), (b, "n0"), (m, "m0"), (m, "m1")];
+        let ends = &ends[..if middle_box { 4 } else { 2 }];
+        ends.iter().try_for_each(|(end, link)| carries(end, link))
     }
 
     /// Loses this share of what arrives for the RoCE port at both ends.
@@ -263,13 +268,36 @@ fn possible() -> Result<(), String> {
     }
 }
 
+/// Waits until this link of a namespace carries packets. The kernel sees to that behind the command that sets it up, and drops
+/// what is sent before: also the answer to who has an address, which is asked for again after a second only.
+fn carries(end: &str, link: &str) -> Result<(), String> {
+    let until = Instant::now() + CARRIES;
+    loop {
+        let seen = ip_says(&format!("-n {end} -o link show {link}"))?;
+        if seen.contains(" state UP ") {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(format!(
+                "{link} carries nothing after {CARRIES:?}: `{}`",
+                seen.trim()
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 fn ip(words: &str) -> Result<(), String> {
+    ip_says(words).map(drop)
+}
+
+fn ip_says(words: &str) -> Result<String, String> {
     let output = Command::new("ip")
         .args(words.split(' '))
         .output()
         .map_err(|error| error.to_string())?;
     match output.status.success() {
-        true => Ok(()),
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(format!(
             "`ip {words}`: {}",
             String::from_utf8_lossy(&output.stderr).trim()
