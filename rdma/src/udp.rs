@@ -170,7 +170,7 @@ impl Socket {
             receive_buffer: socket.recv_buffer_size()?,
             joins,
             local,
-            incoming: ReceiveBatch::new(),
+            incoming: ReceiveBatch::new()?,
             outgoing: SendBatch::new(local, segments),
             counters: SocketCounters::default(),
             socket,

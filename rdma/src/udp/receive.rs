@@ -25,10 +25,10 @@ pub(super) struct Arrival<'a> {
 }
 
 impl ReceiveBatch {
-    pub(super) fn new() -> Self {
-        Self {
-            incoming: Incoming::new(BATCH, SLOT),
-        }
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            incoming: Incoming::new(BATCH, SLOT)?,
+        })
     }
 
     /// Receives what is there; how many slots were filled.

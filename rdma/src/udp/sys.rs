@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_void, cmsghdr, iovec, mmsghdr, sockaddr_in, sockaddr_in6, sockaddr_storage};
+use memmap2::MmapMut;
 use socket2::SockAddr;
 
 use crate::transmit::Transmit;
@@ -78,20 +79,22 @@ pub(super) fn means_no_segmentation(error: &io::Error) -> bool {
 #[repr(C, align(8))]
 struct Control([u8; CONTROL]);
 
-/// Slots for incoming datagrams. The headers point into the other fields, all of which are on the heap and are never
-/// moved or resized.
+/// Slots for incoming datagrams. The headers point into the other fields, none of which moves with the value or
+/// is resized.
 pub(super) struct Incoming {
     headers: Box<[mmsghdr]>,
     names: Box<[sockaddr_storage]>,
     _vectors: Box<[iovec]>,
     _controls: Box<[Control]>,
-    bytes: Box<[u8]>,
+    /// Mapped, not allocated: most of it is never touched, and all of it goes back to the system with the socket. An allocator
+    /// keeps what is freed, and touches all of it when it gives it out again as zeros.
+    bytes: MmapMut,
     slot: usize,
     /// How many headers the last call has changed.
     used: usize,
 }
 
-// SAFETY: the pointers in the headers lead into the value's own heap memory, which moves with it.
+// SAFETY: the pointers in the headers lead into memory that the value alone owns, on the heap and mapped.
 unsafe impl Send for Incoming {}
 
 impl std::fmt::Debug for Incoming {
@@ -105,8 +108,8 @@ impl std::fmt::Debug for Incoming {
 
 impl Incoming {
     /// So many slots of so many bytes.
-    pub(super) fn new(slots: usize, slot: usize) -> Self {
-        let mut bytes = vec![0u8; slots * slot].into_boxed_slice();
+    pub(super) fn new(slots: usize, slot: usize) -> io::Result<Self> {
+        let mut bytes = MmapMut::map_anon(slots * slot)?;
         // SAFETY: these are plain C structs, for which all zeros is a valid value.
         let (blank_name, blank_header) =
             unsafe { (zeroed::<sockaddr_storage>(), zeroed::<mmsghdr>()) };
@@ -126,7 +129,7 @@ impl Incoming {
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_control = (&raw mut controls[index]).cast();
         }
-        Self {
+        Ok(Self {
             used: slots,
             headers,
             names,
@@ -134,7 +137,7 @@ impl Incoming {
             _controls: controls,
             bytes,
             slot,
-        }
+        })
     }
 
     /// Receives what is there without blocking; how many slots were filled.
