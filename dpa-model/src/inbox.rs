@@ -20,6 +20,7 @@ use sync_event::sync::atomic::{AtomicUsize, Ordering};
 use sync_event::sync::{Arc, Mutex};
 
 use crate::launch::Launch;
+use crate::prefetch;
 use ring::{PUSH_ORDER, Ring, SLOTS};
 
 /// Launches that are taken out of the ring at a time.
@@ -86,6 +87,10 @@ impl Inbox {
         let mut taken = [ptr::null_mut(); AT_ONCE];
         for _ in 0..SLOTS.div_ceil(AT_ONCE) {
             let count = self.ring.take(&mut taken);
+            // All of them at once: who has submitted them wrote them last, perhaps on another core.
+            taken[..count]
+                .iter()
+                .for_each(|&node| prefetch::launch(node));
             for &node in &taken[..count] {
                 // SAFETY: rule 2: each node carries one count, which is given to `each` here, once: the ring gives it once.
                 each(unsafe { Arc::from_raw(node.cast_const()) });

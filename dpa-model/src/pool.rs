@@ -98,10 +98,7 @@ impl Pool {
     fn next(&self) -> Option<Arc<Launch>> {
         let mut in_use = self.in_use.lock();
         if let Some(later) = in_use.as_slice().get(AHEAD) {
-            // With its counts, which lie before it.
-            let counts = 2 * size_of::<usize>();
-            let from = Arc::as_ptr(later).cast::<u8>().wrapping_sub(counts);
-            prefetch::for_write(from, counts + size_of::<Launch>());
+            prefetch::launch(Arc::as_ptr(later));
         }
         in_use.next().or_else(|| {
             *in_use = self.kept.lock().take_batch()?.into_iter();

@@ -1,11 +1,23 @@
 //! Memory that this thread writes soon is fetched now: what another core wrote last takes longer to come than a launch takes.
 
+use crate::launch::Launch;
+
 /// Bytes that come at a time.
 const LINE: usize = 64;
 
+/// Begins to fetch a launch with its counts, which lie before it, to change both.
+#[inline]
+pub(crate) fn launch(launch: *const Launch) {
+    let counts = 2 * size_of::<usize>();
+    for_write(
+        launch.cast::<u8>().wrapping_sub(counts),
+        counts + size_of::<Launch>(),
+    );
+}
+
 /// Begins to fetch so many bytes, to write them. Of what may not be read nothing is fetched.
 #[inline]
-pub(crate) fn for_write(from: *const u8, bytes: usize) {
+fn for_write(from: *const u8, bytes: usize) {
     for offset in (0..bytes).step_by(LINE).chain([bytes - 1]) {
         line(from.wrapping_add(offset));
     }
