@@ -31,7 +31,9 @@ const PATIENT: u32 = 67;
 const QUICK: u32 = 16;
 
 fn with_loss(name: &str, loss: Loss, (retries, timeout): (u32, u32)) {
-    let Some(lab) = lab(name, false) else { return };
+    let Some(mut lab) = lab(name, false) else {
+        return;
+    };
     lab.lose(loss);
     let reports = lab.run(retries, timeout);
     println!("{reports:?}");
@@ -57,7 +59,9 @@ fn rule_6_4_a_fifth_lost() {
 
 #[test]
 fn rule_6_4_delayed_reordered_duplicated_and_corrupted() {
-    let Some(lab) = lab("box", true) else { return };
+    let Some(mut lab) = lab("box", true) else {
+        return;
+    };
     let reports = lab.run(20, QUICK);
     println!("{reports:?}");
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();

@@ -115,7 +115,7 @@ impl Lab {
 
     /// Runs both nodes to their end and carries their lines to each other. `timeout`: that of their acknowledgements, in
     /// milliseconds.
-    pub fn run(&self, retries: u32, timeout: u32) -> [Report; 2] {
+    pub fn run(&mut self, retries: u32, timeout: u32) -> [Report; 2] {
         let node = env!("CARGO_BIN_EXE_netns-node");
         let (retries, timeout) = (retries.to_string(), timeout.to_string());
         let mut nodes = [0, 1].map(|end| {
@@ -126,7 +126,10 @@ impl Lab {
             let lines = nodes.each_mut().map(Program::line);
             let reports = lines.each_ref().map(|line| report(line));
             let fine = |line: &&String| !line.is_empty() && !line.starts_with("failed");
-            assert!(lines.iter().all(|line| fine(&line)), "{lines:?}");
+            if !lines.iter().all(|line| fine(&line)) {
+                let middle_box = self.middle_box.as_mut().map(Program::last_line);
+                panic!("{lines:#?}; the middle box: {middle_box:?}");
+            }
             let [a, b] = &mut nodes;
             a.tell(&lines[1]);
             b.tell(&lines[0]);
@@ -138,9 +141,7 @@ impl Lab {
 
     /// Packets that the middle box has lost, delayed, sent twice, corrupted, given a wrong checksum.
     pub fn middle_box_did(mut self) -> [u64; 5] {
-        let program = self.middle_box.as_mut().expect("there is one");
-        program.input = None;
-        let line = program.line();
+        let line = self.middle_box.as_mut().expect("there is one").last_line();
         let counts: Vec<u64> = line.split(' ').map_while(|n| n.parse().ok()).collect();
         let all = counts.try_into();
         all.unwrap_or_else(|_| panic!("the middle box said `{line}`"))
@@ -198,6 +199,12 @@ impl Program {
             Err(RecvTimeoutError::Disconnected) => String::new(),
             Err(RecvTimeoutError::Timeout) => format!("failed: still running after {LIMIT:?}"),
         }
+    }
+
+    /// What it says when it has nothing more to do.
+    fn last_line(&mut self) -> String {
+        self.input = None;
+        self.line()
     }
 
     fn tell(&mut self, line: &str) {

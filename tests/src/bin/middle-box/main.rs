@@ -6,6 +6,8 @@
 #![deny(unsafe_code)]
 
 mod frames;
+#[path = "../../stalls.rs"]
+mod stalls;
 
 use std::collections::BinaryHeap;
 use std::error::Error;
@@ -14,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use frames::{Frames, Roce};
+use stalls::Stalls;
 
 /// Of a thousand packets: lost, held back, sent twice, corrupted, given a wrong UDP checksum.
 const LOST: u64 = 10;
@@ -41,10 +44,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         OVER.store(true, Ordering::Relaxed);
     });
     println!("ready");
+    let stalls = Stalls::watch();
     let mut network = Network {
         random: Random(seed),
         held: BinaryHeap::new(),
         done: [0; 5],
+        carried: [0; 2],
         count: 0,
     };
     let mut frame = vec![0; 1 << 16];
@@ -62,7 +67,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let [lost, delayed, twice, corrupt, mismatched] = network.done;
-    println!("{lost} {delayed} {twice} {corrupt} {mismatched}");
+    let longest = stalls.longest().as_millis();
+    println!(
+        "{lost} {delayed} {twice} {corrupt} {mismatched} longest stall {longest} ms, {:?} carried, {} held",
+        network.carried,
+        network.held.len()
+    );
     Ok(())
 }
 
@@ -78,6 +88,8 @@ struct Network {
     random: Random,
     held: BinaryHeap<Held>,
     done: [u64; 5],
+    /// Packets that came, towards each end.
+    carried: [u64; 2],
     count: u64,
 }
 
@@ -88,6 +100,7 @@ impl Network {
             return ends[to].send(&frame);
         };
         roce.forget_checksum();
+        self.carried[to] += 1;
         if self.strikes(0, LOST) {
             return Ok(());
         }

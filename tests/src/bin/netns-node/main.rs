@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod kernels;
+#[path = "../../stalls.rs"]
 mod stalls;
 
 use std::collections::VecDeque;
@@ -67,6 +68,12 @@ async fn run() -> Outcome {
     let stalls = Stalls::watch();
     let done = node.work().await;
     done.map_err(|error| format!("{error}; {}", node.state(&stalls)).into())
+}
+
+/// Says in an error what was being done.
+async fn during(what: &str, work: impl Future<Output = Outcome>) -> Outcome {
+    work.await
+        .map_err(|error| format!("{what}: {error}").into())
 }
 
 /// What it opens to its peer.
@@ -146,17 +153,26 @@ impl Node {
 
     async fn work(&self) -> Outcome {
         let peer = self.meet()?;
-        futures::future::try_join(self.ask(&peer), self.receive_all()).await?;
-        self.kernels.work(&self.connection, &peer.kernels).await?;
+        let (ask, receive) = (self.ask(&peer), self.receive_all());
+        futures::future::try_join(during("asking", ask), during("receiving", receive)).await?;
+        during(
+            "the kernels' work",
+            self.kernels.work(&self.connection, &peer.kernels),
+        )
+        .await?;
         said("asked", "all");
         heard("asked")?;
         self.judge().await
     }
 
     async fn ask(&self, peer: &Peer) -> Outcome {
-        self.write_and_read_back(peer).await?;
-        self.count_up(peer).await?;
-        self.send_all(peer).await?;
+        during("writes and reads", self.write_and_read_back(peer)).await?;
+        during("fetch-adds", self.count_up(peer)).await?;
+        during("sends", self.send_all(peer)).await?;
+        during("signals", self.signal(peer)).await
+    }
+
+    async fn signal(&self, peer: &Peer) -> Outcome {
         for _ in 0..EACH {
             self.connection.signal_add(&peer.event, 1)?.await?;
         }
