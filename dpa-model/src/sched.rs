@@ -147,8 +147,10 @@ impl<P: Tenant> Sched<P> {
 
     /// Lets a process go once none of its threads is started. Launches of it that arrive later are dropped.
     pub fn dismiss(&self, proc: u32) {
+        // Also where this returns early it is dropped behind the lock, as it is declared before.
+        let strays;
         let mut state = self.state.lock();
-        state.drain(&self.inbox);
+        strays = state.drain(&self.inbox);
         let Some(seat) = state.tenants.get_mut(&proc) else {
             return;
         };
@@ -162,7 +164,7 @@ impl<P: Tenant> Sched<P> {
         } else {
             drop(state);
         }
-        drop(dropped);
+        drop((dropped, strays));
         self.recount();
     }
 
@@ -216,7 +218,7 @@ impl<P: Tenant> Sched<P> {
         if let Some(release) = release {
             after = Some(state.release(release));
         }
-        state.drain(&self.inbox);
+        let strays = state.drain(&self.inbox);
         let launch = state.next(fair);
         let process = launch
             .as_ref()
@@ -225,6 +227,7 @@ impl<P: Tenant> Sched<P> {
             .map(|seat| seat.process.clone());
         self.count(&state);
         drop(state);
+        drop(strays);
         after.into_iter().for_each(After::follow);
         launch.map(|launch| Work { process, launch })
     }
@@ -238,13 +241,14 @@ impl<P: Tenant> Sched<P> {
     /// Takes everything of a process that has not started, in order.
     pub fn take_ready(&self, proc: u32, mut each: impl FnMut(Arc<Launch>)) {
         let mut state = self.state.lock();
-        state.drain(&self.inbox);
+        let strays = state.drain(&self.inbox);
         let taken = state
             .tenants
             .get_mut(&proc)
             .map(|seat| std::mem::take(&mut seat.ready));
         self.count(&state);
         drop(state);
+        drop(strays);
         if let Some(mut taken) = taken {
             while let Some((_, launch)) = taken.pop() {
                 each(launch);
@@ -254,8 +258,10 @@ impl<P: Tenant> Sched<P> {
 
     /// Started threads of a process, and whether something of it is ready that could be given units now.
     pub fn standing(&self, proc: u32) -> Standing {
+        // Dropped behind the lock, as it is declared before.
+        let _strays;
         let mut state = self.state.lock();
-        state.drain(&self.inbox);
+        _strays = state.drain(&self.inbox);
         self.count(&state);
         state
             .tenants
@@ -318,12 +324,18 @@ impl<P: Tenant> State<P> {
         self.tenants.values().map(|seat| seat.ready.len()).sum()
     }
 
-    fn drain(&mut self, inbox: &Inbox) {
+    /// Takes in what has come; gives back launches of processes that are gone. Those are to be dropped once the lock is
+    /// released: what they hold is foreign code, which may come back here.
+    #[must_use]
+    fn drain(&mut self, inbox: &Inbox) -> Vec<Arc<Launch>> {
+        let mut strays = Vec::new();
         inbox.take_all(|launch| {
-            if let Some(seat) = self.tenants.get_mut(&launch.proc).filter(|seat| !seat.gone) {
-                seat.ready.push(launch.seq, launch);
+            match self.tenants.get_mut(&launch.proc).filter(|seat| !seat.gone) {
+                Some(seat) => seat.ready.push(launch.seq, launch),
+                None => strays.push(launch),
             }
         });
+        strays
     }
 
     fn release(&mut self, Release { proc, units }: Release) -> After<P> {

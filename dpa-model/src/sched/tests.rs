@@ -154,3 +154,41 @@ fn rule_2_3_who_has_started_nothing_does_not_pass_a_head_that_waits() {
     sched.push(launch(&b, 2, 1));
     assert_eq!(next_seq(&sched), None, "its units are reserved");
 }
+
+/// What a launch keeps, and what asks the scheduler something when it is dropped.
+struct Asks(Arc<Sched<Process>>, std::sync::mpsc::Sender<u32>);
+
+impl crate::launch::Keep for Asks {
+    fn let_go(&mut self) {}
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        self.1.send(self.0.free()).expect("the test waits for it");
+    }
+}
+
+#[test]
+fn what_a_stray_launch_holds_is_dropped_without_the_lock() {
+    type Ask = fn(&Sched<Process>, u32);
+    let each: [Ask; 4] = [
+        |sched, _| assert!(sched.next(None, None).is_none()),
+        |sched, gone| sched.take_ready(gone, |_| ()),
+        |sched, gone| assert_eq!(sched.standing(gone), Standing::default()),
+        |sched, gone| sched.dismiss(gone),
+    ];
+    for ask in each {
+        let sched = Arc::new(Sched::new(3));
+        let gone = process(&sched).1;
+        sched.dismiss(gone);
+        let (sender, said) = std::sync::mpsc::channel();
+        let parts = crate::launch::Parts {
+            keep: Some(Box::new(Asks(sched.clone(), sender))),
+            ..rig::parts(gone, 0, 1)
+        };
+        sched.push(Arc::new(Launch::new(parts, None)));
+        std::thread::spawn(move || ask(&sched, gone));
+        let patience = std::time::Duration::from_secs(10);
+        assert_eq!(said.recv_timeout(patience), Ok(3), "it waits for itself");
+    }
+}
