@@ -37,7 +37,7 @@ fn setup(seed: u64) -> Setup {
 fn request(node: &Node, peer: &Node, n: u64) -> Operation {
     let len = 1 + (n as usize * 977) % RECEIVE;
     match n / EACH {
-        0 if n % 2 == 0 => write(node.segment(0, len), peer.remote(8192)),
+        0 if n.is_multiple_of(2) => write(node.segment(0, len), peer.remote(8192)),
         0 => read(peer.remote(0), node.segment(16 * 1024, len)),
         1 => add(peer.remote(32 * 1024), 1),
         2 => send(rdma::work::Data::Local(node.segment(0, len))),
