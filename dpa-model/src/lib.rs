@@ -91,7 +91,6 @@ pub mod placed;
 mod pool;
 #[cfg(not(dpa_loom))]
 mod port;
-#[cfg(not(dpa_loom))]
 mod prefetch;
 #[cfg(not(dpa_loom))]
 mod process;
