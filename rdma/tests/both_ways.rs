@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rdma::config::{AckTimeout, Config, RetryLimit};
 use rdma::work::{Flags, Operation, WorkRequest};
+use rig::seeds::each_seed;
 use rig::*;
 
 /// What a node does: so many of each kind, in this order.
@@ -98,21 +99,7 @@ fn run(seed: u64) {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[test]
 fn rule_6_4_both_ways_over_a_bad_network() {
-    let seeds = match number("DPA_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("DPA_SEEDS").unwrap_or(300),
-    };
-    for seed in seeds {
-        if std::panic::catch_unwind(|| run(seed)).is_err() {
-            panic!(
-                "seed {seed} failed; replay: DPA_SEED={seed} cargo test -p rdma --test both_ways"
-            );
-        }
-    }
+    each_seed("both_ways", 300, run);
 }

@@ -32,6 +32,8 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
+use rig::seeds::number;
+
 /// What the resident set may grow by in a whole run: a leak of a few bytes per packet is more.
 const GROWTH: usize = 16 << 20;
 
@@ -139,10 +141,6 @@ impl Drop for Replay {
             eprintln!("replay: cargo xtask replay {} --seed {}", self.0, self.1);
         }
     }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
 }
 
 /// Bytes of this process that are in memory.

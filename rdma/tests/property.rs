@@ -8,6 +8,7 @@ use rdma::config::{AckTimeout, Config, RetryLimit};
 use rdma::memory::Atomic;
 use rdma::mtu::PathMtu;
 use rdma::work::{Data, Flags, Operation, ReceivedKind, Tail, WorkRequest};
+use rig::seeds::each_seed;
 use rig::*;
 use std::time::Duration;
 
@@ -350,24 +351,9 @@ fn try_seed(seed: u64) {
     run.check();
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
 #[test]
 fn rule_6_3_6_4_random_work_under_random_faults_equals_a_sequential_reference() {
-    let seeds = match number("DPA_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("DPA_SEEDS").unwrap_or(1000),
-    };
-    for seed in seeds {
-        let result = std::panic::catch_unwind(|| try_seed(seed));
-        if result.is_err() {
-            panic!(
-                "seed {seed} failed; replay: DPA_SEED={seed} cargo test -p rdma --test property"
-            );
-        }
-    }
+    each_seed("property", 1000, try_seed);
 }
 
 #[test]

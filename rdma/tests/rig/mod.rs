@@ -4,6 +4,7 @@
 
 pub mod forge;
 mod node;
+pub mod seeds;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
