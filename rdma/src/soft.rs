@@ -196,7 +196,8 @@ impl SoftNic {
             nic.receive(now, from, datagram, &mut io);
         };
         match &mut self.link {
-            Link::Udp(socket) => socket.receive(take).unwrap_or(0) > 0,
+            // One that failed is counted, and as one that found nothing: what does not come is lost, as on the wire.
+            Link::Udp(socket) => socket.receive(take).is_ok_and(|count| count > 0),
             Link::Inside(_) => false,
             Link::Virtual(link) => {
                 let mut any = false;

@@ -107,6 +107,8 @@ pub struct SocketCounters {
     pub lost: u64,
     /// Datagrams longer than any packet.
     pub truncated: u64,
+    /// System calls to receive that failed: the socket is broken, or the system out of memory.
+    pub failed_receives: u64,
 }
 
 /// A UDP socket at one address.
@@ -223,7 +225,10 @@ impl Socket {
         let filled = match self.incoming.fill(self.socket.as_fd()) {
             Ok(filled) => filled,
             Err(error) if is_passing(&error) => return Ok(0),
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.counters.failed_receives += 1;
+                return Err(error);
+            }
         };
         self.counters.receive_calls += u64::from(filled > 0);
         let mut count = 0;
