@@ -30,7 +30,7 @@ pub struct CloseReport {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Launches, calls and steps that are not over.
+    /// Launches, calls and steps that are not over. Some that nobody awaits may be over a moment before they are not counted.
     pub unfinished: usize,
     /// Of them, those that are ready to start.
     pub ready: usize,
@@ -80,6 +80,8 @@ impl Process {
     pub fn shut_down(self: &Arc<Self>) -> CloseReport {
         self.refuse();
         let before = self.snapshot();
+        let dropped = || self.dropped.load(Ordering::Relaxed);
+        let dropped_before = dropped();
         if self.fault().is_none() && !self.is_stopped() {
             self.stop(CloseReason::ContextClosed, Outcome::ContextClosed);
         }
@@ -92,7 +94,7 @@ impl Process {
             self.device.wake_all();
         }
         CloseReport {
-            launches_dropped: before.unfinished.saturating_sub(before.started as usize),
+            launches_dropped: dropped() - dropped_before,
             threads_stopped: before.started,
             events: before.events,
             allocations: before.heap.allocations,

@@ -80,6 +80,8 @@ pub struct Process {
     pub(crate) progress: AtomicU64,
     stop: AtomicBool,
     pub(crate) dismissed: AtomicBool,
+    /// Launches that ended because it was closed, and had not started.
+    pub(crate) dropped: AtomicUsize,
     fault: OnceLock<Arc<Fault>>,
     pub(crate) crash: Crash,
     blocked: AtomicU32,
@@ -172,6 +174,7 @@ impl Process {
             progress: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             dismissed: AtomicBool::new(false),
+            dropped: AtomicUsize::new(0),
             fault: OnceLock::new(),
             crash,
             blocked: AtomicU32::new(0),
@@ -413,7 +416,7 @@ impl Process {
         };
         if launch.wait_closed(outcome, closed) {
             self.crash.saw_parked();
-            self.settled(launch, outcome);
+            self.never_started(launch, outcome);
         }
     }
 

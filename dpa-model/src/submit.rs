@@ -307,8 +307,16 @@ impl Process {
 
     pub(crate) fn take_back(self: &Arc<Self>, launch: &Arc<Launch>, outcome: Outcome) {
         if launch.take_back(outcome) {
-            self.settled(launch, outcome);
+            self.never_started(launch, outcome);
         }
+    }
+
+    /// A launch has ended that had not started.
+    pub(crate) fn never_started(self: &Arc<Self>, launch: &Arc<Launch>, outcome: Outcome) {
+        if outcome == Outcome::ContextClosed {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        self.settled(launch, outcome);
     }
 
     /// What follows the end of a launch, however it ended: its stream goes on or breaks, what it kept is let go of,

