@@ -245,7 +245,7 @@ impl Process {
             self.start_worker(queue);
         }
         if idle {
-            queue.take_wakers().into_iter().for_each(Waker::wake);
+            queue.take_wakers().into_iter().for_each(sync_event::wake);
         }
     }
 

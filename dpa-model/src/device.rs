@@ -436,7 +436,7 @@ impl Device {
     pub(crate) fn run_timers(&self) {
         for action in self.clock.due() {
             match action {
-                Action::Wake(waker) => waker.wake(),
+                Action::Wake(waker) => sync_event::wake(waker),
                 Action::Recall(worker) => self.interrupt_recalled(worker),
                 Action::Unit(timeout) => {
                     if let Some(process) = timeout.process.upgrade() {

@@ -1,6 +1,5 @@
 //! How a thread ends, and with its last thread a launch.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,11 +11,13 @@ use crate::chunk::Chunk;
 use crate::crash::stack::StackCopy;
 use crate::fault::Fault;
 use crate::fiber::Switch;
+use crate::foreign::{discard, on_own_stack};
 use crate::gate::Gate;
 use crate::launch::{Body, Launch, Outcome};
 use crate::process::Process;
 use crate::sched::Release;
 use crate::taking::KernelResult;
+use crate::tally::Added;
 use crate::trap::Trapped;
 use crate::unit::{Core, Running, Wake};
 use crate::worker::{Leave, Stop, Worker};
@@ -39,11 +40,6 @@ pub(crate) fn handle_panic(core: &Core, payload: &(dyn std::any::Any + Send)) {
         crate::port::handler::handle_error(core);
         core.put_note(note);
     }
-}
-
-/// Drops what a panic of foreign code carries. Its destructor, which is foreign too, may panic as well.
-pub(crate) fn discard(payload: Box<dyn std::any::Any + Send>) {
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
 }
 
 impl Worker {
@@ -231,10 +227,7 @@ impl Worker {
             (Some(_), Updated::Done(outcome)) if self.ends_plainly(launch) => {
                 self.settle_plain(process, launch, outcome, off);
             }
-            (Some(switch), update) => {
-                switch.on_parent_stack(|| self.settle(process, launch, update));
-            }
-            (None, update) => self.settle(process, launch, update),
+            (off, update) => on_own_stack(off, || self.settle(process, launch, update)),
         }
     }
 
@@ -348,8 +341,27 @@ impl Worker {
             if !keeps {
                 launch.release_kept();
             }
-            while !self.tally.borrow_mut().add(process, launch, keeps) {
-                self.book(off);
+            self.count_end(process, launch, keeps, off);
+        }
+    }
+
+    /// Counts an end that is booked later, with others.
+    fn count_end(
+        &self,
+        process: &Arc<Process>,
+        launch: &ModelArc<Launch>,
+        keeps: bool,
+        off: Option<&Switch>,
+    ) {
+        loop {
+            // Nothing of the tally is held while others' code may run.
+            let added = self.tally.borrow_mut().add(process, launch, keeps);
+            match added {
+                Added::Counted => return,
+                Added::OfAnotherEvent { index, count } => {
+                    return process.let_go_of_event(index, count, off);
+                }
+                Added::Full => self.book(off),
             }
         }
     }

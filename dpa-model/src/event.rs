@@ -307,7 +307,7 @@ impl Clone for EventRef {
 
 impl Drop for EventRef {
     fn drop(&mut self) {
-        self.process.let_go_of_event(self.handle.0.index, 1);
+        self.process.let_go_of_event(self.handle.0.index, 1, None);
     }
 }
 

@@ -196,7 +196,7 @@ impl Handler {
 
     fn let_go(&self) {
         let kept = self.keep.lock().take();
-        drop(kept);
+        crate::foreign::let_go(self.entry.name, || drop(kept));
     }
 }
 
@@ -308,7 +308,7 @@ impl Process {
     /// Nobody will trigger it any more: what waits for that ends.
     fn let_go_of_trigger(self: &Arc<Self>, handler: &Handler) {
         if let Some(event) = handler.resumes {
-            self.let_go_of_event(event.0.index, 1);
+            self.let_go_of_event(event.0.index, 1, None);
         }
     }
 

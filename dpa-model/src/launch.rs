@@ -25,6 +25,8 @@ use sync_event::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sync_event::sync::{Arc, Mutex};
 use sync_event::{Closed, WaiterId};
 
+use crate::foreign;
+
 pub use body::{Body, Step};
 pub use gang::Gang;
 
@@ -348,7 +350,7 @@ impl Launch {
     fn wake(&self) {
         let waker = self.cell.lock().waker.take();
         if let Some(waker) = waker {
-            waker.wake();
+            sync_event::wake(waker);
         }
     }
 
@@ -431,8 +433,10 @@ impl Launch {
         if self.keeps() {
             let kept = self.cell.lock().keep.take();
             if let Some(mut kept) = kept {
-                kept.let_go();
-                self.cell.lock().keep = Some(kept);
+                foreign::let_go(self.body.name(), || {
+                    kept.let_go();
+                    self.cell.lock().keep = Some(kept);
+                });
             }
         }
     }

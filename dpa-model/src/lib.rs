@@ -60,6 +60,7 @@ mod fairness;
 pub mod fault;
 #[cfg(not(dpa_loom))]
 mod fiber;
+mod foreign;
 #[cfg(not(dpa_loom))]
 mod globals;
 #[cfg(not(dpa_loom))]

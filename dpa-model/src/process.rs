@@ -330,7 +330,7 @@ impl Process {
         quiet
             .into_iter()
             .chain(room.into_iter().map(|(_, w)| w))
-            .for_each(Waker::wake);
+            .for_each(sync_event::wake);
     }
 
     /// The device address of a global variable. It is initialised when it is first asked for.

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use dpa_abi::{Condition, EventHandle, Update};
 use thiserror::Error;
 
 use crate::events::LetGo;
+use crate::fiber::Switch;
+use crate::foreign::on_own_stack;
 use crate::gate::{self, Gate, Parking};
 use crate::launch::{ArgBytes, Body, Extra, Gang, Keep, Launch, Outcome, Parts};
 use crate::process::Process;
@@ -222,7 +224,7 @@ impl Process {
         // The place given up may be the one that was woken: the next gets its chance.
         let next = wakers.room.front().map(|(_, w)| w.clone());
         drop(wakers);
-        next.into_iter().for_each(Waker::wake);
+        next.into_iter().for_each(sync_event::wake);
     }
 
     fn make(&self, spec: Spec, seq: u64, wait: Option<(u32, Condition)>) -> Launch {
@@ -340,9 +342,9 @@ impl Process {
             }
         }
         if let Some((index, _)) = launch.then() {
-            self.let_go_of_event(index, 1);
+            self.let_go_of_event(index, 1, None);
         }
-        self.finished(1);
+        self.finished(1, None);
     }
 
     fn stream_moves(self: &Arc<Self>, stream: &Arc<Stream>, launch: &Arc<Launch>, completed: bool) {
@@ -364,11 +366,13 @@ impl Process {
         }
     }
 
-    /// So many that may update the event less; the last closes it.
-    pub(crate) fn let_go_of_event(self: &Arc<Self>, index: u32, count: u32) {
+    /// So many that may update the event less; the last closes it. `off`: the caller is on the stack of a kernel.
+    pub(crate) fn let_go_of_event(self: &Arc<Self>, index: u32, count: u32, off: Option<&Switch>) {
         let slot = self.events.slot(index);
         if slot.let_go(count) == LetGo::LastPublisher {
-            self.close_event(index, sync_event::CloseReason::PublisherGone);
+            on_own_stack(off, || {
+                self.close_event(index, sync_event::CloseReason::PublisherGone);
+            });
             self.unuse_event(index, count);
         }
     }
@@ -380,11 +384,12 @@ impl Process {
         }
     }
 
-    pub(crate) fn finished(&self, count: usize) {
+    /// So many launches have ended. `off`: the caller is on the stack of a kernel.
+    pub(crate) fn finished(&self, count: usize, off: Option<&Switch>) {
         let limit = self.device.config.max_unfinished;
         let before = self.unfinished.fetch_sub(count, Ordering::SeqCst);
         if before == count || before >= limit || self.closing.load(Ordering::Relaxed) {
-            self.tell_hosts(before == count);
+            on_own_stack(off, || self.tell_hosts(before == count));
         }
     }
 
@@ -398,7 +403,7 @@ impl Process {
         };
         let room = wakers.room.front().map(|(_, waker)| waker.clone());
         drop(wakers);
-        quiet.into_iter().chain(room).for_each(Waker::wake);
+        quiet.into_iter().chain(room).for_each(sync_event::wake);
     }
 
     /// Polls until nothing is unfinished.

@@ -4,13 +4,14 @@
 //! for each submission. So a worker collects ends of one process and books them together: when it has [`MOST`], before it
 //! goes on with another process, when it finds nothing to run, and at the first safe point of the kernel it runs next.
 //!
-//! What the launches kept is let go of then, too, and before: their counts are such words. That is foreign code, so it is the
-//! worker that does it, on its own stack.
+//! What the launches kept is let go of then, too, and before: their counts are such words. That is foreign code, and so are the
+//! tasks that wait for events and for idleness: it is the worker that runs it, on its own stack, and nothing of the tally is held then.
 
 use std::sync::Arc;
 
 use sync_event::sync::Arc as ModelArc;
 
+use crate::fiber::Switch;
 use crate::launch::Launch;
 use crate::process::Process;
 
@@ -40,29 +41,29 @@ impl Tally {
         self.finished == 0 && self.empty.is_empty()
     }
 
-    /// One more end, of a launch that has been settled; false if what there is must be booked before. If the launch `keeps`
-    /// something still, [`Tally::keep`] is called for it next.
+    /// One more end, of a launch that has been settled. If the launch `keeps` something still, [`Tally::keep`] is called for it
+    /// next.
     #[inline]
-    #[must_use]
-    pub fn add(&mut self, process: &Arc<Process>, launch: &Launch, keeps: bool) -> bool {
+    pub fn add(&mut self, process: &Arc<Process>, launch: &Launch, keeps: bool) -> Added {
         match &self.process {
             Some(held) if Arc::ptr_eq(held, process) && self.finished < MOST => {}
             None => self.process = Some(process.clone()),
-            Some(_) => return false,
+            Some(_) => return Added::Full,
         }
         self.last_keeps = keeps;
         self.finished += 1;
-        if let Some((index, _)) = launch.then() {
-            match &mut self.event {
-                Some((held, count)) if *held == index => *count += 1,
-                other => {
-                    if let Some((held, count)) = other.replace((index, 1)) {
-                        process.let_go_of_event(held, count);
-                    }
+        let Some((index, _)) = launch.then() else {
+            return Added::Counted;
+        };
+        match &mut self.event {
+            Some((held, count)) if *held == index => *count += 1,
+            other => {
+                if let Some((index, count)) = other.replace((index, 1)) {
+                    return Added::OfAnotherEvent { index, count };
                 }
             }
         }
-        true
+        Added::Counted
     }
 
     /// Keeps the memory of a launch that is over, if nobody else holds it, until the next booking. Without an end to book
@@ -86,23 +87,58 @@ impl Tally {
         std::mem::take(&mut self.keeping)
     }
 
-    /// Books everything. `kept`: the launches that kept something, and do not any more.
-    pub fn book(&mut self, mut kept: Vec<ModelArc<Launch>>) {
+    /// Takes out everything, to be booked. `kept`: the launches that kept something, and do not any more.
+    pub fn take(&mut self, mut kept: Vec<ModelArc<Launch>>) -> Option<Ends> {
         kept.drain(..).for_each(|launch| self.keep_memory(launch));
         debug_assert!(self.keeping.is_empty());
         self.keeping = kept;
-        let Some(process) = self.process.take() else {
-            return;
-        };
-        if let Some((index, count)) = self.event.take() {
-            process.let_go_of_event(index, count);
-        }
+        let process = self.process.take()?;
         if self.finished >= BURST {
             process.device().pool.take_in(&mut self.empty);
         } else {
             self.empty.clear();
         }
-        process.finished(std::mem::take(&mut self.finished));
+        Some(Ends {
+            process,
+            finished: std::mem::take(&mut self.finished),
+            event: self.event.take(),
+        })
+    }
+}
+
+/// What became of an end.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Added {
+    /// It is counted with the others.
+    Counted,
+    /// It is, but it updated another event than those before, which let go of theirs now: [`Process::let_go_of_event`].
+    OfAnotherEvent {
+        /// Their event.
+        index: u32,
+        /// How many they are.
+        count: u32,
+    },
+    /// Those that there are must be booked before.
+    Full,
+}
+
+/// Ends that have left the tally.
+#[derive(Debug)]
+#[must_use]
+pub struct Ends {
+    process: Arc<Process>,
+    finished: usize,
+    event: Option<(u32, u32)>,
+}
+
+impl Ends {
+    /// Books them. `off`: the caller is on the stack of a kernel, which what waits for them does not run on.
+    pub fn book(self, off: Option<&Switch>) {
+        if let Some((index, count)) = self.event {
+            self.process.let_go_of_event(index, count, off);
+        }
+        self.process.finished(self.finished, off);
     }
 }
 

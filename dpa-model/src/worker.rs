@@ -12,20 +12,16 @@
 //!    until the kernel's next safe point that does not block (`owed`).
 
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sync_event::sync::Arc as ModelArc;
-
 use crate::chunk::Chunk;
 use crate::device::Device;
-use crate::ending::discard;
 use crate::fiber::{Exit, Request, Resumed, Switch};
+use crate::foreign::on_own_stack;
 use crate::handover::Handover;
 use crate::keeper::own_cpu_time;
 use crate::lanes::From;
-use crate::launch::Launch;
 use crate::process::Process;
 use crate::sched::{Release, Work};
 use crate::shared::Shared;
@@ -387,23 +383,16 @@ impl Worker {
         }
     }
 
-    /// Books what has ended. What that has kept is let go of before, off the stack of a kernel; a destructor that panics is not the
-    /// fault of the kernel that runs by then.
+    /// Books what has ended. What that has kept is let go of before.
     pub(crate) fn book(&self, off: Option<&Switch>) {
         let kept = self.tally.borrow_mut().take_keeping();
-        let let_go_of = |launch: &ModelArc<Launch>| {
-            let done = catch_unwind(AssertUnwindSafe(|| launch.release_kept()));
-            if let Err(payload) = done {
-                tracing::error!(target: "doca_dpa", kernel = launch.body.name(), "what a launch kept panicked when it was dropped");
-                discard(payload);
-            }
-        };
-        let let_go = || kept.iter().for_each(let_go_of);
-        match off {
-            Some(switch) if !kept.is_empty() => switch.on_parent_stack(let_go),
-            _ => let_go(),
+        if !kept.is_empty() {
+            on_own_stack(off, || kept.iter().for_each(|launch| launch.release_kept()));
         }
-        self.tally.borrow_mut().book(kept);
+        let ends = self.tally.borrow_mut().take(kept);
+        if let Some(ends) = ends {
+            ends.book(off);
+        }
     }
 
     /// Reports the chunk if its ranks are used up; keeps it if there are more to run.

@@ -23,6 +23,7 @@ use crate::mutant;
 use crate::observer::Observer;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::table::Table;
+use crate::waking::wake;
 use crate::woken::{Only, Woken, WokenList};
 use crate::{
     CloseReason, Closed, Condition, EventWord, Gate, NoGate, Registered, Update, WaiterId,
@@ -183,10 +184,10 @@ impl<G: Gate> Event<G> {
         match self.take_only(value)? {
             Only::Nobody => {}
             Only::One(Woken::Gate(gate)) => open(gate, value),
-            Only::One(Woken::Task(waker)) => waker.wake(),
+            Only::One(Woken::Task(waker)) => wake(waker),
             Only::Several(list) => list.in_order(|woken| match woken {
                 Woken::Gate(gate) => open(gate, value),
-                Woken::Task(waker) => waker.wake(),
+                Woken::Task(waker) => wake(waker),
             }),
         }
         Ok(previous)
@@ -262,7 +263,7 @@ impl<G: Gate> Event<G> {
         };
         list.in_order(|woken| match woken {
             Woken::Gate(gate) => f(gate, closed),
-            Woken::Task(waker) => waker.wake(),
+            Woken::Task(waker) => wake(waker),
         });
         true
     }

@@ -58,6 +58,8 @@ mod tasks;
 #[cfg(feature = "std")]
 pub mod wait;
 #[cfg(feature = "std")]
+mod waking;
+#[cfg(feature = "std")]
 mod woken;
 
 #[cfg(feature = "std")]
@@ -73,3 +75,5 @@ pub use observer::Observer;
 #[cfg(feature = "std")]
 pub use wait::{Wait, WaitOwned};
 pub use waiters::WaiterId;
+#[cfg(feature = "std")]
+pub use waking::wake;

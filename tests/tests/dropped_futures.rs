@@ -1,15 +1,17 @@
 //! Every public future is polled k times and then dropped, for k from 0 until it completes, at several seeds: nothing is left, nothing
 //! hangs, and what was dropped took nothing from the others.
 
+mod ends;
+
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use doca_dpa::rdma::{Connection, HostBuffer, Rdma, RemoteMemoryMap, Rights};
+use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
 use doca_dpa::{Dpa, Error, Location, Sim, SyncEvent};
+use ends::ends;
 use tests::cmdq::{TallyArgs, tally};
 use tests::{CountArgs, SumToArgs, count, gives_up, sum_to};
 
@@ -262,32 +264,6 @@ fn rule_7_a_close_and_a_failure_that_is_awaited() {
         assert!(failing.await.is_err());
         Ok(())
     });
-}
-
-struct Ends {
-    here: (Rdma, Connection),
-    there: (Rdma, Connection),
-    other: Dpa,
-}
-
-/// Two connected contexts whose receives are the host's.
-fn ends(dpa: &Dpa) -> Result<Ends, Error> {
-    let open = |dpa: &Dpa, last| {
-        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
-        let rdma = dpa
-            .rdma()
-            .address(address)
-            .receive_queue(0)
-            .send_queue(0)
-            .open()?;
-        let connection = rdma.export()?;
-        Ok::<_, Error>((rdma, connection))
-    };
-    let other = dpa.open_beside()?;
-    let (here, there) = (open(dpa, 1)?, open(&other, 2)?);
-    here.1.connect(&there.1.blob())?;
-    there.1.connect(&here.1.blob())?;
-    Ok(Ends { here, there, other })
 }
 
 #[test]

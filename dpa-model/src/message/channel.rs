@@ -431,7 +431,7 @@ impl<T: Item> Channel<T> {
         let wakers = std::mem::take(&mut state.wakers);
         self.settled.notify_all();
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(sync_event::wake);
     }
 }
 

@@ -59,7 +59,7 @@ impl After {
                 true
             }
             Self::Wake(waker) => {
-                waker.wake();
+                sync_event::wake(waker);
                 false
             }
             Self::Moderate(period) => {

@@ -79,6 +79,6 @@ impl Pending {
         drop(state);
         let kept = self.kept.lock().take();
         drop(kept);
-        waker.into_iter().for_each(Waker::wake);
+        waker.into_iter().for_each(sync_event::wake);
     }
 }

@@ -67,6 +67,6 @@ impl Watch {
 
     pub(crate) fn wake(&self) {
         let wakers = std::mem::take(&mut self.inner.lock().wakers);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(sync_event::wake);
     }
 }

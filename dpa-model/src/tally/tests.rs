@@ -11,16 +11,22 @@ use crate::rig::{self, Still};
 
 /// As a worker does it.
 fn add(tally: &mut Tally, process: &Still, launch: &Launch) {
-    if !tally.add(process, launch, false) {
-        book(tally);
-        assert!(tally.add(process, launch, false));
+    match tally.add(process, launch, false) {
+        Added::Counted => {}
+        Added::OfAnotherEvent { index, count } => process.let_go_of_event(index, count, None),
+        Added::Full => {
+            book(tally);
+            assert_eq!(tally.add(process, launch, false), Added::Counted);
+        }
     }
 }
 
 fn book(tally: &mut Tally) {
     let kept = tally.take_keeping();
     kept.iter().for_each(|launch| launch.release_kept());
-    tally.book(kept);
+    if let Some(ends) = tally.take(kept) {
+        ends.book(None);
+    }
 }
 
 #[test]
@@ -177,7 +183,7 @@ fn rule_2_7_what_launches_keep_is_let_go_of_before_their_ends_are_booked() {
         };
         let launch = Launch::new(parts, None);
         let launch = ModelArc::new(launch);
-        assert!(tally.add(&process, &launch, true));
+        assert_eq!(tally.add(&process, &launch, true), Added::Counted);
         tally.keep(launch);
     }
     assert_eq!(std::sync::Arc::strong_count(&kept), 1 + BURST);
@@ -186,7 +192,7 @@ fn rule_2_7_what_launches_keep_is_let_go_of_before_their_ends_are_booked() {
     keeping.iter().for_each(|launch| launch.release_kept());
     assert_eq!(std::sync::Arc::strong_count(&kept), 1);
     assert_eq!(process.unfinished(), BURST);
-    tally.book(keeping);
+    tally.take(keeping).expect("some ends").book(None);
     assert_eq!(process.unfinished(), 0);
 }
 

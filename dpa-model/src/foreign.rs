@@ -1,0 +1,47 @@
+//! Code of others that our threads run, and what becomes of its panics.
+//!
+//! Wakers ([`sync_event::wake`]) and what launches keep are the host program's. They run where something ends: on a worker, between
+//! launches of others, so a panic of theirs ends there; and never on the stack of a kernel, which is small.
+
+#[cfg(not(dpa_loom))]
+use std::any::Any;
+#[cfg(not(dpa_loom))]
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+#[cfg(not(dpa_loom))]
+use crate::fiber::Switch;
+
+/// Runs what may run foreign code: on the worker's stack, also if the caller is on that of a kernel, which it can leave by `off`.
+#[cfg(not(dpa_loom))]
+#[inline]
+pub(crate) fn on_own_stack(off: Option<&Switch>, run: impl FnOnce()) {
+    match off {
+        Some(switch) => switch.on_parent_stack(run),
+        None => run(),
+    }
+}
+
+/// Lets go of what a launch or a handler of this kernel kept. If that panics, it is logged, and nobody misses anything else.
+#[inline]
+pub(crate) fn let_go(kernel: &str, drop_it: impl FnOnce()) {
+    // Under loom a panic is a model that fails.
+    #[cfg(dpa_loom)]
+    {
+        let _ = kernel;
+        drop_it();
+    }
+    #[cfg(not(dpa_loom))]
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(drop_it)) {
+        tracing::error!(target: "doca_dpa", kernel, "what it kept panicked when it was dropped");
+        discard(payload);
+    }
+}
+
+/// Drops what a panic of foreign code carries. Its destructor, which is foreign too, may panic as well.
+#[cfg(not(dpa_loom))]
+pub(crate) fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // Perhaps it panics each time.
+        Box::leak(again);
+    }
+}

@@ -1,0 +1,33 @@
+//! Both ends of a connection, in one program.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use doca_dpa::rdma::{Connection, Rdma};
+use doca_dpa::{Dpa, Error};
+
+/// Two connected contexts, and the device of the second.
+pub struct Ends {
+    pub here: (Rdma, Connection),
+    pub there: (Rdma, Connection),
+    pub other: Dpa,
+}
+
+/// Two connected contexts whose receives are the host's.
+pub fn ends(dpa: &Dpa) -> Result<Ends, Error> {
+    let open = |dpa: &Dpa, last| {
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 7, last));
+        let rdma = dpa
+            .rdma()
+            .address(address)
+            .receive_queue(0)
+            .send_queue(0)
+            .open()?;
+        let connection = rdma.export()?;
+        Ok::<_, Error>((rdma, connection))
+    };
+    let other = dpa.open_beside()?;
+    let (here, there) = (open(dpa, 1)?, open(&other, 2)?);
+    here.1.connect(&there.1.blob())?;
+    there.1.connect(&here.1.blob())?;
+    Ok(Ends { here, there, other })
+}
