@@ -128,3 +128,49 @@ fn one_of_each_home_is_woken_of_those_that_want_what_there_is() {
     assert_eq!(idle.notify_each(6, home, |_| true), [2], "whoever looks");
     assert_eq!(idle.counts(), (5, 0));
 }
+
+#[test]
+fn only_who_may_be_parked_is_asked() {
+    let idle = Idle::new(2);
+    park(&idle, 3, false);
+    let mut asked = std::cell::RefCell::new(Vec::new());
+    let wants = |worker| {
+        asked.borrow_mut().push(worker);
+        false
+    };
+    assert!(idle.notify_each(8, |worker| worker, wants).is_empty());
+    assert_eq!(asked.get_mut(), &[3]);
+}
+
+#[test]
+fn rule_2_8_workers_with_the_same_bit_are_all_woken() {
+    let idle = Idle::new(2);
+    park(&idle, 0, false);
+    park(&idle, 64, false);
+    let each = |worker| worker;
+    assert_eq!(idle.notify_each(65, each, |worker| worker == 64), [64]);
+    assert_eq!(idle.notify_each(65, each, |_| true), [0]);
+}
+
+#[test]
+fn a_word_to_look_soon_stands_until_it_is_taken_back() {
+    let soon = Soon::default();
+    assert!(!soon.is_said());
+    assert!(!soon.take_back(|| unreachable!("it does not stand")));
+    for more in [true, false] {
+        soon.say();
+        soon.say();
+        assert!(soon.is_said());
+        assert_eq!(soon.take_back(|| more), more);
+        assert!(!soon.is_said());
+    }
+}
+
+#[test]
+fn work_is_left_to_who_looks_soon() {
+    let idle = Idle::new(2);
+    park(&idle, 1, false);
+    assert_eq!(idle.notify(|| true), None);
+    assert_eq!(idle.counts(), (0, 1));
+    assert_eq!(idle.notify(|| false), Some(1));
+}

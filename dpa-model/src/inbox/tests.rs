@@ -71,6 +71,8 @@ fn what_did_not_fit_is_seen_when_the_places_are_empty() {
     let mut taken = [ptr::null_mut(); SLOTS];
     assert_eq!(inbox.ring.take(&mut taken), SLOTS);
     assert!(inbox.ring.is_empty() && !inbox.is_empty());
+    inbox.push(rig::launch(SLOTS as u64 + 1, 1));
+    assert!(inbox.ring.is_empty(), "it comes behind what did not fit");
     for node in taken {
         assert!(inbox.ring.push(node));
     }
