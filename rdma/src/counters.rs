@@ -46,6 +46,9 @@ pub struct Counters {
     pub implied_naks: u64,
     /// Times (not packets) the acknowledgement timer struck.
     pub timeouts: u64,
+    /// The longest time, in microseconds, by which the NIC was late to see the acknowledgement timer strike: nobody worked it, so that
+    /// an answer may have been there.
+    pub timer_lag_us: u64,
     /// Requests sent again.
     pub resent: u64,
     /// Last packets sent again with AckReq, because nothing else would be acknowledged.
@@ -78,6 +81,7 @@ impl Counters {
         fatal_naks_sent: 0,
         implied_naks: 0,
         timeouts: 0,
+        timer_lag_us: 0,
         resent: 0,
         solicited_tails: 0,
         replies_refused: 0,

@@ -363,3 +363,41 @@ fn a_stranger_is_not_heard() {
     let counters = *ends[1].soft.nic_ref().counters();
     assert!(counters.dropped() >= 4, "{counters:?}");
 }
+
+/// A NIC that comes late finds its timer overdue and the answer in its socket, behind much else: it has been answered.
+#[test]
+fn rule_6_4_an_answer_that_is_there_is_in_time() {
+    let mut asking = End::open("127.0.0.2", 0x101, false);
+    let mut answering = End::open("127.0.0.3", 0x202, false);
+    let (a, b) = (asking.info(), answering.info());
+    asking.connect(&b);
+    answering.connect(&a);
+    let there = answering.place(0);
+    let request = WorkRequest {
+        id: 1,
+        operation: Operation::Write {
+            data: Data::Local(asking.segment(0, 64)),
+            to: there,
+            immediate: None,
+        },
+        flags: Flags::SIGNALED,
+    };
+    let now = asking.start.elapsed();
+    asking.soft.nic().post(now, asking.number, request).unwrap();
+    asking.soft.send(now, &mut asking.above);
+    let others = std::net::UdpSocket::bind("127.0.0.4:0").unwrap();
+    for _ in 0..100 {
+        let to = asking.soft.socket().unwrap().local();
+        others.send_to(&[0; 40], to).unwrap();
+    }
+    let end = Instant::now() + PATIENCE;
+    while answering.soft.socket_counters().sent == 0 && Instant::now() < end {
+        answering.progress();
+    }
+    let late = asking.start.elapsed() + Duration::from_secs(60);
+    asking.soft.progress(late, &mut asking.above);
+    let queue_pair = asking.soft.nic_ref().queue_pair(asking.number).unwrap();
+    assert_eq!(queue_pair.counters().timeouts, 0);
+    let done = asking.above.done.pop_front().expect("it is answered");
+    assert_eq!(done.outcome, Ok(()));
+}

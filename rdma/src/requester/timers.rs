@@ -170,6 +170,9 @@ impl Requester {
 
     fn retry(&mut self, now: Duration, shared: &mut Shared) {
         shared.counters.timeouts += 1;
+        let lag = self.timers.retry_at.map_or(Duration::ZERO, |at| now - at);
+        let lag = lag.as_micros().try_into().unwrap_or(u64::MAX);
+        shared.counters.timer_lag_us = shared.counters.timer_lag_us.max(lag);
         if let Err(error) = self.timers.overdue(now) {
             return self.fail(0, error, shared);
         }
