@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 mod kernels;
-#[path = "../../stalls.rs"]
 mod stalls;
 
 use std::collections::VecDeque;
@@ -130,7 +129,11 @@ impl Node {
         let (connection, nic) = (self.connection.counters(), self.rdma.counters());
         let socket = self.rdma.socket_counters();
         let longest = stalls.longest();
-        format!("connection {connection:?}; NIC {nic:?}; {socket:?}; longest stall {longest:?}")
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let at = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+        format!(
+            "at {at:?}; connection {connection:?}; NIC {nic:?}; {socket:?}; longest stall {longest:?}"
+        )
     }
 
     fn meet(&self) -> Outcome<Peer> {
