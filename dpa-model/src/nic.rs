@@ -110,6 +110,10 @@ pub enum NicError {
 /// Doorbells that wait for whoever works a NIC, at most.
 const MOST_RUNG: usize = 4096;
 
+/// Who works a NIC looks so often, at most, because others ring meanwhile. They might ring without end, and what is due by now
+/// and what arrives is for whoever looks next.
+const MOST_LOOKS: usize = 16;
+
 /// One NIC of a device.
 #[derive(Debug)]
 pub struct DeviceNic {
@@ -146,7 +150,6 @@ impl DeviceNic {
     ) -> Result<Self, NicError> {
         let regions = Arc::new(RegionTable::new(MAX_REGIONS, random()));
         let (engine, chosen) = Engine::open(asked, address, options, regions.clone())?;
-        tracing::info!(target: "dpa::rdma", %address, "RDMA: {chosen}");
         let attendant = Attendant::new(&engine).map_err(NicError::Thread)?;
         // The port may have been the system's choice; the address of a device's port need not be the one asked for.
         let address = match chosen.device {
@@ -169,6 +172,14 @@ impl DeviceNic {
         let engine = Engine::carried(address, regions.clone());
         let made = (engine, regions, None);
         Self::of(address, made, Provider::of_model(), partitions)
+    }
+
+    /// Logs that it is open, if it is on a network.
+    fn tell_opened(&self) {
+        if self.attendant.is_some() {
+            let (address, chosen) = (self.address.ip(), &self.chosen);
+            tracing::info!(target: "dpa::rdma", %address, "RDMA: {chosen}");
+        }
     }
 
     /// What it has sent into the virtual network.
@@ -292,7 +303,7 @@ impl DeviceNic {
         // Only who works the NIC counts.
         let looks = self.looks.load(Ordering::Relaxed);
         self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
-        loop {
+        for _ in 0..MOST_LOOKS {
             let mut engine = self.engine.lock();
             let now = Duration::from_nanos(now);
             match alone.take() {
@@ -310,6 +321,11 @@ impl DeviceNic {
                 return looked;
             }
         }
+        self.bell.leave_rung();
+        self.attendant.iter().for_each(Attendant::wake);
+        // Where there is none, a worker looks: the caller wakes one.
+        looked.opened = true;
+        looked
     }
 
     #[inline]
@@ -467,3 +483,6 @@ fn random() -> u64 {
     // On the supported platforms it waits until there is entropy, and does not fail.
     getrandom::u64().expect("the system's random source")
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,7 +163,8 @@ impl Attendant {
         self.sooner(Duration::from_nanos(now + FIRST_PAUSE));
     }
 
-    fn wake(&self) {
+    /// Wakes the thread, which looks then.
+    pub(crate) fn wake(&self) {
         // A full counter wakes as well.
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }

@@ -20,7 +20,8 @@ const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// The NICs of a device.
 #[derive(Debug, Default)]
 pub(crate) struct Nics {
-    all: RwLock<Vec<Arc<DeviceNic>>>,
+    /// Whoever goes through them does so without the lock: tasks that a NIC wakes may drop the last share in another.
+    all: RwLock<Arc<[Arc<DeviceNic>]>>,
     count: AtomicUsize,
     next_completion_queue: Arc<AtomicU32>,
 }
@@ -34,7 +35,8 @@ impl Nics {
 
     pub(crate) fn each(&self, mut f: impl FnMut(&Arc<DeviceNic>)) {
         if !self.is_empty() {
-            self.all.read().iter().for_each(&mut f);
+            let all = self.all.read().clone();
+            all.iter().for_each(&mut f);
         }
     }
 
@@ -102,8 +104,8 @@ impl NicLease {
 
     /// Sends what was just posted, and works the NIC if nobody does.
     pub(crate) fn kick(&self) {
-        if self.nic.bell.ring() {
-            self.nic.poll(self.now());
+        if self.nic.bell.ring() && self.nic.poll(self.now()).opened {
+            self.device.notify();
         }
     }
 }
@@ -114,7 +116,8 @@ impl Drop for NicLease {
         let mut all = self.device.nics.all.write();
         self.nic.shares[self.partition].fetch_sub(1, Ordering::Relaxed);
         if self.nic.leases.fetch_sub(1, Ordering::Relaxed) == 1 {
-            all.retain(|nic| !Arc::ptr_eq(nic, &self.nic));
+            let others = all.iter().filter(|nic| !Arc::ptr_eq(nic, &self.nic));
+            *all = others.cloned().collect();
             self.device.nics.count.store(all.len(), Ordering::Relaxed);
             if let Some(attendant) = &self.nic.attendant {
                 leaving::begin(self.nic.address);
@@ -197,9 +200,12 @@ impl Device {
             engine.world.nic = Arc::downgrade(&nic);
             engine.world.next_completion_queue = self.nics.next_completion_queue.clone();
         });
-        all.push(nic.clone());
+        *all = all.iter().cloned().chain([nic.clone()]).collect();
         self.nics.count.store(all.len(), Ordering::Relaxed);
-        Ok(self.lease(partition, nic))
+        let lease = self.lease(partition, nic);
+        drop(all);
+        lease.nic.tell_opened();
+        Ok(lease)
     }
 
     fn lease(self: &Arc<Self>, partition: usize, nic: Arc<DeviceNic>) -> Arc<NicLease> {
