@@ -29,6 +29,8 @@ pub mod sched;
 pub mod stream;
 
 #[cfg(not(dpa_loom))]
+mod abandoned;
+#[cfg(not(dpa_loom))]
 mod affinity;
 #[cfg(not(dpa_loom))]
 mod chunk;

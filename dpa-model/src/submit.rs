@@ -1,12 +1,14 @@
 //! How launches enter a process and how they leave it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use dpa_abi::{Condition, EventHandle, Update};
 use thiserror::Error;
 
+use crate::abandoned::Abandoned;
 use crate::events::LetGo;
 use crate::fiber::Switch;
 use crate::foreign::on_own_stack;
@@ -207,23 +209,29 @@ impl Process {
         let first = wakers.room.front().is_none_or(|&(s, _)| seq <= s);
         let full = self.unfinished.load(Ordering::SeqCst) >= limit;
         if self.is_stopped() || self.closing.load(Ordering::Acquire) || (first && !full) {
-            wakers.leave_room(seq);
+            // What the task owns may be dropped with its waker: without the lock.
+            let left = wakers.leave_room(seq);
+            drop(wakers);
+            drop(left);
             return Poll::Ready(());
         }
-        wakers.leave_room(seq);
+        let left = wakers.leave_room(seq);
         let place = wakers.room.binary_search_by_key(&seq, |&(s, _)| s);
         let at = place.unwrap_or_else(|at| at);
         wakers.room.insert(at, (seq, cx.waker().clone()));
+        drop(wakers);
+        drop(left);
         Poll::Pending
     }
 
     /// Nobody waits for room under this place any more.
     pub fn leave_room(&self, seq: u64) {
         let mut wakers = self.wakers.lock();
-        wakers.leave_room(seq);
+        let left = wakers.leave_room(seq);
         // The place given up may be the one that was woken: the next gets its chance.
         let next = wakers.room.front().map(|(_, w)| w.clone());
         drop(wakers);
+        drop(left);
         next.into_iter().for_each(sync_event::wake);
     }
 
@@ -282,19 +290,21 @@ impl Process {
     /// How many launches were cancelled.
     pub fn cancel_chain(self: &Arc<Self>, event: EventHandle) -> usize {
         let mut todo = vec![event.0.index];
-        let mut seen = todo.clone();
-        let mut cancelled = 0;
+        let mut seen = HashSet::from([event.0.index]);
+        let mut found = Vec::new();
         while let Some(index) = todo.pop() {
             for launch in self.parked_launches(index) {
-                let then = launch.then();
-                cancelled += usize::from(self.cancel(&launch));
-                if let Some((next, _)) = then.filter(|(next, _)| !seen.contains(next)) {
-                    seen.push(next);
-                    todo.push(next);
-                }
+                let then = launch.then().map(|(next, _)| next);
+                todo.extend(then.filter(|&next| seen.insert(next)));
+                found.push(launch);
             }
         }
-        cancelled
+        // The last first: an event whose last publisher is cancelled ends what waits for it otherwise.
+        found
+            .iter()
+            .rev()
+            .filter(|launch| self.cancel(launch))
+            .count()
     }
 
     fn parked_launches(&self, index: u32) -> Vec<Arc<Launch>> {
@@ -370,10 +380,12 @@ impl Process {
     pub(crate) fn let_go_of_event(self: &Arc<Self>, index: u32, count: u32, off: Option<&Switch>) {
         let slot = self.events.slot(index);
         if slot.let_go(count) == LetGo::LastPublisher {
-            on_own_stack(off, || {
-                self.close_event(index, sync_event::CloseReason::PublisherGone);
-            });
-            self.unuse_event(index, count);
+            let gone = Abandoned {
+                process: self.clone(),
+                index,
+                publishers: count,
+            };
+            gone.close(off);
         }
     }
 
@@ -434,8 +446,10 @@ impl Process {
 }
 
 impl crate::process::Wakers {
-    fn leave_room(&mut self, seq: u64) {
-        self.room.retain(|&(s, _)| s != seq);
+    /// Takes out who waits under this place.
+    fn leave_room(&mut self, seq: u64) -> Option<Waker> {
+        let at = self.room.iter().position(|&(s, _)| s == seq)?;
+        self.room.remove(at).map(|(_, waker)| waker)
     }
 }
 
