@@ -1,5 +1,6 @@
 //! How a thread ends, and with its last thread a launch.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,7 +16,7 @@ use crate::foreign::{discard, on_own_stack};
 use crate::gate::Gate;
 use crate::launch::{Body, Launch, Outcome};
 use crate::process::Process;
-use crate::sched::Release;
+use crate::sched::{After, Release};
 use crate::taking::KernelResult;
 use crate::tally::Added;
 use crate::trap::Trapped;
@@ -40,6 +41,13 @@ pub(crate) fn handle_panic(core: &Core, payload: &(dyn std::any::Any + Send)) {
         crate::port::handler::handle_error(core);
         core.put_note(note);
     }
+}
+
+/// What a panic says.
+fn message_of(payload: &(dyn std::any::Any + Send)) -> Option<String> {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.map(str::to_owned)
 }
 
 impl Worker {
@@ -142,7 +150,7 @@ impl Worker {
             .launch
             .gang()
             .is_none_or(|gang| lost > 0 && gang.returned(lost));
-        self.give_back(work.launch.proc, lost);
+        self.give_back(work.launch.proc, lost, None);
         if last && work.launch.finish(Outcome::Faulted) {
             process.settled(&work.launch, Outcome::Faulted);
         }
@@ -155,7 +163,7 @@ impl Worker {
         };
         core.memory_of_thread_over();
         core.leave_epoch(epoch);
-        self.give_back(launch.proc, 1);
+        self.give_back(launch.proc, 1, off);
         if self.counted_in_chunk(&launch) {
             return;
         }
@@ -182,20 +190,28 @@ impl Worker {
         }
     }
 
-    pub(crate) fn give_back(&self, proc: u32, units: u32) {
+    pub(crate) fn give_back(&self, proc: u32, units: u32, off: Option<&Switch>) {
         let release = match self.release.take() {
             Some(mut release) if release.proc == proc => {
                 release.units += units;
                 release
             }
             other => {
-                other
-                    .into_iter()
-                    .for_each(|release| self.device.sched.release(release));
+                if let Some(release) = other {
+                    let after = self.device.sched.release(release);
+                    self.follow(Some(after), off);
+                }
                 Release { proc, units }
             }
         };
         self.release.set(Some(release));
+    }
+
+    /// Does what follows when units were given back. `off`: the caller is on the stack of a kernel.
+    pub(crate) fn follow(&self, after: Option<After<Process>>, off: Option<&Switch>) {
+        if let Some(after) = after.filter(|after| !after.is_nothing()) {
+            on_own_stack(off, || after.follow());
+        }
     }
 
     /// All threads have returned: the completion update, then the launch's own end (SEMANTICS 2.5).
@@ -389,9 +405,17 @@ impl Worker {
         let process = core.process.borrow();
         let process = process.as_ref().expect("set with the work");
         if let Body::Step(step) = &launch.body {
-            let work = step.work.lock().take();
-            if let Some(work) = work.filter(|_| !process.is_stopped()) {
-                work();
+            let stopped = process.is_stopped();
+            let work = if stopped {
+                None
+            } else {
+                step.work.lock().take()
+            };
+            if let Some(Err(payload)) = work.map(|work| catch_unwind(AssertUnwindSafe(work))) {
+                let mut fault = Fault::of(FaultKind::Panic, step.name, launch.seq, 0);
+                fault.message = message_of(&*payload);
+                process.fail_on(None, fault);
+                discard(payload);
             }
         }
         self.complete(process, launch, None, None);

@@ -15,6 +15,8 @@ use dpa_abi::kernel::KernelEntry;
 use parking_lot::Mutex;
 use thiserror::Error;
 
+use crate::fiber::Switch;
+use crate::foreign::{let_go, on_own_stack};
 use crate::launch::ArgBytes;
 use crate::process::Process;
 
@@ -61,20 +63,35 @@ enum State {
     #[default]
     None,
     Set(ErrorHandler),
-    Taken,
+    /// It runs or has run; what it keeps alive is kept until everything is stopped.
+    Taken(Option<Box<dyn Any + Send>>),
 }
 
 impl ErrorHandlerSlot {
     /// The handler, for the one who runs it.
     pub(crate) fn take(&self) -> Option<ErrorHandler> {
         let mut state = self.0.lock();
-        match std::mem::replace(&mut *state, State::Taken) {
+        match std::mem::replace(&mut *state, State::Taken(None)) {
             State::Set(handler) => Some(handler),
-            State::None => {
-                *state = State::None;
+            other => {
+                *state = other;
                 None
             }
-            State::Taken => None,
+        }
+    }
+
+    /// What the handler kept, that has run.
+    fn put_by(&self, kept: Option<Box<dyn Any + Send>>) {
+        *self.0.lock() = State::Taken(kept);
+    }
+
+    /// Everything that it keeps alive. None is set any more.
+    fn take_kept(&self) -> Option<Box<dyn Any + Send>> {
+        let mut state = self.0.lock();
+        match std::mem::replace(&mut *state, State::Taken(None)) {
+            State::Set(handler) => handler.keep,
+            State::Taken(kept) => kept,
+            State::None => None,
         }
     }
 }
@@ -96,8 +113,20 @@ impl Process {
         Ok(())
     }
 
-    /// Lets go of an error handler that will never run.
+    /// The error handler has run. What it keeps alive goes when everything is stopped, as that of one which never runs: what it
+    /// could have published is closed by then, for the reason that everything is.
+    pub(crate) fn error_handler_ran(&self, handler: ErrorHandler, off: Option<&Switch>) {
+        self.error_handler.put_by(handler.keep);
+        if self.is_stopped() {
+            // Another thread has stopped everything meanwhile, perhaps with this done already.
+            on_own_stack(off, || self.drop_error_handler());
+        }
+    }
+
+    /// Lets go of what the error handler keeps alive: it does not run any more.
     pub(crate) fn drop_error_handler(&self) {
-        drop(self.error_handler.take());
+        if let Some(kept) = self.error_handler.take_kept() {
+            let_go("an error handler", || drop(kept));
+        }
     }
 }

@@ -21,18 +21,19 @@ pub(crate) fn on_own_stack(off: Option<&Switch>, run: impl FnOnce()) {
     }
 }
 
-/// Lets go of what a launch or a handler of this kernel kept. If that panics, it is logged, and nobody misses anything else.
+/// Lets go of what something kept: a launch or a handler, by the name of its kernel. If that panics, it is logged, and nobody misses
+/// anything else.
 #[inline]
-pub(crate) fn let_go(kernel: &str, drop_it: impl FnOnce()) {
+pub(crate) fn let_go(owner: &str, drop_it: impl FnOnce()) {
     // Under loom a panic is a model that fails.
     #[cfg(dpa_loom)]
     {
-        let _ = kernel;
+        let _ = owner;
         drop_it();
     }
     #[cfg(not(dpa_loom))]
     if let Err(payload) = catch_unwind(AssertUnwindSafe(drop_it)) {
-        tracing::error!(target: "doca_dpa", kernel, "what it kept panicked when it was dropped");
+        tracing::error!(target: "doca_dpa", owner, "what it kept panicked when it was dropped");
         discard(payload);
     }
 }

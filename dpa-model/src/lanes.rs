@@ -14,7 +14,7 @@ use crossbeam::utils::CachePadded;
 use sync_event::sync::Arc as ModelArc;
 
 use crate::launch::Launch;
-use crate::sched::{Release, Sched, Standing, Tenant, Work};
+use crate::sched::{After, Release, Sched, Standing, Tenant, Work};
 
 /// From which lanes a worker takes work, and in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +90,8 @@ impl<P: Tenant> Lanes<P> {
     }
 
     /// See [`Sched::release`].
-    pub(crate) fn release(&self, release: Release) {
-        self.sched_of(release.proc).release(release);
+    pub(crate) fn release(&self, release: Release) -> After<P> {
+        self.sched_of(release.proc).release(release)
     }
 
     /// See [`Sched::take_ready`].
@@ -148,7 +148,7 @@ impl<P: Tenant> Lanes<P> {
     }
 
     /// Gives back units, then takes the next work. `fair`: whether the processes of a lane take turns by the time they have
-    /// used. `held`: the process that the caller holds already.
+    /// used. `held`: the process that the caller holds already. The caller does what is to be done `after` it.
     #[inline]
     pub(crate) fn next(
         &self,
@@ -156,10 +156,11 @@ impl<P: Tenant> Lanes<P> {
         fair: impl Fn(usize) -> bool,
         release: Option<Release>,
         held: Option<&Arc<P>>,
+        after: &mut Option<After<P>>,
     ) -> Option<Work<P>> {
         match self.lanes.as_slice() {
-            [only] => only.sched.next_by(fair(0), release, held),
-            _ => self.next_of_several(from, fair, release, held),
+            [only] => only.sched.next_by(fair(0), release, held, after),
+            _ => self.next_of_several(from, fair, release, held, after),
         }
     }
 
@@ -169,6 +170,7 @@ impl<P: Tenant> Lanes<P> {
         fair: impl Fn(usize) -> bool,
         mut release: Option<Release>,
         held: Option<&Arc<P>>,
+        after: &mut Option<After<P>>,
     ) -> Option<Work<P>> {
         let (first, many) = match from {
             From::Only(lane) => (lane, 1),
@@ -178,16 +180,18 @@ impl<P: Tenant> Lanes<P> {
         let mut ask = |lane: usize| {
             let own = release.filter(|release| self.of(release.proc) == lane);
             release = if own.is_some() { None } else { release };
-            let work = self.lanes[lane].sched.next_by(fair(lane), own, held)?;
+            let work = self.lanes[lane]
+                .sched
+                .next_by(fair(lane), own, held, after)?;
             self.lanes[lane].served.fetch_add(1, Ordering::Relaxed);
             Some(work)
         };
         let busy = circle().filter(|&lane| !self.lane_looks_empty(lane));
         let work = busy.into_iter().find_map(&mut ask);
         let work = work.or_else(|| circle().find_map(&mut ask));
-        release
-            .into_iter()
-            .for_each(|release| self.release(release));
+        if let Some(release) = release {
+            *after = Some(self.release(release));
+        }
         work
     }
 }

@@ -206,7 +206,11 @@ impl Launch {
 
     /// A launch that waits, watched by a handle.
     pub fn new(parts: Parts, extra: Option<Box<Extra>>) -> Self {
-        let keeps = if parts.keep.is_some() { KEEPS } else { 0 };
+        // The work of a step keeps what it was given.
+        let keeps = match parts.keep.is_some() || matches!(parts.body, Body::Step(_)) {
+            true => KEEPS,
+            false => 0,
+        };
         let cell = CellState {
             keep: parts.keep,
             ..CellState::default()
@@ -371,11 +375,11 @@ impl Launch {
         if let Some(outcome) = self.outcome() {
             return Poll::Ready(outcome);
         }
+        // Dropped behind the lock, as it is declared before: what its task owned may be dropped with it.
+        let _before;
+        let waker = cx.waker().clone();
         let mut cell = self.cell.lock();
-        match &mut cell.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        _before = cell.waker.replace(waker);
         #[cfg(not(dpa_mutant = "launch_poll_no_recheck"))]
         self.state.fetch_or(WAKER, Ordering::AcqRel);
         #[cfg(dpa_mutant = "launch_poll_no_recheck")]
@@ -437,6 +441,10 @@ impl Launch {
                     kept.let_go();
                     self.cell.lock().keep = Some(kept);
                 });
+            }
+            if let Body::Step(step) = &self.body {
+                let work = step.work.lock().take();
+                foreign::let_go(step.name, || drop(work));
             }
         }
     }

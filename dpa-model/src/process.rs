@@ -21,6 +21,7 @@ use crate::epoch::Epochs;
 use crate::error_handler::ErrorHandlerSlot;
 use crate::events::Events;
 use crate::fault::Fault;
+use crate::foreign;
 use crate::gate::Gate;
 use crate::globals::Globals;
 use crate::handler::Handler;
@@ -250,14 +251,16 @@ impl Process {
 
     /// As [`Process::fail`], with the stack of the thread that did it, for the crash report.
     pub(crate) fn fail_on(self: &Arc<Self>, stack: Option<StackCopy>, mut fault: Fault) {
-        tracing::debug!(target: "doca_dpa::fault", %fault, "a process became fatal");
         self.note_fault(&fault);
         fault.crash = self.crash.expected();
-        if self.fault.set(Arc::new(fault)).is_ok() {
+        let fault = Arc::new(fault);
+        if self.fault.set(fault.clone()).is_ok() {
             self.crash.begin(self, stack);
             self.stop(CloseReason::Faulted, Outcome::Faulted);
             self.crash.finish(self);
         }
+        // Last: who listens is foreign.
+        tracing::debug!(target: "doca_dpa::fault", %fault, "a process became fatal");
     }
 
     /// The figures of its crash report: whether and where one will be written.
@@ -276,7 +279,6 @@ impl Process {
     /// Stops everything: what has not started is settled with `outcome`, events are closed, threads are told.
     pub(crate) fn stop(self: &Arc<Self>, reason: CloseReason, outcome: Outcome) {
         self.stop.store(true, Ordering::SeqCst);
-        self.drop_error_handler();
         self.doorbells.clear();
         for handler in self.handlers.clear() {
             handler.stop();
@@ -290,6 +292,7 @@ impl Process {
             .sched
             .take_ready(self.number, |launch| self.take_back(&launch, outcome));
         self.close_meetings();
+        self.drop_error_handler();
         self.wake_all_hosts();
         self.device.notify();
     }
@@ -404,7 +407,10 @@ impl Process {
                 self.wake_unit(unit, Wake::Closed(closed.last));
             }
             Gate::Queue(queue) => queue.open(self.device.clock.now(), false),
-            Gate::Place(placed) => placed.end(self),
+            Gate::Place(placed) => {
+                placed.end(self);
+                foreign::let_go("an event in memory", || drop(placed));
+            }
         }
     }
 

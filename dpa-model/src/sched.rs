@@ -40,8 +40,9 @@ pub trait Tenant {
     fn gone(&self) {}
 }
 
-/// What follows when units were given back, once the lock is released.
-struct After<P> {
+/// What follows when units were given back, once the lock is released. Whoever is told is foreign code.
+#[must_use = "who waits for the units must be told"]
+pub struct After<P> {
     /// The seat of a dismissed process that has no threads any more: it is dropped.
     gone: Option<Seat<P>>,
     /// A closing process, to be told.
@@ -49,7 +50,12 @@ struct After<P> {
 }
 
 impl<P: Tenant> After<P> {
-    fn follow(self) {
+    /// Whether there is nothing to be done.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.gone.is_none() && self.closing.is_none()
+    }
+
+    pub(crate) fn follow(self) {
         if let Some(process) = &self.closing {
             process.units_back();
         }
@@ -203,20 +209,23 @@ impl<P: Tenant> Sched<P> {
 
     /// Gives back units, then takes the next work. `held`: the process that the caller holds already.
     pub fn next(&self, release: Option<Release>, held: Option<&Arc<P>>) -> Option<Work<P>> {
-        self.next_by(false, release, held)
+        let mut after = None;
+        let work = self.next_by(false, release, held, &mut after);
+        after.into_iter().for_each(After::follow);
+        work
     }
 
-    /// As [`Sched::next`]; `fair`: of the process that has used least.
+    /// As [`Sched::next`]; `fair`: of the process that has used least. The caller does what is to be done `after` it.
     pub fn next_by(
         &self,
         fair: bool,
         release: Option<Release>,
         held: Option<&Arc<P>>,
+        after: &mut Option<After<P>>,
     ) -> Option<Work<P>> {
-        let mut after = None;
         let mut state = self.state.lock();
         if let Some(release) = release {
-            after = Some(state.release(release));
+            *after = Some(state.release(release)).filter(|after| !after.is_nothing());
         }
         let strays = state.drain(&self.inbox);
         let launch = state.next(fair);
@@ -228,14 +237,12 @@ impl<P: Tenant> Sched<P> {
         self.count(&state);
         drop(state);
         drop(strays);
-        after.into_iter().for_each(After::follow);
         launch.map(|launch| Work { process, launch })
     }
 
     /// Gives back units without taking work.
-    pub fn release(&self, release: Release) {
-        let after = self.state.lock().release(release);
-        after.follow();
+    pub fn release(&self, release: Release) -> After<P> {
+        self.state.lock().release(release)
     }
 
     /// Takes everything of a process that has not started, in order.

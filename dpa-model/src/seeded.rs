@@ -295,7 +295,7 @@ impl Device {
             return None;
         }
         let choice = self.choose(resumable + startable);
-        let start = || worker.next_of(None, None).map(Pick::Start);
+        let start = || worker.next_of(None, None, None).map(Pick::Start);
         let resume = |at: u64| {
             shared
                 .take_by(|units| units.len().checked_sub(1).map(|last| last.min(at as usize)))

@@ -155,7 +155,9 @@ impl Worker {
         self.next.end_streak();
         loop {
             self.charge(core);
-            let work = self.next_of(self.release.take(), core.process.borrow().as_ref())?;
+            let (held, off) = (core.process.borrow(), Some(core.switch()));
+            let work = self.next_of(self.release.take(), held.as_ref(), off)?;
+            drop(held);
             if let Some(claimed) = self.accept(core, work) {
                 return Some(claimed);
             }

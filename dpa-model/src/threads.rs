@@ -81,7 +81,7 @@ fn pick(worker: &Worker, turn: u32) -> Option<Pick> {
     let suspended = |worker: &Worker| resume(worker).map(Pick::Resume);
     let start = |worker: &Worker| match worker.has_ranks() {
         true => Some(Pick::Ranks),
-        false => worker.next_of(None, None).map(Pick::Start),
+        false => worker.next_of(None, None, None).map(Pick::Start),
     };
     if turn.is_multiple_of(2) {
         suspended(worker).or_else(|| start(worker))
@@ -226,7 +226,7 @@ fn of_the_background(worker: &Worker, patient: bool) -> Option<Pick> {
     let any = |_: &Suspended| true;
     let resumed = rested.or_else(|| device.take_injected(any));
     let resumed = resumed.or_else(|| device.steal(worker.index(), any));
-    let start = || worker.next_of(None, None).map(Pick::Start);
+    let start = || worker.next_of(None, None, None).map(Pick::Start);
     resumed.map(Pick::Resume).or_else(start)
 }
 

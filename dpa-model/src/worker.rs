@@ -175,6 +175,7 @@ impl Worker {
         &self,
         release: Option<Release>,
         held: Option<&Arc<Process>>,
+        off: Option<&Switch>,
     ) -> Option<Work<Process>> {
         let (sched, fairness) = (&self.device.sched, &self.device.fairness);
         let from = match sched.count() {
@@ -182,7 +183,9 @@ impl Worker {
             _ => self.order(),
         };
         let fair = |lane| fairness.is_contended(lane);
-        let work = sched.next(from, fair, release, held);
+        let mut after = None;
+        let work = sched.next(from, fair, release, held, &mut after);
+        self.follow(after, off);
         if sched.count() > 1
             && let Some(work) = &work
         {
@@ -341,7 +344,8 @@ impl Worker {
             self.device.sched.push(next);
         }
         if let Some(release) = self.release.take() {
-            self.device.sched.release(release);
+            let after = self.device.sched.release(release);
+            self.follow(Some(after), None);
         }
         self.pay_owed();
     }

@@ -48,4 +48,5 @@ pub use device::{Device, DeviceInfo, DeviceKind, Fate, Simulated, VirtualNetwork
 pub use handler::{Affinity, EventHandler, EventHandlerBuilder, HandlerError, HandlerState};
 pub use memory::{AccessError, Direction};
 pub use process::{ErrorStatus, Process, ProcessRef};
+pub use sync_event::{Location, LocationSet, Locations};
 pub use window::Window;

@@ -270,7 +270,7 @@ fn rule_7_a_close_and_a_failure_that_is_awaited() {
 fn rule_6_2_work_of_the_host() {
     for kind in 0..4 {
         cut_everywhere(async |dpa, cut| {
-            let ends = ends(dpa)?;
+            let ends = ends(dpa, 7)?;
             let rights = Rights::REMOTE_READ | Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
             let map = ends.there.0.map_host(HostBuffer::new(64), rights)?;
             let remote = RemoteMemoryMap::import(&map.map().export())?;
@@ -296,7 +296,7 @@ fn rule_6_2_work_of_the_host() {
 #[test]
 fn rule_6_6_messages_and_their_buffers() {
     cut_everywhere(async |dpa, cut| {
-        let ends = ends(dpa)?;
+        let ends = ends(dpa, 7)?;
         let receive = ends.there.0.receive(HostBuffer::new(8));
         let receive = receive.map_err(|(error, _)| error)?;
         let sent = ends.here.1.send_imm(HostBuffer::from_bytes(&[5; 8]), 1);
@@ -310,7 +310,7 @@ fn rule_6_6_messages_and_their_buffers() {
         Ok(())
     });
     cut_everywhere(async |dpa, cut| {
-        let ends = ends(dpa)?;
+        let ends = ends(dpa, 7)?;
         let failing = ends
             .other
             .launch(gives_up)

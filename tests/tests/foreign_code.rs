@@ -12,12 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake};
 use std::time::{Duration, Instant};
 
-use doca_dpa::Dpa;
+use doca_dpa::error::LaunchError;
 use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
+use doca_dpa::{Dpa, Location, SyncEvent};
 use dpa_abi::Kernel;
 use drivers::{both, both_on};
 use ends::ends;
-use flexio::{Command, Device, DeviceConfig, Outcome};
+use flexio::{Command, Device, DeviceConfig, Locations, Outcome};
+use tests::async_ops::{CopyOverArgs, copy_over};
 use tests::cmdq::{TallyArgs, tally};
 use tests::*;
 
@@ -191,7 +193,7 @@ fn rule_2_11_of_a_command_queue() {
 #[test]
 fn rule_6_2_of_work_over_a_connection() {
     both(async |dpa| {
-        let ends = ends(&dpa)?;
+        let ends = ends(&dpa, 7)?;
         let map = ends
             .there
             .0
@@ -237,4 +239,99 @@ fn rule_2_7_of_what_launches_keep() {
     assert_eq!(submit(None).wait(), Some(Outcome::Completed));
     let report = process.shut_down();
     assert_eq!(report.launches_dropped, 0);
+}
+
+#[test]
+fn rule_2_7_of_a_step() {
+    let device = Device::open(DeviceConfig::default()).expect("a device");
+    let process = device.process().expect("a process");
+    let submit = |command: Command| {
+        let submitted = command.submit(&process).map_err(|(error, _)| error);
+        submitted.expect("room")
+    };
+    let (gate, bomb) = (
+        process.event(0, Locations::HOST_TO_DEVICE).expect("room"),
+        Bomb,
+    );
+    let parked = Command::step("parked", move || drop(bomb));
+    let parked = submit(parked.wait_for(gate.handle(), dpa_abi::Condition::ge(1)));
+    let failing = submit(Command::step("failing", || panic!("a step that panics")));
+    assert_eq!(failing.wait(), Some(Outcome::Faulted));
+    assert_eq!(parked.wait(), Some(Outcome::Faulted));
+    let fault = process.fault().expect("a fault").to_string();
+    assert!(
+        fault.contains("a step that panics") && fault.contains("failing"),
+        "{fault}"
+    );
+    let other = device.process().expect("others go on");
+    let command = Command::kernel(nothing.entry(), ());
+    let submitted = command.submit(&other).map_err(|(error, _)| error);
+    assert_eq!(submitted.expect("room").wait(), Some(Outcome::Completed));
+}
+
+/// What a launch keeps may be the last that somebody has of a NIC: of another one than that which ends the launch.
+#[test]
+fn rule_7_a_nic_is_let_go_of_by_what_another_ends() {
+    both(async |dpa| {
+        for fails in [false, true] {
+            let ends = ends(&dpa, 8)?;
+            let inbox = SyncEvent::builder(&ends.other).publisher(Location::Remote);
+            let inbox = inbox.subscriber(Location::Device).create()?;
+            let export = ends.there.1.export_event(&inbox)?;
+            let ops = ends.other.async_ops().open()?;
+            let (from, to) = (
+                ends.other.zeroed::<u8>(8).await?,
+                ends.other.zeroed::<u8>(8).await?,
+            );
+            let (from, to) = (ops.map(&from)?, ops.map(&to)?);
+            let args = CopyOverArgs {
+                ops: &ops,
+                done: ops.completions(),
+                to: &to,
+                from: &from,
+                shift: 0,
+            };
+            let parked = ends.other.launch(copy_over).args(args);
+            let parked = parked.wait_for(inbox.ge(1)).submit()?;
+            drop((ops, from, to));
+            if fails {
+                let failing = ends.other.launch(gives_up).args(GivesUpArgs { code: 1 });
+                assert!(failing.submit()?.await.is_err());
+            } else {
+                drop((ends.here, ends.there));
+                ends.other.close().await?;
+            }
+            assert!(parked.await.is_err());
+            drop((export, inbox));
+        }
+        works(&dpa).await
+    });
+}
+
+/// What an error handler keeps is there until everything is stopped: nothing ends for want of it.
+#[test]
+fn rule_5_what_an_error_handler_keeps_outlasts_what_waits() {
+    both(async |dpa| {
+        for runs in [true, false] {
+            let other = dpa.open_beside()?;
+            let (gate, never) = (places::everywhere(&other)?, places::everywhere(&other)?);
+            let args = RelayArgs {
+                from: &never,
+                value: 0,
+                to: &gate,
+            };
+            other.on_error(relay, args)?;
+            let parked = other.launch(nothing).wait_for(gate.ge(2)).submit()?;
+            drop((gate, never));
+            if runs {
+                let failing = other.launch(gives_up).args(GivesUpArgs { code: 1 });
+                assert!(failing.submit()?.await.is_err());
+                assert!(matches!(parked.await, Err(LaunchError::Faulted(_))));
+            } else {
+                other.close().await?;
+                assert!(matches!(parked.await, Err(LaunchError::ContextClosed)));
+            }
+        }
+        works(&dpa).await
+    });
 }

@@ -43,7 +43,10 @@ fn admit_process(lanes: &Lanes<Process>, partition: usize) -> (Arc<Process>, u32
 
 /// The number of the launch that is taken next, and its lane.
 fn next(lanes: &Lanes<Process>, from: From, release: Option<Release>) -> Option<(u64, usize)> {
-    let work = lanes.next(from, |_| false, release, None)?;
+    let mut after = None;
+    let work = lanes.next(from, |_| false, release, None, &mut after);
+    after.into_iter().for_each(After::follow);
+    let work = work?;
     if let Some(gang) = work.launch.gang() {
         while gang.claim(1, work.launch.threads).is_some() {}
     }
@@ -123,10 +126,12 @@ fn a_dismissed_process_is_let_go_by_its_own_lane() {
     assert_eq!(lanes.standing(procs[1]).started, 1);
     lanes.dismiss(procs[1]);
     assert_eq!(lanes.processes().len(), 2, "a thread of it is started");
-    lanes.release(Release {
-        proc: procs[1],
-        units: 1,
-    });
+    lanes
+        .release(Release {
+            proc: procs[1],
+            units: 1,
+        })
+        .follow();
     assert_eq!(lanes.processes().len(), 1);
     assert_eq!(lanes.standing(procs[0]), Standing::default());
 }

@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::foreign::{discard, let_go};
+
 use super::delivery::{Delivery, FlushError, Overflow, SinkError};
 
 /// Something that can stand in a channel.
@@ -361,7 +363,7 @@ impl<T: Item> Channel<T> {
             self.arrived.wait(&mut state);
         }
         let last = outlet.take();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(last)));
+        let_go("a stream", || drop(last));
     }
 
     /// Hands over what is due, on the calling thread. For the seeded driver. A sink that comes back here by itself finds
@@ -447,11 +449,12 @@ fn call<T>(
     let Some(sink) = outlet else {
         return Err(SinkError::Panicked);
     };
-    if let Ok(result) = catch_unwind(AssertUnwindSafe(|| what(sink))) {
-        return Ok(result?);
+    match catch_unwind(AssertUnwindSafe(|| what(sink))) {
+        Ok(result) => return Ok(result?),
+        Err(payload) => discard(payload),
     }
     let broken = outlet.take();
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+    let_go("a stream", || drop(broken));
     Err(SinkError::Panicked)
 }
 

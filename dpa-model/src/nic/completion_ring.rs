@@ -363,10 +363,12 @@ impl CompletionRing {
         self.waker.take().map(After::Wake)
     }
 
-    /// This task is woken by the next notification, and it is asked for.
-    pub(crate) fn wake(&mut self, waker: &Waker) {
-        self.waker = Some(waker.clone());
+    /// This task is woken by the next notification, and it is asked for. The one that was to be woken before: what its task owns may
+    /// be dropped with it, so not under the NIC's lock.
+    #[must_use]
+    pub(crate) fn wake(&mut self, waker: Waker) -> Option<Waker> {
         self.record.store(ARMED, 1);
+        self.waker.replace(waker)
     }
 
     /// From now on notifications trigger this handler; the first is asked for. What is there already triggers it at once.

@@ -243,7 +243,9 @@ impl CompletionQueue {
         if let Some(found) = look() {
             return Poll::Ready(found);
         }
-        self.ring(|ring| ring.wake(cx.waker()));
+        let waker = cx.waker().clone();
+        let before = self.ring(|ring| ring.wake(waker)).flatten();
+        drop(before);
         // An entry may have come between.
         look().map_or(Poll::Pending, Poll::Ready)
     }

@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 use rdma::work::{Received, WorkDone};
 
+use crate::foreign;
+
 /// How work of the host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -58,6 +60,8 @@ impl Pending {
 
     /// Polls for its end.
     pub fn poll(&self, cx: &Context<'_>) -> Poll<Ended> {
+        // Dropped behind the lock, as it is declared before: what its task owned may be dropped with it.
+        let _before;
         let mut state = self.state.lock();
         if let Some(ended) = state.ended {
             return Poll::Ready(ended);
@@ -67,7 +71,7 @@ impl Pending {
             .as_ref()
             .is_some_and(|w| w.will_wake(cx.waker()))
         {
-            state.waker = Some(cx.waker().clone());
+            _before = state.waker.replace(cx.waker().clone());
         }
         Poll::Pending
     }
@@ -78,7 +82,7 @@ impl Pending {
         let waker = state.waker.take();
         drop(state);
         let kept = self.kept.lock().take();
-        drop(kept);
+        foreign::let_go("a connection", || drop(kept));
         waker.into_iter().for_each(sync_event::wake);
     }
 }

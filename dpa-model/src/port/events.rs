@@ -17,7 +17,13 @@ pub(super) unsafe fn event_get(unit: NonNull<()>, event: EventHandle) -> Result<
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
-    let value = find(core, event).map(|slot| core.process().value_of(slot));
+    let value = find(core, event).map(|slot| match slot.is_far() {
+        // What the NIC has brought may wake tasks.
+        true => core
+            .switch()
+            .on_parent_stack(|| core.process().value_of(slot)),
+        false => slot.event.get(),
+    });
     core.acquire_all();
     if !core.unwinding() {
         take_turns(core, false);

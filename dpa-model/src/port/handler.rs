@@ -9,6 +9,7 @@ use dpa_abi::{Condition, EventError, UnitRef};
 
 use super::events::{find, wait};
 use super::{begin, core, end, leave_for_good};
+use crate::foreign::discard;
 use crate::launch::Launch;
 use crate::unit::Core;
 use crate::windows::Windows;
@@ -121,5 +122,8 @@ pub(crate) fn handle_error(core: &Core) {
     core.handling.set(false);
     core.set_unwinding(was);
     // A panic of the handler is the second thing that went wrong; the first is what is reported.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(ended)));
+    if let Err(payload) = ended {
+        core.switch().on_parent_stack(|| discard(payload));
+    }
+    process.error_handler_ran(handler, Some(core.switch()));
 }

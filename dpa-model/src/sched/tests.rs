@@ -69,15 +69,19 @@ fn rule_2_3_a_head_that_does_not_fit_reserves_units() {
         None,
         "a younger launch must not take the reserved units"
     );
-    sched.release(Release {
-        proc: p.1,
-        units: 1,
-    });
+    sched
+        .release(Release {
+            proc: p.1,
+            units: 1,
+        })
+        .follow();
     assert_eq!(next_seq(&sched), None);
-    sched.release(Release {
-        proc: p.1,
-        units: 1,
-    });
+    sched
+        .release(Release {
+            proc: p.1,
+            units: 1,
+        })
+        .follow();
     assert_eq!(next_seq(&sched), Some(1));
     assert_eq!(next_seq(&sched), None);
 }
@@ -106,10 +110,12 @@ fn rule_2_3_processes_take_turns_by_the_age_of_their_heads() {
     let mut order = Vec::new();
     while let Some(work) = sched.next(None, None) {
         order.push(work.launch.seq);
-        sched.release(Release {
-            proc: work.launch.proc,
-            units: 1,
-        });
+        sched
+            .release(Release {
+                proc: work.launch.proc,
+                units: 1,
+            })
+            .follow();
     }
     assert_eq!(order, [0, 1, 2, 3]);
 }
@@ -135,10 +141,12 @@ fn a_dismissed_process_is_dropped_when_its_last_unit_is_back() {
     sched.dismiss(p.1);
     assert_eq!(next_seq(&sched), None);
     assert_eq!(sched.processes().len(), 1);
-    sched.release(Release {
-        proc: p.1,
-        units: 1,
-    });
+    sched
+        .release(Release {
+            proc: p.1,
+            units: 1,
+        })
+        .follow();
     assert_eq!(sched.processes().len(), 0);
     assert_eq!(sched.free(), 2);
     assert_eq!(Arc::strong_count(&p.0), 1);

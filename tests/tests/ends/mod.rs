@@ -12,10 +12,10 @@ pub struct Ends {
     pub other: Dpa,
 }
 
-/// Two connected contexts whose receives are the host's.
-pub fn ends(dpa: &Dpa) -> Result<Ends, Error> {
+/// Two connected contexts whose receives are the host's, in a network of loopback that nobody else in the test program has.
+pub fn ends(dpa: &Dpa, network: u8) -> Result<Ends, Error> {
     let open = |dpa: &Dpa, last| {
-        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 7, last));
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, network, last));
         let rdma = dpa
             .rdma()
             .address(address)

@@ -10,7 +10,7 @@ fn start(sched: &Sched<Process>) -> Arc<Launch> {
 }
 
 fn give_back(sched: &Sched<Process>, p: &Process2, units: u32) {
-    sched.release(Release { proc: p.1, units });
+    sched.release(Release { proc: p.1, units }).follow();
 }
 
 fn claim_all(launch: &Launch) {
@@ -218,7 +218,7 @@ fn a_closing_process_is_told_of_each_unit_that_comes_back() {
     told.closing.store(true, Ordering::Relaxed);
     sched.next(Some(one), None);
     assert_eq!(told.counts(), (1, 0));
-    sched.release(one);
+    sched.release(one).follow();
     assert_eq!(told.counts(), (2, 0));
 }
 
@@ -235,7 +235,7 @@ fn a_dismissed_process_is_told_once_when_its_units_are_free() {
     sched.dismiss(0);
     for gone in [0, 1] {
         assert_eq!(told.counts().1, 0);
-        sched.release(Release { proc: 0, units: 1 });
+        sched.release(Release { proc: 0, units: 1 }).follow();
         assert_eq!(told.counts().1, gone);
     }
 }
@@ -259,6 +259,6 @@ fn a_process_that_does_not_say_so_is_not_closing() {
     sched.admit(|_| Arc::new(Plain));
     sched.push(super::launch_of(0, 0, 1));
     assert!(sched.next(None, None).is_some());
-    sched.release(Release { proc: 0, units: 1 });
+    sched.release(Release { proc: 0, units: 1 }).follow();
     assert_eq!(sched.free(), 1);
 }
