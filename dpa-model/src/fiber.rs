@@ -244,7 +244,7 @@ mod imp {
 
         /// Runs `f`: a thread's own stack is large enough.
         pub fn on_parent_stack<R>(&self, f: impl FnOnce() -> R) -> R {
-            f()
+            crate::trap::as_worker(f)
         }
     }
 }

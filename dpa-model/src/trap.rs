@@ -72,6 +72,19 @@ pub(crate) fn this_thread_is_a_fiber(core: *const Core) {
     FIBER.set(core);
 }
 
+/// Runs this as the worker would, on the kernel's OS thread.
+#[cfg(dpa_sanitize)]
+pub(crate) fn as_worker<R>(run: impl FnOnce() -> R) -> R {
+    struct Again(*const Core);
+    impl Drop for Again {
+        fn drop(&mut self) {
+            FIBER.set(self.0);
+        }
+    }
+    let _again = Again(FIBER.replace(std::ptr::null()));
+    run()
+}
+
 /// The core of the kernel whose OS thread the caller is, if it is one.
 #[cfg(dpa_sanitize)]
 pub(crate) fn core_here() -> Option<*const Core> {

@@ -14,6 +14,7 @@ pub const HOST: &str = "x86_64-unknown-linux-gnu";
 /// Tests of the whole that end things in the middle.
 const TESTS: &[&str] = &[
     "dropped_futures",
+    "foreign_code",
     "isolation",
     "limits",
     "memory",
