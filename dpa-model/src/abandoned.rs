@@ -8,8 +8,6 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sync_event::CloseReason;
-
 use crate::fiber::Switch;
 use crate::foreign::on_own_stack;
 use crate::process::Process;
@@ -67,7 +65,7 @@ impl Abandoned {
 
     fn close_one(self) {
         let process = &self.process;
-        process.close_event(self.index, CloseReason::PublisherGone);
+        process.publisher_gone(self.index);
         process.unuse_event(self.index, self.publishers);
     }
 }

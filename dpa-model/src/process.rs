@@ -399,6 +399,16 @@ impl Process {
         self.device.notify();
     }
 
+    /// Closes an event that nobody can update any more. While everything is stopped that is why, and not who let go of it.
+    pub(crate) fn publisher_gone(self: &Arc<Self>, index: u32) {
+        let reason = match (self.is_stopped(), self.fault()) {
+            (false, _) => CloseReason::PublisherGone,
+            (true, None) => CloseReason::ContextClosed,
+            (true, Some(_)) => CloseReason::Faulted,
+        };
+        self.close_event(index, reason);
+    }
+
     fn closed(self: &Arc<Self>, gate: Gate, closed: Closed) {
         match gate {
             Gate::Launch(launch) => self.wait_event_closed(&launch, closed),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use dpa_abi::Update;
-use sync_event::{CloseReason, Reached};
+use sync_event::Reached;
 
 use super::pending::{Ended, Pending};
 use super::period::Begun;
@@ -55,7 +55,7 @@ impl After {
                 true
             }
             Self::Close { process, index } => {
-                process.close_event(index, CloseReason::PublisherGone);
+                process.publisher_gone(index);
                 true
             }
             Self::Wake(waker) => {
