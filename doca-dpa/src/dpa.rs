@@ -1,6 +1,5 @@
 //! The context: an application on a device.
 
-use std::future::poll_fn;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,7 +124,7 @@ impl Dpa {
     ///
     /// Cancel safety: nothing is lost; ask again.
     pub async fn wait_idle(&self) {
-        poll_fn(|cx| self.process.poll_idle(cx)).await;
+        self.process.idle().await;
     }
 
     /// As [`Dpa::wait_idle`], blocking this thread. False under a simulation in which nothing is left to run.
@@ -145,7 +144,7 @@ impl Dpa {
     /// Cancel safety: nothing is lost; ask again.
     #[doc(alias = "flexio_err_handler_fd")]
     pub async fn failed(&self) -> Option<Arc<Fault>> {
-        poll_fn(|cx| self.process.poll_failed(cx)).await
+        self.process.failed().await
     }
 
     /// Whether something went wrong: nothing, a fault, or a kernel that ended the context itself.

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::fiber::Switch;
-use crate::foreign::{let_go, on_own_stack};
+use crate::foreign::{let_go_in_turn, on_own_stack};
 use crate::launch::ArgBytes;
 use crate::process::Process;
 
@@ -126,7 +126,7 @@ impl Process {
     /// Lets go of what the error handler keeps alive: it does not run any more.
     pub(crate) fn drop_error_handler(&self) {
         if let Some(kept) = self.error_handler.take_kept() {
-            let_go("an error handler", || drop(kept));
+            let_go_in_turn("an error handler", kept);
         }
     }
 }

@@ -6,6 +6,8 @@
 #[cfg(not(dpa_loom))]
 use std::any::Any;
 #[cfg(not(dpa_loom))]
+use std::cell::RefCell;
+#[cfg(not(dpa_loom))]
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[cfg(not(dpa_loom))]
@@ -35,6 +37,37 @@ pub(crate) fn let_go(owner: &str, drop_it: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(drop_it)) {
         tracing::error!(target: "doca_dpa", owner, "what it kept panicked when it was dropped");
         discard(payload);
+    }
+}
+
+#[cfg(not(dpa_loom))]
+thread_local! {
+    /// What is to be let go of behind what this thread lets go of, if it does.
+    static BEHIND: RefCell<Option<Vec<Kept>>> = const { RefCell::new(None) };
+}
+
+/// What something kept, and by whose name.
+#[cfg(not(dpa_loom))]
+type Kept = (&'static str, Box<dyn Any + Send>);
+
+/// As [`let_go`], of something that may be the last that keeps another, and so on, as threads that keep the next of a long row:
+/// one after the other, not from within.
+#[cfg(not(dpa_loom))]
+pub(crate) fn let_go_in_turn(owner: &'static str, kept: Box<dyn Any + Send>) {
+    let mut next = Some((owner, kept));
+    // A thread that ends has no variables any more, and lets go of each where it is.
+    let _ = BEHIND.try_with(|behind| match &mut *behind.borrow_mut() {
+        Some(queue) => queue.extend(next.take()),
+        none => *none = Some(Vec::new()),
+    });
+    let begins = next.is_some();
+    while let Some((owner, kept)) = next {
+        let_go(owner, || drop(kept));
+        let behind = BEHIND.try_with(|behind| behind.borrow_mut().as_mut()?.pop());
+        next = behind.ok().flatten();
+    }
+    if begins {
+        let _ = BEHIND.try_with(RefCell::take);
     }
 }
 

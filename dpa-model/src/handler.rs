@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::activation::{Activation, HandlerState, Next};
 use crate::affinity::Bound;
+use crate::foreign::let_go_in_turn;
 use crate::launch::{ArgBytes, Body, Extra, Parts};
 use crate::process::Process;
 use crate::turns::Turns;
@@ -196,7 +197,9 @@ impl Handler {
 
     fn let_go(&self) {
         let kept = self.keep.lock().take();
-        crate::foreign::let_go(self.entry.name, || drop(kept));
+        if let Some(kept) = kept {
+            let_go_in_turn(self.entry.name, kept);
+        }
     }
 }
 

@@ -7,7 +7,14 @@ use parking_lot::RwLock;
 /// Things of one kind of one process, by handle.
 #[derive(Debug)]
 pub(crate) struct Handles<T> {
-    slots: RwLock<Vec<Slot<T>>>,
+    slots: RwLock<Slots<T>>,
+}
+
+#[derive(Debug)]
+struct Slots<T> {
+    all: Vec<Slot<T>>,
+    /// Those that hold nothing.
+    free: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -19,7 +26,10 @@ struct Slot<T> {
 impl<T> Default for Handles<T> {
     fn default() -> Self {
         Self {
-            slots: RwLock::default(),
+            slots: RwLock::new(Slots {
+                all: Vec::new(),
+                free: Vec::new(),
+            }),
         }
     }
 }
@@ -27,16 +37,15 @@ impl<T> Default for Handles<T> {
 impl<T> Handles<T> {
     /// A handle for this.
     pub(crate) fn add(&self, what: T) -> Handle {
-        let mut slots = self.slots.write();
-        let free = slots.iter().position(|slot| slot.holds.is_none());
-        let index = free.unwrap_or_else(|| {
-            slots.push(Slot {
+        let Slots { all, free } = &mut *self.slots.write();
+        let index = free.pop().unwrap_or_else(|| {
+            all.push(Slot {
                 generation: 0,
                 holds: None,
             });
-            slots.len() - 1
+            all.len() - 1
         });
-        let slot = &mut slots[index];
+        let slot = &mut all[index];
         slot.generation = slot.generation.wrapping_add(1).max(1);
         slot.holds = Some(what);
         Handle {
@@ -47,27 +56,32 @@ impl<T> Handles<T> {
 
     /// Takes back what this handle names.
     pub(crate) fn remove(&self, handle: Handle) -> Option<T> {
-        let mut slots = self.slots.write();
-        let slot = slots.get_mut(handle.index as usize)?;
-        match slot.generation == handle.generation {
-            true => slot.holds.take(),
-            false => None,
+        let Slots { all, free } = &mut *self.slots.write();
+        let index = handle.index as usize;
+        let slot = all.get_mut(index)?;
+        if slot.generation != handle.generation {
+            return None;
         }
+        let held = slot.holds.take()?;
+        free.push(index);
+        Some(held)
     }
 
     /// Takes back everything.
     pub(crate) fn clear(&self) -> Vec<T> {
-        let mut slots = self.slots.write();
-        slots
-            .iter_mut()
-            .filter_map(|slot| slot.holds.take())
-            .collect()
+        let Slots { all, free } = &mut *self.slots.write();
+        let held = all.iter_mut().enumerate().filter_map(|(index, slot)| {
+            let held = slot.holds.take()?;
+            free.push(index);
+            Some(held)
+        });
+        held.collect()
     }
 
     /// What this handle names.
     pub(crate) fn get<R>(&self, handle: Handle, of: impl FnOnce(&T) -> R) -> Option<R> {
         let slots = self.slots.read();
-        let slot = slots.get(handle.index as usize)?;
+        let slot = slots.all.get(handle.index as usize)?;
         let what = slot.holds.as_ref()?;
         (slot.generation == handle.generation).then(|| of(what))
     }

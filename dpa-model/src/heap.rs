@@ -4,6 +4,8 @@
 //! address can be accessed without a lock; what is checked is that it lies in one live allocation. Freed ranges cannot
 //! be bound again at once, and are handed out again only after all launches that started before are over.
 
+mod free;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -12,12 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dpa_abi::access::Cell;
 use dpa_abi::{FaultKind, HEAP_BASE};
 use parking_lot::{Mutex, RwLock};
-use range_alloc::RangeAllocator;
 use thiserror::Error;
 
 use crate::coherency::image::Image;
 use crate::epoch::{Epochs, Quarantine};
 use crate::recent::Recent;
+use free::FreeRanges;
 
 /// Every allocation begins at a multiple of this many bytes, so it is aligned for any type and for DMA.
 pub const GRANULE: u64 = 64;
@@ -70,7 +72,7 @@ pub struct Heap {
 
 #[derive(Debug)]
 struct Ranges {
-    free: RangeAllocator<u64>,
+    free: FreeRanges,
     quarantine: Quarantine<Range<u64>>,
     allocated: u64,
 }
@@ -139,7 +141,7 @@ impl Heap {
     /// The system has no address space left.
     pub fn new(bytes: usize, seeded: bool) -> std::io::Result<Self> {
         let bytes = bytes.next_multiple_of(4096);
-        let free = RangeAllocator::new(HEAP_BASE..HEAP_BASE + bytes as u64);
+        let free = FreeRanges::new(HEAP_BASE..HEAP_BASE + bytes as u64);
         let ranges = Ranges {
             free,
             quarantine: Quarantine::default(),
@@ -165,8 +167,8 @@ impl Heap {
         ranges.collect(epochs);
         let range = ranges
             .free
-            .allocate_range(size)
-            .map_err(|_| ranges.out_of_memory(bytes, self.map.bytes))?;
+            .take(size)
+            .ok_or_else(|| ranges.out_of_memory(bytes, self.map.bytes))?;
         ranges.allocated += size;
         drop(ranges);
         let offset = (range.start - HEAP_BASE) as usize;
@@ -333,22 +335,15 @@ impl Ranges {
         let Self {
             free, quarantine, ..
         } = self;
-        quarantine.take(epochs, |range| free.free_range(range));
+        quarantine.take(epochs, |range| free.give(range));
     }
 
     fn out_of_memory(&self, asked: u64, total: usize) -> OutOfMemory {
-        let mut at = HEAP_BASE;
-        let mut largest = 0;
-        for taken in self.free.allocated_ranges() {
-            largest = largest.max(taken.start.saturating_sub(at));
-            at = taken.end;
-        }
-        largest = largest.max(HEAP_BASE + total as u64 - at);
         let quarantined: u64 = self.quarantine.iter().map(|r| r.end - r.start).sum();
         OutOfMemory {
             asked,
             free: total as u64 - self.allocated - quarantined,
-            largest,
+            largest: self.free.largest(),
         }
     }
 }

@@ -9,6 +9,8 @@
 //! publish, the place is the word that only that device writes (`nic/words.rs`), and nothing is shown there.
 
 use std::any::Any;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -207,8 +209,8 @@ pub(crate) struct Places {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By ascending offset.
-    entries: Vec<Entry>,
+    /// By offset.
+    entries: BTreeMap<u64, Entry>,
     /// What peers can write by devices behind verbs: first bytes and lengths.
     registered: Vec<(u64, u64)>,
 }
@@ -319,11 +321,10 @@ impl Places {
         if by_peers && inner.registered.iter().any(overlaps) {
             return Err(Misplaced::Registered);
         }
-        let entries = &mut inner.entries;
-        match entries.binary_search_by_key(&entry.offset, |other| other.offset) {
-            Ok(_) => Err(Misplaced::Taken),
-            Err(at) => {
-                entries.insert(at, entry);
+        match inner.entries.entry(first) {
+            Occupied(_) => Err(Misplaced::Taken),
+            Vacant(place) => {
+                place.insert(entry);
                 Ok(())
             }
         }
@@ -331,7 +332,7 @@ impl Places {
 
     fn leave(&self, offset: u64) {
         if let Some(inner) = self.inner.get() {
-            inner.lock().entries.retain(|entry| entry.offset != offset);
+            inner.lock().entries.remove(&offset);
         }
     }
 
@@ -365,11 +366,11 @@ impl Places {
 }
 
 #[cold]
-fn touched(entries: &[Entry], offset: u64, len: u64) -> SmallVec<[Touched; 1]> {
-    let first = entries.partition_point(|entry| entry.offset + BYTES <= offset);
-    let end = offset.saturating_add(len);
-    let within = entries[first..].iter().take_while(|e| e.offset < end);
-    let live = within.filter_map(|entry| {
+fn touched(entries: &BTreeMap<u64, Entry>, offset: u64, len: u64) -> SmallVec<[Touched; 1]> {
+    // From the first on that ends behind the offset.
+    let first = offset.saturating_sub(BYTES - 1);
+    let end = offset.saturating_add(len).max(first);
+    let live = entries.range(first..end).filter_map(|(_, entry)| {
         Some(Touched {
             process: entry.process.upgrade()?,
             placed: entry.placed.upgrade()?,

@@ -1,5 +1,6 @@
 //! A process: an application on the device with its own heap, events, launches and faults.
 
+mod quiet;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -40,6 +41,8 @@ use crate::stream::Stream;
 use crate::trace::{TraceSpec, Tracer};
 use crate::unit::Wake;
 use crate::windows::{WindowError, Windows};
+use quiet::Quiet;
+
 use waiting::BlockedThread;
 pub(crate) use waiting::{BlockedOn, UnitTimeout};
 
@@ -109,7 +112,7 @@ pub struct Process {
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
     /// For everything to be finished, or for nothing to run any more.
-    pub(crate) quiet: Vec<Waker>,
+    pub(crate) quiet: Quiet,
     /// For room in the queue, in order.
     pub(crate) room: VecDeque<(u64, Waker)>,
 }
@@ -327,11 +330,10 @@ impl Process {
 
     pub(crate) fn wake_all_hosts(&self) {
         let mut wakers = self.wakers.lock();
-        let quiet = std::mem::take(&mut wakers.quiet);
+        let quiet = wakers.quiet.take();
         let room = std::mem::take(&mut wakers.room);
         drop(wakers);
         quiet
-            .into_iter()
             .chain(room.into_iter().map(|(_, w)| w))
             .for_each(sync_event::wake);
     }

@@ -130,9 +130,9 @@ impl Wakes {
     }
 
     /// What `poll` says to this task.
-    pub(crate) fn poll<T>(self: &Arc<Self>, poll: impl FnOnce(&Context<'_>) -> T) -> T {
+    pub(crate) fn poll<T>(self: &Arc<Self>, poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
         let waker = Waker::from(self.clone());
-        poll(&Context::from_waker(&waker))
+        poll(&mut Context::from_waker(&waker))
     }
 
     pub(crate) fn count(&self) -> usize {

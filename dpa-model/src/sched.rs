@@ -9,6 +9,7 @@
 //!    process of which every started thread is blocked (else they could never go on).
 //! 4. A started launch with more than one thread is handed to every worker that asks until all its ranks are claimed.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 
 use sync_event::sync::atomic::{AtomicUsize, Ordering};
@@ -108,6 +109,8 @@ struct State<P> {
 struct Seat<P> {
     process: Arc<P>,
     ready: ReadyQueue<Arc<Launch>>,
+    /// None of what is ready takes fewer units than this.
+    least: u32,
     started: u32,
     gone: bool,
 }
@@ -144,6 +147,7 @@ impl<P: Tenant> Sched<P> {
         let seat = Seat {
             process: process.clone(),
             ready: ReadyQueue::default(),
+            least: u32::MAX,
             started: 0,
             gone: false,
         };
@@ -326,6 +330,29 @@ pub struct Standing {
     pub startable: bool,
 }
 
+impl<P> Seat<P> {
+    /// Takes the first launch that takes no more units. A search in vain is not made again before one comes that takes fewer than
+    /// all that it saw, or more are free: a million may be ready, and each worker that looks for work comes here.
+    fn take_that_fits(&mut self, free: u32) -> Option<(u64, Arc<Launch>)> {
+        if self.least > free {
+            return None;
+        }
+        let (_, first) = self.ready.first()?;
+        if first.units() <= free {
+            return self.ready.pop();
+        }
+        let least = Cell::new(first.units());
+        let found = self.ready.pop_behind(|launch| {
+            least.set(least.get().min(launch.units()));
+            launch.units() <= free
+        });
+        if found.is_none() {
+            self.least = least.get();
+        }
+        found
+    }
+}
+
 impl<P: Tenant> State<P> {
     fn ready(&self) -> usize {
         self.tenants.values().map(|seat| seat.ready.len()).sum()
@@ -338,7 +365,10 @@ impl<P: Tenant> State<P> {
         let mut strays = Vec::new();
         inbox.take_all(|launch| {
             match self.tenants.get_mut(&launch.proc).filter(|seat| !seat.gone) {
-                Some(seat) => seat.ready.push(launch.seq, launch),
+                Some(seat) => {
+                    seat.least = seat.least.min(launch.units());
+                    seat.ready.push(launch.seq, launch);
+                }
                 None => strays.push(launch),
             }
         });
@@ -412,17 +442,8 @@ impl<P: Tenant> State<P> {
         let free = self.free;
         let stuck =
             |seat: &&mut Seat<P>| seat.started > 0 && seat.process.blocked() >= seat.started;
-        let mut taken = self.tenants.values_mut().filter(stuck).filter_map(|seat| {
-            let fits = seat
-                .ready
-                .first()
-                .is_some_and(|(_, launch)| launch.units() <= free);
-            if fits {
-                seat.ready.pop()
-            } else {
-                seat.ready.pop_behind(|launch| launch.units() <= free)
-            }
-        });
+        let stuck = self.tenants.values_mut().filter(stuck);
+        let mut taken = stuck.filter_map(|seat| seat.take_that_fits(free));
         let (_, launch) = taken.next()?;
         Some(self.take_units(launch))
     }

@@ -14,7 +14,8 @@ pub struct Stream {
 
 #[derive(Debug, Default)]
 struct State {
-    busy: bool,
+    /// The number of the launch at the front, which is on its way.
+    front: Option<u64>,
     broken: bool,
     waiting: VecDeque<Arc<Launch>>,
 }
@@ -37,11 +38,11 @@ impl Stream {
         if state.broken {
             return Joined::Broken;
         }
-        if state.busy {
+        if state.front.is_some() {
             state.waiting.push_back(launch.clone());
             return Joined::Waits;
         }
-        state.busy = true;
+        state.front = Some(launch.seq);
         Joined::Go
     }
 
@@ -49,26 +50,34 @@ impl Stream {
     pub fn advance(&self) -> Option<Arc<Launch>> {
         let mut state = self.state.lock();
         let next = state.waiting.pop_front();
-        state.busy = next.is_some();
+        state.front = next.as_ref().map(|next| next.seq);
         next
     }
 
-    /// The front one did not complete: nothing behind it will. Everyone who waited.
+    /// Nothing that waits will complete. Everyone who waited.
     pub fn break_off(&self) -> VecDeque<Arc<Launch>> {
         let mut state = self.state.lock();
         state.broken = true;
         std::mem::take(&mut state.waiting)
     }
 
-    /// One that waited here was cancelled: nothing behind it will run, what is before it goes on. Those behind it;
-    /// `None` if it did not wait here.
-    pub fn remove(&self, launch: &Arc<Launch>) -> Option<VecDeque<Arc<Launch>>> {
+    /// One did not complete: nothing behind it will run, what is before it goes on. Those behind it; none if it has left the
+    /// stream before, with another that it was behind.
+    pub fn fail(&self, launch: &Arc<Launch>) -> VecDeque<Arc<Launch>> {
         let mut state = self.state.lock();
-        let at = state.waiting.iter().position(|l| Arc::ptr_eq(l, launch))?;
+        if state.front == Some(launch.seq) {
+            state.broken = true;
+            return std::mem::take(&mut state.waiting);
+        }
+        // From behind: who cancels many may begin with the last.
+        let found = state.waiting.iter().rposition(|l| Arc::ptr_eq(l, launch));
+        let Some(at) = found else {
+            return VecDeque::new();
+        };
         state.broken = true;
         let mut behind = state.waiting.split_off(at);
         behind.pop_front();
-        Some(behind)
+        behind
     }
 
     /// Whether a launch of it was cancelled or faulted.

@@ -142,7 +142,10 @@ impl Process {
     pub fn stream(&self) -> Arc<Stream> {
         let stream = Arc::new(Stream::default());
         let mut streams = self.streams.lock();
-        streams.retain(|stream| stream.strong_count() > 0);
+        // Before it grows: so each is looked at a few times in all.
+        if streams.len() == streams.capacity() {
+            streams.retain(|stream| stream.strong_count() > 0);
+        }
         streams.push(Arc::downgrade(&stream));
         stream
     }
@@ -289,6 +292,9 @@ impl Process {
     /// Cancels what is parked at an event, and what is parked at the events those would have updated, and so on.
     /// How many launches were cancelled.
     pub fn cancel_chain(self: &Arc<Self>, event: EventHandle) -> usize {
+        if self.events.find(event).is_none() {
+            return 0;
+        }
         let mut todo = vec![event.0.index];
         let mut seen = HashSet::from([event.0.index]);
         let mut found = Vec::new();
@@ -370,8 +376,7 @@ impl Process {
         } else {
             Outcome::Cancelled
         };
-        let behind = stream.remove(launch).unwrap_or_else(|| stream.break_off());
-        for launch in behind {
+        for launch in stream.fail(launch) {
             self.take_back(&launch, outcome);
         }
     }
@@ -408,19 +413,24 @@ impl Process {
     #[cold]
     pub(crate) fn tell_hosts(&self, idle: bool) {
         let mut wakers = self.wakers.lock();
-        let quiet = if idle || self.closing.load(Ordering::Relaxed) {
-            std::mem::take(&mut wakers.quiet)
-        } else {
-            Vec::new()
-        };
+        let quiet = (idle || self.closing.load(Ordering::Relaxed)).then(|| wakers.quiet.take());
         let room = wakers.room.front().map(|(_, waker)| waker.clone());
         drop(wakers);
-        quiet.into_iter().chain(room).for_each(sync_event::wake);
+        quiet
+            .into_iter()
+            .flatten()
+            .chain(room)
+            .for_each(sync_event::wake);
     }
 
-    /// Polls until nothing is unfinished.
+    /// Whether nothing is unfinished.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.unfinished.load(Ordering::SeqCst) == 0
+    }
+
+    /// Polls until nothing is unfinished. The task's waker stays until something ends: [`Process::idle`] takes it back.
     pub fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll_quiet(cx, || self.unfinished.load(Ordering::SeqCst) == 0)
+        self.poll_quiet(cx, || self.is_idle())
     }
 
     /// Polls until it is stopped: fatal or closed.
@@ -434,8 +444,8 @@ impl Process {
             return Poll::Ready(());
         }
         let mut wakers = self.wakers.lock();
-        if !wakers.quiet.iter().any(|w| w.will_wake(cx.waker())) {
-            wakers.quiet.push(cx.waker().clone());
+        if !wakers.quiet.has(cx.waker()) {
+            wakers.quiet.wait(&mut None, cx.waker().clone());
         }
         if quiet() {
             Poll::Ready(())
@@ -448,7 +458,7 @@ impl Process {
 impl crate::process::Wakers {
     /// Takes out who waits under this place.
     fn leave_room(&mut self, seq: u64) -> Option<Waker> {
-        let at = self.room.iter().position(|&(s, _)| s == seq)?;
+        let at = self.room.binary_search_by_key(&seq, |&(s, _)| s).ok()?;
         self.room.remove(at).map(|(_, waker)| waker)
     }
 }

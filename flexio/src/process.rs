@@ -163,7 +163,14 @@ impl ProcessRef {
         }
     }
 
-    /// Polls until it is fatal, or closed: then with why, or with nothing.
+    /// Waits until it is fatal, or closed: why, or nothing. Nothing is left of it when it is dropped.
+    pub async fn failed(&self) -> Option<Arc<Fault>> {
+        self.raw().stopped().await;
+        self.fault()
+    }
+
+    /// Polls until it is fatal, or closed: then with why, or with nothing. The task's waker stays until then: see
+    /// [`ProcessRef::failed`].
     #[doc(alias = "flexio_err_handler_fd")]
     pub fn poll_failed(&self, cx: &Context<'_>) -> Poll<Option<Arc<Fault>>> {
         self.raw().poll_stopped(cx).map(|()| self.fault())
@@ -257,7 +264,12 @@ impl ProcessRef {
         self.raw().leave_room(place);
     }
 
-    /// Polls until nothing is unfinished.
+    /// Waits until nothing is unfinished. Nothing is left of it when it is dropped.
+    pub async fn idle(&self) {
+        self.raw().idle().await;
+    }
+
+    /// Polls until nothing is unfinished. The task's waker stays until then: see [`ProcessRef::idle`].
     pub fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
         self.raw().poll_idle(cx)
     }

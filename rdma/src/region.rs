@@ -167,6 +167,8 @@ impl RegionTable {
         let indices = (0..self.capacity).map(|step| (start.wrapping_add(step)) % self.capacity);
         for index in indices {
             if let Some(tags) = self.register_at(index, &spec, random) {
+                // What was in use on the way is not looked at again by each that comes.
+                self.cursor.store(index + 1, Ordering::Relaxed);
                 return Ok(Region {
                     index: index as u16,
                     tags,

@@ -363,6 +363,28 @@ fn rule_2_11_a_stream_runs_in_order() {
 }
 
 #[test]
+fn rule_2_11_one_that_is_cancelled_takes_along_what_is_behind_it_and_nothing_else() {
+    both(async |dpa| {
+        let (gate, total) = (chain(&dpa), dpa.zeroed::<u64>(1).await?);
+        let stream = dpa.stream();
+        let next = || stream.launch(count).args(CountArgs { total: &total });
+        let front = next().wait_for(gate.ge(1)).submit()?;
+        let [before, cancelled, behind] = [next().submit()?, next().submit()?, next().submit()?];
+        assert!(cancelled.cancel() && !cancelled.cancel());
+        assert!(stream.is_broken());
+        assert!(next().submit().is_err(), "nothing joins it any more");
+        gate.add(1)?;
+        front.await?;
+        before.await?;
+        for launch in [cancelled, behind] {
+            assert!(matches!(launch.await, Err(LaunchError::Cancelled)));
+        }
+        assert_eq!(total.copy_out().await?, [2]);
+        Ok(())
+    });
+}
+
+#[test]
 fn rule_2_11_copies_wait_and_update_like_launches() {
     both(async |dpa| {
         let chain = chain(&dpa);

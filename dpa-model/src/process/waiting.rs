@@ -132,9 +132,6 @@ impl Process {
         {
             return None;
         }
-        if self.could_be_helped() {
-            return None;
-        }
         let waiting = self.waiting();
         let stuck = |w: &Waiting| match &w.on {
             WaitingOn::Meeting => true,
@@ -143,7 +140,9 @@ impl Process {
                 !timeout && !slot.others_publish() && slot.event.closed().is_none()
             }
         };
-        (waiting.len() == standing.started as usize && waiting.iter().all(stuck)).then_some(waiting)
+        let all_stuck = waiting.len() == standing.started as usize && waiting.iter().all(stuck);
+        // Last: it looks at every event that there is.
+        (all_stuck && !self.could_be_helped()).then_some(waiting)
     }
 
     /// Whether a launch is parked at an event that the host or a remote node may update: once opened it could do

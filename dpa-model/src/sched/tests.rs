@@ -100,6 +100,38 @@ fn rule_2_3_a_fully_blocked_process_may_pass_its_head() {
     assert_eq!(next_seq(&sched), Some(2));
 }
 
+/// A search in vain is not made again before it can find something, and then it is.
+#[test]
+fn rule_2_3_what_fits_later_passes_a_head_that_was_passed_in_vain() {
+    let sched = Sched::new(4);
+    let p = process(&sched);
+    let release = |units| sched.release(Release { proc: p.1, units }).follow();
+    sched.push(launch(&p, 0, 3));
+    assert_eq!(next_seq(&sched), Some(0));
+    p.0.0.store(3, Ordering::Relaxed);
+    for (seq, threads) in [(1, 4), (2, 3), (3, 2), (4, 2)] {
+        sched.push(launch(&p, seq, threads));
+    }
+    assert_eq!(next_seq(&sched), None);
+    assert_eq!(next_seq(&sched), None);
+    sched.push(launch(&p, 5, 1));
+    assert_eq!(next_seq(&sched), Some(5), "one came that fits");
+    p.0.0.store(4, Ordering::Relaxed);
+    assert_eq!(next_seq(&sched), None);
+    release(2);
+    p.0.0.store(2, Ordering::Relaxed);
+    assert_eq!(next_seq(&sched), Some(3), "more are free");
+    assert_eq!(next_seq(&sched), None);
+    release(4);
+    p.0.0.store(0, Ordering::Relaxed);
+    assert_eq!(next_seq(&sched), Some(1));
+    release(4);
+    assert_eq!(next_seq(&sched), Some(2));
+    release(3);
+    assert_eq!(next_seq(&sched), Some(4));
+    assert_eq!(next_seq(&sched), None);
+}
+
 #[test]
 fn rule_2_3_processes_take_turns_by_the_age_of_their_heads() {
     let sched = Sched::new(1);

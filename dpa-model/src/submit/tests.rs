@@ -402,6 +402,26 @@ fn rule_2_11_who_waits_for_idleness_is_woken_once_when_the_last_is_over() {
     assert!(idle(&process, &wakes));
 }
 
+/// Tasks that look once and go leave nothing, however many they are, and those that stay are woken.
+#[test]
+fn who_waited_and_left_is_not_woken() {
+    let process = Still::new();
+    let launch = process.accept(spec());
+    let (left, stays) = (Wakes::new(), Wakes::new());
+    let mut waits = std::pin::pin!(process.idle());
+    assert!(stays.poll(|cx| waits.as_mut().poll(cx)).is_pending());
+    for _ in 0..100 {
+        let mut idle = std::pin::pin!(process.idle());
+        assert!(left.poll(|cx| idle.as_mut().poll(cx)).is_pending());
+        let mut stopped = std::pin::pin!(process.stopped());
+        assert!(left.poll(|cx| stopped.as_mut().poll(cx)).is_pending());
+    }
+    assert_eq!(process.wakers.lock().quiet.len(), 1);
+    end(&process, &launch, Outcome::Completed);
+    assert_eq!((left.count(), stays.count()), (0, 1));
+    assert!(stays.poll(|cx| waits.as_mut().poll(cx)).is_ready());
+}
+
 #[test]
 fn idleness_that_comes_between_two_looks_is_seen() {
     let process = Still::new();
