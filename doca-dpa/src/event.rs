@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dpa_abi::{Condition, EventHandle, Update};
-use flexio::{Event, EventPlace, Fault, HostMemory, HostWait, ProcessRef};
+use flexio::{Event, EventLimit, EventPlace, Fault, HostMemory, HostWait, ProcessRef};
 use sync_event::{CloseReason, LocationSet, Locations};
 
 use crate::buffer::BufferSlice;
@@ -109,6 +109,10 @@ impl EventBuilder<'_> {
             Some(Place::Host(memory, offset)) => {
                 let place = EventPlace::Host(memory, offset);
                 process.event_at(initial, locations, place, ())
+            }
+            Some(Place::Device(word)) if word.is_empty() => {
+                let at = word.addr().raw();
+                return Err(EventCreateError::from(EventLimit::NotThere { at }).into());
             }
             Some(Place::Device(word)) if word.hold().process().is(process) => {
                 let at = EventPlace::Heap(word.addr().raw());

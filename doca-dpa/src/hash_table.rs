@@ -153,6 +153,7 @@ impl HashTable {
         let shared = self.unshared()?;
         let mut image = shared.words.copy_out_blocking()?;
         let table = Table::new(shared.layout, cells(&mut image));
+        table.free_locks();
         for (key, value) in entries {
             table.insert(key, value).map_err(HashTableError::Full)?;
         }

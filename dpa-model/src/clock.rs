@@ -23,6 +23,9 @@ pub(crate) enum Action {
 /// Identifies a timer: its time and a number.
 pub type TimerKey = (u64, u64);
 
+/// A time that does not come.
+pub const NEVER: u64 = u64::MAX;
+
 /// Nanoseconds since the device was opened, and what is to happen when.
 #[derive(Debug)]
 pub struct Clock {
@@ -65,10 +68,10 @@ impl Clock {
         }
     }
 
-    /// The time `delay` from now.
+    /// The time `delay` from now; [`NEVER`] if that is beyond what there is.
     pub fn after(&self, delay: Duration) -> u64 {
         self.now()
-            .saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX))
+            .saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(NEVER))
     }
 
     /// Moves virtual time on; no effect on a real clock.
@@ -101,13 +104,14 @@ impl Clock {
         drop(taken);
     }
 
-    /// The time of the first timer.
+    /// The time of the first timer, if it ever comes.
     pub(crate) fn next(&self) -> Option<u64> {
         self.timers
             .lock()
             .due
             .first_key_value()
             .map(|(&(at, _), _)| at)
+            .filter(|&at| at != NEVER)
     }
 
     /// Takes out what is due now.

@@ -83,7 +83,9 @@ impl DeviceConfig {
         )?;
         range("max_events", self.max_events as u64, 1, 1 << 24)?;
         range("max_queues", self.max_queues as u64, 1, 1 << 24)?;
-        range("max_regions", self.max_regions as u64, 1, 1 << 24)
+        range("max_regions", self.max_regions as u64, 1, 1 << 24)?;
+        let spin = u64::try_from(self.spin.as_millis()).unwrap_or(u64::MAX);
+        range("spin, in milliseconds,", spin, 0, 60_000)
     }
 
     /// On a device with fewer units than the default partition has, that is all of them.
@@ -99,7 +101,7 @@ impl DeviceConfig {
 
     /// EUs of the whole device.
     pub fn total_eus(&self) -> u32 {
-        self.cores * self.eus_per_core
+        self.cores.saturating_mul(self.eus_per_core)
     }
 }
 

@@ -4,6 +4,7 @@
 //! units that a function may use. Inside a partition units are numbered from 0 in ascending order of their numbers on the device.
 //! A *group* is a named set of units of one partition, which handlers may be bound to.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -55,16 +56,17 @@ impl UnitSet {
 
 impl FromIterator<u32> for UnitSet {
     fn from_iter<I: IntoIterator<Item = u32>>(units: I) -> Self {
-        let mut units: Vec<u32> = units.into_iter().collect();
-        units.sort_unstable();
-        units.dedup();
-        Self(units)
+        let units: BTreeSet<u32> = units.into_iter().collect();
+        Self(units.into_iter().collect())
     }
 }
 
 impl From<RangeInclusive<u32>> for UnitSet {
+    /// Of units beyond 65535, which no device has, the first is in it: so a partition of them is refused.
     fn from(units: RangeInclusive<u32>) -> Self {
-        units.collect()
+        let (first, last) = units.into_inner();
+        let beyond = u32::from(u16::MAX) + 1;
+        (first..=last.min(first.max(beyond))).collect()
     }
 }
 

@@ -259,13 +259,18 @@ impl State {
     /// Sends it on its way; whether later ones may overtake it.
     fn fly(&mut self, datagram: Datagram, choices: &Choices, now: u64) -> bool {
         let least = nanos(self.spec.least_latency);
-        let spread = nanos(self.spec.most_latency).saturating_sub(least) + 1;
+        let spread = nanos(self.spec.most_latency)
+            .saturating_sub(least)
+            .saturating_add(1);
         let ends = (datagram.from, datagram.to);
-        let mut at = now.saturating_add(least + choices.below(spread));
+        let mut at = now
+            .saturating_add(least)
+            .saturating_add(choices.below(spread));
         let late = self.spec.reorder.strikes(choices);
         if late {
             self.counters.reordered += 1;
-            at = now.saturating_add(least + choices.below(spread.saturating_mul(LATE)));
+            let longer = choices.below(spread.saturating_mul(LATE));
+            at = now.saturating_add(least).saturating_add(longer);
         } else {
             let last = self.last.entry(ends).or_default();
             at = at.max(*last);

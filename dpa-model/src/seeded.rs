@@ -248,7 +248,7 @@ impl Device {
         if let Some(pick) = self.pick_any(&worker) {
             worker.run(pick);
             self.clock
-                .advance_to(self.clock.now() + self.choose(STEP_NANOS));
+                .advance_to(self.clock.now().saturating_add(self.choose(STEP_NANOS)));
             self.run_timers();
             return true;
         }
@@ -259,7 +259,8 @@ impl Device {
     fn between_steps(&self, choices: &Choices) {
         if let Some(nanos) = choices.mishaps.clock_jump(choices) {
             self.note(|| format!("mishap: time jumps by {nanos} ns"));
-            self.clock.advance_to(self.clock.now() + nanos);
+            self.clock
+                .advance_to(self.clock.now().saturating_add(nanos));
             self.run_timers();
         }
         self.may_stall_nic(choices);

@@ -47,6 +47,8 @@ pub enum Errno {
     NoQueue = 12,
     /// A doorbell with an index that the queue cannot have.
     BadIndex = 13,
+    /// A post of more bytes than an entry names.
+    TooLong = 14,
 }
 
 impl Errno {
@@ -72,6 +74,7 @@ impl fmt::Display for Errno {
             Self::NoOutbox => "no such outbox",
             Self::NoQueue => "no such queue",
             Self::BadIndex => "an index that the queue cannot have",
+            Self::TooLong => "more bytes than an entry names",
         })
     }
 }
@@ -90,7 +93,8 @@ impl From<&PostError> for Errno {
     fn from(error: &PostError) -> Self {
         match error {
             PostError::NotConnected => Self::NotConnected,
-            _ => Self::QueueFull,
+            PostError::TooLong { .. } => Self::TooLong,
+            PostError::Full { .. } => Self::QueueFull,
         }
     }
 }

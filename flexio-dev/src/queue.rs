@@ -12,7 +12,7 @@ use dpa_abi::queue::record::{
     RECEIVE_ENTRIES, RECEIVE_PRODUCED, RECEIVE_RING, SEND_ENTRIES, SEND_PRODUCED, SEND_RING,
     SEND_TAKEN, STATE, STATE_NONE, connection,
 };
-use dpa_abi::queue::work::PHASE_WORD;
+use dpa_abi::queue::work::{MAX_LEN, PHASE_WORD};
 use dpa_abi::queue::{
     CompletionEntry, ENTRY_WORDS, EntryWords, NicCounter, WorkData, WorkEntry, WorkFlags,
     WorkOpcode, completion, notify, phase, slot,
@@ -34,6 +34,11 @@ pub enum PostError {
     },
     /// The connection is not connected (yet).
     NotConnected,
+    /// It names more bytes than an entry can. Nothing was posted.
+    TooLong {
+        /// How many.
+        len: u32,
+    },
 }
 
 impl fmt::Display for PostError {
@@ -41,11 +46,25 @@ impl fmt::Display for PostError {
         match self {
             Self::Full { entries } => write!(f, "all {entries} entries of the queue are in use"),
             Self::NotConnected => f.write_str("the connection is not connected"),
+            Self::TooLong { len } => {
+                write!(
+                    f,
+                    "{len} bytes are more than an entry names, at most {MAX_LEN}"
+                )
+            }
         }
     }
 }
 
 impl core::error::Error for PostError {}
+
+/// Refuses an entry that names more bytes than one can.
+pub(crate) const fn fits(entry: &WorkEntry) -> Result<(), PostError> {
+    match entry.data {
+        WorkData::Local { len, .. } if len > MAX_LEN => Err(PostError::TooLong { len }),
+        _ => Ok(()),
+    }
+}
 
 /// Words of device memory at `addr`.
 fn words<'t>(
@@ -141,6 +160,8 @@ impl<'t> QueueTable<'t> {
             Err(kind) => self.thread.fault(kind),
         };
         let number = self.reserve_receive(entries)?;
+        // No message is as long as what it cannot name.
+        let len = len.min(MAX_LEN);
         let entry = WorkEntry {
             data: WorkData::Local { address, len, key },
             ..WorkEntry::new(WorkOpcode::Send, WorkFlags::NONE)
@@ -193,11 +214,12 @@ impl<'t> SendQueue<'t> {
     /// [`SendQueue::ring_doorbell`].
     ///
     /// # Errors
-    /// The queue is full; the connection is not connected.
+    /// The queue is full; the connection is not connected; more bytes than an entry names.
     pub fn post(&self, entry: &WorkEntry) -> Result<u16, PostError> {
         if self.entries == 0 || self.record.at(STATE).load() == STATE_NONE {
             return Err(PostError::NotConnected);
         }
+        fits(entry)?;
         let number = self.reserve()?;
         let words = entry.encode(number, self.queue_pair, phase(number, self.entries));
         put(&self.ring, slot(number, self.entries), &words, PHASE_WORD);

@@ -2,6 +2,7 @@
 //!
 //! `docs/device-file.md` says what may stand in one.
 
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -15,6 +16,9 @@ use crate::backend::{
 
 /// The environment variable that names the device file of a program that names none itself.
 pub const VARIABLE: &str = "DPA_DEVICE";
+
+/// No device file is as long.
+const MOST_BYTES: u64 = 1 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,11 +85,24 @@ impl TryFrom<String> for Units {
 /// It cannot be read; it is no TOML or says something that device files do not, where; its functions do not fit together; a
 /// figure is out of its range.
 pub fn read(path: &Path) -> Result<DeviceConfig, DeviceFileError> {
-    let text = std::fs::read_to_string(path).map_err(|error| DeviceFileError::Read {
+    let text = read_text(path).map_err(|error| DeviceFileError::Read {
         path: path.into(),
         why: error.to_string(),
     })?;
     parse(path, &text)
+}
+
+/// The text of a file, which may be a device that never ends.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(MOST_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_BYTES {
+        let why = format!("it has more than {MOST_BYTES} bytes");
+        return Err(io::Error::other(why));
+    }
+    Ok(text)
 }
 
 /// Reads the text of a device file; `path` is what errors call it.

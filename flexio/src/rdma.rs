@@ -127,14 +127,17 @@ impl Nic {
     /// Registers host memory.
     ///
     /// # Errors
-    /// The range does not lie in it; the NIC has no region left; the process is stopped.
+    /// The range does not lie in it, or ends before it begins; the NIC has no region left; the process is stopped.
     pub fn register_host(
         &self,
         memory: &Arc<HostMemory>,
         range: Range<u64>,
         rights: Rights,
     ) -> Result<Registration, RegistrationError> {
-        let range = (range.start, range.end.saturating_sub(range.start));
+        let range = (
+            range.start,
+            range.end.checked_sub(range.start).unwrap_or(u64::MAX),
+        );
         Registration::of_host(&self.lease, self.process.raw(), memory, range, rights)
     }
 

@@ -150,3 +150,48 @@ pub fn wait_first(thread: &Thread, ops: AsyncOps, event: EventHandle) {
         thread.error(1);
     }
 }
+
+/// Posts a copy of more bytes than an entry names, and one of as many as it does, of memory that has fewer.
+#[dpa_kernel]
+pub fn copy_too_much(thread: &Thread, ops: AsyncOps, done: Completions, at: LocalMemory) {
+    let buf = |len| Buf { len, ..at.at(0, 1) };
+    let longest = (1 << 31) - 1;
+    for len in [longest + 1, u32::MAX] {
+        match ops.copy(buf(len), buf(len), PostFlags::FLUSH) {
+            Err(PostError::TooLong { len: said }) if said == len => {}
+            _ => thread.error(1),
+        }
+    }
+    let posted = ops.copy(buf(longest), buf(longest), PostFlags::FLUSH);
+    match (posted, done.wait()) {
+        (Ok(_), Ok(completion)) if completion.result().is_err() => {}
+        _ => thread.error(2),
+    }
+}
+
+/// Copies all of one to the other again and again, at one doorbell, and waits for all of that.
+#[dpa_kernel]
+pub fn copy_often(
+    thread: &Thread,
+    ops: AsyncOps,
+    done: Completions,
+    to: LocalMemory,
+    from: LocalMemory,
+    times: u32,
+) {
+    let len = from.len as u32;
+    for time in 0..times {
+        let flags = match time + 1 == times {
+            true => PostFlags::FLUSH,
+            false => PostFlags::NONE,
+        };
+        if ops.copy(to.at(0, len), from.at(0, len), flags).is_err() {
+            thread.error(1);
+        }
+    }
+    for _ in 0..times {
+        if !done.wait().is_ok_and(|done| done.result().is_ok()) {
+            thread.error(2);
+        }
+    }
+}

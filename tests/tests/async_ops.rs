@@ -41,6 +41,34 @@ fn copies_go_between_device_and_host_memory() {
     });
 }
 
+/// More than is copied in one turn.
+#[test]
+fn many_long_copies_of_two_contexts() {
+    both(async |dpa| {
+        let other = dpa.open_beside()?;
+        let bytes = pattern(1 << 20);
+        let mut running = Vec::new();
+        for dpa in [&dpa, &other] {
+            let ops = dpa.async_ops().open()?;
+            let (first, second) = (dpa.copy_in(&bytes).await?, dpa.zeroed::<u8>(1 << 20).await?);
+            let (from, to) = (ops.map(&first)?, ops.map(&second)?);
+            let args = CopyOftenArgs {
+                ops: &ops,
+                done: ops.completions(),
+                to: &to,
+                from: &from,
+                times: 40,
+            };
+            running.push((dpa.launch(copy_often).args(args).submit()?, second));
+        }
+        for (launch, second) in running {
+            launch.await?;
+            assert!(second.copy_out().await? == bytes);
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn a_copy_onto_itself_is_as_if_through_a_buffer() {
     both(async |dpa| {

@@ -129,7 +129,7 @@ impl RdmaBuilder<'_> {
         self
     }
 
-    /// Asks after so much silence whether the peer is still there. Default: never.
+    /// Asks after so much silence, from a millisecond to a day, whether the peer is still there. Default: never.
     pub fn keep_alive(mut self, interval: Duration) -> Self {
         self.keep_alive = Some(interval);
         self

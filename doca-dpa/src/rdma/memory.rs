@@ -30,16 +30,32 @@ pub struct HostRangeError {
     pub size: usize,
 }
 
+/// The system does not give so much memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{asked} bytes of host memory were asked for: the system does not give as many")]
+pub struct HostMemoryRefused {
+    /// What was asked for, in bytes.
+    pub asked: usize,
+}
+
 impl HostBuffer {
     /// So many bytes, all zero.
     ///
     /// # Panics
-    /// If there can be no allocation of this size (above 2^63).
+    /// If the system does not give so many: see [`HostBuffer::try_new`].
     pub fn new(len: usize) -> Self {
-        let memory = HostMemory::new(len).expect("a size that memory can have");
-        Self {
+        Self::try_new(len).unwrap_or_else(|refused| panic!("{refused}"))
+    }
+
+    /// So many bytes, all zero, if the system gives them.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn try_new(len: usize) -> Result<Self, HostMemoryRefused> {
+        let memory = HostMemory::new(len).ok_or(HostMemoryRefused { asked: len })?;
+        Ok(Self {
             memory: Arc::new(memory),
-        }
+        })
     }
 
     /// A copy of these bytes.

@@ -26,6 +26,9 @@ pub const PHASE_WORD: usize = 1;
 const PHASE_BIT: u64 = 1;
 const INLINE: u32 = 1 << 31;
 
+/// Bytes of registered memory that one entry can name, at most.
+pub const MAX_LEN: u32 = INLINE - 1;
+
 /// What an entry asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -284,9 +287,10 @@ impl WorkEntry {
 /// Words of an entry of a receive queue of the low layer: a data segment.
 pub const RECEIVE_WORDS: usize = 2;
 
-/// An entry of a receive queue of the low layer.
+/// An entry of a receive queue of the low layer. Of more than [`MAX_LEN`] bytes it names so many: no message is as long.
 pub const fn encode_receive(address: u64, len: u32, key: u32) -> [u64; RECEIVE_WORDS] {
-    [pair(len & !INLINE, key), address.swap_bytes()]
+    let len = if len > MAX_LEN { MAX_LEN } else { len };
+    [pair(len, key), address.swap_bytes()]
 }
 
 /// Address, length and local key of an entry of a receive queue of the low layer, which may be anything.
@@ -298,7 +302,9 @@ pub const fn decode_receive(words: [u64; RECEIVE_WORDS]) -> (u64, u32, u32) {
 fn encode_data(data: &WorkData, words: &mut [u64]) {
     match *data {
         WorkData::Local { address, len, key } => {
-            words[0] = pair(len & !INLINE, key);
+            // One that is too long is no entry: inline data of so many bytes there cannot be.
+            let len = if len > MAX_LEN { u32::MAX } else { len };
+            words[0] = pair(len, key);
             words[1] = address.swap_bytes();
         }
         WorkData::Inline { bytes, len } => {

@@ -332,7 +332,8 @@ impl<T: Item> Channel<T> {
             return Ok(());
         }
         let channel = self.clone();
-        let name = self.figures.name.clone();
+        // The system takes no zero byte in the name of a thread.
+        let name = self.figures.name.replace('\0', "");
         std::thread::Builder::new()
             .name(name)
             .spawn(move || channel.serve())?;

@@ -348,7 +348,7 @@ impl CompletionRing {
         }
         let first = slot(read, self.entries) * ENTRY_WORDS;
         let words = std::array::from_fn(|word| self.ring.load(first + word));
-        self.give_back(read + 1);
+        self.give_back(read.wrapping_add(1));
         // The NIC writes only such entries; a kernel that spoils one has spoilt its own.
         Some(CompletionEntry::decode(&words).ok_or(1))
     }

@@ -387,6 +387,17 @@ fn checked(mut spec: ContextSpec) -> Result<ContextSpec, ContextError> {
         MAX_ENTRIES.into(),
     )?;
     range("work outstanding", spec.outstanding as u64, 1, 1 << 20)?;
+    // A queue of the device's own has work of one kind, and none without an entry.
+    range(
+        "entries of a queue of asynchronous operations",
+        spec.send_entries.into(),
+        u64::from(spec.local.is_some()),
+        MAX_ENTRIES.into(),
+    )?;
+    if let Some(interval) = spec.keep_alive {
+        let (asked, min, max) = keep_alive_figures(interval);
+        range("keep-alive, in milliseconds", asked, min, max)?;
+    }
     let rounded = |entries| match entries {
         0 => 0,
         entries => entries_for(entries).unwrap_or(MAX_ENTRIES),
@@ -394,6 +405,12 @@ fn checked(mut spec: ContextSpec) -> Result<ContextSpec, ContextError> {
     spec.send_entries = rounded(spec.send_entries);
     spec.receive_entries = rounded(spec.receive_entries);
     Ok(spec)
+}
+
+/// The interval of keep-alives in whole milliseconds, and what it may be: from 1 ms to a day.
+pub(crate) fn keep_alive_figures(interval: Duration) -> (u64, u64, u64) {
+    let asked = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+    (asked, 1, 24 * 60 * 60 * 1000)
 }
 
 pub(crate) fn range(

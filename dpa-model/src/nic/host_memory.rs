@@ -1,6 +1,6 @@
 //! Host memory that the NIC may touch: owned bytes, alive as long as anybody may access them.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 use dpa_abi::access::Cell;
@@ -29,7 +29,7 @@ impl HostMemory {
         Layout::from_size_align(len.max(1), ALIGN).expect("a size that was allocated or refused")
     }
 
-    /// So many bytes, zeroed. `None` if there can be no such size.
+    /// So many bytes, zeroed. `None` if there can be no such size, or the system does not give as many.
     pub fn new(len: usize) -> Option<Self> {
         if len > isize::MAX as usize - ALIGN {
             return None;
@@ -37,9 +37,7 @@ impl HostMemory {
         let layout = Self::layout(len);
         // SAFETY: the layout's size is not 0.
         let base = unsafe { alloc_zeroed(layout) };
-        let Some(base) = NonNull::new(base) else {
-            handle_alloc_error(layout);
-        };
+        let base = NonNull::new(base)?;
         Some(Self {
             base,
             len,
@@ -78,7 +76,9 @@ impl HostMemory {
     pub fn read(&self, offset: u64, out: &mut [u8]) -> bool {
         let cell = self.cell(offset, out.len());
         let copied = cell.map(|cell| cell.copy_out(0, out)).is_some();
-        self.places.show_in(offset, out);
+        if copied {
+            self.places.show_in(offset, out);
+        }
         copied
     }
 
@@ -91,7 +91,9 @@ impl HostMemory {
     /// As the host writes: events that stand there are updated. False if the bytes do not fit.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> bool {
         let done = self.put(offset, bytes);
-        placed::written_by_host(&self.places, offset, Bytes::Of(bytes));
+        if done {
+            placed::written_by_host(&self.places, offset, Bytes::Of(bytes));
+        }
         done
     }
 

@@ -139,6 +139,9 @@ impl Process {
         port: u16,
         asked: &Asked,
     ) -> Result<Arc<NicLease>, NicError> {
+        if address.is_unspecified() || address.is_multicast() {
+            return Err(BindError::NotConcrete { address }.into());
+        }
         let partition = self.tenancy.partition.index;
         self.device.nic(partition, (address, port), asked)
     }
@@ -148,7 +151,9 @@ impl Process {
     /// # Errors
     /// None: it needs nothing of the system.
     pub fn local_nic(&self) -> Result<Arc<NicLease>, NicError> {
-        self.nic(LOCAL.ip(), LOCAL.port(), &Asked::Soft)
+        let partition = self.tenancy.partition.index;
+        let at = (LOCAL.ip(), LOCAL.port());
+        self.device.nic(partition, at, &Asked::Soft)
     }
 }
 

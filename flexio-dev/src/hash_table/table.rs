@@ -394,6 +394,13 @@ impl<W: Words + Copy> Table<W> {
         }
     }
 
+    /// Frees all locks. For a table that nobody else uses: a kernel that was stopped may have held one.
+    pub fn free_locks(&self) {
+        for lock in 0..self.layout.locks() {
+            self.words.store(LOCKS + lock * LINE, 0);
+        }
+    }
+
     /// Does it with the lock of the key held.
     fn locked<R>(&self, hash: Hash, f: impl FnOnce() -> R) -> R {
         let lock = LOCKS + (hash.home & (self.layout.locks() - 1)) * LINE;

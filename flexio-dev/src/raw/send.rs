@@ -8,7 +8,7 @@ use dpa_abi::{FaultKind, KernelArg};
 
 use super::{Bound, Layout, QueueWire, RingError, Wqe};
 use crate::context::{BindArg, ThreadContext};
-use crate::queue::PostError;
+use crate::queue::{PostError, fits};
 
 /// The send queue of a queue pair, or one by itself.
 #[doc(alias = "flexio_sq")]
@@ -94,12 +94,15 @@ impl<'t> SendQueue<'t> {
     /// Writes the next entry and counts it; the index behind it, which the doorbell is to say.
     ///
     /// # Errors
-    /// All entries wait for the NIC.
+    /// All entries wait for the NIC; the entry names more bytes than one can.
     #[doc(alias = "doca_dpa_dev_verbs_qp_post_send_wr")]
     pub fn post(&self, wqe: &Wqe) -> Result<u64, PostError> {
         let (index, entries) = (self.producer(), self.0.entries);
         if index.wrapping_sub(self.taken()) >= entries {
             return self.0.thread.noting(Err(PostError::Full { entries }));
+        }
+        if let Err(error) = fits(&wqe.0) {
+            return self.0.thread.noting(Err(error));
         }
         self.write(index, wqe);
         self.0.record.at(SEND_PRODUCED).store(index + 1);

@@ -116,7 +116,8 @@ impl Timers {
     }
 
     fn keep_alive_at(&self) -> Option<Duration> {
-        self.keep_alive.map(|interval| self.heard_at + interval)
+        self.keep_alive
+            .map(|interval| self.heard_at.saturating_add(interval))
     }
 
     /// The acknowledgement is overdue: tries again, or gives up.

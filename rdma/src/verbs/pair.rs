@@ -161,7 +161,7 @@ impl Pair {
                 if now.saturating_sub(self.since) >= interval {
                     self.keep_alive(now);
                 }
-                self.since + interval
+                self.since.saturating_add(interval)
             }
             _ => NEVER,
         }

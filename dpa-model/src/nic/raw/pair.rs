@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use super::super::NicLease;
 use super::super::completions::CompletionQueue;
-use super::super::context::domain;
+use super::super::context::{domain, keep_alive_figures};
 use super::super::engine::Engine;
 use super::super::protocol::Protocol;
 use super::super::ring::QueueMemory;
@@ -97,6 +97,17 @@ impl QueuePairSpec {
 
     fn checked(mut self) -> Result<Self, RawQueueError> {
         self.send_entries = sized("entries of a send queue", self.send_entries)?;
+        if let Some(interval) = self.keep_alive {
+            let (asked, min, max) = keep_alive_figures(interval);
+            if !(min..=max).contains(&asked) {
+                return Err(RawQueueError::Range {
+                    what: "keep-alive, in milliseconds",
+                    asked,
+                    min,
+                    max,
+                });
+            }
+        }
         let (min, max) = (1, 1 << 20);
         if (min..=max).contains(&self.outstanding) {
             return Ok(self);
