@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam::queue::SegQueue;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rdma::Datagram;
 use rdma::provider::{Chosen, Provider as Asked, SystemError, UnknownProvider, VerbsOpenError};
 use rdma::psn::Qpn;
@@ -51,6 +51,7 @@ mod raw;
 mod region;
 mod ring;
 mod translate;
+mod turn;
 mod waiting;
 mod watch;
 mod words;
@@ -110,7 +111,7 @@ pub enum NicError {
 /// Doorbells that wait for whoever works a NIC, at most.
 const MOST_RUNG: usize = 4096;
 
-/// Who works a NIC looks so often, at most, because others ring meanwhile. They might ring without end, and what is due by now
+/// Who works a NIC looks so often, at most, because others ring meanwhile, or what rang takes long. They might ring without end, and what is due by now
 /// and what arrives is for whoever looks next.
 const MOST_LOOKS: usize = 16;
 
@@ -306,6 +307,9 @@ impl DeviceNic {
         for _ in 0..MOST_LOOKS {
             let mut engine = self.engine.lock();
             let now = Duration::from_nanos(now);
+            for number in engine.world.turn.next() {
+                looked.worked |= engine.ring(now, number);
+            }
             match alone.take() {
                 Some(number) => looked.worked |= engine.ring(now, number),
                 None => looked.worked |= self.ring_all(&mut engine, now),
@@ -313,11 +317,15 @@ impl DeviceNic {
             looked.worked |= progress(&mut engine, now);
             let after = engine.take_after();
             self.tell_attendant(&engine);
-            drop(engine);
+            let goes_on = engine.world.turn.has_next();
+            match goes_on {
+                true => MutexGuard::unlock_fair(engine),
+                false => drop(engine),
+            }
             for after in after {
                 looked.opened |= after.run();
             }
-            if self.bell.end() {
+            if !goes_on && self.bell.end() {
                 return looked;
             }
         }

@@ -26,6 +26,7 @@ use super::pending::{Ended, Pending};
 use super::period::Begun;
 use super::provider::Provider;
 use super::queues::SendRing;
+use super::turn::Turn;
 use super::waiting::{self, Looked, Waiting};
 use super::watch::ConnectionState;
 use super::words::Words;
@@ -66,6 +67,8 @@ pub(crate) struct World {
     pub(crate) work: Slab<Arc<Pending>>,
     /// Queue pairs whose send queues must be looked at.
     pub(crate) look_at: VecDeque<Qpn>,
+    /// How long the queues that copy have been at it.
+    pub(crate) turn: Turn,
     /// Queue pairs whose send queues wait for room in the NIC.
     pub(crate) stalled: Vec<Qpn>,
     /// Queue pairs whose completion queue has overrun.
@@ -93,6 +96,7 @@ impl World {
             queues: Slab::new(),
             work: Slab::new(),
             look_at: VecDeque::new(),
+            turn: Turn::default(),
             stalled: Vec::new(),
             overruns: Vec::new(),
             to_be_told: Vec::new(),
@@ -150,6 +154,9 @@ impl World {
             }
             if matches!(taken, Taken::Impossible) {
                 self.impossible(nic, number, index);
+            }
+            if self.turn.is_over(number) {
+                return any;
             }
         }
         any
@@ -266,6 +273,7 @@ impl World {
         } else {
             rdma::copy_local(domain, from, to, &io)?;
         }
+        self.turn.copied(from.len);
         Ok(from.len)
     }
 
