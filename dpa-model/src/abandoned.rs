@@ -37,6 +37,8 @@ impl Drop for Over {
 impl Abandoned {
     /// Closes it, and what that leaves without a publisher; if this thread is closing another, that does it. `off`: the caller is on
     /// the stack of a kernel.
+    // Not inlined, for where it is called the thread may be another before and after.
+    #[inline(never)]
     pub(crate) fn close(self, off: Option<&Switch>) {
         let Some(first) = self.unless_behind() else {
             return;

@@ -68,7 +68,7 @@ impl Clock {
         }
     }
 
-    /// The time `delay` from now; [`NEVER`] if that is beyond what there is.
+    /// The time `delay` from now; `u64::MAX`, which never comes, if that is beyond what there is.
     pub fn after(&self, delay: Duration) -> u64 {
         self.now()
             .saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(NEVER))

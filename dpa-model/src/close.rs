@@ -16,7 +16,7 @@ use crate::sched::Tenant;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
-    /// Launches that had not started and were dropped.
+    /// Launches that had not started and were dropped. One that a worker was about to start may count neither here nor there.
     pub launches_dropped: usize,
     /// Threads that still ran and were stopped at their next safe point.
     pub threads_stopped: u32,
@@ -67,11 +67,13 @@ impl Process {
         self.wake_all_hosts();
     }
 
-    /// Polls until nothing of it runs or is ready to. What is parked does not count.
+    /// Polls until nothing of it runs, steps included, or is ready to. What is parked does not count.
     pub fn poll_at_rest(&self, cx: &Context<'_>) -> Poll<()> {
         self.poll_quiet(cx, || {
             let standing = self.device.sched.standing(self.number);
-            standing.started == 0 && standing.ready == 0
+            standing.started == 0
+                && standing.ready == 0
+                && self.stepping.load(Ordering::SeqCst) == 0
         })
     }
 

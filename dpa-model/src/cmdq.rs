@@ -129,7 +129,11 @@ impl CommandQueue {
         if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             state.wakers.push(cx.waker().clone());
         }
-        Poll::Pending
+        drop(state);
+        // A stop ends it, too, also where nothing runs that would tell.
+        process
+            .poll_quiet(cx, || process.is_stopped())
+            .map(|()| Err(QueueError::Stopped))
     }
 
     /// Runs jobs as one worker, on a kernel's stack.
@@ -185,7 +189,7 @@ impl Process {
         queue: &Arc<CommandQueue>,
         job: Job,
     ) -> Result<(), QueueError> {
-        if self.is_stopped() {
+        if self.is_stopped() || self.closing.load(std::sync::atomic::Ordering::Acquire) {
             return Err(QueueError::Stopped);
         }
         let mut state = queue.state.lock();

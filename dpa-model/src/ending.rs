@@ -231,7 +231,7 @@ impl Worker {
         if launch.is_timed() {
             launch.set_end_time(self.device.clock.now());
         }
-        let update = if process.is_stopped() {
+        let update = if process.is_stopped() || process.fault().is_some() {
             Updated::Done(process.stop_outcome())
         } else {
             self.begin_update(process, launch, off.is_some())
@@ -405,6 +405,7 @@ impl Worker {
         let process = core.process.borrow();
         let process = process.as_ref().expect("set with the work");
         if let Body::Step(step) = &launch.body {
+            process.stepping.fetch_add(1, Ordering::SeqCst);
             let stopped = process.is_stopped();
             let work = if stopped {
                 None
@@ -417,6 +418,7 @@ impl Worker {
                 process.fail_on(None, fault);
                 discard(payload);
             }
+            process.stepping.fetch_sub(1, Ordering::SeqCst);
         }
         self.complete(process, launch, None, None);
     }

@@ -52,7 +52,9 @@ type Kept = (&'static str, Box<dyn Any + Send>);
 
 /// As [`let_go`], of something that may be the last that keeps another, and so on, as threads that keep the next of a long row:
 /// one after the other, not from within.
+// Not inlined, for where it is called the thread may be another before and after.
 #[cfg(not(dpa_loom))]
+#[inline(never)]
 pub(crate) fn let_go_in_turn(owner: &'static str, kept: Box<dyn Any + Send>) {
     let mut next = Some((owner, kept));
     // A thread that ends has no variables any more, and lets go of each where it is.
@@ -60,13 +62,21 @@ pub(crate) fn let_go_in_turn(owner: &'static str, kept: Box<dyn Any + Send>) {
         Some(queue) => queue.extend(next.take()),
         none => *none = Some(Vec::new()),
     });
-    let begins = next.is_some();
+    let _over = next.is_some().then_some(Over);
     while let Some((owner, kept)) = next {
         let_go(owner, || drop(kept));
         let behind = BEHIND.try_with(|behind| behind.borrow_mut().as_mut()?.pop());
         next = behind.ok().flatten();
     }
-    if begins {
+}
+
+/// This thread has let go of all.
+#[cfg(not(dpa_loom))]
+struct Over;
+
+#[cfg(not(dpa_loom))]
+impl Drop for Over {
+    fn drop(&mut self) {
         let _ = BEHIND.try_with(RefCell::take);
     }
 }

@@ -78,6 +78,16 @@ impl<T> Handles<T> {
         held.collect()
     }
 
+    /// Whether something that is held is so.
+    pub(crate) fn any(&self, is_so: impl Fn(&T) -> bool) -> bool {
+        let slots = self.slots.read();
+        slots
+            .all
+            .iter()
+            .filter_map(|slot| slot.holds.as_ref())
+            .any(is_so)
+    }
+
     /// What this handle names.
     pub(crate) fn get<R>(&self, handle: Handle, of: impl FnOnce(&T) -> R) -> Option<R> {
         let slots = self.slots.read();

@@ -376,10 +376,15 @@ impl Launch {
             return Poll::Ready(outcome);
         }
         // Dropped behind the lock, as it is declared before: what its task owned may be dropped with it.
-        let _before;
-        let waker = cx.waker().clone();
+        let mut _before = None;
         let mut cell = self.cell.lock();
-        _before = cell.waker.replace(waker);
+        if !cell
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            _before = cell.waker.replace(cx.waker().clone());
+        }
         #[cfg(not(dpa_mutant = "launch_poll_no_recheck"))]
         self.state.fetch_or(WAKER, Ordering::AcqRel);
         #[cfg(dpa_mutant = "launch_poll_no_recheck")]

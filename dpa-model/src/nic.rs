@@ -111,8 +111,8 @@ pub enum NicError {
 /// Doorbells that wait for whoever works a NIC, at most.
 const MOST_RUNG: usize = 4096;
 
-/// Who works a NIC looks so often, at most, because others ring meanwhile, or what rang takes long. They might ring without end, and what is due by now
-/// and what arrives is for whoever looks next.
+/// Who works a NIC on a network looks so often, at most, because others ring meanwhile, or what rang takes long. They might ring
+/// without end, and what is due by now and what arrives is for its own thread, which looks next.
 const MOST_LOOKS: usize = 16;
 
 /// One NIC of a device.
@@ -304,7 +304,8 @@ impl DeviceNic {
         // Only who works the NIC counts.
         let looks = self.looks.load(Ordering::Relaxed);
         self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
-        for _ in 0..MOST_LOOKS {
+        let mut looks_left = MOST_LOOKS;
+        loop {
             let mut engine = self.engine.lock();
             let now = Duration::from_nanos(now);
             for number in engine.world.turn.next() {
@@ -328,12 +329,23 @@ impl DeviceNic {
             if !goes_on && self.bell.end() {
                 return looked;
             }
+            looks_left -= 1;
+            match &self.attendant {
+                Some(attendant) if looks_left == 0 => {
+                    self.bell.leave_rung();
+                    attendant.wake();
+                    return looked;
+                }
+                // Nobody else is sure to look, and nothing comes by itself.
+                None if looks_left == 0 => looks_left = MOST_LOOKS,
+                _ => {}
+            }
         }
-        self.bell.leave_rung();
-        self.attendant.iter().for_each(Attendant::wake);
-        // Where there is none, a worker looks: the caller wakes one.
-        looked.opened = true;
-        looked
+    }
+
+    /// Whether a doorbell has rung that nobody has looked at.
+    fn is_rung(&self) -> bool {
+        self.bell.is_rung()
     }
 
     #[inline]
@@ -472,6 +484,7 @@ impl DeviceNic {
                 .memory
                 .spaces
                 .retain(|_, space| !space.is_of(process));
+            engine.world.end_receives_of(domain);
             engine.world.wake_readers_of(process);
         });
     }

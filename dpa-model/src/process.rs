@@ -84,6 +84,8 @@ pub struct Process {
     pub(crate) progress: AtomicU64,
     stop: AtomicBool,
     pub(crate) dismissed: AtomicBool,
+    /// Steps that are under way.
+    pub(crate) stepping: AtomicU32,
     /// Launches that ended because it was closed, and had not started.
     pub(crate) dropped: AtomicUsize,
     fault: OnceLock<Arc<Fault>>,
@@ -145,6 +147,10 @@ impl Tenant for Process {
     fn gone(&self) {
         self.tenancy.leave();
     }
+
+    fn never_starts(process: &Arc<Self>, launch: &Arc<Launch>) {
+        process.take_back(launch, process.stop_outcome());
+    }
 }
 
 impl Process {
@@ -178,6 +184,7 @@ impl Process {
             progress: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             dismissed: AtomicBool::new(false),
+            stepping: AtomicU32::new(0),
             dropped: AtomicUsize::new(0),
             fault: OnceLock::new(),
             crash,
@@ -282,6 +289,10 @@ impl Process {
     /// Stops everything: what has not started is settled with `outcome`, events are closed, threads are told.
     pub(crate) fn stop(self: &Arc<Self>, reason: CloseReason, outcome: Outcome) {
         self.stop.store(true, Ordering::SeqCst);
+        // At once: workers that find them end them all the same, but then they have begun.
+        self.device
+            .sched
+            .take_ready(self.number, |launch| self.take_back(&launch, outcome));
         self.doorbells.clear();
         for handler in self.handlers.clear() {
             handler.stop();
@@ -467,9 +478,14 @@ impl Process {
         }
     }
 
-    pub(crate) fn make_ready(&self, launch: Arc<Launch>) {
+    pub(crate) fn make_ready(self: &Arc<Self>, launch: Arc<Launch>) {
         if launch.open() {
+            let seen = launch.clone();
             self.device.sched.push(launch);
+            // A stop that came meanwhile may have looked for what is ready before this was there.
+            if self.is_stopped() {
+                self.take_back(&seen, self.stop_outcome());
+            }
         }
     }
 }

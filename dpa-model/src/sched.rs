@@ -39,6 +39,13 @@ pub trait Tenant {
 
     /// It was dismissed, and all its units are free.
     fn gone(&self) {}
+
+    /// It was dismissed, and this launch of it has not started and never will.
+    fn never_starts(_process: &Arc<Self>, _launch: &Arc<Launch>)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 /// What follows when units were given back, once the lock is released. Whoever is told is foreign code.
@@ -60,7 +67,8 @@ impl<P: Tenant> After<P> {
         if let Some(process) = &self.closing {
             process.units_back();
         }
-        if let Some(seat) = &self.gone {
+        if let Some(mut seat) = self.gone {
+            seat.end_ready();
             seat.process.gone();
         }
     }
@@ -155,7 +163,7 @@ impl<P: Tenant> Sched<P> {
         process
     }
 
-    /// Lets a process go once none of its threads is started. Launches of it that arrive later are dropped.
+    /// Lets a process go once none of its threads is started. What is ready of it ends; launches of it that arrive later are dropped.
     pub fn dismiss(&self, proc: u32) {
         // Also where this returns early it is dropped behind the lock, as it is declared before.
         let strays;
@@ -165,7 +173,8 @@ impl<P: Tenant> Sched<P> {
             return;
         };
         seat.gone = true;
-        let dropped = std::mem::take(&mut seat.ready);
+        let process = seat.process.clone();
+        let mut dropped = std::mem::take(&mut seat.ready);
         if seat.started == 0 {
             let seat = state.tenants.remove(&proc);
             drop(state);
@@ -174,7 +183,10 @@ impl<P: Tenant> Sched<P> {
         } else {
             drop(state);
         }
-        drop((dropped, strays));
+        while let Some((_, launch)) = dropped.pop() {
+            P::never_starts(&process, &launch);
+        }
+        drop(strays);
         self.recount();
     }
 
@@ -274,6 +286,9 @@ impl<P: Tenant> Sched<P> {
         let mut state = self.state.lock();
         _strays = state.drain(&self.inbox);
         self.count(&state);
+        // Units that others have come back some day.
+        let others = state.tenants.iter().filter(|&(&number, _)| number != proc);
+        let reachable = state.free + others.map(|(_, seat)| seat.started).sum::<u32>();
         state
             .tenants
             .get(&proc)
@@ -284,7 +299,7 @@ impl<P: Tenant> Sched<P> {
                     || seat
                         .ready
                         .first()
-                        .is_some_and(|(_, l)| l.units() <= state.free),
+                        .is_some_and(|(_, l)| l.units() <= reachable),
             })
     }
 
@@ -326,8 +341,17 @@ pub struct Standing {
     pub started: u32,
     /// Launches that are ready.
     pub ready: usize,
-    /// Whether one of them, or a rank of a started launch, could be run now.
+    /// Whether one of them, or a rank of a started launch, could be run now, or when others give their units back.
     pub startable: bool,
+}
+
+impl<P: Tenant> Seat<P> {
+    /// What is ready when it goes came after it was dismissed.
+    fn end_ready(&mut self) {
+        while let Some((_, launch)) = self.ready.pop() {
+            P::never_starts(&self.process, &launch);
+        }
+    }
 }
 
 impl<P> Seat<P> {
@@ -424,6 +448,13 @@ impl<P: Tenant> State<P> {
 
     /// Takes the launch that may start next out of its queue, and its units.
     fn admit_one(&mut self, fair: bool) -> Option<Arc<Launch>> {
+        // One that was taken back while it was ready keeps no units from others.
+        for seat in self.tenants.values_mut() {
+            let is_over = |(_, launch): (u64, &Arc<Launch>)| launch.outcome().is_some();
+            while seat.ready.first().is_some_and(is_over) {
+                seat.ready.pop();
+            }
+        }
         let heads = self.tenants.iter().filter_map(|(&number, seat)| {
             let (seq, launch) = seat.ready.first()?;
             let used = if fair { seat.process.used() } else { 0 };

@@ -120,6 +120,10 @@ impl Process {
         let wait = spec
             .wait
             .map(|(event, condition)| (event.0.index, condition));
+        if let (Some(_), Some((index, _))) = (&spec.stream, wait) {
+            // Until its turn comes, and it looks: its place is not to be another event's by then.
+            self.events.slot(index).use_();
+        }
         let stream = spec.stream.clone();
         let launch = self.device.pool.fill(self.make(spec, seq, wait));
         self.note_submitted(&launch, wait);
@@ -285,6 +289,8 @@ impl Process {
         let ended = gate::take_back(launch, Outcome::Cancelled, |index| self.events.event(index));
         if ended {
             self.settled(launch, Outcome::Cancelled);
+            // If it was ready, those behind it may fit where it did not.
+            self.device.notify();
         }
         ended
     }
@@ -347,6 +353,9 @@ impl Process {
         );
         launch.release_kept();
         if let Some(extra) = &launch.extra {
+            if let Some((index, _)) = extra.wait {
+                self.unuse_event(index, 1);
+            }
             if let Some(stream) = &extra.stream {
                 self.stream_moves(stream, launch, completed);
             }
@@ -444,9 +453,7 @@ impl Process {
             return Poll::Ready(());
         }
         let mut wakers = self.wakers.lock();
-        if !wakers.quiet.has(cx.waker()) {
-            wakers.quiet.wait(&mut None, cx.waker().clone());
-        }
+        wakers.quiet.polled(cx.waker());
         if quiet() {
             Poll::Ready(())
         } else {

@@ -242,7 +242,9 @@ fn attend(nic: &DeviceNic, device: &Device) {
         if woken == Woken::Event {
             nic.take_events();
         }
-        if matches!(woken, Woken::Packet | Woken::Event) || alone {
+        // Who worked it has left it to this thread.
+        let left = woken == Woken::Bell && nic.is_rung();
+        if matches!(woken, Woken::Packet | Woken::Event) || alone || left {
             look(nic, device);
         }
         if alone {

@@ -158,7 +158,12 @@ impl ContextRef {
             let world = &mut engine.world;
             (!process.is_stopped()).then(|| {
                 let pool = world.pairs.pools.insert(pool);
-                world.contexts.insert(Context { connections, pool })
+                let domain = domain(process);
+                world.contexts.insert(Context {
+                    domain,
+                    connections,
+                    pool,
+                })
             })
         });
         process.rdma_opened();
@@ -311,7 +316,10 @@ impl ContextRef {
             let world = &mut engine.world;
             let pool = world.contexts.get(self.key).map(|context| context.pool);
             let pool = pool.and_then(|pool| world.pairs.pools.get_mut(pool));
-            if let Some(Pool::Host(receives)) = pool {
+            // A process that stops ends those that are there under this lock.
+            if let Some(Pool::Host(receives)) = pool
+                && !self.process.is_stopped()
+            {
                 let id = HOST | world.work.insert(pending.clone()) as u64;
                 receives.push_back(Receive { id, buffer });
                 return true;

@@ -104,8 +104,8 @@ impl NicLease {
 
     /// Sends what was just posted, and works the NIC if nobody does.
     pub(crate) fn kick(&self) {
-        if self.nic.bell.ring() && self.nic.poll(self.now()).opened {
-            self.device.notify();
+        if self.nic.bell.ring() {
+            self.nic.poll(self.now());
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rdma::psn::Qpn;
+use rdma::region::Domain;
 use rdma::work::{Receive, Receives};
 use slab::Slab;
 
@@ -19,6 +20,8 @@ use crate::quota::Share;
 /// One RDMA context: which queue pair each of its connections is, and where their receives come from.
 #[derive(Debug)]
 pub(crate) struct Context {
+    /// The domain of its process.
+    pub(crate) domain: Domain,
     pub(crate) connections: Vec<Option<Qpn>>,
     pub(crate) pool: usize,
 }

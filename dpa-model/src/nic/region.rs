@@ -11,6 +11,7 @@ use sync_event::Location;
 use thiserror::Error;
 
 use super::NicLease;
+use super::after::After;
 use super::context::domain;
 use super::device_region::{self, EnteredRegion};
 use super::host_memory::HostMemory;
@@ -69,8 +70,10 @@ pub struct Registration {
     local_base: u64,
     len: u64,
     rights: Rights,
+    /// The connection whose failure closes the event, and its number.
+    closes: Option<(Qpn, u32)>,
     /// The memory, or the event, that it keeps.
-    _kept: Kept,
+    kept: Kept,
     _share: Share,
 }
 
@@ -167,10 +170,14 @@ impl Registration {
         };
         let space = Space::Event(process.clone(), index);
         let rights = Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
-        let registration = Self::new(lease, process, space, (0, 8, 0), rights, kept)?;
+        let mut registration = Self::new(lease, process, space, (0, 8, 0), rights, kept)?;
         if let Some(number) = connection {
+            registration.closes = Some((number, index));
             lease.nic().with(|engine| {
-                if let Some(pair) = engine.world.pairs.get_mut(number) {
+                if engine.provider.has_failed(number) {
+                    let process = process.clone();
+                    engine.world.later(After::Close { process, index });
+                } else if let Some(pair) = engine.world.pairs.get_mut(number) {
                     pair.events.push(index);
                 }
             });
@@ -228,7 +235,8 @@ impl Registration {
             local_base,
             len,
             rights,
-            _kept: kept,
+            kept,
+            closes: None,
             _share: share,
         })
     }
@@ -288,8 +296,18 @@ impl Drop for Registration {
         let nic = self.lease.nic();
         let space = nic.with(|engine| {
             device_region::leave(engine, &self.entered, self.space);
-            // Stale if the process was stopped: then its memory has been taken out, too.
-            nic.regions.deregister(self.entered.region).ok()?;
+            if let Some((number, index)) = self.closes
+                && let Some(pair) = engine.world.pairs.get_mut(number)
+                && let Some(at) = pair.events.iter().position(|&other| other == index)
+            {
+                // Its place may be another event's soon.
+                pair.events.swap_remove(at);
+            }
+            // Stale if the process was stopped: then its own memory has been taken out, too, and only that.
+            let stale = nic.regions.deregister(self.entered.region).is_err();
+            if stale && !matches!(self.kept, Kept::Host(_)) {
+                return None;
+            }
             engine.world.memory.spaces.try_remove(self.space)
         });
         drop(space);

@@ -2,7 +2,7 @@
 
 use rdma::psn::Qpn;
 
-/// Bytes that are copied in a turn.
+/// Bytes that are copied in a turn, and the rest of the copy that is under way then.
 const MOST_COPIED: u64 = 4 << 20;
 
 /// What was done since the lock of the NIC was taken.
@@ -17,7 +17,12 @@ impl Turn {
     /// The next begins, with queue pairs that were put behind others.
     pub(crate) fn next(&mut self) -> Vec<Qpn> {
         self.copied = 0;
-        std::mem::take(&mut self.behind)
+        let mut behind = std::mem::take(&mut self.behind);
+        // The first is the one that has copied most of what was copied.
+        if !behind.is_empty() {
+            behind.rotate_left(1);
+        }
+        behind
     }
 
     /// So many bytes were copied.
@@ -53,7 +58,7 @@ mod tests {
         turn.copied(1);
         assert!(turn.is_over(a) && turn.is_over(a) && turn.is_over(b));
         assert!(turn.has_next());
-        assert_eq!(turn.next(), [a, b]);
+        assert_eq!(turn.next(), [b, a], "who had nothing yet comes first");
         assert!(!turn.has_next() && !turn.is_over(a));
     }
 }

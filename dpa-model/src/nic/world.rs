@@ -12,7 +12,7 @@ use dpa_abi::queue::{CompletionEntry, WorkEntry, WorkFlags, WorkOpcode};
 use rdma::nic::NicPostError;
 use rdma::psn::Qpn;
 use rdma::queue_pair::{Cause, Io};
-use rdma::region::{LocalKey, RegionTable};
+use rdma::region::{Domain, LocalKey, RegionTable};
 use rdma::soft::Host;
 use rdma::work::{Completion, PostReason, Segment, WorkDone, WorkError, WorkFailure, WorkKind};
 use slab::Slab;
@@ -21,7 +21,7 @@ use super::after::After;
 use super::completion_ring::{CompletionRing, Overrun, Told};
 use super::context::domain;
 use super::memory::NicMemory;
-use super::pairs::{Context, Pairs};
+use super::pairs::{Context, Pairs, Pool};
 use super::pending::{Ended, Pending};
 use super::period::Begun;
 use super::provider::Provider;
@@ -380,6 +380,21 @@ impl World {
             .filter(|(_, ring)| ring.is_of(process));
         let woken: Vec<After> = of.filter_map(|(_, ring)| ring.wake_reader()).collect();
         woken.into_iter().for_each(|after| self.later(after));
+    }
+
+    /// Receives of the host in contexts of this domain: nothing will come.
+    pub(crate) fn end_receives_of(&mut self, domain: Domain) {
+        let of = self.contexts.iter().map(|(_, context)| context);
+        let pools: Vec<usize> = of
+            .filter(|context| context.domain == domain)
+            .map(|context| context.pool)
+            .collect();
+        for pool in pools {
+            if let Some(Pool::Host(receives)) = self.pairs.pools.get_mut(pool) {
+                let ended = std::mem::take(receives);
+                ended.iter().for_each(|receive| self.end_work(receive.id));
+            }
+        }
     }
 
     /// The number of a new receive queue.

@@ -12,6 +12,8 @@ use super::Process;
 pub(crate) struct Quiet {
     wakers: BTreeMap<u64, Waker>,
     last: u64,
+    /// Those of tasks that poll without a number: each once, until something ends.
+    polled: Vec<Waker>,
 }
 
 impl Quiet {
@@ -29,19 +31,22 @@ impl Quiet {
         self.wakers.remove(&number)
     }
 
-    /// Whether a task waits that this waker wakes.
-    pub(crate) fn has(&self, waker: &Waker) -> bool {
-        self.wakers.values().any(|other| other.will_wake(waker))
+    /// A task has polled that takes nothing back.
+    pub(crate) fn polled(&mut self, waker: &Waker) {
+        if !self.polled.iter().any(|other| other.will_wake(waker)) {
+            self.polled.push(waker.clone());
+        }
     }
 
-    /// All of them, to be woken in the order they came; those that go on waiting come back.
+    /// All of them, to be woken; those that go on waiting come back.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Waker> + use<> {
-        std::mem::take(&mut self.wakers).into_values()
+        let polled = std::mem::take(&mut self.polled);
+        std::mem::take(&mut self.wakers).into_values().chain(polled)
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.wakers.len()
+        self.wakers.len() + self.polled.len()
     }
 }
 

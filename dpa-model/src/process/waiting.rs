@@ -7,8 +7,10 @@ use dpa_abi::{Condition, EventHandle};
 use sync_event::WaiterId;
 
 use super::Process;
+use crate::activation::HandlerState;
 use crate::fault::{Waiting, WaitingOn};
 use crate::gate::Gate;
+use crate::handler::Handler;
 use crate::launch::Launch;
 use crate::sched::Tenant;
 use crate::unit::{Core, Suspended, Wake};
@@ -146,9 +148,13 @@ impl Process {
     }
 
     /// Whether a launch is parked at an event that the host or a remote node may update: once opened it could do
-    /// anything, so nothing is proven. Nor is it while there is an RDMA context, whose completions may wake a thread.
+    /// anything, so nothing is proven. Nor is it while there is an RDMA context, whose completions may wake a thread, a step under way,
+    /// or a handler that may be triggered.
     fn could_be_helped(&self) -> bool {
-        let mut helped = self.rdma.load(Ordering::Relaxed) > 0;
+        let may_run = |handler: &Arc<Handler>| handler.state() != HandlerState::Over;
+        let mut helped = self.rdma.load(Ordering::Relaxed) > 0
+            || self.stepping.load(Ordering::SeqCst) > 0
+            || self.handlers.any(may_run);
         self.events
             .each(|_, slot| helped |= slot.others_publish() && slot.event.waiters() > 0);
         helped

@@ -1,0 +1,260 @@
+//! Ends that come in the wrong moment: nothing waits for ever, nothing is taken for another, and nobody is kept from what is free.
+
+mod drivers;
+mod ends;
+mod places;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doca_dpa::error::LaunchError;
+use doca_dpa::rdma::{ConnectionState, HostBuffer};
+use doca_dpa::{Dpa, Location, SyncEvent};
+use dpa_abi::Kernel;
+use drivers::{both, both_on};
+use ends::ends;
+use flexio::{Command, Device, DeviceConfig, HostMemory};
+use tests::cmdq::{TallyArgs, tally};
+use tests::*;
+
+#[test]
+fn rule_2_6_a_head_that_was_cancelled_keeps_no_units_from_others() {
+    both_on(&Dpa::builder().partition_eus(4).workers(2), async |dpa| {
+        let (flag, total) = (dpa.zeroed::<u64>(1).await?, dpa.zeroed::<u64>(1).await?);
+        let polls = dpa.launch(poll).args(PollArgs { flag: &flag }).submit()?;
+        while dpa.snapshot().started == 0 {
+            dpa.sleep(Duration::from_micros(1)).await;
+        }
+        let wide = dpa.launch(count).args(CountArgs { total: &total });
+        let wide = wide.threads(4).submit()?;
+        let behind = dpa
+            .launch(count)
+            .args(CountArgs { total: &total })
+            .submit()?;
+        dpa.sleep(Duration::from_micros(50)).await;
+        assert!(wide.cancel());
+        behind.await?;
+        assert_eq!(total.copy_out().await?, [1]);
+        flag.write(0, &[1]).await?;
+        polls.await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_1_9_a_launch_in_a_stream_waits_for_its_event_and_no_other() {
+    both(async |dpa| {
+        let (gate, total) = (places::everywhere(&dpa)?, dpa.zeroed::<u64>(1).await?);
+        let stream = dpa.stream();
+        let counts = || stream.launch(count).args(CountArgs { total: &total });
+        let gone = places::everywhere(&dpa)?;
+        let first = counts().wait_for(gate.ge(1)).submit()?;
+        let second = counts().wait_for(gone.ge(1)).submit()?;
+        drop(gone);
+        let others = [(); 3].map(|()| places::everywhere(&dpa));
+        for other in others {
+            other?.set(1)?;
+        }
+        gate.add(1)?;
+        first.await?;
+        let ended = second.await;
+        assert!(
+            matches!(ended, Err(LaunchError::WaitEventClosed { .. })),
+            "{ended:?}"
+        );
+        assert_eq!(total.copy_out().await?, [1]);
+        drop((gate, stream));
+        dpa.wait_idle().await;
+        assert_eq!(dpa.snapshot().events, 0, "no place is lost");
+        Ok(())
+    });
+}
+
+fn inbox(dpa: &Dpa) -> Result<SyncEvent, doca_dpa::Error> {
+    SyncEvent::builder(dpa)
+        .publisher(Location::Remote | Location::Host)
+        .subscriber(Location::Host)
+        .create()
+}
+
+#[test]
+fn rule_5_4_a_connection_that_fails_closes_what_it_exports_and_nothing_else() {
+    both(async |dpa| {
+        let ends = ends(&dpa, 11)?;
+        let exported = inbox(&ends.other)?;
+        drop((ends.there.1.export_event(&exported)?, exported));
+        let others = [inbox(&ends.other)?, inbox(&ends.other)?];
+        assert_eq!(ends.here.1.state(), ConnectionState::Connected);
+        let kept = inbox(&ends.other)?;
+        let export = ends.there.1.export_event(&kept)?;
+        ends.there.1.disconnect();
+        assert!(kept.ge(1).await.is_err(), "its peer will never signal it");
+        assert!(others.iter().all(|other| !other.is_closed()));
+        drop(export);
+        let late = inbox(&ends.other)?;
+        let _export = ends.there.1.export_event(&late)?;
+        assert!(
+            late.ge(1).await.is_err(),
+            "nor what is exported over it then"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_5_2_receives_and_queues_of_a_context_that_ends_are_over() {
+    both(async |dpa| {
+        for fails in [true, false] {
+            let ends = ends(&dpa, 12)?;
+            let receive = || ends.there.0.receive(HostBuffer::new(8));
+            let received = receive().map_err(|(error, _)| error)?;
+            let words = ends.other.zeroed::<u64>(1).await?;
+            let queue = ends.other.command_queue().open()?;
+            let args = TallyArgs {
+                at: words.addr(),
+                index: 0,
+            };
+            queue.add(tally, args)?;
+            let other = ends.other.clone();
+            let end = async {
+                dpa.sleep(Duration::from_micros(20)).await;
+                if fails {
+                    let failing = other.launch(gives_up).args(GivesUpArgs { code: 1 });
+                    assert!(failing.submit()?.await.is_err());
+                } else {
+                    other.clone().close().await?;
+                }
+                Ok::<_, doca_dpa::Error>(())
+            };
+            let (received, idle, ended) = futures::join!(received, queue.idle(), end);
+            ended?;
+            assert!(received.is_err() && idle.is_err());
+            let late = receive().map_err(|(error, _)| error);
+            if let Ok(late) = late {
+                assert!(late.await.is_err());
+            }
+        }
+        Ok(())
+    });
+}
+
+/// The memory of a registration is free when that is gone, also of a process that has ended, while another uses the NIC.
+#[test]
+fn rule_7_host_memory_goes_with_its_registration() {
+    let device = Device::open(DeviceConfig::default()).expect("a device");
+    let [process, other] = [(); 2].map(|()| device.process().expect("a process"));
+    let [nic, _in_use] = [&process, &other].map(|process| process.local_nic().expect("it"));
+    for stopped in [false, true] {
+        let memory = Arc::new(HostMemory::new(64).expect("room"));
+        let registration = nic.register_host(&memory, 0..64, flexio::rdma::Rights::empty());
+        let registration = registration.expect("room");
+        let held = Arc::downgrade(&memory);
+        drop(memory);
+        assert!(held.strong_count() > 0);
+        if stopped {
+            process.shut_down();
+        }
+        drop(registration);
+        assert_eq!(held.strong_count(), 0, "stopped: {stopped}");
+    }
+}
+
+/// A step takes no unit, but a close waits for it as for a kernel.
+#[test]
+fn rule_7_a_close_waits_for_a_step_that_is_under_way() {
+    let device = Device::open(DeviceConfig::default()).expect("a device");
+    let process = device.process().expect("a process");
+    let (begun, done) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (begins, ends) = (begun.clone(), done.clone());
+    let step = Command::step("long", move || {
+        begins.store(true, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(50));
+        ends.store(true, Ordering::SeqCst);
+    });
+    drop(
+        step.submit(&process)
+            .map_err(|(error, _)| error)
+            .expect("room"),
+    );
+    while !begun.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    process.refuse();
+    let cx = std::task::Context::from_waker(std::task::Waker::noop());
+    while process.poll_at_rest(&cx).is_pending() {
+        std::thread::yield_now();
+    }
+    assert!(done.load(Ordering::SeqCst));
+    let refused = Command::kernel(nothing.entry(), ()).submit(&process);
+    assert!(refused.is_err());
+}
+
+/// Launches become ready on one thread while their context ends on another: all of them end.
+#[test]
+fn rule_7_what_becomes_ready_while_its_context_ends_is_over() {
+    let dpa = Dpa::builder().workers(2).open().expect("a device");
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.expect("a runtime");
+    for round in 0..20u64 {
+        let other = dpa.open_beside().expect("a context");
+        let go = places::everywhere(&other).expect("an event");
+        let launches: Vec<_> = (0..2000)
+            .map(|_| {
+                other
+                    .launch(nothing)
+                    .wait_for(go.ge(1))
+                    .submit()
+                    .expect("room")
+            })
+            .collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| go.set(1).is_ok());
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_micros(round * 20));
+                let closing = other.clone().close_within(Duration::ZERO);
+                let runtime = tokio::runtime::Builder::new_current_thread().build();
+                let _ = runtime.expect("a runtime").block_on(closing);
+            });
+        });
+        runtime.block_on(async {
+            for launch in launches {
+                // Completed or not: it is over.
+                let _ = launch.await;
+            }
+        });
+    }
+}
+
+/// What a step will do when it is over may be what a kernel waits for.
+#[test]
+fn rule_2_10_a_kernel_that_waits_for_a_long_step_is_not_deadlocked() {
+    let builder = Dpa::builder()
+        .workers(2)
+        .deadlock_grace(Duration::from_millis(5));
+    let dpa = builder.open().expect("a device");
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let done = runtime.expect("a runtime").block_on(async {
+        let (from, to) = (
+            SyncEvent::device_to_device(&dpa)?,
+            places::everywhere(&dpa)?,
+        );
+        let args = RelayArgs {
+            from: &from,
+            value: 1,
+            to: &to,
+        };
+        let words = dpa.zeroed::<u64>(4 << 20).await?;
+        let stream = dpa.stream();
+        stream.fill(&words, 1).submit()?;
+        stream.fill(&words, 2).then_add(&from, 1).submit()?;
+        let relayed = dpa.launch(relay).args(args).submit()?;
+        relayed.await?;
+        assert_eq!(to.get(), 1);
+        Ok::<_, doca_dpa::Error>(())
+    });
+    done.expect("it waits for what will come");
+}
