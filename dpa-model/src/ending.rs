@@ -38,7 +38,8 @@ enum Updated {
 pub(crate) fn handle_panic(core: &Core, payload: &(dyn std::any::Any + Send)) {
     if !payload.is::<Stop>() && !payload.is::<Leave>() {
         let note = core.take_note();
-        crate::port::handler::handle_error(core);
+        let cause = || core.fault(FaultKind::Panic).told(note.as_ref());
+        crate::port::handler::handle_error(core, cause);
         core.put_note(note);
     }
 }
@@ -112,13 +113,7 @@ impl Worker {
             .borrow()
             .clone()
             .expect("a running thread has one");
-        let mut fault = core.fault(kind);
-        if let Some(note) = note {
-            fault.message = Some(note.message);
-            fault.place = note.place;
-            fault.backtrace = note.backtrace;
-        }
-        process.fail_on(stack, fault);
+        process.fail_on(stack, core.fault(kind).told(note.as_ref()));
     }
 
     /// There is no stack for the pending work: its process becomes fatal, and what was to run is over.

@@ -10,6 +10,7 @@ use dpa_abi::handle::EventHandle;
 
 use crate::crash::ENVIRONMENT;
 use crate::crash::report::{CrashReport, Expected};
+use crate::unit::PanicNote;
 
 /// Where in the source something happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +115,16 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// With what a panic said.
+    pub(crate) fn told(mut self, note: Option<&PanicNote>) -> Self {
+        if let Some(note) = note {
+            self.message = Some(note.message.clone());
+            self.place.clone_from(&note.place);
+            self.backtrace.clone_from(&note.backtrace);
+        }
+        self
+    }
+
     /// The files of its crash report. `None`: they are not written yet, or none are.
     pub fn crash_report(&self) -> Option<&CrashReport> {
         self.crash.report()

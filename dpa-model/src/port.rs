@@ -111,8 +111,13 @@ fn overflow(core: &Core) -> ! {
 
 #[cold]
 fn raise(core: &Core, kind: FaultKind, at: Option<&'static Location<'static>>) -> ! {
+    let cause = || {
+        let mut fault = core.fault(kind);
+        fault.place = at.map(Place::from);
+        fault
+    };
     if kind != FaultKind::Finished {
-        handler::handle_error(core);
+        handler::handle_error(core, cause);
     }
     let here = Frame::here();
     core.switch().on_parent_stack(|| {
@@ -121,9 +126,7 @@ fn raise(core: &Core, kind: FaultKind, at: Option<&'static Location<'static>>) -
             .borrow()
             .clone()
             .expect("a running thread has one");
-        let mut fault = core.fault(kind);
-        fault.place = at.map(Place::from);
-        process.fail_on(process.crash.copy_stack(core, here), fault);
+        process.fail_on(process.crash.copy_stack(core, here), cause());
     });
     stop(core)
 }

@@ -89,6 +89,8 @@ pub struct Process {
     /// Launches that ended because it was closed, and had not started.
     pub(crate) dropped: AtomicUsize,
     fault: OnceLock<Arc<Fault>>,
+    /// What its error handler is run for: the first cause, once it is over.
+    cause: OnceLock<Fault>,
     pub(crate) crash: Crash,
     blocked: AtomicU32,
     /// Under the seeded driver: since when it is deadlocked, plus 1; 0 if it is not.
@@ -187,6 +189,7 @@ impl Process {
             stepping: AtomicU32::new(0),
             dropped: AtomicUsize::new(0),
             fault: OnceLock::new(),
+            cause: OnceLock::new(),
             crash,
             blocked: AtomicU32::new(0),
             deadlocked_since: AtomicU64::new(0),
@@ -260,7 +263,8 @@ impl Process {
     }
 
     /// As [`Process::fail`], with the stack of the thread that did it, for the crash report.
-    pub(crate) fn fail_on(self: &Arc<Self>, stack: Option<StackCopy>, mut fault: Fault) {
+    pub(crate) fn fail_on(self: &Arc<Self>, stack: Option<StackCopy>, fault: Fault) {
+        let mut fault = self.cause.get().cloned().unwrap_or(fault);
         self.note_fault(&fault);
         fault.crash = self.crash.expected();
         let fault = Arc::new(fault);
@@ -271,6 +275,11 @@ impl Process {
         }
         // Last: who listens is foreign.
         tracing::debug!(target: "doca_dpa::fault", %fault, "a process became fatal");
+    }
+
+    /// The error handler is about to run, for this.
+    pub(crate) fn note_cause(&self, fault: Fault) {
+        let _ = self.cause.set(fault);
     }
 
     /// The figures of its crash report: whether and where one will be written.

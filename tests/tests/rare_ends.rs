@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use doca_dpa::error::LaunchError;
 use doca_dpa::rdma::{ConnectionState, HostBuffer};
-use doca_dpa::{Dpa, Location, SyncEvent};
+use doca_dpa::{Dpa, FaultKind, Location, SyncEvent};
 use dpa_abi::Kernel;
 use drivers::{both, both_on};
 use ends::ends;
@@ -257,4 +257,37 @@ fn rule_2_10_a_kernel_that_waits_for_a_long_step_is_not_deadlocked() {
         Ok::<_, doca_dpa::Error>(())
     });
     done.expect("it waits for what will come");
+}
+
+/// What an error handler does wrong is not why its context is fatal, whatever it is.
+#[test]
+fn rule_5_5_the_first_cause_is_recorded_whatever_the_handler_does() {
+    both(async |dpa| {
+        for wrong in 0..3 {
+            let other = dpa.open_beside()?;
+            match wrong {
+                0 => other.on_error(overflows, OverflowsArgs { depth: 0 })?,
+                1 => other.on_error(panics, PanicsArgs { number: 7 })?,
+                _ => other.on_error(gives_up, GivesUpArgs { code: 2 })?,
+            }
+            let failing = other.launch(gives_up).args(GivesUpArgs { code: 1 });
+            assert!(failing.submit()?.await.is_err());
+            let fault = other.last_error().expect("a fault");
+            assert_eq!(fault.kind, FaultKind::User { code: 1 }, "{wrong}: {fault}");
+        }
+        let other = dpa.open_beside()?;
+        other.on_error(gives_up, GivesUpArgs { code: 2 })?;
+        let failing = other.launch(panics).args(PanicsArgs { number: 7 });
+        assert!(failing.submit()?.await.is_err());
+        let fault = other.last_error().expect("a fault");
+        assert_eq!(fault.kind, FaultKind::Panic);
+        assert!(
+            fault
+                .message
+                .as_deref()
+                .is_some_and(|said| said.contains('7')),
+            "{fault}"
+        );
+        Ok(())
+    });
 }

@@ -9,6 +9,7 @@ use dpa_abi::{Condition, EventError, UnitRef};
 
 use super::events::{find, wait};
 use super::{begin, core, end, leave_for_good};
+use crate::fault::Fault;
 use crate::foreign::discard;
 use crate::launch::Launch;
 use crate::unit::Core;
@@ -100,7 +101,7 @@ pub(super) fn end_if_handling(core: &Core) {
 /// Runs the error handler of the process, if it has one that has not run, on the stack of the thread that did wrong.
 ///
 /// It runs as code of an unwound thread does: it neither waits nor lets others run.
-pub(crate) fn handle_error(core: &Core) {
+pub(crate) fn handle_error(core: &Core, cause: impl FnOnce() -> Fault) {
     if core.stack_left() < super::RESERVE + HANDLER_STACK && cfg!(not(dpa_sanitize)) {
         return;
     }
@@ -111,6 +112,9 @@ pub(crate) fn handle_error(core: &Core) {
     let Some(handler) = process.error_handler.take() else {
         return;
     };
+    // Whatever comes of the handler, and whatever others do meanwhile.
+    core.switch()
+        .on_parent_stack(|| process.note_cause(cause()));
     // SAFETY: the core is what the functions of the port expect, and outlives the thread.
     let unit = unsafe { UnitRef::new(&super::PORT, NonNull::from(core).cast(), 0, 1) };
     let was = core.unwinding();
