@@ -62,7 +62,10 @@ pub(crate) fn let_go_in_turn(owner: &'static str, kept: Box<dyn Any + Send>) {
         Some(queue) => queue.extend(next.take()),
         none => *none = Some(Vec::new()),
     });
-    let _over = next.is_some().then_some(Over);
+    if next.is_none() {
+        return;
+    }
+    let _over = Over;
     while let Some((owner, kept)) = next {
         let_go(owner, || drop(kept));
         let behind = BEHIND.try_with(|behind| behind.borrow_mut().as_mut()?.pop());
