@@ -21,6 +21,7 @@ use sync_event::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 /// Slots of a ring. A model checker sees what happens when it is full with few.
 #[cfg(not(dpa_loom))]
 pub const SLOTS: usize = 1 << 10;
+/// See above.
 #[cfg(dpa_loom)]
 pub const SLOTS: usize = 2;
 
