@@ -15,6 +15,7 @@ use dpa_abi::Kernel;
 use drivers::{both, both_on};
 use ends::ends;
 use flexio::{Command, Device, DeviceConfig, HostMemory};
+use futures::executor::block_on;
 use tests::cmdq::{TallyArgs, tally};
 use tests::*;
 
@@ -197,8 +198,6 @@ fn rule_7_a_close_waits_for_a_step_that_is_under_way() {
 #[test]
 fn rule_7_what_becomes_ready_while_its_context_ends_is_over() {
     let dpa = Dpa::builder().workers(2).open().expect("a device");
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.expect("a runtime");
     for round in 0..20u64 {
         let other = dpa.open_beside().expect("a context");
         let go = places::everywhere(&other).expect("an event");
@@ -216,11 +215,10 @@ fn rule_7_what_becomes_ready_while_its_context_ends_is_over() {
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_micros(round * 20));
                 let closing = other.clone().close_within(Duration::ZERO);
-                let runtime = tokio::runtime::Builder::new_current_thread().build();
-                let _ = runtime.expect("a runtime").block_on(closing);
+                let _ = block_on(closing);
             });
         });
-        runtime.block_on(async {
+        block_on(async {
             for launch in launches {
                 // Completed or not: it is over.
                 let _ = launch.await;
@@ -236,8 +234,7 @@ fn rule_2_10_a_kernel_that_waits_for_a_long_step_is_not_deadlocked() {
         .workers(2)
         .deadlock_grace(Duration::from_millis(5));
     let dpa = builder.open().expect("a device");
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let done = runtime.expect("a runtime").block_on(async {
+    let done = block_on(async {
         let (from, to) = (
             SyncEvent::device_to_device(&dpa)?,
             places::everywhere(&dpa)?,
