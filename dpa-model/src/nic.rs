@@ -175,14 +175,6 @@ impl DeviceNic {
         Self::of(address, made, Provider::of_model(), partitions)
     }
 
-    /// Logs that it is open, if it is on a network.
-    fn tell_opened(&self) {
-        if self.attendant.is_some() {
-            let (address, chosen) = (self.address.ip(), &self.chosen);
-            tracing::info!(target: "dpa::rdma", %address, "RDMA: {chosen}");
-        }
-    }
-
     /// What it has sent into the virtual network.
     pub(crate) fn take_sent(&self) -> VecDeque<Datagram> {
         self.engine.lock().provider.take_sent()
@@ -341,11 +333,6 @@ impl DeviceNic {
                 _ => {}
             }
         }
-    }
-
-    /// Whether a doorbell has rung that nobody has looked at.
-    fn is_rung(&self) -> bool {
-        self.bell.is_rung()
     }
 
     #[inline]

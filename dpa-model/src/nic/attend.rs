@@ -243,7 +243,7 @@ fn attend(nic: &DeviceNic, device: &Device) {
             nic.take_events();
         }
         // Who worked it has left it to this thread.
-        let left = woken == Woken::Bell && nic.is_rung();
+        let left = woken == Woken::Bell && nic.bell.is_rung();
         if matches!(woken, Woken::Packet | Woken::Event) || alone || left {
             look(nic, device);
         }

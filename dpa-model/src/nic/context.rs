@@ -382,12 +382,12 @@ fn checked(mut spec: ContextSpec) -> Result<ContextSpec, ContextError> {
         1,
         MAX_CONNECTIONS.into(),
     )?;
-    range(
-        "send queue",
-        spec.send_entries.into(),
-        0,
-        MAX_ENTRIES.into(),
-    )?;
+    // A queue of the device's own has work of one kind, and none without an entry.
+    let (what, least) = match spec.local {
+        None => ("send queue", 0),
+        Some(_) => ("entries of a queue of asynchronous operations", 1),
+    };
+    range(what, spec.send_entries.into(), least, MAX_ENTRIES.into())?;
     range(
         "receive queue",
         spec.receive_entries.into(),
@@ -395,13 +395,6 @@ fn checked(mut spec: ContextSpec) -> Result<ContextSpec, ContextError> {
         MAX_ENTRIES.into(),
     )?;
     range("work outstanding", spec.outstanding as u64, 1, 1 << 20)?;
-    // A queue of the device's own has work of one kind, and none without an entry.
-    range(
-        "entries of a queue of asynchronous operations",
-        spec.send_entries.into(),
-        u64::from(spec.local.is_some()),
-        MAX_ENTRIES.into(),
-    )?;
     if let Some(interval) = spec.keep_alive {
         let (asked, min, max) = keep_alive_figures(interval);
         range("keep-alive, in milliseconds", asked, min, max)?;

@@ -209,7 +209,11 @@ impl Device {
         self.nics.count.store(all.len(), Ordering::Relaxed);
         let lease = self.lease(partition, nic);
         drop(all);
-        lease.nic.tell_opened();
+        // Last: who listens is foreign.
+        if lease.nic.attendant.is_some() {
+            let (address, chosen) = (wanted.ip(), &lease.nic.chosen);
+            tracing::info!(target: "dpa::rdma", %address, "RDMA: {chosen}");
+        }
         Ok(lease)
     }
 

@@ -1,13 +1,18 @@
 //! Work that the host has posted and awaits.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
+use rdma::region::Domain;
 use rdma::work::{Received, WorkDone};
 
+use super::after::After;
+use super::pairs::Pool;
+use super::world::{HOST, World};
 use crate::foreign;
 
 /// How work of the host ended.
@@ -84,5 +89,32 @@ impl Pending {
         let kept = self.kept.lock().take();
         foreign::let_go("a connection", || drop(kept));
         waker.into_iter().for_each(sync_event::wake);
+    }
+}
+
+impl World {
+    /// Receives of the host in contexts of this domain: nothing will come.
+    pub(crate) fn end_receives_of(&mut self, domain: Domain) {
+        let mut ended = VecDeque::new();
+        let of = self.contexts.iter().map(|(_, context)| context);
+        for context in of.filter(|context| context.domain == domain) {
+            if let Some(Pool::Host(receives)) = self.pairs.pools.get_mut(context.pool) {
+                ended.append(receives);
+            }
+        }
+        ended.iter().for_each(|receive| self.end_work(receive.id));
+    }
+
+    /// Work of the host that nobody will ever do: its context is gone.
+    pub(crate) fn end_work(&mut self, id: u64) {
+        if id & HOST != 0 {
+            self.work_of_host(id, Ended::Gone);
+        }
+    }
+
+    pub(crate) fn work_of_host(&mut self, id: u64, ended: Ended) {
+        if let Some(pending) = self.work.try_remove((id & !HOST) as usize) {
+            self.later(After::Ended(pending, ended));
+        }
     }
 }

@@ -12,7 +12,7 @@ use dpa_abi::queue::{CompletionEntry, WorkEntry, WorkFlags, WorkOpcode};
 use rdma::nic::NicPostError;
 use rdma::psn::Qpn;
 use rdma::queue_pair::{Cause, Io};
-use rdma::region::{Domain, LocalKey, RegionTable};
+use rdma::region::{LocalKey, RegionTable};
 use rdma::soft::Host;
 use rdma::work::{Completion, PostReason, Segment, WorkDone, WorkError, WorkFailure, WorkKind};
 use slab::Slab;
@@ -21,7 +21,7 @@ use super::after::After;
 use super::completion_ring::{CompletionRing, Overrun, Told};
 use super::context::domain;
 use super::memory::NicMemory;
-use super::pairs::{Context, Pairs, Pool};
+use super::pairs::{Context, Pairs};
 use super::pending::{Ended, Pending};
 use super::period::Begun;
 use super::provider::Provider;
@@ -382,21 +382,6 @@ impl World {
         woken.into_iter().for_each(|after| self.later(after));
     }
 
-    /// Receives of the host in contexts of this domain: nothing will come.
-    pub(crate) fn end_receives_of(&mut self, domain: Domain) {
-        let of = self.contexts.iter().map(|(_, context)| context);
-        let pools: Vec<usize> = of
-            .filter(|context| context.domain == domain)
-            .map(|context| context.pool)
-            .collect();
-        for pool in pools {
-            if let Some(Pool::Host(receives)) = self.pairs.pools.get_mut(pool) {
-                let ended = std::mem::take(receives);
-                ended.iter().for_each(|receive| self.end_work(receive.id));
-            }
-        }
-    }
-
     /// The number of a new receive queue.
     pub(crate) fn receive_number(&mut self) -> u32 {
         self.next_receive_queue = (self.next_receive_queue + 1) & 0xff_ffff;
@@ -411,19 +396,6 @@ impl World {
             if self.queues.iter().all(|(_, ring)| ring.number() != number) {
                 return number;
             }
-        }
-    }
-
-    /// Work of the host that nobody will ever do: its context is gone.
-    pub(crate) fn end_work(&mut self, id: u64) {
-        if id & HOST != 0 {
-            self.work_of_host(id, Ended::Gone);
-        }
-    }
-
-    fn work_of_host(&mut self, id: u64, ended: Ended) {
-        if let Some(pending) = self.work.try_remove((id & !HOST) as usize) {
-            self.later(After::Ended(pending, ended));
         }
     }
 

@@ -99,26 +99,21 @@ impl QueuePairSpec {
         self.send_entries = sized("entries of a send queue", self.send_entries)?;
         if let Some(interval) = self.keep_alive {
             let (asked, min, max) = keep_alive_figures(interval);
-            if !(min..=max).contains(&asked) {
-                return Err(RawQueueError::Range {
-                    what: "keep-alive, in milliseconds",
-                    asked,
-                    min,
-                    max,
-                });
-            }
+            range("keep-alive, in milliseconds", asked, min, max)?;
         }
-        let (min, max) = (1, 1 << 20);
-        if (min..=max).contains(&self.outstanding) {
-            return Ok(self);
-        }
-        Err(RawQueueError::Range {
-            what: "work outstanding",
-            asked: self.outstanding as u64,
-            min: min as u64,
-            max: max as u64,
-        })
+        range("work outstanding", self.outstanding as u64, 1, 1 << 20)?;
+        Ok(self)
     }
+}
+
+fn range(what: &'static str, asked: u64, min: u64, max: u64) -> Result<(), RawQueueError> {
+    let refused = RawQueueError::Range {
+        what,
+        asked,
+        min,
+        max,
+    };
+    (min..=max).contains(&asked).then_some(()).ok_or(refused)
 }
 
 /// A step of a queue pair.
