@@ -194,7 +194,7 @@ impl Worker {
             other => {
                 if let Some(release) = other {
                     let after = self.device.sched.release(release);
-                    self.follow(Some(after), off);
+                    self.follow([after], off);
                 }
                 Release { proc, units }
             }
@@ -202,11 +202,14 @@ impl Worker {
         self.release.set(Some(release));
     }
 
-    /// Does what follows when units were given back. `off`: the caller is on the stack of a kernel.
-    pub(crate) fn follow(&self, after: Option<After<Process>>, off: Option<&Switch>) {
-        if let Some(after) = after.filter(|after| !after.is_nothing()) {
-            on_own_stack(off, || after.follow());
-        }
+    /// Does what follows when units were given back or work was looked for. `off`: the caller is on the stack of a kernel.
+    pub(crate) fn follow(
+        &self,
+        after: impl IntoIterator<Item = After<Process>>,
+        off: Option<&Switch>,
+    ) {
+        let some = after.into_iter().filter(|after| !after.is_nothing());
+        some.for_each(|after| on_own_stack(off, || after.follow()));
     }
 
     /// All threads have returned: the completion update, then the launch's own end (SEMANTICS 2.5).

@@ -15,6 +15,7 @@ use dpa_abi::kernel::KernelEntry;
 use parking_lot::Mutex;
 use thiserror::Error;
 
+use crate::fault::Fault;
 use crate::fiber::Switch;
 use crate::foreign::{let_go_in_turn, on_own_stack};
 use crate::launch::ArgBytes;
@@ -111,6 +112,11 @@ impl Process {
             _ => return Err(ErrorHandlerError::Taken),
         }
         Ok(())
+    }
+
+    /// The error handler is about to run, for this.
+    pub(crate) fn note_cause(&self, fault: Fault) {
+        let _ = self.cause.set(fault);
     }
 
     /// The error handler has run. What it keeps alive goes when everything is stopped, as that of one which never runs: what it

@@ -8,6 +8,8 @@ use std::any::Any;
 #[cfg(not(dpa_loom))]
 use std::cell::RefCell;
 #[cfg(not(dpa_loom))]
+use std::collections::VecDeque;
+#[cfg(not(dpa_loom))]
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[cfg(not(dpa_loom))]
@@ -41,39 +43,41 @@ pub(crate) fn let_go(owner: &str, drop_it: impl FnOnce()) {
 }
 
 #[cfg(not(dpa_loom))]
+type Task = Box<dyn FnOnce()>;
+
+#[cfg(not(dpa_loom))]
 thread_local! {
-    /// What is to be let go of behind what this thread lets go of, if it does.
-    static BEHIND: RefCell<Option<Vec<Kept>>> = const { RefCell::new(None) };
+    /// What is to be done behind what this thread does in turn, if it does something.
+    static BEHIND: RefCell<Option<VecDeque<Task>>> = const { RefCell::new(None) };
 }
 
-/// What something kept, and by whose name.
-#[cfg(not(dpa_loom))]
-type Kept = (&'static str, Box<dyn Any + Send>);
-
-/// As [`let_go`], of something that may be the last that keeps another, and so on, as threads that keep the next of a long row:
-/// one after the other, not from within.
+/// Does something that may lead to the same again, and so on: closing an event ends the launches that wait for it, which may have been
+/// the last publishers of others; a thread keeps the next of a long row. Such a row is as long as memory lasts, where a stack is not
+/// as deep. So a thread that does one already only notes the next; whoever came first does them all, before it returns. `off`: the
+/// caller is on the stack of a kernel.
 // Not inlined, for where it is called the thread may be another before and after.
 #[cfg(not(dpa_loom))]
 #[inline(never)]
-pub(crate) fn let_go_in_turn(owner: &'static str, kept: Box<dyn Any + Send>) {
-    let mut next = Some((owner, kept));
-    // A thread that ends has no variables any more, and lets go of each where it is.
+pub(crate) fn in_turn(off: Option<&Switch>, task: impl FnOnce() + 'static) {
+    let mut first = Some(task);
+    // A thread that ends has no variables any more, and does each where it is.
     let _ = BEHIND.try_with(|behind| match &mut *behind.borrow_mut() {
-        Some(queue) => queue.extend(next.take()),
-        none => *none = Some(Vec::new()),
+        Some(queue) => queue.extend(first.take().map(|task| Box::new(task) as Task)),
+        none => *none = Some(VecDeque::new()),
     });
-    if next.is_none() {
-        return;
-    }
+    let Some(first) = first else { return };
     let _over = Over;
-    while let Some((owner, kept)) = next {
-        let_go(owner, || drop(kept));
-        let behind = BEHIND.try_with(|behind| behind.borrow_mut().as_mut()?.pop());
-        next = behind.ok().flatten();
-    }
+    on_own_stack(off, || {
+        first();
+        let next =
+            |behind: &RefCell<Option<VecDeque<Task>>>| behind.borrow_mut().as_mut()?.pop_front();
+        while let Ok(Some(task)) = BEHIND.try_with(next) {
+            task();
+        }
+    });
 }
 
-/// This thread has let go of all.
+/// This thread has done all.
 #[cfg(not(dpa_loom))]
 struct Over;
 
@@ -82,6 +86,12 @@ impl Drop for Over {
     fn drop(&mut self) {
         let _ = BEHIND.try_with(RefCell::take);
     }
+}
+
+/// As [`let_go`], of what may be the last that keeps another, and so on: [`in_turn`].
+#[cfg(not(dpa_loom))]
+pub(crate) fn let_go_in_turn(owner: &'static str, kept: Box<dyn Any + Send>) {
+    in_turn(None, move || let_go(owner, || drop(kept)));
 }
 
 /// Drops what a panic of foreign code carries. Its destructor, which is foreign too, may panic as well.

@@ -156,7 +156,7 @@ impl<P: Tenant> Lanes<P> {
         fair: impl Fn(usize) -> bool,
         release: Option<Release>,
         held: Option<&Arc<P>>,
-        after: &mut Option<After<P>>,
+        after: &mut Vec<After<P>>,
     ) -> Option<Work<P>> {
         match self.lanes.as_slice() {
             [only] => only.sched.next_by(fair(0), release, held, after),
@@ -170,7 +170,7 @@ impl<P: Tenant> Lanes<P> {
         fair: impl Fn(usize) -> bool,
         mut release: Option<Release>,
         held: Option<&Arc<P>>,
-        after: &mut Option<After<P>>,
+        after: &mut Vec<After<P>>,
     ) -> Option<Work<P>> {
         let (first, many) = match from {
             From::Only(lane) => (lane, 1),
@@ -190,7 +190,7 @@ impl<P: Tenant> Lanes<P> {
         let work = busy.into_iter().find_map(&mut ask);
         let work = work.or_else(|| circle().find_map(&mut ask));
         if let Some(release) = release {
-            *after = Some(self.release(release));
+            after.push(self.release(release));
         }
         work
     }

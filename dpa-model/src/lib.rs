@@ -29,8 +29,6 @@ pub mod sched;
 pub mod stream;
 
 #[cfg(not(dpa_loom))]
-mod abandoned;
-#[cfg(not(dpa_loom))]
 mod affinity;
 #[cfg(not(dpa_loom))]
 mod chunk;

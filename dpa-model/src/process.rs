@@ -90,7 +90,7 @@ pub struct Process {
     pub(crate) dropped: AtomicUsize,
     fault: OnceLock<Arc<Fault>>,
     /// What its error handler is run for: the first cause, once it is over.
-    cause: OnceLock<Fault>,
+    pub(crate) cause: OnceLock<Fault>,
     pub(crate) crash: Crash,
     blocked: AtomicU32,
     /// Under the seeded driver: since when it is deadlocked, plus 1; 0 if it is not.
@@ -277,11 +277,6 @@ impl Process {
         tracing::debug!(target: "doca_dpa::fault", %fault, "a process became fatal");
     }
 
-    /// The error handler is about to run, for this.
-    pub(crate) fn note_cause(&self, fault: Fault) {
-        let _ = self.cause.set(fault);
-    }
-
     /// The figures of its crash report: whether and where one will be written.
     pub fn crash_spec(&self) -> CrashSpec {
         self.crash.spec()
@@ -298,10 +293,12 @@ impl Process {
     /// Stops everything: what has not started is settled with `outcome`, events are closed, threads are told.
     pub(crate) fn stop(self: &Arc<Self>, reason: CloseReason, outcome: Outcome) {
         self.stop.store(true, Ordering::SeqCst);
+        let end_ready = || {
+            let sched = &self.device.sched;
+            sched.take_ready(self.number, |launch| self.take_back(&launch, outcome));
+        };
         // At once: workers that find them end them all the same, but then they have begun.
-        self.device
-            .sched
-            .take_ready(self.number, |launch| self.take_back(&launch, outcome));
+        end_ready();
         self.doorbells.clear();
         for handler in self.handlers.clear() {
             handler.stop();
@@ -311,9 +308,8 @@ impl Process {
             .each(|nic| nic.stop_process(&self.device, self));
         self.break_streams(outcome);
         self.events.each(|index, _| self.close_event(index, reason));
-        self.device
-            .sched
-            .take_ready(self.number, |launch| self.take_back(&launch, outcome));
+        // What workers have opened that had not seen the stop.
+        end_ready();
         self.close_meetings();
         self.drop_error_handler();
         self.wake_all_hosts();

@@ -9,6 +9,8 @@
 //!    process of which every started thread is blocked (else they could never go on).
 //! 4. A started launch with more than one thread is handed to every worker that asks until all its ranks are claimed.
 
+mod after;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,6 +20,9 @@ use sync_event::sync::{Arc, Mutex};
 use crate::inbox::Inbox;
 use crate::launch::Launch;
 use crate::ready::ReadyQueue;
+
+pub use after::After;
+use after::Strays;
 
 /// What the scheduler needs to know of a process.
 pub trait Tenant {
@@ -45,32 +50,6 @@ pub trait Tenant {
     where
         Self: Sized,
     {
-    }
-}
-
-/// What follows when units were given back, once the lock is released. Whoever is told is foreign code.
-#[must_use = "who waits for the units must be told"]
-pub struct After<P> {
-    /// The seat of a dismissed process that has no threads any more: it is dropped.
-    gone: Option<Seat<P>>,
-    /// A closing process, to be told.
-    closing: Option<Arc<P>>,
-}
-
-impl<P: Tenant> After<P> {
-    /// Whether there is nothing to be done.
-    pub(crate) fn is_nothing(&self) -> bool {
-        self.gone.is_none() && self.closing.is_none()
-    }
-
-    pub(crate) fn follow(self) {
-        if let Some(process) = &self.closing {
-            process.units_back();
-        }
-        if let Some(mut seat) = self.gone {
-            seat.end_ready();
-            seat.process.gone();
-        }
     }
 }
 
@@ -166,15 +145,16 @@ impl<P: Tenant> Sched<P> {
     /// Lets a process go once none of its threads is started. What is ready of it ends; launches of it that arrive later are dropped.
     pub fn dismiss(&self, proc: u32) {
         // Also where this returns early it is dropped behind the lock, as it is declared before.
-        let strays;
+        let mut strays;
         let mut state = self.state.lock();
         strays = state.drain(&self.inbox);
         let Some(seat) = state.tenants.get_mut(&proc) else {
             return;
         };
         seat.gone = true;
-        let process = seat.process.clone();
-        let mut dropped = std::mem::take(&mut seat.ready);
+        while let Some((_, launch)) = seat.ready.pop() {
+            strays.0.push((Some(seat.process.clone()), launch));
+        }
         if seat.started == 0 {
             let seat = state.tenants.remove(&proc);
             drop(state);
@@ -182,9 +162,6 @@ impl<P: Tenant> Sched<P> {
             drop(seat);
         } else {
             drop(state);
-        }
-        while let Some((_, launch)) = dropped.pop() {
-            P::never_starts(&process, &launch);
         }
         drop(strays);
         self.recount();
@@ -225,7 +202,7 @@ impl<P: Tenant> Sched<P> {
 
     /// Gives back units, then takes the next work. `held`: the process that the caller holds already.
     pub fn next(&self, release: Option<Release>, held: Option<&Arc<P>>) -> Option<Work<P>> {
-        let mut after = None;
+        let mut after = Vec::new();
         let work = self.next_by(false, release, held, &mut after);
         after.into_iter().for_each(After::follow);
         work
@@ -237,13 +214,13 @@ impl<P: Tenant> Sched<P> {
         fair: bool,
         release: Option<Release>,
         held: Option<&Arc<P>>,
-        after: &mut Option<After<P>>,
+        after: &mut Vec<After<P>>,
     ) -> Option<Work<P>> {
         let mut state = self.state.lock();
-        if let Some(release) = release {
-            *after = Some(state.release(release)).filter(|after| !after.is_nothing());
-        }
+        // First: with the last unit that comes back, a process that is dismissed is not known any more.
         let strays = state.drain(&self.inbox);
+        let told = release.map_or_else(After::nothing, |release| state.release(release));
+        let told = After { strays, ..told };
         let launch = state.next(fair);
         let process = launch
             .as_ref()
@@ -252,13 +229,17 @@ impl<P: Tenant> Sched<P> {
             .map(|seat| seat.process.clone());
         self.count(&state);
         drop(state);
-        drop(strays);
+        after.extend(Some(told).filter(|told| !told.is_nothing()));
         launch.map(|launch| Work { process, launch })
     }
 
     /// Gives back units without taking work.
     pub fn release(&self, release: Release) -> After<P> {
-        self.state.lock().release(release)
+        let mut state = self.state.lock();
+        let strays = state.drain(&self.inbox);
+        let told = state.release(release);
+        self.count(&state);
+        After { strays, ..told }
     }
 
     /// Takes everything of a process that has not started, in order.
@@ -345,15 +326,6 @@ pub struct Standing {
     pub startable: bool,
 }
 
-impl<P: Tenant> Seat<P> {
-    /// What is ready when it goes came after it was dismissed.
-    fn end_ready(&mut self) {
-        while let Some((_, launch)) = self.ready.pop() {
-            P::never_starts(&self.process, &launch);
-        }
-    }
-}
-
 impl<P> Seat<P> {
     /// Takes the first launch that takes no more units. A search in vain is not made again before one comes that takes fewer than
     /// all that it saw, or more are free: a million may be ready, and each worker that looks for work comes here.
@@ -382,19 +354,18 @@ impl<P: Tenant> State<P> {
         self.tenants.values().map(|seat| seat.ready.len()).sum()
     }
 
-    /// Takes in what has come; gives back launches of processes that are gone. Those are to be dropped once the lock is
-    /// released: what they hold is foreign code, which may come back here.
+    /// Takes in what has come; gives back launches of processes that are dismissed.
     #[must_use]
-    fn drain(&mut self, inbox: &Inbox) -> Vec<Arc<Launch>> {
-        let mut strays = Vec::new();
-        inbox.take_all(|launch| {
-            match self.tenants.get_mut(&launch.proc).filter(|seat| !seat.gone) {
-                Some(seat) => {
-                    seat.least = seat.least.min(launch.units());
-                    seat.ready.push(launch.seq, launch);
-                }
-                None => strays.push(launch),
+    fn drain(&mut self, inbox: &Inbox) -> Strays<P> {
+        let mut strays = Strays(Vec::new());
+        inbox.take_all(|launch| match self.tenants.get_mut(&launch.proc) {
+            Some(seat) if !seat.gone => {
+                seat.least = seat.least.min(launch.units());
+                seat.ready.push(launch.seq, launch);
             }
+            seat => strays
+                .0
+                .push((seat.map(|seat| seat.process.clone()), launch)),
         });
         strays
     }
@@ -416,6 +387,7 @@ impl<P: Tenant> State<P> {
                 None
             },
             closing,
+            ..After::nothing()
         }
     }
 

@@ -8,10 +8,9 @@ use std::task::{Context, Poll, Waker};
 use dpa_abi::{Condition, EventHandle, Update};
 use thiserror::Error;
 
-use crate::abandoned::Abandoned;
 use crate::events::LetGo;
 use crate::fiber::Switch;
-use crate::foreign::on_own_stack;
+use crate::foreign::{in_turn, on_own_stack};
 use crate::gate::{self, Gate, Parking};
 use crate::launch::{ArgBytes, Body, Extra, Gang, Keep, Launch, Outcome, Parts};
 use crate::process::Process;
@@ -394,12 +393,11 @@ impl Process {
     pub(crate) fn let_go_of_event(self: &Arc<Self>, index: u32, count: u32, off: Option<&Switch>) {
         let slot = self.events.slot(index);
         if slot.let_go(count) == LetGo::LastPublisher {
-            let gone = Abandoned {
-                process: self.clone(),
-                index,
-                publishers: count,
-            };
-            gone.close(off);
+            let process = self.clone();
+            in_turn(off, move || {
+                process.publisher_gone(index);
+                process.unuse_event(index, count);
+            });
         }
     }
 

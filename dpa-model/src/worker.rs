@@ -183,7 +183,7 @@ impl Worker {
             _ => self.order(),
         };
         let fair = |lane| fairness.is_contended(lane);
-        let mut after = None;
+        let mut after = Vec::new();
         let work = sched.next(from, fair, release, held, &mut after);
         self.follow(after, off);
         if sched.count() > 1
@@ -345,7 +345,7 @@ impl Worker {
         }
         if let Some(release) = self.release.take() {
             let after = self.device.sched.release(release);
-            self.follow(Some(after), None);
+            self.follow([after], None);
         }
         self.pay_owed();
     }

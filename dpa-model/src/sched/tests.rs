@@ -232,3 +232,46 @@ fn what_a_stray_launch_holds_is_dropped_without_the_lock() {
         assert_eq!(said.recv_timeout(patience), Ok(3), "it waits for itself");
     }
 }
+
+/// Counts those of its launches that end because they never start.
+#[derive(Default)]
+struct Ending(AtomicU32);
+
+impl Tenant for Ending {
+    fn blocked(&self) -> u32 {
+        0
+    }
+
+    fn never_starts(process: &Arc<Self>, _: &Arc<Launch>) {
+        process.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A worker that has not seen yet that its process is dismissed opens a launch, and then gives its unit back.
+#[test]
+fn rule_7_launches_of_a_process_that_is_dismissed_end() {
+    type Ask = fn(&Sched<Ending>, Release);
+    let each: [Ask; 3] = [
+        |sched, release| assert!(sched.next(Some(release), None).is_none()),
+        |sched, release| sched.release(release).follow(),
+        |sched, release| sched.dismiss(release.proc),
+    ];
+    for ask in each {
+        let sched = Sched::new(1);
+        let mut proc = 0;
+        let process = sched.admit(|number| {
+            proc = number;
+            Arc::<Ending>::default()
+        });
+        let ended = || process.0.load(Ordering::Relaxed);
+        for seq in 0..2 {
+            sched.push(launch_of(proc, seq, 1));
+        }
+        assert!(sched.next(None, None).is_some());
+        sched.dismiss(proc);
+        assert_eq!(ended(), 1, "the one that was ready");
+        sched.push(launch_of(proc, 2, 1));
+        ask(&sched, Release { proc, units: 1 });
+        assert_eq!(ended(), 2, "the one that came late");
+    }
+}
