@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use sync_event::{Location, Locations, Registered};
 
+use crate::foreign;
 use crate::gate::Gate;
 use crate::nic::HostMemory;
 use crate::process::Process;
@@ -124,18 +125,20 @@ impl Placed {
         Ok(())
     }
 
-    /// Stores the value of now, and waits for the next.
+    /// Stores the value of now, and waits for the next. If there will be none, the place is memory like any other.
     pub(crate) fn follow(self: Arc<Self>, process: &Process) {
         let event = process.events.event(self.index);
         loop {
             let value = event.get();
             self.show(process, value);
             let gate = |_| Gate::Place(self.clone());
-            if !matches!(
-                event.register(Condition::ne(value), gate),
-                Registered::Holds(..)
-            ) {
-                return;
+            match event.register(Condition::ne(value), gate) {
+                Registered::Holds(..) => {}
+                Registered::Waiting(_) => return,
+                Registered::Closed(gate, _) => {
+                    self.end(process);
+                    return foreign::let_go("an event in memory", || drop((gate, self)));
+                }
             }
         }
     }

@@ -413,7 +413,10 @@ impl Process {
             self.note_closed(index, reason);
         }
         slot.event
-            .close_with(reason, |gate, closed| self.closed(gate, closed));
+            .close_with(reason, |gate, outcome| match outcome {
+                Ok(last) => self.opened(gate, last),
+                Err(closed) => self.closed(gate, closed),
+            });
         self.device.notify();
     }
 

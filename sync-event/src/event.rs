@@ -13,7 +13,8 @@
 //!    them after the lock is released.
 //! 4. **Close**: under the lock, set `closed`, publish `low = ALWAYS`, then read the last value. An update that
 //!    did not see `ALWAYS` is part of the last value and succeeds; every other enters the wake path, finds the
-//!    event closed and fails. What such updates do to the word, nobody sees: after `closed`, `get` answers with
+//!    event closed and fails. Whose condition holds for the last value is satisfied, though the update that produced
+//!    it may come too late to do so itself. What such updates do to the word, nobody sees: after `closed`, `get` answers with
 //!    the last value.
 
 use alloc::boxed::Box;
@@ -26,7 +27,7 @@ use crate::table::Table;
 use crate::waking::wake;
 use crate::woken::{Only, Woken, WokenList};
 use crate::{
-    CloseReason, Closed, Condition, EventWord, Gate, NoGate, Registered, Update, WaiterId,
+    CloseReason, Closed, Condition, EventWord, Gate, NoGate, Outcome, Registered, Update, WaiterId,
 };
 
 /// A 64-bit counter with waiters. `G` is what a registration opens.
@@ -249,20 +250,20 @@ impl<G: Gate> Event<G> {
         guard.as_deref_mut()?.gates.remove(id)
     }
 
-    /// Closes the event; false if it was closed before. Every waiter resolves with [`Closed`], in order of
-    /// registration, on this thread; the value stays readable.
+    /// Closes the event; false if it was closed before. Every waiter resolves, in order of registration, on this thread: with
+    /// [`Closed`] unless its condition holds for the last value. That stays readable.
     pub fn close(&self, reason: CloseReason) -> bool {
-        self.close_with(reason, |gate, closed| gate.open(Err(closed)))
+        self.close_with(reason, Gate::open)
     }
 
-    /// As [`Event::close`], but gives the gates to `f`. For a gate, an update that overlaps the close counts as one
-    /// after it: `closed.last` may satisfy the gate's condition.
-    pub fn close_with(&self, reason: CloseReason, mut f: impl FnMut(G, Closed)) -> bool {
-        let Some((closed, list)) = self.take_all(reason) else {
+    /// As [`Event::close`], but gives the gates to `f`, with how their waits end: an update that overlaps the close may
+    /// have produced a last value for which a condition holds.
+    pub fn close_with(&self, reason: CloseReason, mut f: impl FnMut(G, Outcome)) -> bool {
+        let Some(list) = self.take_all(reason) else {
             return false;
         };
         list.in_order(|woken| match woken {
-            Woken::Gate(gate) => f(gate, closed),
+            Woken::Gate((gate, outcome)) => f(gate, outcome),
             Woken::Task(waker) => wake(waker),
         });
         true
@@ -382,7 +383,7 @@ impl<G: Gate> Event<G> {
     }
 
     /// Closes (rule 4); `None` if that was done before.
-    fn take_all(&self, reason: CloseReason) -> Option<(Closed, WokenList<G>)> {
+    fn take_all(&self, reason: CloseReason) -> Option<WokenList<(G, Outcome)>> {
         let mut guard = self.table.lock();
         let table = guard.get_or_insert_default();
         if table.closed.is_some() {
@@ -394,8 +395,7 @@ impl<G: Gate> Event<G> {
             self.word.publish_low(EventWord::ALWAYS);
         }
         let last = early.unwrap_or_else(|| self.word.get());
-        let closed = Closed { last, reason };
-        Some((closed, table.close(closed)))
+        Some(table.close(Closed { last, reason }))
     }
 
     #[inline]

@@ -30,6 +30,8 @@ mutants! {
     CLOSE_NOT_FROZEN = "event_close_not_frozen";
     /// A registration does not look whether the event was closed.
     REGISTER_AFTER_CLOSE = "event_register_after_close";
+    /// Closing ends the waits of gates as if none of their conditions held for the last value.
+    CLOSE_FAILS_GATES = "event_close_fails_gates";
     /// Closing forgets the tasks that wait.
     CLOSE_KEEPS_TASKS = "event_close_keeps_tasks";
     /// The lock does not pass on what its holder wrote.

@@ -5,7 +5,7 @@ use crate::mutant;
 use crate::observer::Observer;
 use crate::tasks::Tasks;
 use crate::woken::{Woken, WokenList};
-use crate::{Closed, Condition, WaiterId};
+use crate::{Closed, Condition, Outcome, WaiterId};
 
 /// Everyone who waits for one event, gates and tasks in one order of registration.
 #[derive(Debug)]
@@ -85,13 +85,16 @@ impl<G> Table<G> {
         }
     }
 
-    /// Ends all waits. A task whose condition holds for the last value is satisfied; a gate counts the update
-    /// that would have opened it, and has not yet returned, as one after the close.
-    pub(crate) fn close(&mut self, closed: Closed) -> WokenList<G> {
+    /// Ends all waits. Whose condition holds for the last value is satisfied.
+    pub(crate) fn close(&mut self, closed: Closed) -> WokenList<(G, Outcome)> {
         self.closed = Some(closed);
         let mut list = WokenList::new();
+        if !mutant::CLOSE_FAILS_GATES {
+            let met = |seq, gate| list.push(seq, Woken::Gate((gate, Ok(closed.last))));
+            self.gates.take_met(closed.last, met);
+        }
         self.gates
-            .take_all(|seq, gate| list.push(seq, Woken::Gate(gate)));
+            .take_all(|seq, gate| list.push(seq, Woken::Gate((gate, Err(closed)))));
         if !mutant::CLOSE_KEEPS_TASKS {
             let mut woken = |seq, waker| list.push(seq, Woken::Task(waker));
             self.tasks.take_met(closed.last, &mut woken);

@@ -195,6 +195,25 @@ fn rule_1_4_a_condition_that_holds_for_the_last_value_is_met_after_close() {
 }
 
 #[test]
+fn rule_1_4_a_close_opens_whose_condition_holds_for_the_last_value() {
+    let (event, log) = (Event::new(0), Log::default());
+    park(&event, 0, Condition::ge(1), &log);
+    park(&event, 1, Condition::ge(2), &log);
+    park(&event, 2, Condition::eq(1), &log);
+    // An update that another thread has begun, and not finished when the event is closed.
+    let reached = event.try_update_fast(Update::Add(1)).unwrap_err();
+    assert!(event.close(CloseReason::Explicit));
+    let closed = Closed {
+        last: 1,
+        reason: CloseReason::Explicit,
+    };
+    let ends = [(0, Ok(1)), (1, Err(closed)), (2, Ok(1))];
+    assert_eq!(entries(&log), ends, "in order of registration");
+    assert_eq!(event.finish_update(reached, |_, _| ()), Err(closed));
+    assert_eq!(entries(&log).len(), 3, "each once");
+}
+
+#[test]
 fn rule_1_6_an_update_opens_exactly_whom_it_satisfies_in_order_of_registration() {
     let (event, log) = (Event::new(1), Log::default());
     let conditions = [
