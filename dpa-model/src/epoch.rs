@@ -8,7 +8,9 @@
 //! 1. [`Epochs::enter`] publishes its count before the launch looks at anything; who frees unlinks first, and then
 //!    looks at the counts. Whichever of the two epochs a launch is counted in, one of the two advances that lie between
 //!    freeing and reuse finds it there. So it does not matter if the epoch moves while the launch enters.
-//! 2. [`Epochs::advance`] is called under the lock of what is quarantined.
+//! 2. Memory, events and windows advance the same epoch, each under a lock of its own. So the epoch moves by one from what
+//!    the caller has seen, or not at all: were it set, who looked long ago could set it back, and another ahead
+//!    of a launch.
 
 use std::collections::VecDeque;
 
@@ -66,10 +68,23 @@ impl Epochs {
             if self.of(epoch + 1).load(Ordering::SeqCst) != 0 {
                 break;
             }
-            epoch += 1;
-            dpa_abi::sync::publish(|| self.current.swap(epoch, Ordering::SeqCst));
+            epoch = self.advance_from(epoch);
         }
         epoch
+    }
+
+    /// Makes it the epoch behind this one, unless somebody else has moved it; which it is then.
+    fn advance_from(&self, epoch: u64) -> u64 {
+        let (next, current) = (epoch + 1, &self.current);
+        #[cfg(not(dpa_mutant = "epoch_goes_back"))]
+        let moved = dpa_abi::sync::publish(|| {
+            current.compare_exchange(epoch, next, Ordering::SeqCst, Ordering::SeqCst)
+        });
+        #[cfg(dpa_mutant = "epoch_goes_back")]
+        let moved = Ok(dpa_abi::sync::publish(|| {
+            current.swap(next, Ordering::SeqCst)
+        }));
+        moved.map_or_else(|now: u64| now, |_| next)
     }
 }
 
