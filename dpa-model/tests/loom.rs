@@ -311,10 +311,11 @@ fn fatal_process_vs_late_update() {
                 stopped.store(true, SeqCst);
                 device
                     .event
-                    .close_with(CloseReason::Faulted, |gate, closed| {
-                        if let Gate::Launch(launch) = gate {
+                    .close_with(CloseReason::Faulted, |gate, end| match (gate, end) {
+                        (Gate::Launch(launch), Err(closed)) => {
                             launch.wait_closed(Outcome::Faulted, closed);
                         }
+                        (gate, _) => device.opened(gate),
                     });
                 device.sched.take_ready(0, |launch| {
                     launch.take_back(Outcome::Faulted);
@@ -425,6 +426,24 @@ fn reuse_vs_a_launch_that_starts() {
             quarantine.take(&epochs, |()| reused.store(true, SeqCst));
         }
         starter.join().expect("no panic");
+    });
+}
+
+/// Two who free at once, each under a lock of its own: the epoch never goes back.
+#[test]
+fn advance_vs_advance() {
+    check_with(3, || {
+        let epochs = Arc::new(Epochs::default());
+        let other = thread::spawn({
+            let epochs = epochs.clone();
+            move || epochs.advance()
+        });
+        let first = epochs.advance();
+        let entered = epochs.enter();
+        let second = epochs.advance();
+        assert!(second >= first, "{second} after {first}");
+        epochs.leave(entered);
+        other.join().expect("no panic");
     });
 }
 
