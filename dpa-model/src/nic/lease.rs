@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rdma::Datagram;
 use rdma::provider::Provider as Asked;
 use rdma::udp::{BindError, Options};
@@ -22,6 +22,8 @@ const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 pub(crate) struct Nics {
     /// Whoever goes through them does so without the lock: tasks that a NIC wakes may drop the last share in another.
     all: RwLock<Arc<[Arc<DeviceNic>]>>,
+    /// Who opens one holds this, for that takes time, and those who look for work must not wait for it.
+    opening: Mutex<()>,
     count: AtomicUsize,
     next_completion_queue: Arc<AtomicU32>,
 }
@@ -182,10 +184,41 @@ impl Device {
         wanted: SocketAddr,
         asked: &Asked,
     ) -> Result<Arc<NicLease>, NicError> {
-        let mut all = self.nics.all.write();
-        if let Some(nic) = all.iter().find(|nic| nic.address == wanted) {
-            return Ok(self.lease(partition, nic.clone()));
+        let alone = self.nics.opening.lock();
+        if let Some(lease) = self.lease_of_open(partition, wanted) {
+            return Ok(lease);
         }
+        let nic = self.new_nic(wanted, asked)?;
+        let lease = self.lease(partition, nic.clone());
+        let mut all = self.nics.all.write();
+        *all = all.iter().cloned().chain([nic]).collect();
+        self.nics.count.store(all.len(), Ordering::Relaxed);
+        drop(all);
+        drop(alone);
+        // Last: who listens is foreign.
+        if lease.nic.attendant.is_some() {
+            let (address, chosen) = (wanted.ip(), &lease.nic.chosen);
+            tracing::info!(target: "dpa::rdma", %address, "RDMA: {chosen}");
+        }
+        Ok(lease)
+    }
+
+    /// A share in the NIC of this address, if there is one. Under the lock of the list: the last share is given back under it.
+    fn lease_of_open(
+        self: &Arc<Self>,
+        partition: usize,
+        wanted: SocketAddr,
+    ) -> Option<Arc<NicLease>> {
+        let all = self.nics.all.read();
+        let nic = all.iter().find(|nic| nic.address == wanted)?;
+        Some(self.lease(partition, nic.clone()))
+    }
+
+    fn new_nic(
+        self: &Arc<Self>,
+        wanted: SocketAddr,
+        asked: &Asked,
+    ) -> Result<Arc<DeviceNic>, NicError> {
         let partitions = self.sched.count();
         let nic = if wanted == LOCAL {
             Arc::new(DeviceNic::inside(wanted, self.random(), partitions))
@@ -205,16 +238,7 @@ impl Device {
             engine.world.nic = Arc::downgrade(&nic);
             engine.world.next_completion_queue = self.nics.next_completion_queue.clone();
         });
-        *all = all.iter().cloned().chain([nic.clone()]).collect();
-        self.nics.count.store(all.len(), Ordering::Relaxed);
-        let lease = self.lease(partition, nic);
-        drop(all);
-        // Last: who listens is foreign.
-        if lease.nic.attendant.is_some() {
-            let (address, chosen) = (wanted.ip(), &lease.nic.chosen);
-            tracing::info!(target: "dpa::rdma", %address, "RDMA: {chosen}");
-        }
-        Ok(lease)
+        Ok(nic)
     }
 
     fn lease(self: &Arc<Self>, partition: usize, nic: Arc<DeviceNic>) -> Arc<NicLease> {
