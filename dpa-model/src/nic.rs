@@ -40,6 +40,7 @@ mod engine;
 mod host_memory;
 mod lease;
 mod leaving;
+mod line;
 mod memory;
 mod pairs;
 mod pending;

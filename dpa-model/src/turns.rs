@@ -1,6 +1,6 @@
 //! Who may run on execution units that were asked for by number: one at a time on each, the others in the order they came.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -17,7 +17,27 @@ pub(crate) struct Turns<T> {
 #[derive(Debug)]
 struct State<T> {
     taken: Vec<bool>,
-    waiting: VecDeque<(Set, T)>,
+    /// By what they asked for, with their numbers in the order they came: many wait for few sets.
+    waiting: BTreeMap<Set, VecDeque<(u64, T)>>,
+    next: u64,
+}
+
+impl<T> State<T> {
+    /// Takes out who has waited longest for this unit, and those before who no longer live, into `dead`.
+    fn next_for(&mut self, unit: u32, lives: impl Fn(&T) -> bool, dead: &mut Vec<T>) -> Option<T> {
+        let lines = self.waiting.iter_mut();
+        let asking = lines.filter(|(set, _)| set.contains(&unit));
+        let heads = asking.filter_map(|(_, line)| {
+            while let Some((_, who)) = line.pop_front_if(|(_, who)| !lives(who)) {
+                dead.push(who);
+            }
+            line.front().map(|(number, _)| *number).zip(Some(line))
+        });
+        let first = heads.min_by_key(|(number, _)| *number);
+        let next = first.and_then(|(_, line)| line.pop_front());
+        self.waiting.retain(|_, line| !line.is_empty());
+        next.map(|(_, who)| who)
+    }
 }
 
 impl<T> Turns<T> {
@@ -26,7 +46,8 @@ impl<T> Turns<T> {
         Self {
             state: Mutex::new(State {
                 taken: vec![false; units as usize],
-                waiting: VecDeque::new(),
+                waiting: BTreeMap::new(),
+                next: 0,
             }),
         }
     }
@@ -36,29 +57,25 @@ impl<T> Turns<T> {
         let mut state = self.state.lock();
         let free = set.iter().find(|&&unit| !state.taken[unit as usize]);
         let Some(&unit) = free else {
-            state.waiting.push_back((set.clone(), who));
+            let number = state.next;
+            state.next += 1;
+            let line = state.waiting.entry(set.clone()).or_default();
+            line.push_back((number, who));
             return None;
         };
         state.taken[unit as usize] = true;
         Some((who, unit))
     }
 
-    /// Gives a unit back; the next who `lives` and waits for it has it then. Others that do not are dropped.
+    /// Gives a unit back; the next who `lives` and waits for it has it then. Those before who do not are dropped.
     pub(crate) fn give(&self, unit: u32, lives: impl Fn(&T) -> bool) -> Option<T> {
+        let mut dead = Vec::new();
         let mut state = self.state.lock();
-        let all = std::mem::take(&mut state.waiting);
-        let (living, dead): (VecDeque<_>, VecDeque<_>) =
-            all.into_iter().partition(|(_, who)| lives(who));
-        state.waiting = living;
-        let next = state
-            .waiting
-            .iter()
-            .position(|(set, _)| set.contains(&unit));
-        let next = next.and_then(|at| state.waiting.remove(at));
+        let next = state.next_for(unit, lives, &mut dead);
         state.taken[unit as usize] = next.is_some();
         drop(state);
         drop(dead);
-        next.map(|(_, who)| who)
+        next
     }
 }
 

@@ -183,7 +183,7 @@ impl Engine {
         }
         let mut looked = false;
         // Each of them once: those that still find no room wait on.
-        for number in std::mem::take(&mut self.world.stalled) {
+        for number in self.world.stalled.take() {
             looked |= self.ring(now, number);
         }
         while let Some(number) = self.world.look_at.pop_front() {

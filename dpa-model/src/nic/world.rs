@@ -20,6 +20,7 @@ use slab::Slab;
 use super::after::After;
 use super::completion_ring::{CompletionRing, Overrun, Told};
 use super::context::domain;
+use super::line::Line;
 use super::memory::NicMemory;
 use super::pairs::{Context, Pairs};
 use super::pending::{Ended, Pending};
@@ -70,7 +71,7 @@ pub(crate) struct World {
     /// How long the queues that copy have been at it.
     pub(crate) turn: Turn,
     /// Queue pairs whose send queues wait for room in the NIC.
-    pub(crate) stalled: Vec<Qpn>,
+    pub(crate) stalled: Line<Qpn>,
     /// Queue pairs whose completion queue has overrun.
     overruns: Vec<Qpn>,
     /// Completion queues with entries that nobody was told of yet, each once.
@@ -97,7 +98,7 @@ impl World {
             work: Slab::new(),
             look_at: VecDeque::new(),
             turn: Turn::default(),
-            stalled: Vec::new(),
+            stalled: Line::default(),
             overruns: Vec::new(),
             to_be_told: Vec::new(),
             words: Words::default(),
@@ -202,9 +203,7 @@ impl World {
         match nic.post(now, number, translate::request(index.into(), entry)) {
             Ok(()) => Taken::Done,
             Err(error) if comes_later(&error) => {
-                if !self.stalled.contains(&number) {
-                    self.stalled.push(number);
-                }
+                self.stalled.push(number);
                 Taken::Later
             }
             Err(_) => Taken::Impossible,
@@ -378,7 +377,7 @@ impl World {
             .queues
             .iter_mut()
             .filter(|(_, ring)| ring.is_of(process));
-        let woken: Vec<After> = of.filter_map(|(_, ring)| ring.wake_reader()).collect();
+        let woken: Vec<After> = of.filter_map(|(_, ring)| ring.wake_readers()).collect();
         woken.into_iter().for_each(|after| self.later(after));
     }
 
