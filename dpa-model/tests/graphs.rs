@@ -6,6 +6,7 @@
 //! after the one it waits for; each event ends at the sum of its updates.
 
 mod common;
+mod seeds;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -195,12 +196,7 @@ fn run_seed(seed: u64) -> (u64, u64) {
 
 #[test]
 fn random_graphs_run_as_the_reference_says() {
-    let number = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
-    let seeds = match number("DPA_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("DPA_SEEDS").unwrap_or(1000),
-    };
-    for seed in seeds {
+    for seed in seeds::seeds(1000) {
         let caught = std::panic::catch_unwind(|| run_seed(seed));
         if let Err(payload) = caught {
             eprintln!(

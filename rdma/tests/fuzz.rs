@@ -103,7 +103,7 @@ fn fuzz(name: &'static str, default: u64, run: impl Fn(u64)) {
     let memory = resident();
     let start = number("DPA_FUZZ_START").unwrap_or(0);
     let seeds = match number("DPA_SEED") {
-        Some(seed) => Box::new(seed..seed + 1) as Box<dyn Iterator<Item = u64>>,
+        Some(seed) => Box::new(seed..=seed) as Box<dyn Iterator<Item = u64>>,
         None => Box::new(rounds(default).map(|round| start + round)),
     };
     let mut done = 0;

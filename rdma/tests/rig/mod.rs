@@ -170,7 +170,7 @@ impl Pair {
         Self {
             now: Duration::ZERO,
             a: Node::new(ADDRESS_A.parse().unwrap(), a, setup.seed),
-            b: Node::new(ADDRESS_B.parse().unwrap(), b, setup.seed + 1),
+            b: Node::new(ADDRESS_B.parse().unwrap(), b, setup.seed.wrapping_add(1)),
             link: Link::default(),
             random: Random::new(setup.seed),
             trace: Vec::new(),
