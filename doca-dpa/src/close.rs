@@ -1,6 +1,7 @@
 //! Closing a context.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -45,8 +46,8 @@ impl Dpa {
         })
         .await;
         let report = process.shut_down();
-        let mut flushing = process.begin_flush();
-        poll_fn(|cx| match flushing.poll(cx) {
+        let mut flushing = process.flush_all();
+        poll_fn(|cx| match Pin::new(&mut flushing).poll(cx) {
             Poll::Pending => deadline.as_mut().poll(cx),
             ready => ready,
         })

@@ -1,7 +1,5 @@
 //! Command queues: many small jobs, run by few workers.
 
-use std::future::poll_fn;
-
 use dpa_abi::kernel::KeptOf;
 use dpa_abi::{IntoArgs, Kernel};
 use flexio::cmdq::{QueueError, QueueSpec};
@@ -137,6 +135,6 @@ impl CommandQueue {
     /// # Errors
     /// The context is closed or faulted: some never will be.
     pub async fn idle(&self) -> Result<(), CommandError> {
-        Ok(poll_fn(|cx| self.queue.poll_empty(cx)).await?)
+        Ok(self.queue.idle().await?)
     }
 }

@@ -1,6 +1,5 @@
 //! The log of a context, and message streams.
 
-use std::future::poll_fn;
 use std::path::Path;
 
 pub use dpa_abi::{Handle, LogFilter, StreamHandle};
@@ -41,7 +40,6 @@ impl Dpa {
     ///
     /// Cancel safety: what is buffered is handed over all the same.
     pub async fn flush_messages(&self) {
-        let mut flushing = self.process().begin_flush();
-        poll_fn(|cx| flushing.poll(cx)).await;
+        self.process().flush_all().await;
     }
 }

@@ -8,8 +8,10 @@
 //! 2. A job is plain bytes: nothing of it is dropped on a kernel's stack.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use dpa_abi::UnitRef;
 use dpa_abi::kernel::KernelEntry;
@@ -18,6 +20,7 @@ use thiserror::Error;
 
 use crate::launch::{ArgBytes, Body, Extra, Launch, Parts};
 use crate::process::Process;
+use crate::wakers::{Awaited, Until, Wakers};
 
 /// Bytes of arguments that a job has room for.
 pub const JOB_BYTES: usize = 32;
@@ -80,7 +83,7 @@ struct State {
     active: u32,
     running: bool,
     done: u64,
-    wakers: Vec<Waker>,
+    wakers: Wakers,
 }
 
 impl State {
@@ -117,23 +120,22 @@ impl CommandQueue {
         self.state.lock().done
     }
 
-    /// Polls until everything that was added is done, or never will be.
-    pub fn poll_empty(&self, process: &Process, cx: &Context<'_>) -> Poll<Result<(), QueueError>> {
-        let mut state = self.state.lock();
-        if process.is_stopped() {
-            return Poll::Ready(Err(QueueError::Stopped));
-        }
-        if state.is_idle() {
-            return Poll::Ready(Ok(()));
-        }
-        if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.wakers.push(cx.waker().clone());
-        }
-        drop(state);
+    /// Until everything that was added is done, or never will be.
+    ///
+    /// # Errors
+    /// The process is stopped.
+    pub async fn idle(&self, process: &Process) -> Result<(), QueueError> {
+        let queue = self;
+        let mut idle = Until::new(Idle { queue, process });
         // A stop ends it, too, also where nothing runs that would tell.
-        process
-            .poll_quiet(cx, || process.is_stopped())
-            .map(|()| Err(QueueError::Stopped))
+        let mut stopped = process.stopped();
+        poll_fn(|cx| {
+            let idle = Pin::new(&mut idle).poll(cx);
+            idle.is_pending()
+                .then(|| Pin::new(&mut stopped).poll(cx))
+                .map_or(idle, |stopped| stopped.map(|()| Err(QueueError::Stopped)))
+        })
+        .await
     }
 
     /// Runs jobs as one worker, on a kernel's stack.
@@ -155,8 +157,34 @@ impl CommandQueue {
         }
     }
 
-    fn take_wakers(&self) -> Vec<Waker> {
-        std::mem::take(&mut self.state.lock().wakers)
+    fn wake(&self) {
+        let woken = self.state.lock().wakers.take();
+        woken.wake();
+    }
+}
+
+/// A queue of a process that has nothing to do.
+struct Idle<'q> {
+    queue: &'q CommandQueue,
+    process: &'q Process,
+}
+
+impl Awaited for Idle<'_> {
+    type Output = Result<(), QueueError>;
+
+    fn look(&self) -> Option<Result<(), QueueError>> {
+        match self.process.is_stopped() {
+            true => Some(Err(QueueError::Stopped)),
+            false => self.queue.is_empty().then_some(Ok(())),
+        }
+    }
+
+    fn wait(&self, number: &mut Option<u64>, waker: Waker) -> Option<Waker> {
+        self.queue.state.lock().wakers.wait(number, waker)
+    }
+
+    fn leave(&self, number: u64) -> Option<Waker> {
+        self.queue.state.lock().wakers.leave(number)
     }
 }
 
@@ -249,7 +277,7 @@ impl Process {
             self.start_worker(queue);
         }
         if idle {
-            queue.take_wakers().into_iter().for_each(sync_event::wake);
+            queue.wake();
         }
     }
 

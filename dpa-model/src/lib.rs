@@ -124,6 +124,8 @@ mod turns;
 #[cfg(not(dpa_loom))]
 mod unit;
 #[cfg(not(dpa_loom))]
+pub mod wakers;
+#[cfg(not(dpa_loom))]
 pub mod windows;
 #[cfg(not(dpa_loom))]
 mod worker;

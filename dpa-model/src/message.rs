@@ -12,7 +12,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dpa_abi::message::MAX_STREAMS;
@@ -401,21 +400,12 @@ impl MessageStream {
         self.channel.flush()
     }
 
-    /// Has what is buffered handed over; the count that [`MessageStream::poll_flushed`] asks for.
-    pub fn begin_flush(&self) -> u64 {
-        let number = self.channel.begin_flush();
-        if self.channel.figures().seeded {
-            self.channel.drain();
-        }
-        number
-    }
-
-    /// Whether what was begun to be flushed has arrived.
+    /// Has what is buffered handed over, at once; until it has arrived.
     ///
     /// # Errors
     /// The sink failed since the last flush.
-    pub fn poll_flushed(&self, number: u64, cx: &Context<'_>) -> Poll<Result<(), FlushError>> {
-        self.channel.poll_flushed(number, cx)
+    pub fn flushed(&self) -> impl Future<Output = Result<(), FlushError>> + Send + Unpin + use<> {
+        self.channel.flushed()
     }
 
     /// How many lines it has lost.

@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -206,24 +205,13 @@ impl Process {
         self.tracer.channel.flush()
     }
 
-    /// Has what is buffered sent; the count that [`Process::poll_trace_flushed`] asks for.
-    pub fn begin_trace_flush(&self) -> u64 {
-        let number = self.tracer.channel.begin_flush();
-        if self.tracer.channel.figures().seeded {
-            self.tracer.channel.drain();
-        }
-        number
-    }
-
-    /// Whether what was begun to be flushed is written.
+    /// Has what is buffered sent, at once; until it is written.
     ///
     /// # Errors
     /// The file could not be written since the last flush.
-    pub fn poll_trace_flushed(
+    pub fn trace_flushed(
         &self,
-        number: u64,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), FlushError>> {
-        self.tracer.channel.poll_flushed(number, cx)
+    ) -> impl Future<Output = Result<(), FlushError>> + Send + Unpin + use<> {
+        self.tracer.channel.flushed()
     }
 }

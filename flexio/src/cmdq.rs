@@ -1,7 +1,6 @@
 //! Command queues: many small jobs, run by few workers.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use dpa_abi::pod::Bytes;
 use dpa_abi::{KernelEntry, Pod};
@@ -84,8 +83,14 @@ impl CommandQueue {
         self.queue.done()
     }
 
-    /// Polls until everything that was added is done, or, as the process is stopped, never will be.
-    pub fn poll_empty(&self, cx: &Context<'_>) -> Poll<Result<(), QueueError>> {
-        self.queue.poll_empty(self.process.raw(), cx)
+    /// Waits until everything that was added is done.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost or left behind when the future is dropped.
+    ///
+    /// # Errors
+    /// The process is stopped: some never will be.
+    pub async fn idle(&self) -> Result<(), QueueError> {
+        self.queue.idle(self.process.raw()).await
     }
 }

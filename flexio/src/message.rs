@@ -1,8 +1,9 @@
 //! Message streams: text from kernels to the host.
 
-use std::future::poll_fn;
+use std::fmt;
 use std::io::Write;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -150,8 +151,7 @@ impl MessageStream {
     /// # Errors
     /// The sink failed since the last flush.
     pub async fn flushed(&self) -> Result<(), FlushError> {
-        let number = self.raw.begin_flush();
-        poll_fn(|cx| self.raw.poll_flushed(number, cx)).await
+        self.raw.flushed().await
     }
 
     /// Ends it: flushes, blocking at most for the stream's patience.
@@ -171,27 +171,34 @@ impl Drop for MessageStream {
     }
 }
 
-/// A flush of all message streams and the trace of a process, begun; see [`ProcessRef::begin_flush`].
-#[derive(Debug)]
+/// One of the flushes.
+type Flush = Box<dyn Future<Output = Result<(), FlushError>> + Send + Unpin>;
+
+/// A flush of all message streams and the trace of a process, begun; see [`ProcessRef::flush_all`]. It is over when every sink
+/// has what it was sent, or has failed. What a sink refused is counted as lost.
+#[must_use = "futures do nothing unless awaited"]
 pub struct Flushing {
-    process: ProcessRef,
-    streams: Vec<(Arc<backend::RawStream>, u64)>,
-    trace: Option<u64>,
+    flushes: Vec<Flush>,
 }
 
-impl Flushing {
-    /// Polls until every sink has what it was sent, or has failed. What a sink refused is counted as lost.
-    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.streams
-            .retain(|(stream, number)| stream.poll_flushed(*number, cx).is_pending());
-        let raw = self.process.raw();
-        self.trace = self
-            .trace
-            .filter(|&number| raw.poll_trace_flushed(number, cx).is_pending());
-        if self.streams.is_empty() && self.trace.is_none() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+impl fmt::Debug for Flushing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let under_way = self.flushes.len();
+        f.debug_struct("Flushing")
+            .field("under_way", &under_way)
+            .finish()
+    }
+}
+
+impl Future for Flushing {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.flushes
+            .retain_mut(|flush| Pin::new(flush).poll(cx).is_pending());
+        match self.flushes.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     }
 }
@@ -253,16 +260,15 @@ impl ProcessRef {
         self.raw().trace_flush()
     }
 
-    /// Begins to flush all message streams and the trace.
-    pub fn begin_flush(&self) -> Flushing {
+    /// Begins to flush all message streams and the trace, at once.
+    pub fn flush_all(&self) -> Flushing {
         let streams = self.raw().message_streams();
+        let flushes = streams
+            .iter()
+            .map(|stream| -> Flush { Box::new(stream.flushed()) });
+        let trace: Flush = Box::new(self.raw().trace_flushed());
         Flushing {
-            process: self.clone(),
-            streams: streams
-                .into_iter()
-                .map(|stream| (stream.clone(), stream.begin_flush()))
-                .collect(),
-            trace: Some(self.raw().begin_trace_flush()),
+            flushes: flushes.chain([trace]).collect(),
         }
     }
 }

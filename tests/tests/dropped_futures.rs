@@ -1,12 +1,13 @@
 //! Every public future is polled k times and then dropped, for k from 0 until it completes, at several seeds: nothing is left, nothing
-//! hangs, and what was dropped took nothing from the others.
+//! hangs, and what was dropped took nothing from the others. Nobody keeps its waker.
 
 mod ends;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
@@ -19,6 +20,15 @@ const SEEDS: u64 = 4;
 /// No future here is polled so often.
 const MOST: usize = 200;
 
+/// Wakes the task, and shows by its count who else has it.
+struct Passing(Waker);
+
+impl Wake for Passing {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
+    }
+}
+
 /// Polls what it is given so many times, and drops it.
 struct Cut {
     polls: usize,
@@ -30,7 +40,11 @@ impl Cut {
     async fn off<T>(&self, future: impl IntoFuture<Output = T>) -> Option<T> {
         let mut future = pin!(Some(future.into_future()));
         let mut left = self.polls;
+        let passing = OnceCell::new();
         let ended = poll_fn(|cx| {
+            let passing = passing.get_or_init(|| Arc::new(Passing(cx.waker().clone())));
+            let waker = Waker::from(passing.clone());
+            let cx = &mut Context::from_waker(&waker);
             if left == 0 {
                 return Poll::Ready(None);
             }
@@ -47,6 +61,8 @@ impl Cut {
         });
         let ended = ended.await;
         future.set(None);
+        let kept = passing.get().map_or(1, Arc::strong_count);
+        assert_eq!(kept, 1, "its waker is kept after {} polls", self.polls);
         self.completed.set(ended.is_some());
         ended
     }

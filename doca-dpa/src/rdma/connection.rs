@@ -1,6 +1,5 @@
 //! Connections.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 
 use flexio::Registration;
@@ -95,7 +94,7 @@ impl Connection {
     ///
     /// Cancel safety: nothing is lost.
     pub async fn failed(&self) -> Cause {
-        poll_fn(|cx| self.connection.poll_failed(cx)).await
+        self.connection.failed().await
     }
 
     /// What its queue pair has counted.

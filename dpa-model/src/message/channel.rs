@@ -20,12 +20,13 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::foreign::{discard, let_go};
+use crate::wakers::{Awaited, Until, Wakers};
 
 use super::delivery::{Delivery, FlushError, Overflow, SinkError};
 
@@ -90,7 +91,7 @@ struct State<T> {
     closed: bool,
     has_thread: bool,
     error: Option<SinkError>,
-    wakers: Vec<Waker>,
+    wakers: Wakers,
 }
 
 impl<T> std::fmt::Debug for Channel<T> {
@@ -117,7 +118,7 @@ impl<T: Item> State<T> {
             closed: false,
             has_thread: false,
             error: None,
-            wakers: Vec::new(),
+            wakers: Wakers::default(),
         }
     }
 
@@ -274,16 +275,14 @@ impl<T: Item> Channel<T> {
         state.due
     }
 
-    /// Whether everything below `number` is settled, and how it went.
-    pub fn poll_flushed(&self, number: u64, cx: &Context<'_>) -> Poll<Result<(), FlushError>> {
-        let mut state = self.state.lock();
-        if state.is_settled(number) {
-            return Poll::Ready(flushed(&mut state));
+    /// Makes everything due; until it is settled, and how it went.
+    pub fn flushed(self: &Arc<Self>) -> Until<Flushed<T>> {
+        let number = self.begin_flush();
+        if self.figures.seeded {
+            self.drain();
         }
-        if !state.wakers.iter().any(|w| w.will_wake(cx.waker())) {
-            state.wakers.push(cx.waker().clone());
-        }
-        Poll::Pending
+        let channel = self.clone();
+        Until::new(Flushed { channel, number })
     }
 
     /// Hands everything over, and waits for the sink as long as the channel's patience lasts.
@@ -431,10 +430,34 @@ impl<T: Item> Channel<T> {
     fn end_round(&self, upto: u64) {
         let mut state = self.state.lock();
         state.done = state.done.max(upto);
-        let wakers = std::mem::take(&mut state.wakers);
+        let woken = state.wakers.take();
         self.settled.notify_all();
         drop(state);
-        wakers.into_iter().for_each(sync_event::wake);
+        woken.wake();
+    }
+}
+
+/// Everything below a number is settled.
+pub(crate) struct Flushed<T> {
+    channel: Arc<Channel<T>>,
+    number: u64,
+}
+
+impl<T: Item> Awaited for Flushed<T> {
+    type Output = Result<(), FlushError>;
+
+    fn look(&self) -> Option<Result<(), FlushError>> {
+        let mut state = self.channel.state.lock();
+        let settled = state.is_settled(self.number);
+        settled.then(|| flushed(&mut state))
+    }
+
+    fn wait(&self, number: &mut Option<u64>, waker: Waker) -> Option<Waker> {
+        self.channel.state.lock().wakers.wait(number, waker)
+    }
+
+    fn leave(&self, number: u64) -> Option<Waker> {
+        self.channel.state.lock().wakers.leave(number)
     }
 }
 

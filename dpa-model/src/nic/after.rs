@@ -1,7 +1,6 @@
 //! What the NIC leaves to be done when its lock is free: opening gates, waking tasks, closing events.
 
 use std::sync::Arc;
-use std::task::Waker;
 
 use dpa_abi::Update;
 use sync_event::Reached;
@@ -11,6 +10,7 @@ use super::period::Begun;
 use super::watch::Watch;
 use crate::handler::Handler;
 use crate::process::Process;
+use crate::wakers::Woken;
 
 /// Something to be done without the NIC's lock.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ pub(crate) enum After {
     },
     /// The last who could have updated an event is gone.
     Close { process: Arc<Process>, index: u32 },
-    /// A task of the host that waits for a completion is woken.
-    Wake(Waker),
+    /// Tasks of the host that wait for a completion are woken.
+    Wake(Woken),
     /// A completion queue holds a notification back for so long.
     Moderate(Arc<Begun>),
     /// Work of the host is over.
@@ -58,8 +58,8 @@ impl After {
                 process.publisher_gone(index);
                 true
             }
-            Self::Wake(waker) => {
-                sync_event::wake(waker);
+            Self::Wake(woken) => {
+                woken.wake();
                 false
             }
             Self::Moderate(period) => {

@@ -2,7 +2,7 @@
 //!
 //! Who is told when an entry is written, and when:
 //!
-//! 1. A handler is triggered, a task of the host is woken, or 1 is added to the queue's event: whichever it has, in this
+//! 1. A handler is triggered, tasks of the host are woken, or 1 is added to the queue's event: whichever it has, in this
 //!    order.
 //! 2. Only if a notification was asked for since the last, or the queue is always armed.
 //! 3. Once for all entries that the NIC writes in one go, unless the queue is always armed or has moderation: asking for a
@@ -28,6 +28,7 @@ use super::ring::{QueueMemory, Ring};
 use crate::event::EventRef;
 use crate::handler::Handler;
 use crate::process::Process;
+use crate::wakers::Wakers;
 
 /// What happens to an entry for which a completion queue has no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -99,8 +100,8 @@ pub(crate) struct CompletionRing {
     record: Block,
     event: EventRef,
     handler: Option<Arc<Handler>>,
-    /// A task of the host that waits for an entry.
-    waker: Option<Waker>,
+    /// Tasks of the host that wait for an entry.
+    wakers: Wakers,
     number: u32,
     spec: CompletionSpec,
     entries: u64,
@@ -157,7 +158,7 @@ impl CompletionRing {
             record,
             event,
             handler: None,
-            waker: None,
+            wakers: Wakers::default(),
             number: 0,
             spec,
             entries: entries.into(),
@@ -358,17 +359,22 @@ impl CompletionRing {
         self.record.store(ACKNOWLEDGED, read);
     }
 
-    /// The task of the host that waits is woken.
-    pub(crate) fn wake_reader(&mut self) -> Option<After> {
-        self.waker.take().map(After::Wake)
+    /// The tasks of the host that wait are woken.
+    pub(crate) fn wake_readers(&mut self) -> Option<After> {
+        (!self.wakers.is_empty()).then(|| After::Wake(self.wakers.take()))
     }
 
-    /// This task is woken by the next notification, and it is asked for. The one that was to be woken before: what its task owns may
-    /// be dropped with it, so not under the NIC's lock.
+    /// This task is woken by the next notification, and it is asked for. The waker it had: what its task owns may be dropped with
+    /// it, so not under the NIC's lock.
     #[must_use]
-    pub(crate) fn wake(&mut self, waker: Waker) -> Option<Waker> {
+    pub(crate) fn wait(&mut self, number: &mut Option<u64>, waker: Waker) -> Option<Waker> {
         self.record.store(ARMED, 1);
-        self.waker.replace(waker)
+        self.wakers.wait(number, waker)
+    }
+
+    /// The task does not wait any more; its waker.
+    pub(crate) fn leave(&mut self, number: u64) -> Option<Waker> {
+        self.wakers.leave(number)
     }
 
     /// From now on notifications trigger this handler; the first is asked for. What is there already triggers it at once.
@@ -395,8 +401,10 @@ impl CompletionRing {
 
     /// What wakes whoever waits for a notification.
     pub(crate) fn notification(&mut self) -> After {
-        if let (None, Some(waker)) = (&self.handler, self.waker.take()) {
-            return After::Wake(waker);
+        if self.handler.is_none()
+            && let Some(woken) = self.wake_readers()
+        {
+            return woken;
         }
         let process = self.record.process.clone();
         match self.handler.clone() {

@@ -1,7 +1,7 @@
 //! A completion queue, as its owner on the host holds it.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Waker;
 use std::time::Duration;
 
 use dpa_abi::HandlerHandle;
@@ -17,6 +17,7 @@ use crate::handler::Handler;
 use crate::heap::OutOfMemory;
 use crate::process::Process;
 use crate::quota::{QuotaExceeded, Share};
+use crate::wakers::{Awaited, Until};
 
 /// Why a completion queue could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -237,17 +238,9 @@ impl CompletionQueue {
         }
     }
 
-    /// As [`CompletionQueue::take`]; if there is nothing, the task is woken by the next notification.
-    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Result<CompletionEntry, HostReadError>> {
-        let look = || self.take().transpose();
-        if let Some(found) = look() {
-            return Poll::Ready(found);
-        }
-        let waker = cx.waker().clone();
-        let before = self.ring(|ring| ring.wake(waker)).flatten();
-        drop(before);
-        // An entry may have come between.
-        look().map_or(Poll::Pending, Poll::Ready)
+    /// As [`CompletionQueue::take`]; if there is nothing, it asks for a notification and waits for that.
+    pub fn next(&self) -> Until<&Self> {
+        Until::new(self)
     }
 
     fn ring<R>(&self, f: impl FnOnce(&mut CompletionRing) -> R) -> Option<R> {
@@ -326,6 +319,22 @@ impl CompletionQueue {
 
     pub(crate) fn key(&self) -> usize {
         self.key
+    }
+}
+
+impl Awaited for &CompletionQueue {
+    type Output = Result<CompletionEntry, HostReadError>;
+
+    fn look(&self) -> Option<Result<CompletionEntry, HostReadError>> {
+        self.take().transpose()
+    }
+
+    fn wait(&self, number: &mut Option<u64>, waker: Waker) -> Option<Waker> {
+        self.ring(|ring| ring.wait(number, waker)).flatten()
+    }
+
+    fn leave(&self, number: u64) -> Option<Waker> {
+        self.ring(|ring| ring.leave(number)).flatten()
     }
 }
 

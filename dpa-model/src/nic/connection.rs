@@ -1,7 +1,6 @@
 //! A connection of an RDMA context, as its owner on the host holds it.
 
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use dpa_abi::Handle;
@@ -18,6 +17,7 @@ use super::context::ContextRef;
 use super::pending::{KeptWork, Pending};
 use super::watch::{ConnectionState, Watch};
 use super::world::HOST;
+use crate::wakers::Until;
 
 /// Why a connection could not be connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -101,9 +101,9 @@ impl ConnectionRef {
         self.watch.state()
     }
 
-    /// Polls until it is over.
-    pub fn poll_failed(&self, cx: &TaskContext<'_>) -> Poll<Cause> {
-        self.watch.poll_failed(cx)
+    /// Until it is over: why it is.
+    pub fn failed(&self) -> Until<&Watch> {
+        self.watch.failed()
     }
 
     /// What its queue pair has counted.

@@ -1,9 +1,11 @@
 //! The state of a connection, for whoever waits for it to change.
 
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use parking_lot::Mutex;
 use rdma::queue_pair::Cause;
+
+use crate::wakers::{Awaited, Until, Wakers};
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub struct Watch {
 #[derive(Debug)]
 struct Inner {
     state: ConnectionState,
-    wakers: Vec<Waker>,
+    wakers: Wakers,
 }
 
 impl Default for Watch {
@@ -33,7 +35,7 @@ impl Default for Watch {
         Self {
             inner: Mutex::new(Inner {
                 state: ConnectionState::Exported,
-                wakers: Vec::new(),
+                wakers: Wakers::default(),
             }),
         }
     }
@@ -45,16 +47,9 @@ impl Watch {
         self.inner.lock().state
     }
 
-    /// Polls until the connection is over.
-    pub fn poll_failed(&self, cx: &Context<'_>) -> Poll<Cause> {
-        let mut inner = self.inner.lock();
-        if let ConnectionState::Failed(cause) = inner.state {
-            return Poll::Ready(cause);
-        }
-        if !inner.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            inner.wakers.push(cx.waker().clone());
-        }
-        Poll::Pending
+    /// Until the connection is over: why it is.
+    pub fn failed(&self) -> Until<&Self> {
+        Until::new(self)
     }
 
     /// A new state. What waits is woken by [`Watch::wake`], later.
@@ -66,7 +61,26 @@ impl Watch {
     }
 
     pub(crate) fn wake(&self) {
-        let wakers = std::mem::take(&mut self.inner.lock().wakers);
-        wakers.into_iter().for_each(sync_event::wake);
+        let woken = self.inner.lock().wakers.take();
+        woken.wake();
+    }
+}
+
+impl Awaited for &Watch {
+    type Output = Cause;
+
+    fn look(&self) -> Option<Cause> {
+        match self.state() {
+            ConnectionState::Failed(cause) => Some(cause),
+            _ => None,
+        }
+    }
+
+    fn wait(&self, number: &mut Option<u64>, waker: Waker) -> Option<Waker> {
+        self.inner.lock().wakers.wait(number, waker)
+    }
+
+    fn leave(&self, number: u64) -> Option<Waker> {
+        self.inner.lock().wakers.leave(number)
     }
 }

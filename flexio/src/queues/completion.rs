@@ -1,6 +1,5 @@
 //! Completion queues.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 
 use dpa_abi::IntoArg;
@@ -111,7 +110,7 @@ impl CompletionQueue {
         self.queue.take()
     }
 
-    /// Waits for the next completion, as the host. One task at a time: of several, the last to wait is woken.
+    /// Waits for the next completion, as the host. If several tasks wait, one of them gets it.
     ///
     /// # Cancel safety
     /// A completion is taken only by a call that gives it: nothing is lost when the future is dropped.
@@ -119,7 +118,7 @@ impl CompletionQueue {
     /// # Errors
     /// As [`CompletionQueue::poll`].
     pub async fn next(&self) -> Result<CompletionEntry, HostReadError> {
-        poll_fn(|cx| self.queue.poll_take(cx)).await
+        self.queue.next().await
     }
 }
 

@@ -1,6 +1,5 @@
 //! RC queue pairs.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 
 use dpa_abi::IntoArg;
@@ -147,7 +146,7 @@ impl QueuePair {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub async fn failed(&self) -> Cause {
-        poll_fn(|cx| self.pair.poll_failed(cx)).await
+        self.pair.failed().await
     }
 
     /// What it has counted.

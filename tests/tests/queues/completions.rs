@@ -7,6 +7,8 @@ use flexio::queues::{
     QueuePairState,
 };
 use flexio::rdma::{Cause, Rights};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tests::queues::*;
 
 use super::rig::{Rig, both, connect, write};
@@ -181,5 +183,23 @@ fn a_queue_that_overwrites_says_how_many_are_lost() {
             assert_eq!(entry.kind, CompletionKind::Dummy);
         }
         assert_eq!(queue.poll(), Ok(None));
+    });
+}
+
+#[test]
+fn several_tasks_of_the_host_wait_and_each_gets_one() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let queue = rig.completions(4);
+        let number = queue.number();
+        let posts = async {
+            for _ in 0..3 {
+                rig.run(dummy, DummyArgs { number, times: 1 }).await;
+            }
+        };
+        // Each of them with a waker of its own.
+        let waiting: FuturesUnordered<_> = (0..3).map(|_| queue.next()).collect();
+        let (got, ()) = futures::join!(waiting.collect::<Vec<_>>(), posts);
+        assert_eq!(got.iter().filter(|one| one.is_ok()).count(), 3);
     });
 }

@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dpa_abi::queue::record::{STATE, STATE_READY};
@@ -28,8 +27,10 @@ use super::super::context::{domain, keep_alive_figures};
 use super::super::engine::Engine;
 use super::super::protocol::Protocol;
 use super::super::ring::QueueMemory;
+use super::super::watch::Watch;
 use super::queue::{Entered, Entry, RawQueueError, ReceiveQueueRef, check_completions, sized};
 use crate::process::Process;
+use crate::wakers::Until;
 
 /// What a queue pair is made with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -329,9 +330,9 @@ impl QueuePairRef {
         self.queue.fail();
     }
 
-    /// Polls until it is in ERR.
-    pub fn poll_failed(&self, cx: &Context<'_>) -> Poll<Cause> {
-        self.queue.watch.poll_failed(cx)
+    /// Until it is in ERR: why it is.
+    pub fn failed(&self) -> Until<&Watch> {
+        self.queue.watch.failed()
     }
 
     /// What it has counted.
