@@ -9,9 +9,9 @@
 //! 3. At most min(budget, window) numbers are between `oldest` and `cursor`. A long read is sent as several
 //!    requests, so that its answers fit the own receive budget; the bounds of a request never change, a read
 //!    sent again asks from its first missing packet to its old end.
-//! 4. AckReq: on the last packet of a signaled message, on every 16th, on the one that fills the window. If the
-//!    last packet sent asked for nothing and nothing more was sent for a quarter of the timeout, it is sent
-//!    again with AckReq.
+//! 4. AckReq: on the last packet of a signaled message, on every 16th, on the one that fills the window, on the last before
+//!    a read or an atomic that has to wait until there is room behind it. If the last packet sent asked for nothing and nothing
+//!    more was sent for a quarter of the timeout, for whatever reason, it is sent again with AckReq.
 //! 5. Answers count only from `oldest` to before `sent`. One for a number behind an unanswered read or atomic
 //!    acknowledges what lies before that and is an implied NAK of it: sent again once.
 //! 6. The timer runs from the last progress. Only progress (`oldest` moves) resets it and the counts of
@@ -281,7 +281,7 @@ impl Requester {
         if self.asked.is_before(upto) {
             self.asked = upto;
         }
-        self.tail_due &= upto != self.sent;
+        self.tail_due &= upto != self.cursor;
         self.timers.progress(context.now, upto == self.sent);
     }
 

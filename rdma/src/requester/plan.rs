@@ -33,8 +33,11 @@ impl Plan {
 impl Requester {
     /// The next packet, if one may be sent.
     pub(super) fn plan(&mut self) -> Option<Plan> {
-        if self.tail_due {
-            return self.plan_tail();
+        if std::mem::take(&mut self.tail_due)
+            && let Some(tail) = self.plan_tail()
+        {
+            self.tail_due = true;
+            return Some(tail);
         }
         self.start_next()?;
         let exchange = self.posted[self.at].request.operation.is_exchange();
@@ -76,7 +79,8 @@ impl Requester {
         let fills = flying + 1 == self.window.size();
         plan.header.bth.ack_request = last && entry.request.flags.contains(Flags::SIGNALED)
             || self.since_asked + 1 >= self.ack_stride()
-            || fills;
+            || fills
+            || last && self.is_before_a_wait(flying + 1);
         Some(plan)
     }
 
@@ -86,8 +90,26 @@ impl Requester {
         ACK_STRIDE.min(half.max(1))
     }
 
+    /// Rule 4: whether the next request is an exchange that has to wait for so many unacknowledged packets.
+    fn is_before_a_wait(&self, flying: u32) -> bool {
+        let next = self.posted.get(self.at + 1);
+        let exchange = next.filter(|entry| entry.request.operation.is_exchange());
+        exchange.is_some_and(|entry| {
+            let first = self.cursor.plus(1);
+            let packets = self
+                .limits
+                .mtu
+                .packets(entry.request.operation.len() as usize);
+            flying + self.exchange_numbers(first, packets) > self.exchange_limit()
+        })
+    }
+
+    /// The last packet again, if it is on its way; one of an exchange asks anyway.
     fn plan_tail(&self) -> Option<Plan> {
-        let last = self.sent.previous();
+        if self.oldest == self.cursor {
+            return None;
+        }
+        let last = self.cursor.previous();
         let mut plan = self.piece(self.index_of(last), last)?;
         plan.header.bth.ack_request = true;
         plan.tail = true;
@@ -118,18 +140,13 @@ impl Requester {
     /// A read request or an atomic (rule 3).
     fn plan_exchange(&self) -> Option<Plan> {
         let entry = &self.posted[self.at];
-        let again = self
-            .exchanges
-            .iter()
-            .find(|exchange| exchange.has(self.cursor));
-        let limit = self.window.size().min(self.limits.receive_budget);
-        let numbers = match again {
-            Some(exchange) => exchange.end.since(self.cursor),
-            None if self.exchanges.len() >= self.limits.exchanges as usize => return None,
-            None => entry.end().since(self.cursor).min((limit / 2).max(1)),
-        };
+        let again = self.exchange_at(self.cursor).is_some();
+        if !again && self.exchanges.len() >= self.limits.exchanges as usize {
+            return None;
+        }
+        let numbers = self.exchange_numbers(self.cursor, entry.end().since(self.cursor));
         let flying = self.cursor.since(self.oldest);
-        if flying > 0 && flying + numbers > limit {
+        if flying > 0 && flying + numbers > self.exchange_limit() {
             return None;
         }
         let offset = self.cursor.since(entry.first) * self.limits.mtu.bytes() as u32;
@@ -145,6 +162,24 @@ impl Requester {
             numbers,
             tail: false,
         })
+    }
+
+    fn exchange_at(&self, psn: Psn) -> Option<&Exchange> {
+        self.exchanges.iter().find(|exchange| exchange.has(psn))
+    }
+
+    /// How many packets may be on their way with an exchange.
+    fn exchange_limit(&self) -> u32 {
+        self.window.size().min(self.limits.receive_budget)
+    }
+
+    /// How many numbers the next request of an exchange takes, of which so many packets from `psn` on are missing: those that it
+    /// took before, if it is sent again.
+    fn exchange_numbers(&self, psn: Psn, packets: u32) -> u32 {
+        match self.exchange_at(psn) {
+            Some(exchange) => exchange.end.since(psn),
+            None => packets.min((self.exchange_limit() / 2).max(1)),
+        }
     }
 
     /// Writes the packet; its payload is read from memory now.
@@ -169,7 +204,7 @@ impl Requester {
         if plan.tail {
             context.shared.counters.solicited_tails += 1;
             self.tail_due = false;
-            self.asked = self.sent;
+            self.asked = self.cursor;
             return;
         }
         context.shared.counters.resent += u64::from(self.cursor.is_before(self.sent));
@@ -183,8 +218,8 @@ impl Requester {
             self.at += 1;
         }
         self.count_ask(plan.header.bth.ack_request);
-        let unasked = self.cursor == self.sent && self.asked != self.sent;
-        self.timers.packet_sent(context.now, unasked);
+        self.timers
+            .packet_sent(context.now, self.asked.is_before(self.cursor));
     }
 
     fn log_exchange(&mut self, plan: &Plan, end: Psn) {

@@ -21,8 +21,8 @@ pub(super) struct Timers {
     retry_at: Option<Duration>,
     /// Until when the receiver asked to be left alone.
     rnr_until: Option<Duration>,
-    /// When the last packet is sent again with AckReq. Runs only while that packet is on its way, nothing asked for an
-    /// answer to it, and nothing is being sent again.
+    /// When the last packet is sent again with AckReq. Runs only while that packet is on its way and nothing asked for an answer
+    /// to it: until the next one leaves.
     tail_at: Option<Duration>,
     /// When the peer last showed that it is there.
     heard_at: Duration,
