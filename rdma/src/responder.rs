@@ -75,9 +75,19 @@ enum Resource {
 /// A NAK that moved the queue pair to ERR (rule 4).
 #[derive(Clone, Copy, Debug)]
 struct Refused {
+    /// The first number of the request.
+    start: Psn,
+    /// The number that is refused: of a read whose region went meanwhile, one of its answers.
     psn: Psn,
     msn: u32,
     code: NakCode,
+}
+
+impl Refused {
+    /// Whether this number is of the request that was refused.
+    fn is_of(&self, psn: Psn) -> bool {
+        psn.is_within(self.start, self.psn.since(self.start) + 1)
+    }
 }
 
 /// Why a packet with the expected number is not executed.
@@ -164,14 +174,23 @@ impl Responder {
     fn refuse(&mut self, code: NakCode, error: WorkError, shared: &mut Shared) {
         self.release(error, shared);
         let (psn, msn) = (self.expected, self.msn);
-        self.send_refusal(Refused { psn, msn, code }, shared);
+        let start = psn;
+        self.send_refusal(
+            Refused {
+                start,
+                psn,
+                msn,
+                code,
+            },
+            shared,
+        );
         shared.failed.get_or_insert(Cause::Peer(error));
     }
 
     fn send_refusal(&mut self, refused: Refused, shared: &mut Shared) {
         shared.counters.fatal_naks_sent += 1;
         self.refusal = Some(refused);
-        let Refused { psn, msn, code } = refused;
+        let Refused { psn, msn, code, .. } = refused;
         let syndrome = Syndrome::Nak(code);
         self.replies.push_back(Reply::Nak { psn, msn, syndrome });
     }
@@ -184,7 +203,7 @@ impl Responder {
     /// Takes a request in ERR (rule 4).
     pub(super) fn refuse_again(&mut self, packet: &Packet<'_>, context: &mut Context<'_, '_>) {
         let psn = packet.header.bth.psn;
-        match self.refusal.filter(|refused| refused.psn == psn) {
+        match self.refusal.filter(|refused| refused.is_of(psn)) {
             Some(refused) if self.replies.is_empty() => {
                 self.send_refusal(refused, context.shared);
             }
@@ -244,7 +263,7 @@ impl Responder {
     fn read_again(&mut self, psn: Psn, again: Reth, shared: &mut Shared) -> bool {
         let mtu = self.mtu;
         let same = |resource: &&Resource| resource.covers(psn, again, mtu);
-        let Some(&Resource::Read { first, .. }) = self.resources.iter().find(same) else {
+        let Some(&Resource::Read { first, .. }) = self.resources.iter().rev().find(same) else {
             return false;
         };
         let job = ReadJob::new(first, psn, again, self.msn, true);
@@ -255,7 +274,7 @@ impl Responder {
         match waiting {
             // What is asked for is still to be sent.
             Some(waiting) if !psn.is_before(waiting.next()) => {}
-            Some(waiting) => *waiting = job,
+            Some(waiting) => waiting.begin_again(job),
             None => self.reply(Reply::Read(job), shared),
         }
         true
@@ -263,14 +282,18 @@ impl Responder {
 
     /// Gives the saved result of a remembered atomic; false if it is not remembered or not the same.
     fn atomic_again(&mut self, at: Psn, again: Body, shared: &mut Shared) -> bool {
-        let saved = self.resources.iter().find_map(|resource| match *resource {
-            Resource::Atomic {
-                psn,
-                request,
-                original,
-            } if psn == at && request == again => Some(original),
-            _ => None,
-        });
+        let saved = self
+            .resources
+            .iter()
+            .rev()
+            .find_map(|resource| match *resource {
+                Resource::Atomic {
+                    psn,
+                    request,
+                    original,
+                } if psn == at && request == again => Some(original),
+                _ => None,
+            });
         let Some(original) = saved else { return false };
         if !self.replies.iter().any(|reply| reply.is_atomic(at)) {
             self.reply(

@@ -125,7 +125,10 @@ impl Responder {
         if ends && end != u64::from(reth.dma_length) || !ends && end >= u64::from(reth.dma_length) {
             return Err(Refusal::INVALID);
         }
-        if let Part::First(_) = part {
+        // Before a receive is taken, and before it is said that there is none.
+        if let Part::First(_) | Part::Only(_, Some(_)) = part
+            && reth.dma_length > 0
+        {
             check_remote_write(reth, context)?;
         }
         if let Part::Last(Some(_)) | Part::Only(_, Some(_)) = part {
@@ -172,7 +175,8 @@ impl Responder {
     }
 
     fn read(&mut self, reth: Reth, context: &mut Context<'_, '_>) -> Executed {
-        if self.message.is_some() || self.limit == 0 || reth.dma_length > MAX_MESSAGE {
+        let too_many = self.unanswered_reads() >= self.limit;
+        if self.message.is_some() || too_many || reth.dma_length > MAX_MESSAGE {
             return Err(Refusal::INVALID);
         }
         if reth.dma_length > 0 {

@@ -82,6 +82,12 @@ impl ReadJob {
         }
     }
 
+    /// Takes the place of what was to be sent before. If that was the first answer, this is.
+    pub(super) fn begin_again(&mut self, job: Self) {
+        let again = self.again;
+        *self = Self { again, ..job };
+    }
+
     /// The number of the next packet.
     pub(super) const fn next(&self) -> Psn {
         self.start.plus(self.sent)
@@ -127,6 +133,12 @@ impl Responder {
                 Err(_) => self.revoked(context.shared),
             }
         }
+    }
+
+    /// Reads whose first answer is not sent yet: the peer may have so many on their way as it was told, and no more.
+    pub(super) fn unanswered_reads(&self) -> usize {
+        let first = |reply: &&Reply| matches!(reply, Reply::Read(job) if !job.again);
+        self.replies.iter().filter(first).count()
     }
 
     /// Queues a reply, unless too many wait (rule 5).
@@ -225,6 +237,7 @@ impl Responder {
         }
         self.replies.clear();
         let refused = Refused {
+            start: job.first,
             psn: job.next(),
             msn: job.msn,
             code: NakCode::RemoteAccessError,

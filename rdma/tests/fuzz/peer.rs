@@ -126,7 +126,7 @@ impl Peer {
         }
     }
 
-    fn atomic_at(&mut self, key: RemoteKey, virtual_address: u64) -> AtomicEth {
+    pub fn atomic_at(&mut self, key: RemoteKey, virtual_address: u64) -> AtomicEth {
         AtomicEth {
             virtual_address,
             r_key: key.0,

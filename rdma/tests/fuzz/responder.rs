@@ -14,7 +14,7 @@ use rdma::region::{Domain, Region, RegionSpec, RemoteKey, Rights};
 use rdma::wire::{Aeth, Body, Packet, PacketView, Path, Syndrome};
 
 use crate::mutate::{mutate, number, pick, pick_one, reseal};
-use crate::peer::{Message, OPEN, Peer, READABLE};
+use crate::peer::{EVENT, Message, OPEN, Peer, READABLE};
 use crate::rig::*;
 use crate::watch::{SECRET, Watch, leaks};
 
@@ -307,16 +307,19 @@ impl World {
         self.expected = psn.plus(1);
     }
 
-    /// Reads without end, and B is not asked for its answers meanwhile: what waits stays bounded.
+    /// Reads or atomics without end, and B is not asked for its answers meanwhile: what waits stays bounded.
     fn flood(&mut self) {
         let (now, from) = (self.pair.now, self.peer.path.source());
+        let reads = self.peer.random.chance(500);
         for ahead in 0..100 {
-            let reth = self
-                .peer
-                .reth_within(self.peer.keys[1], READABLE.len() as u64, 8);
-            let packet = self
-                .peer
-                .emit(self.expected.plus(ahead), Body::ReadRequest(reth), &[]);
+            let (readable, event) = (self.peer.keys[1], self.peer.keys[EVENT]);
+            let body = match reads {
+                true => {
+                    Body::ReadRequest(self.peer.reth_within(readable, READABLE.len() as u64, 8))
+                }
+                false => Body::FetchAdd(self.peer.atomic_at(event, 0)),
+            };
+            let packet = self.peer.emit(self.expected.plus(ahead), body, &[]);
             let b = &mut self.pair.b;
             b.call(|nic, io| nic.receive(now, from, &packet, io));
         }
