@@ -151,13 +151,12 @@ impl ConnectionInfo {
         (self.address, self.udp_port).into()
     }
 
-    /// What both offers come to, as this side's queue pair needs it. `receive_buffer` is what the kernel granted
-    /// this side's socket: it bounds the MTU with a peer that knows no budget.
+    /// What both offers come to, as this side's queue pair needs it. Both sides come to the same MTU.
     ///
     /// # Errors
     ///
     /// [`Incompatible`] if the two cannot talk.
-    pub fn agree(&self, theirs: &Self, receive_buffer: usize) -> Result<Peer, Incompatible> {
+    pub fn agree(&self, theirs: &Self) -> Result<Peer, Incompatible> {
         let families = Incompatible::Families {
             ours: self.address,
             theirs: theirs.address,
@@ -184,14 +183,14 @@ impl ConnectionInfo {
             };
             return Err(Incompatible::NoAtomics { address });
         }
-        let has_budget = theirs.receive_budget.is_some();
+        let offer = |info: &Self| (info.mtu, info.receive_budget);
         let ours = theirs.kind == NicKind::Soft;
         let segments = theirs.features.contains(Features::SEGMENTS);
         Ok(Peer {
             path,
             number: theirs.queue_pair,
             first_psn: theirs.first_psn,
-            mtu: flow::path_mtu(self.mtu, theirs.mtu, has_budget, receive_buffer),
+            mtu: flow::path_mtu(offer(self), offer(theirs)),
             budget: theirs.receive_budget.unwrap_or(flow::MAX_WINDOW / 4),
             responder_resources: u32::from(theirs.responder_resources),
             lid: lids.1,

@@ -29,14 +29,18 @@ pub fn budget(buffer: usize, mtu: PathMtu, connections: usize) -> u32 {
     packets.clamp(1, MAX_WINDOW as usize) as u32
 }
 
-/// The path MTU with a peer. The smaller offer wins; with a peer that knows no budget and sends up to 128 packets
-/// without control, it is at most 1,024 unless `buffer` holds 128 of the larger.
-pub fn path_mtu(ours: PathMtu, theirs: PathMtu, peer_has_budget: bool, buffer: usize) -> PathMtu {
-    let offered = ours.min(theirs);
-    let holds = buffer / packet_cost(offered) >= MAX_WINDOW as usize;
-    match peer_has_budget || holds {
-        true => offered,
-        false => offered.min(PathMtu::B1024),
+/// What one side offers: its MTU, and its budget in packets, if it has one.
+pub type Offer = (PathMtu, Option<u32>);
+
+/// The path MTU of two sides, the same whichever of them asks. The smaller offer wins; where only one of them knows budgets, the
+/// other sends up to 128 packets without control: then it is at most 1,024, unless the budget is that large.
+pub fn path_mtu(one: Offer, other: Offer) -> PathMtu {
+    let offered = one.0.min(other.0);
+    match (one.1, other.1) {
+        (Some(budget), None) | (None, Some(budget)) if budget < MAX_WINDOW => {
+            offered.min(PathMtu::B1024)
+        }
+        _ => offered,
     }
 }
 
@@ -117,15 +121,22 @@ mod tests {
 
     #[test]
     fn a_peer_without_budget_gets_small_packets_unless_the_buffer_is_large() {
-        let large = 2 * 1024 * 1024;
-        let mtu = |budget, buffer| path_mtu(PathMtu::B4096, PathMtu::B4096, budget, buffer);
-        assert_eq!(mtu(false, DEFAULT_BUFFER), PathMtu::B1024);
-        assert_eq!(mtu(true, DEFAULT_BUFFER), PathMtu::B4096);
-        assert_eq!(mtu(false, large), PathMtu::B4096);
-        assert_eq!(
-            path_mtu(PathMtu::B256, PathMtu::B4096, false, 0),
-            PathMtu::B256
+        let large = budget(2 * 1024 * 1024, PathMtu::B4096, 1);
+        let small = budget(DEFAULT_BUFFER, PathMtu::B4096, 1);
+        let mtu = |one, other| {
+            let agreed = path_mtu(one, other);
+            assert_eq!(agreed, path_mtu(other, one), "whoever asks");
+            agreed
+        };
+        let (known, unknown) = (
+            |budget| (PathMtu::B4096, Some(budget)),
+            (PathMtu::B4096, None),
         );
+        assert_eq!(mtu(known(small), unknown), PathMtu::B1024);
+        assert_eq!(mtu(known(large), unknown), PathMtu::B4096);
+        assert_eq!(mtu(known(small), known(large)), PathMtu::B4096);
+        assert_eq!(mtu(unknown, unknown), PathMtu::B4096, "two devices");
+        assert_eq!(mtu((PathMtu::B256, None), known(1)), PathMtu::B256);
     }
 
     #[test]

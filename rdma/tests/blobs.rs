@@ -213,7 +213,7 @@ fn offers_are_agreed_on() {
         queue_pair: Qpn::new(99).unwrap(),
         ..info()
     };
-    let peer = ours.agree(&theirs, 425_984).unwrap();
+    let peer = ours.agree(&theirs).unwrap();
     assert_eq!(
         (peer.mtu, peer.budget, peer.responder_resources),
         (PathMtu::B1024, 51, 8)
@@ -231,30 +231,32 @@ fn offers_are_agreed_on() {
         mtu: PathMtu::B4096,
         ..theirs.clone()
     };
-    let peer = ours.agree(&unknown, 425_984).unwrap();
+    let peer = ours.agree(&unknown).unwrap();
     assert_eq!(
         (peer.mtu, peer.max_identification),
         (PathMtu::B1024, u16::MAX)
     );
     assert_eq!(peer.max_segments, 1);
+    let back = unknown.agree(&ours).unwrap();
+    assert_eq!(back.mtu, peer.mtu, "both sides come to the same");
     let v6 = ConnectionInfo {
         address: "::1".parse().unwrap(),
         ..theirs.clone()
     };
     assert!(matches!(
-        ours.agree(&v6, 0),
+        ours.agree(&v6),
         Err(Incompatible::Families { .. })
     ));
     let stale = ConnectionInfo {
         echo: Some([1; 16]),
         ..theirs.clone()
     };
-    assert_eq!(ours.agree(&stale, 0).unwrap_err(), Incompatible::Nonce);
+    assert_eq!(ours.agree(&stale).unwrap_err(), Incompatible::Nonce);
     let fresh = ConnectionInfo {
         echo: Some(ours.nonce),
         ..theirs
     };
-    assert!(ours.agree(&fresh, 0).is_ok());
+    assert!(ours.agree(&fresh).is_ok());
 }
 
 #[test]

@@ -151,8 +151,7 @@ impl End {
     }
 
     fn connect(&mut self, theirs: &ConnectionInfo) {
-        let granted = self.soft.socket().unwrap().receive_buffer();
-        let peer = self.info().agree(theirs, granted).unwrap();
+        let peer = self.info().agree(theirs).unwrap();
         assert_eq!(peer.mtu, PathMtu::B4096, "a peer with a budget");
         self.soft.nic().connect(self.number, peer).unwrap();
         let now = self.start.elapsed();

@@ -141,7 +141,7 @@ impl Pairs {
     fn join(&mut self, index: u32) {
         for (nic, [here, there]) in self.nics.iter_mut().zip([[A, B], [B, A]]) {
             let config = Config::new(number(index), Psn::new(index), Domain(0));
-            let peer = info(here, index).agree(&info(there, index), 4 << 20);
+            let peer = info(here, index).agree(&info(there, index));
             let number = nic.create(self.now, config).expect("a new number");
             nic.connect(number, peer.expect("alike")).expect("in INIT");
             nic.activate(self.now, number).expect("in RTR");

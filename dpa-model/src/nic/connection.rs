@@ -120,7 +120,7 @@ impl ConnectionRef {
     /// The two cannot talk; it has been connected before.
     pub fn connect(&self, theirs: &ConnectionInfo) -> Result<(), ConnectError> {
         let lease = &self.context.lease;
-        let peer = self.info.agree(theirs, lease.nic().receive_buffer())?;
+        let peer = self.info.agree(theirs)?;
         let now = Duration::from_nanos(lease.now());
         lease.nic().with(|engine| {
             engine.provider.connect(self.number, peer)?;

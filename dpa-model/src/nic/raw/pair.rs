@@ -299,11 +299,10 @@ impl QueuePairRef {
     /// # Errors
     /// It is in another state; the two cannot talk.
     pub fn ready_to_receive(&self, theirs: &ConnectionInfo) -> Result<(), ModifyError> {
-        let buffer = self.queue.lease.nic().receive_buffer();
         let step = QueuePairStep::ReadyToReceive;
         self.with(|engine| {
             self.expect(engine, State::Init, step)?;
-            let peer = self.info.agree(theirs, buffer)?;
+            let peer = self.info.agree(theirs)?;
             Ok(engine.provider.connect(self.queue.number, peer)?)
         })
     }
