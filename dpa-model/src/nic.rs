@@ -311,7 +311,7 @@ impl DeviceNic {
             looked.worked |= progress(&mut engine, now);
             let after = engine.take_after();
             self.tell_attendant(&engine);
-            let goes_on = engine.world.turn.has_next();
+            let goes_on = engine.has_more();
             match goes_on {
                 true => MutexGuard::unlock_fair(engine),
                 false => drop(engine),

@@ -44,6 +44,17 @@ pub struct Nic {
     retired: VecDeque<(Duration, Qpn)>,
 }
 
+/// What came of asking a NIC for something to send.
+#[derive(Debug)]
+pub(crate) enum Polled {
+    /// This is to be sent.
+    Send(Transmit),
+    /// There may be more, but the bytes that were allowed are used up.
+    Spent,
+    /// There is nothing.
+    Nothing,
+}
+
 /// How long the number of a queue pair that is gone is not given again: longer than any of its packets lives.
 pub const QUARANTINE: Duration = Duration::from_secs(120);
 
@@ -268,14 +279,36 @@ impl Nic {
         out: &mut [u8],
         max_segments: usize,
     ) -> Option<Transmit> {
+        let mut unlimited = usize::MAX;
+        match self.poll_within(&mut unlimited, now, io, out, max_segments) {
+            Polled::Send(transmit) => Some(transmit),
+            Polled::Spent | Polled::Nothing => None,
+        }
+    }
+
+    /// As [`Nic::poll_transmit`], while the bytes last that may still be sent or copied; takes those it sends or copies off them.
+    pub(crate) fn poll_within(
+        &mut self,
+        left: &mut usize,
+        now: Duration,
+        io: &mut Io<'_>,
+        out: &mut [u8],
+        max_segments: usize,
+    ) -> Polled {
         while let Some(slot) = self.requests.pop_front() {
-            self.carry_out(now, slot, io);
+            if !self.carry_out(left, now, slot, io) {
+                // Behind the others.
+                self.requests.push_back(slot);
+                self.settle(slot);
+                return Polled::Spent;
+            }
             let waiting = &mut self.slots[slot];
             waiting.in_requests = false;
             let sent = waiting.queue_pair.poll_requests(now, io, out, max_segments);
-            if sent.is_some() {
+            if let Some(transmit) = sent {
                 self.touched(slot);
-                return sent;
+                *left = left.saturating_sub(transmit.len);
+                return Polled::Send(transmit);
             }
             // It may have failed while it tried.
             self.settle(slot);
@@ -284,14 +317,15 @@ impl Nic {
             let waiting = &mut self.slots[slot];
             waiting.in_replies = false;
             let sent = waiting.queue_pair.poll_replies(now, io, out, max_segments);
-            if sent.is_some() {
+            if let Some(transmit) = sent {
                 self.touched(slot);
-                return sent;
+                *left = left.saturating_sub(transmit.len);
+                return Polled::Send(transmit);
             }
             // It may have failed while it tried.
             self.settle(slot);
         }
-        None
+        Polled::Nothing
     }
 
     /// When [`Nic::handle_timeout`] wants to be called, if nothing else happens before. It may be early.
@@ -361,26 +395,24 @@ impl Nic {
         }
     }
 
-    /// Work for a queue pair of this same NIC needs no packets.
-    fn carry_out(&mut self, now: Duration, slot: usize, io: &Io<'_>) {
-        let queue_pair = &self.slots[slot].queue_pair;
-        let number = queue_pair.number();
-        let peer = queue_pair.working_peer();
-        let Some(peer) = peer.filter(|peer| peer.path.destination() == self.local) else {
-            return;
-        };
-        let Some(&other) = self.index.get(&peer.number) else {
-            return;
-        };
-        let other = &self.slots[other].queue_pair;
-        if other
-            .working_peer()
-            .is_none_or(|back| back.number != number)
-        {
-            return;
+    /// Work for a queue pair of this same NIC needs no packets. False: the bytes that may be copied are used up.
+    fn carry_out(&mut self, left: &mut usize, now: Duration, slot: usize, io: &Io<'_>) -> bool {
+        match self.peer_here(slot) {
+            Some(theirs) => self.slots[slot].queue_pair.carry_out(left, now, theirs, io),
+            None => true,
         }
-        let theirs = other.config().domain;
-        self.slots[slot].queue_pair.carry_out(now, theirs, io);
+    }
+
+    /// The domain of a queue pair's peer, if that is one of this same NIC.
+    fn peer_here(&self, slot: usize) -> Option<Domain> {
+        let queue_pair = &self.slots[slot].queue_pair;
+        let peer = queue_pair.working_peer()?;
+        if peer.path.destination() != self.local {
+            return None;
+        }
+        let other = &self.slots[*self.index.get(&peer.number)?].queue_pair;
+        let back = other.working_peer()?;
+        (back.number == queue_pair.number()).then(|| other.config().domain)
     }
 
     /// Forgets the numbers that may be given again.

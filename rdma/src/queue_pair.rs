@@ -35,6 +35,9 @@ use crate::transmit::{Batch, Transmit};
 use crate::wire::{Body, Packet, Path};
 use crate::work::{Completion, PostError, PostReason, Receives, WorkError, WorkRequest};
 
+/// Bytes that a piece of work without packets counts for, beside those it copies.
+const LEAST_COST: usize = 256;
+
 /// What a queue pair works on, lent for the time of one call.
 pub struct Io<'a> {
     /// Where bytes are.
@@ -233,18 +236,33 @@ impl QueuePair {
         }
     }
 
-    /// Carries out what it can without packets: the peer is a queue pair of this same NIC, and works.
-    pub(crate) fn carry_out(&mut self, now: Duration, theirs: Domain, io: &Io<'_>) {
+    /// Carries out what it can without packets: the peer is a queue pair of this same NIC, and works. False: there is more, and the
+    /// bytes that may be copied are used up.
+    pub(crate) fn carry_out(
+        &mut self,
+        left: &mut usize,
+        now: Duration,
+        theirs: Domain,
+        io: &Io<'_>,
+    ) -> bool {
         let ends = Ends {
             ours: self.config.domain,
             theirs,
         };
         while self.state == State::ReadyToSend
             && let Some(request) = self.requester.first_of_idle()
-            && let Some(original) = loopback::perform(&request.operation, ends, io)
         {
+            if *left == 0 {
+                return false;
+            }
+            let cost = LEAST_COST + request.operation.len() as usize;
+            let Some(original) = loopback::perform(&request.operation, ends, io) else {
+                break;
+            };
+            *left = left.saturating_sub(cost);
             self.requester.carried_out(now, original, &mut self.shared);
         }
+        true
     }
 
     /// Whether a packet on this path is for this queue pair: it is connected, works (or refused a request, which may come

@@ -1,15 +1,17 @@
 //! The soft provider: a [`Nic`] and its socket, driven by whoever calls.
 //!
-//! One call of [`SoftNic::progress`] does everything there is to do: datagrams in, timers, requests and behind them
-//! replies out, completions to the [`Host`]. The calling thread is the one that carries a packet from the socket to
-//! memory and to the event behind it. Queue pairs of this same NIC talk to each other without the socket.
+//! One call of [`SoftNic::progress`] does what there is to do: datagrams in, timers, requests and behind them
+//! replies out, completions to the [`Host`]. It sends and copies so much at most ([`MOST_BYTES`]): what one peer reads in one piece,
+//! up to a gibibyte, is not to keep the others' packets in the socket. If something is left, [`SoftNic::poll_timeout`] is due.
+//! The calling thread is the one that carries a packet from the socket to memory and to the event behind it. Queue pairs of
+//! this same NIC talk to each other without the socket.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::config::ServiceLevel;
-use crate::nic::Nic;
+use crate::nic::{Nic, Polled};
 use crate::provider::{SET_PRIORITY, SystemError};
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io};
@@ -24,6 +26,9 @@ const MAX_SEND: usize = 65_507;
 /// Batches of datagrams that are taken in, at most, before a timer that is due is believed: what the socket can hold, and not what
 /// comes without end.
 const MOST_BATCHES: usize = 256;
+
+/// Bytes that one call sends and copies, at most, and a packet or a piece of work more.
+const MOST_BYTES: usize = 4 << 20;
 
 /// What stands above the NIC.
 pub trait Host {
@@ -44,6 +49,8 @@ pub struct SoftNic {
     link: Link,
     /// Sends towards peers that no socket leads to.
     unreachable: u64,
+    /// The last call has left something to be sent.
+    has_more: bool,
 }
 
 /// What is under the NIC.
@@ -86,6 +93,7 @@ impl SoftNic {
             nic: Nic::new(socket.local()),
             link: Link::Udp(Box::new(socket)),
             unreachable: 0,
+            has_more: false,
         })
     }
 
@@ -95,6 +103,7 @@ impl SoftNic {
             nic: Nic::new(address),
             link: Link::Inside(vec![0; MAX_SEND]),
             unreachable: 0,
+            has_more: false,
         }
     }
 
@@ -104,6 +113,7 @@ impl SoftNic {
             nic: Nic::new(address),
             link: Link::Virtual(Box::new(VirtualLink::new())),
             unreachable: 0,
+            has_more: false,
         }
     }
 
@@ -172,12 +182,21 @@ impl SoftNic {
         }
     }
 
-    /// When [`SoftNic::progress`] wants to be called, if no datagram comes before.
+    /// When [`SoftNic::progress`] wants to be called, if no datagram comes before: a time that has passed if it has left something
+    /// to be sent.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.nic.poll_timeout()
+        match self.has_more {
+            true => Some(Duration::ZERO),
+            false => self.nic.poll_timeout(),
+        }
     }
 
-    /// Does what there is to do; whether there was anything. It never blocks.
+    /// Whether the last call has left something to be sent.
+    pub const fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// Does what there is to do, up to some mebibytes; whether there was anything. It never blocks.
     pub fn progress(&mut self, now: Duration, host: &mut dyn Host) -> bool {
         let received = self.take_in(now, host);
         // What a timer waits for may be here already, behind much else.
@@ -225,17 +244,26 @@ impl SoftNic {
     }
 
     fn send_out(&mut self, now: Duration, host: &mut dyn Host) -> bool {
-        let mut sent = false;
-        loop {
+        let (mut sent, mut left) = (false, MOST_BYTES);
+        self.has_more = loop {
+            if left == 0 {
+                break true;
+            }
             let max_segments = self.link.max_segments();
             let mut io = host.io(None);
             let out = self.link.buffer();
-            let Some(transmit) = self.nic.poll_transmit(now, &mut io, out, max_segments) else {
-                break;
-            };
-            sent = true;
-            self.dispatch(now, &transmit, host);
-        }
+            let polled = self
+                .nic
+                .poll_within(&mut left, now, &mut io, out, max_segments);
+            match polled {
+                Polled::Send(transmit) => {
+                    sent = true;
+                    self.dispatch(now, &transmit, host);
+                }
+                Polled::Spent => break true,
+                Polled::Nothing => break false,
+            }
+        };
         if let Link::Udp(socket) = &mut self.link {
             socket.flush();
         }

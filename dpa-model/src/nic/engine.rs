@@ -155,7 +155,7 @@ impl Engine {
                 | self.world.carry_words()
                 | self.follow_up(now);
             worked |= some;
-            if !some {
+            if !some || self.has_more() {
                 break;
             }
         }
@@ -173,6 +173,15 @@ impl Engine {
     pub(crate) fn send(&mut self, now: Duration) {
         self.provider.send(now, &mut self.world);
         while self.follow_up(now) {}
+        // Where there is a network somebody looks soon.
+        while self.provider.has_more() && self.provider.wake_fd().is_none() {
+            self.provider.send(now, &mut self.world);
+        }
+    }
+
+    /// Whether the last look has left something that another is to do.
+    pub(crate) fn has_more(&self) -> bool {
+        self.world.turn.has_next() || self.provider.has_more()
     }
 
     /// Queues that waited for room, or whose connection has failed; connections whose completion queue has overrun.

@@ -279,6 +279,15 @@ impl Provider {
         }
     }
 
+    /// Whether the last look has left something to be sent.
+    pub(crate) const fn has_more(&self) -> bool {
+        match self {
+            Self::Soft(soft) => soft.has_more(),
+            #[cfg(feature = "verbs")]
+            Self::Verbs(_) => false,
+        }
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
         match self {
             Self::Soft(soft) => soft.poll_timeout(),
