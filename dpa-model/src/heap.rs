@@ -272,7 +272,7 @@ impl Heap {
     ///
     /// # Errors
     /// Not in one live allocation.
-    pub fn checked(&self, addr: u64, len: u64) -> Result<Cell, FaultKind> {
+    pub(crate) fn checked(&self, addr: u64, len: u64) -> Result<Cell, FaultKind> {
         let base = self.bind(addr, len, 1)?;
         // SAFETY: the range is in the mapping, which lives as long as the heap; callers hold the heap while they copy.
         Ok(unsafe { Cell::new(base.as_ptr(), len as usize) })

@@ -19,6 +19,9 @@ pub mod epoch;
 pub mod gate;
 pub mod handover;
 pub mod idle;
+#[cfg(not(dpa_loom))]
+mod inbox;
+#[cfg(dpa_loom)]
 pub mod inbox;
 pub mod launch;
 pub mod meeting;

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
 use crossbeam::utils::CachePadded;
-use dpa_abi::Update;
+use dpa_abi::{FaultKind, Update};
 use parking_lot::Mutex;
 use slab::Slab;
 use sync_event::{CloseReason, Closed};
@@ -76,7 +76,7 @@ pub struct Process {
     pub heap: Heap,
     pub(crate) places: Places,
     /// When what it freed may be used again.
-    pub epochs: Epochs,
+    pub(crate) epochs: Epochs,
     pub(crate) events: Events,
     /// Launches that are not over. By itself: who submits writes it each time.
     pub(crate) unfinished: CachePadded<AtomicUsize>,
@@ -386,14 +386,30 @@ impl Process {
         self.windows.close(&self.epochs, addr);
     }
 
-    /// The host has written to the heap.
-    pub fn host_wrote(&self, addr: u64, bytes: &[u8]) {
-        self.wrote(addr, Bytes::Of(bytes));
+    /// Frees what was allocated at this address; false if nothing is.
+    pub fn free(&self, addr: u64) -> bool {
+        self.heap.free(&self.epochs, addr)
     }
 
-    /// The host has set so many bytes of the heap to one value.
-    pub fn host_filled(&self, addr: u64, len: u64, value: u8) {
+    /// The host writes to the heap.
+    ///
+    /// # Errors
+    /// Not in one live allocation.
+    pub fn host_write(&self, addr: u64, bytes: &[u8]) -> Result<(), FaultKind> {
+        let cell = self.heap.checked(addr, bytes.len() as u64)?;
+        cell.copy_in(0, bytes);
+        self.wrote(addr, Bytes::Of(bytes));
+        Ok(())
+    }
+
+    /// The host sets so many bytes of the heap to one value.
+    ///
+    /// # Errors
+    /// Not in one live allocation.
+    pub fn host_fill(&self, addr: u64, len: u64, value: u8) -> Result<(), FaultKind> {
+        self.heap.checked(addr, len)?.fill(value);
         self.wrote(addr, Bytes::Fill(value, len));
+        Ok(())
     }
 
     fn wrote(&self, addr: u64, bytes: Bytes<'_>) {
@@ -401,9 +417,16 @@ impl Process {
         placed::written_by_host(&self.places, addr, bytes);
     }
 
-    /// Events that stand in the heap, in a copy that the host has made of it.
-    pub fn host_read(&self, addr: u64, copy: &mut [u8]) {
+    /// The host reads the heap; of events that stand there, their values.
+    ///
+    /// # Errors
+    /// Not in one live allocation.
+    pub fn host_read(&self, addr: u64, copy: &mut [u8]) -> Result<(), FaultKind> {
+        self.heap
+            .checked(addr, copy.len() as u64)?
+            .copy_out(0, copy);
         self.places.show_in(addr, copy);
+        Ok(())
     }
 
     /// Closes an event and settles what waited for it.

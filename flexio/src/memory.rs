@@ -45,7 +45,7 @@ impl ProcessRef {
     #[doc(alias = "flexio_buf_dev_free")]
     #[doc(alias = "doca_dpa_mem_free")]
     pub fn free(&self, addr: u64) -> bool {
-        self.raw().heap.free(&self.raw().epochs, addr)
+        self.raw().free(addr)
     }
 
     /// The device address of a global variable of the application, of which each process has one.
@@ -63,9 +63,8 @@ impl ProcessRef {
     #[doc(alias = "flexio_host2dev_memcpy")]
     #[doc(alias = "doca_dpa_h2d_memcpy")]
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), AccessError> {
-        self.checked(addr, bytes.len() as u64)?.copy_in(0, bytes);
-        self.raw().host_wrote(addr, bytes);
-        Ok(())
+        let written = self.raw().host_write(addr, bytes);
+        written.map_err(failed(addr, bytes.len() as u64))
     }
 
     /// Copies bytes from the device; complete when it returns.
@@ -74,9 +73,8 @@ impl ProcessRef {
     /// Not in one live allocation.
     #[doc(alias = "doca_dpa_d2h_memcpy")]
     pub fn read(&self, addr: u64, bytes: &mut [u8]) -> Result<(), AccessError> {
-        self.checked(addr, bytes.len() as u64)?.copy_out(0, bytes);
-        self.raw().host_read(addr, bytes);
-        Ok(())
+        let len = bytes.len() as u64;
+        self.raw().host_read(addr, bytes).map_err(failed(addr, len))
     }
 
     /// Sets bytes of the device; complete when it returns.
@@ -86,16 +84,8 @@ impl ProcessRef {
     #[doc(alias = "flexio_buf_dev_memset")]
     #[doc(alias = "doca_dpa_memset")]
     pub fn fill(&self, addr: u64, len: u64, value: u8) -> Result<(), AccessError> {
-        self.checked(addr, len)?.fill(value);
-        self.raw().host_filled(addr, len, value);
-        Ok(())
-    }
-
-    fn checked(&self, addr: u64, len: u64) -> Result<dpa_abi::access::Cell, AccessError> {
-        self.raw()
-            .heap
-            .checked(addr, len)
-            .map_err(|kind| AccessError { addr, len, kind })
+        let filled = self.raw().host_fill(addr, len, value);
+        filled.map_err(failed(addr, len))
     }
 
     /// The figures of its heap.
@@ -103,4 +93,8 @@ impl ProcessRef {
     pub fn memory_info(&self) -> HeapInfo {
         self.raw().heap.info()
     }
+}
+
+fn failed(addr: u64, len: u64) -> impl Fn(dpa_abi::FaultKind) -> AccessError {
+    move |kind| AccessError { addr, len, kind }
 }

@@ -13,6 +13,7 @@
 //! itself is checked by the model `lock_hands_over`, through `try_lock`.
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
 use crate::mutant;
@@ -28,8 +29,18 @@ pub struct Lock<T> {
 }
 
 /// Holds the lock until dropped.
+///
+/// It is shared between threads only if what it reaches may be:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>(_: &T) {}
+/// let lock = sync_event::lock::Lock::new(std::cell::Cell::new(0));
+/// shared(&lock.lock());
+/// ```
 pub struct Guard<'a, T> {
     lock: &'a Lock<T>,
+    /// It gives `&mut T`: shared with another thread only if `T` may be.
+    value: PhantomData<&'a mut T>,
     #[cfg(dpa_loom)]
     _turn: Option<crate::sync::MutexGuard<'a, ()>>,
 }
@@ -62,6 +73,7 @@ impl<T> Lock<T> {
         }
         Guard {
             lock: self,
+            value: PhantomData,
             #[cfg(dpa_loom)]
             _turn,
         }
@@ -72,6 +84,7 @@ impl<T> Lock<T> {
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         self.take().then(|| Guard {
             lock: self,
+            value: PhantomData,
             _turn: None,
         })
     }

@@ -100,7 +100,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.process.heap.free(&self.process.epochs, self.addr);
+        self.process.free(self.addr);
     }
 }
 
