@@ -124,16 +124,13 @@ impl Node {
         })
     }
 
-    /// What it has counted, and how long it did not run at a time: for whoever asks why it has failed.
+    /// What it has counted, and how long it could not run at a time: for whoever asks why it has failed.
     fn state(&self, stalls: &Stalls) -> String {
         let (connection, nic) = (self.connection.counters(), self.rdma.counters());
         let socket = self.rdma.socket_counters();
-        let longest = stalls.longest();
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let at = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
-        format!(
-            "at {at:?}; connection {connection:?}; NIC {nic:?}; {socket:?}; longest stall {longest:?}"
-        )
+        format!("at {at:?}; connection {connection:?}; NIC {nic:?}; {socket:?}; {stalls}")
     }
 
     fn meet(&self) -> Outcome<Peer> {

@@ -1,35 +1,114 @@
-//! How long this program was not scheduled at a time, so that a peer given up can be told from one that slept.
+//! How long processors stood still, and how long this program's threads waited for one: so that a peer given up can be told from
+//! one that did not run.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// How long the thread that looks sleeps at a time.
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// How long the threads that look sleep at a time.
 const STEP: Duration = Duration::from_millis(5);
 
-/// The longest time that a thread which sleeps briefly, again and again, was late.
-pub struct Stalls(Arc<AtomicU64>);
+/// The longest times so far.
+#[derive(Clone, Debug, Default)]
+struct Longest {
+    /// That a thread on this processor, which sleeps briefly again and again, was late.
+    processors: BTreeMap<usize, Duration>,
+    /// That a thread of this name was ready and did not run.
+    threads: BTreeMap<String, Duration>,
+}
+
+/// Looks until it is dropped.
+pub struct Stalls(Arc<Mutex<Longest>>);
 
 impl Stalls {
-    /// Looks from now on, until this is dropped.
+    /// Looks from now on.
     pub fn watch() -> Self {
-        let longest = Arc::new(AtomicU64::new(0));
-        let weak = Arc::downgrade(&longest);
-        std::thread::spawn(move || {
-            let mut last = Instant::now();
-            while let Some(longest) = weak.upgrade() {
-                std::thread::sleep(STEP);
-                let now = Instant::now();
-                let late = (now - last).saturating_sub(STEP);
-                longest.fetch_max(late.as_millis() as u64, Ordering::Relaxed);
-                last = now;
-            }
-        });
+        let longest = Arc::new(Mutex::default());
+        let looks: Weak<_> = Arc::downgrade(&longest);
+        let processors = sched_getaffinity(None).unwrap_or_default();
+        for processor in (0..CpuSet::MAX_CPU).filter(|&number| processors.is_set(number)) {
+            let looks = looks.clone();
+            std::thread::spawn(move || watch_processor(processor, &looks));
+        }
+        std::thread::spawn(move || watch_threads(&looks));
         Self(longest)
     }
+}
 
-    /// The longest so far.
-    pub fn longest(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed))
+impl fmt::Display for Stalls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let longest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Longest {
+            processors,
+            threads,
+        } = &*longest;
+        write!(
+            f,
+            "processors stood still for at most {processors:?}; threads waited for one for at most {threads:?}"
+        )
     }
+}
+
+fn note<K: Ord>(longest: &mut BTreeMap<K, Duration>, whose: K, time: Duration) {
+    let before = longest.entry(whose).or_default();
+    *before = (*before).max(time);
+}
+
+fn watch_processor(processor: usize, looks: &Weak<Mutex<Longest>>) {
+    let mut only = CpuSet::new();
+    only.set(processor);
+    if sched_setaffinity(None, &only).is_err() {
+        return;
+    }
+    let mut last = Instant::now();
+    while let Some(longest) = looks.upgrade() {
+        std::thread::sleep(STEP);
+        let now = Instant::now();
+        let late = (now - last).saturating_sub(STEP);
+        if let Ok(mut longest) = longest.lock() {
+            note(&mut longest.processors, processor, late);
+        }
+        last = now;
+    }
+}
+
+fn watch_threads(looks: &Weak<Mutex<Longest>>) {
+    let mut before = BTreeMap::new();
+    while let Some(longest) = looks.upgrade() {
+        std::thread::sleep(4 * STEP);
+        let waited = waited();
+        if let Ok(mut longest) = longest.lock() {
+            for (number, (name, total)) in &waited {
+                let (_, last) = before
+                    .get(number)
+                    .unwrap_or(&(String::new(), *total))
+                    .clone();
+                note(
+                    &mut longest.threads,
+                    name.clone(),
+                    total.saturating_sub(last),
+                );
+            }
+        }
+        before = waited;
+    }
+}
+
+/// How long each thread has been ready without running, by its number and with its name.
+fn waited() -> BTreeMap<String, (String, Duration)> {
+    let tasks = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let one = |task: std::fs::DirEntry| {
+        let read = |name: &str| std::fs::read_to_string(task.path().join(name)).ok();
+        let nanos = read("schedstat")?.split(' ').nth(1)?.parse().ok()?;
+        let name = read("comm")?.trim().to_owned();
+        let number = task.file_name().to_string_lossy().into_owned();
+        Some((number, (name, Duration::from_nanos(nanos))))
+    };
+    tasks.filter_map(one).collect()
 }
