@@ -419,9 +419,9 @@ impl DeviceNic {
         self.attendant.iter().for_each(Attendant::arm);
     }
 
-    /// What a device says that is no completion.
-    pub(crate) fn take_events(&self) {
-        self.with(|engine| engine.provider.take_events());
+    /// What a device says that is no completion; false: that it is gone.
+    pub(crate) fn take_events(&self) -> bool {
+        self.with(|engine| engine.provider.take_events())
     }
 
     /// Asks a device to say when there is something to do, and looks once more; whether there was something.

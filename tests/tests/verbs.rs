@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use doca_dpa::rdma::{HostBuffer, Provider, RemoteMemoryMap, Rights};
 use doca_dpa::{Dpa, Location, SyncEvent};
@@ -77,6 +78,9 @@ fn case(name: &str, library: &Path, lacks: &str, asked: Option<&str>) -> String 
     child.env(CASE, name).env("LD_LIBRARY_PATH", library);
     child.env("DPA_MOCK_SYSFS", &libraries().sysfs);
     child.env("DPA_MOCK_LACKS", lacks);
+    if name == "taken out" {
+        child.env("DPA_MOCK_GONE", libraries().sysfs.join("gone"));
+    }
     match asked {
         Some(asked) => child.env("DPA_RDMA", asked),
         None => child.env_remove("DPA_RDMA"),
@@ -105,6 +109,7 @@ async fn a_case_of_its_own() {
         "one word" => one_word(),
         "two nics" => two_nics(),
         "heap" => in_the_heap(HERE).await,
+        "taken out" => taken_out().await,
         "by its lid" => in_the_heap([127, 7, 7, 7]).await,
         other => panic!("{other}"),
     };
@@ -227,6 +232,40 @@ fn two_nics() -> Outcome<String> {
     drop(export);
     soft.export_event(&event)?;
     Ok(refused.to_string())
+}
+
+/// The device is taken out while it works: connections fail, work ends, and nothing keeps a processor busy.
+async fn taken_out() -> Outcome<String> {
+    let gone = std::env::var("DPA_MOCK_GONE")?;
+    let dpa = Dpa::builder().workers(1).open()?;
+    let rdma = dpa.rdma().address(HERE.into()).connections(2).open()?;
+    let (one, other) = (rdma.export()?, rdma.export()?);
+    one.connect(&other.blob())?;
+    other.connect(&one.blob())?;
+    let memory = rdma.map_host(HostBuffer::new(8), Rights::REMOTE_ATOMIC)?;
+    let theirs = RemoteMemoryMap::import(&memory.map().export())?;
+    one.fetch_add(&theirs, 0, 1)?.await?;
+    std::fs::write(&gone, "")?;
+    let posted = one.fetch_add(&theirs, 0, 1)?;
+    let patience = Duration::from_secs(5);
+    let ended = tokio::time::timeout(patience, posted).await?;
+    let causes = futures::future::join(one.failed(), other.failed());
+    let (cause, _) = tokio::time::timeout(patience, causes).await?;
+    let before = processor_time();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let used = processor_time() - before;
+    std::fs::remove_file(&gone)?;
+    let ended = ended.err().ok_or("it fails")?;
+    match used < Duration::from_millis(250) {
+        true => Ok(format!("{ended}; {cause}")),
+        false => Err(format!("{used:?} of processor time in 500 ms").into()),
+    }
+}
+
+/// What this program has had so far.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// An event in device memory, updated by a peer and by the host, read by the device's own requests.
@@ -421,6 +460,13 @@ fn an_infiniband_port_is_found_by_the_name_of_its_device() {
     assert_eq!(said, "5 11 [0, 0, 12, 0] (13, 13)");
     let said = case("by its lid", device, "ethernet port", Some("verbs:mock0"));
     assert!(said.contains("port 1 of mock0 is down"), "{said}");
+}
+
+#[test]
+fn rule_6_7_a_device_that_is_taken_out_fails_its_connections() {
+    let device = &libraries().device;
+    let said = case("taken out", device, "", Some("verbs"));
+    assert!(said.contains("device"), "{said}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub(crate) struct Attendant {
     /// What becomes readable when there is something to do: a socket, or a device's channel.
     socket: OwnedFd,
     /// What a device says that is no completion.
-    _events: Option<OwnedFd>,
+    events: Option<OwnedFd>,
     /// It must be asked before it says anything.
     must_ask: bool,
     /// Held by who arms or disarms.
@@ -101,12 +101,20 @@ impl Attendant {
             bell,
             socket,
             must_ask: events.is_some(),
-            _events: events,
+            events,
             arming: Mutex::new(()),
             armed: AtomicBool::new(false),
             asleep_until: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         })
+    }
+
+    /// The device is gone: its files would say so for ever.
+    fn forget_device(&self) {
+        for file in self.events.iter().chain([&self.socket]) {
+            // One that is not there any more is as well.
+            let _ = epoll::delete(&self.epoll, file);
+        }
     }
 
     fn watch(&self, flags: epoll::EventFlags) {
@@ -240,7 +248,10 @@ fn attend(nic: &DeviceNic, device: &Device) {
             Woken::Bell | Woken::Event => false,
         };
         if woken == Woken::Event {
-            nic.take_events();
+            let is_there = nic.take_events();
+            if !is_there {
+                attendant.forget_device();
+            }
         }
         // Who worked it has left it to this thread.
         let left = woken == Woken::Bell && nic.bell.is_rung();

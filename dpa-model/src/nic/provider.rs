@@ -348,10 +348,10 @@ impl Provider {
         }
     }
 
-    /// Takes that.
-    pub(crate) fn take_events(&mut self) {
+    /// Takes that; false: the device is gone.
+    pub(crate) fn take_events(&mut self) -> bool {
         match self {
-            Self::Soft(_) => {}
+            Self::Soft(_) => true,
             #[cfg(feature = "verbs")]
             Self::Verbs(verbs) => verbs.take_events(),
         }

@@ -6,6 +6,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CStr, OsStr, c_int, c_void};
+use std::io::ErrorKind;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -228,7 +229,10 @@ impl Device {
     }
 
     /// The next event that is no completion: its kind, and the number of the queue pair it is about.
-    pub(super) fn async_event(&self) -> Option<(c_int, Option<u32>)> {
+    ///
+    /// # Errors
+    /// There will be none any more: the device is gone.
+    pub(super) fn async_event(&self) -> std::io::Result<Option<(c_int, Option<u32>)>> {
         /// `struct ibv_async_event`, with a kind that may be any number.
         #[repr(C)]
         struct Event {
@@ -246,13 +250,17 @@ impl Device {
         unsafe {
             let at: *mut c_void = (&raw mut event).cast();
             if (self.lib.get_async_event)(self.raw.as_ptr(), at) != 0 {
-                return None;
+                let error = std::io::Error::last_os_error();
+                return match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(None),
+                    _ => Err(error),
+                };
             }
             let number = OF_QUEUE_PAIRS
                 .contains(&event.kind)
                 .then(|| (*event.element).qp_num);
             (self.lib.ack_async_event)(at);
-            Some((event.kind, number))
+            Ok(Some((event.kind, number)))
         }
     }
 }

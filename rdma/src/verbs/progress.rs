@@ -149,13 +149,23 @@ impl VerbsNic {
         self.port.device.async_fd()
     }
 
-    /// Takes what happened that is no completion: queue pairs that the device has put into ERR.
-    pub fn take_events(&mut self) {
+    /// Takes what happened that is no completion: queue pairs that the device has put into ERR. False: the device is gone, and with
+    /// it all of them; there is nothing more to be told of.
+    pub fn take_events(&mut self) -> bool {
         /// The peer's request was invalid; it was not allowed.
         const REQUEST: i32 = 2;
         const ACCESS: i32 = 3;
         const LAST_RECEIVE: i32 = 16;
-        while let Some((kind, number)) = self.port.device.async_event() {
+        const DEVICE_FATAL: i32 = 8;
+        loop {
+            let (kind, number) = match self.port.device.async_event() {
+                Ok(Some((DEVICE_FATAL, _))) | Err(_) => {
+                    self.lose_all(DEVICE_FATAL as u32);
+                    return false;
+                }
+                Ok(Some(event)) => event,
+                Ok(None) => return true,
+            };
             let cause = match kind {
                 REQUEST => Cause::Peer(WorkError::RemoteInvalidRequest),
                 ACCESS => Cause::Peer(WorkError::RemoteAccess),
@@ -169,6 +179,15 @@ impl VerbsNic {
                 let _ = self.fail(number, cause);
             }
         }
+    }
+
+    /// The device is gone: it will report nothing any more.
+    fn lose_all(&mut self, status: u32) {
+        let cause = Cause::Work(WorkError::Device { status });
+        for (_, pair) in &mut self.pairs {
+            pair.give_up(cause);
+        }
+        self.look_at = self.now;
     }
 }
 

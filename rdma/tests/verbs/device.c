@@ -4,6 +4,7 @@
  * functions of its context, as those of any device do, so what a program does up to that boundary is what it does with a card.
  *
  *   DPA_MOCK_SYSFS  its directory: `DIR/mock0` has what /sys/class/infiniband/DEVICE has of ports and addresses
+ *   DPA_MOCK_GONE   a file: once it is there the device is taken out, at the next request
  *   DPA_MOCK_LACKS  words: `kernel`, `device`, `permission`, `memory`, `port`, `atomics`, `ethernet` (its port is of InfiniBand)
  */
 #define _GNU_SOURCE
@@ -131,7 +132,8 @@ EXPORT int ibv_close_device(struct ibv_context *context)
 	struct opened *opened = (struct opened *)context;
 
 	close(opened->events[0]);
-	close(opened->events[1]);
+	if (opened->events[1] >= 0)
+		close(opened->events[1]);
 	free(opened);
 	return 0;
 }
@@ -169,6 +171,26 @@ EXPORT int ibv_query_gid(struct ibv_context *context, uint8_t port, int index, u
 	return 0;
 }
 
+/* A device that is taken out says so; then its files tell of nothing but errors. */
+static bool is_gone(struct ibv_context *context)
+{
+	struct opened *opened = (struct opened *)context;
+	struct event fatal = { IBV_EVENT_DEVICE_FATAL, NULL };
+	const char *file = getenv("DPA_MOCK_GONE");
+
+	if (!file || access(file, F_OK))
+		return false;
+	pthread_mutex_lock(&lock);
+	if (opened->events[1] >= 0) {
+		if (write(opened->events[1], &fatal, sizeof(fatal)) != sizeof(fatal))
+			abort();
+		close(opened->events[1]);
+		opened->events[1] = -1;
+	}
+	pthread_mutex_unlock(&lock);
+	return true;
+}
+
 static void say(int kind, struct pair *of)
 {
 	struct opened *opened = (struct opened *)of->qp.context;
@@ -181,8 +203,13 @@ EXPORT int ibv_get_async_event(struct ibv_context *context, struct ibv_async_eve
 {
 	struct event event;
 
-	if (read(((struct opened *)context)->events[0], &event, sizeof(event)) != sizeof(event))
+	ssize_t got = read(((struct opened *)context)->events[0], &event, sizeof(event));
+
+	if (got != sizeof(event)) {
+		if (got >= 0)
+			errno = EIO;
 		return -1;
+	}
 	out->element.qp = &event.of->qp;
 	out->event_type = event.kind;
 	return 0;
@@ -611,6 +638,10 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
 	struct pair *pair = (struct pair *)qp;
 	int code = 0;
 
+	if (is_gone(qp->context)) {
+		*bad = wr;
+		return EIO;
+	}
 	pthread_mutex_lock(&lock);
 	for (; wr; wr = wr->next) {
 		bool inside = wr->send_flags & IBV_SEND_INLINE;
