@@ -6,6 +6,8 @@
 #![deny(unsafe_code)]
 
 mod frames;
+#[path = "../netns-node/resident.rs"]
+mod resident;
 
 use std::collections::BinaryHeap;
 use std::error::Error;
@@ -27,6 +29,7 @@ const LONGEST: u64 = 3000;
 static OVER: AtomicBool = AtomicBool::new(false);
 
 fn main() -> Result<(), Box<dyn Error>> {
+    resident::stay();
     let mut arguments = std::env::args().skip(1);
     let mut next = || {
         arguments

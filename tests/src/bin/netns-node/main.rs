@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod kernels;
+mod resident;
 mod stalls;
 
 use std::collections::VecDeque;
@@ -44,6 +45,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    resident::stay();
     let failure = match tokio::time::timeout(PATIENCE, run()).await {
         Ok(Ok(())) => return ExitCode::SUCCESS,
         Ok(Err(error)) => error.to_string(),

@@ -1,5 +1,5 @@
-//! How long processors stood still, and how long this program's threads waited for one: so that a peer given up can be told from
-//! one that did not run.
+//! How long processors stood still, how long this program's threads waited for one, and how often for a page of their code: so that
+//! a peer given up can be told from one that did not run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +18,8 @@ struct Longest {
     processors: BTreeMap<usize, Duration>,
     /// That a thread of this name was ready and did not run.
     threads: BTreeMap<String, Duration>,
+    /// How often it waited for a page to be read from a disk. How long is not known.
+    faults: BTreeMap<String, u64>,
 }
 
 /// Looks until it is dropped.
@@ -44,14 +46,16 @@ impl fmt::Display for Stalls {
         let Longest {
             processors,
             threads,
+            faults,
         } = &*longest;
         write!(
             f,
-            "processors stood still for at most {processors:?}; threads waited for one for at most {threads:?}"
+            "processors stood still for at most {processors:?}; threads waited for one for at most {threads:?}, and for pages {faults:?} times"
         )
     }
 }
 
+/// Keeps the longer time.
 fn note<K: Ord>(longest: &mut BTreeMap<K, Duration>, whose: K, time: Duration) {
     let before = longest.entry(whose).or_default();
     *before = (*before).max(time);
@@ -81,24 +85,27 @@ fn watch_threads(looks: &Weak<Mutex<Longest>>) {
         std::thread::sleep(4 * STEP);
         let waited = waited();
         if let Ok(mut longest) = longest.lock() {
-            for (number, (name, total)) in &waited {
-                let (_, last) = before
-                    .get(number)
-                    .unwrap_or(&(String::new(), *total))
-                    .clone();
-                note(
-                    &mut longest.threads,
-                    name.clone(),
-                    total.saturating_sub(last),
-                );
+            for (number, thread) in &waited {
+                let last = before.get(number).unwrap_or(thread);
+                let waited = thread.waited.saturating_sub(last.waited);
+                note(&mut longest.threads, thread.name.clone(), waited);
+                longest.faults.insert(thread.name.clone(), thread.faults);
             }
         }
         before = waited;
     }
 }
 
-/// How long each thread has been ready without running, by its number and with its name.
-fn waited() -> BTreeMap<String, (String, Duration)> {
+/// What a thread has waited for so far.
+#[derive(Clone, Debug)]
+struct Thread {
+    name: String,
+    waited: Duration,
+    faults: u64,
+}
+
+/// The threads of this program, by their numbers.
+fn waited() -> BTreeMap<String, Thread> {
     let tasks = std::fs::read_dir("/proc/self/task")
         .into_iter()
         .flatten()
@@ -106,9 +113,20 @@ fn waited() -> BTreeMap<String, (String, Duration)> {
     let one = |task: std::fs::DirEntry| {
         let read = |name: &str| std::fs::read_to_string(task.path().join(name)).ok();
         let nanos = read("schedstat")?.split(' ').nth(1)?.parse().ok()?;
-        let name = read("comm")?.trim().to_owned();
-        let number = task.file_name().to_string_lossy().into_owned();
-        Some((number, (name, Duration::from_nanos(nanos))))
+        // Behind the name, which may have spaces, major faults are the tenth field.
+        let faults = read("stat")?
+            .rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .nth(9)?
+            .parse()
+            .ok()?;
+        let thread = Thread {
+            name: read("comm")?.trim().to_owned(),
+            waited: Duration::from_nanos(nanos),
+            faults,
+        };
+        Some((task.file_name().to_string_lossy().into_owned(), thread))
     };
     tasks.filter_map(one).collect()
 }
