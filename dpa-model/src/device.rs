@@ -394,11 +394,11 @@ impl Device {
         }
     }
 
-    fn interrupt_recalled(&self, worker: usize) {
+    pub(crate) fn interrupt_recalled(&self, worker: usize) {
         let shared = &self.workers[worker];
         #[cfg(not(dpa_sanitize))]
         if shared.is_recalled() {
-            crate::trap::preempt(shared.pthread.load(Ordering::Acquire) as libc::pthread_t);
+            crate::trap::preempt(shared.pthread.load(Ordering::Acquire));
         }
         #[cfg(dpa_sanitize)]
         let _ = shared;

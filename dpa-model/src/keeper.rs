@@ -74,7 +74,7 @@ pub(crate) fn cpu_time(pthread: u64) -> Option<Duration> {
         return None;
     }
     let mut clock = 0;
-    // SAFETY: a worker's thread lives as long as its device, which the keeper holds; it writes 0 before it ends.
+    // SAFETY: the identity of a worker's thread is good as long as its device, which the keeper holds (`Shared::identity`).
     if unsafe { libc::pthread_getcpuclockid(pthread as libc::pthread_t, &mut clock) } != 0 {
         return None;
     }

@@ -48,8 +48,11 @@ pub struct Shared {
     pub soon: CachePadded<Soon>,
     /// Its OS thread, to unpark.
     pub thread: std::sync::OnceLock<std::thread::Thread>,
-    /// Its OS thread, to interrupt and to ask for CPU time.
+    /// Its OS thread, to interrupt and to ask for CPU time; 0: it has not begun, or has ended.
     pub pthread: AtomicU64,
+    /// Never joined: while this is here, which is as long as the device is, the system gives the thread's identity to no other, also
+    /// behind its end. Who has read it just before that may still use it.
+    pub identity: std::sync::OnceLock<std::thread::JoinHandle<()>>,
 }
 
 impl Shared {

@@ -102,7 +102,7 @@ impl Slices {
         if self.limit.is_some_and(|limit| spun > limit) {
             worker.stop_at.store(count, Ordering::Relaxed);
             #[cfg(not(dpa_sanitize))]
-            crate::trap::interrupt(pthread as libc::pthread_t);
+            crate::trap::interrupt(pthread);
         } else if self.interrupts
             && used.saturating_sub(stretch.slice) >= SLICE / 2
             && is_wanted(device, index)
@@ -110,7 +110,7 @@ impl Slices {
             worker.spun.store(spun.as_nanos() as u64, Ordering::Relaxed);
             worker.preempt_at.store(count, Ordering::Relaxed);
             #[cfg(not(dpa_sanitize))]
-            crate::trap::preempt(pthread as libc::pthread_t);
+            crate::trap::preempt(pthread);
         }
         true
     }
@@ -152,6 +152,41 @@ fn is_wanted(device: &Device, worker: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DeviceConfig;
+    use crate::threads::Threads;
+
+    /// As a timer may that has its time when the device is about to end: what the worker's thread was is no thread any more.
+    #[test]
+    fn who_calls_a_worker_back_that_has_ended_interrupts_nobody() {
+        let config = DeviceConfig {
+            workers: 1,
+            ..DeviceConfig::default()
+        };
+        let threads = Threads::open(config).expect("a device");
+        let device = threads.device().clone();
+        let worker = &device.workers[0];
+        let begun = || worker.pthread.load(Ordering::SeqCst);
+        wait_until("it has begun", || begun() != 0);
+        let pthread = begun();
+        drop(threads);
+        let thread = worker.identity.get().expect("kept");
+        wait_until("it has ended", || thread.is_finished());
+        worker.background.store(true, Ordering::SeqCst);
+        worker.woken.store(true, Ordering::SeqCst);
+        assert!(worker.is_recalled());
+        device.interrupt_recalled(0);
+        // As who has read it before it ended.
+        crate::trap::preempt(pthread);
+        assert_eq!(cpu_time(pthread), None);
+    }
+
+    fn wait_until(what: &str, holds: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !holds() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 
     #[test]
     fn who_spins_away_from_home_rests_longer_each_time() {

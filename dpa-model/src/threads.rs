@@ -29,12 +29,13 @@ impl Threads {
             device: device.clone(),
         };
         for index in 0..device.worker_count() {
-            let device = device.clone();
+            let its = device.clone();
             let name = format!("dpa-worker-{index}");
-            std::thread::Builder::new()
+            let thread = std::thread::Builder::new()
                 .name(name)
-                .spawn(move || work(&Worker::new(device, index)))
+                .spawn(move || work(&Worker::new(its, index)))
                 .map_err(OpenError::Thread)?;
+            let _ = device.workers[index].identity.set(thread);
         }
         keeper::start(device)?;
         Ok(owner)

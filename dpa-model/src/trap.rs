@@ -389,15 +389,22 @@ mod signals {
     }
 
     /// Interrupts a worker whose kernel exceeds the run-time limit.
-    pub(crate) fn interrupt(thread: libc::pthread_t) {
-        // SAFETY: the worker's thread lives as long as its device, which the caller holds.
-        unsafe { libc::pthread_kill(thread, run_time_signal()) };
+    pub(crate) fn interrupt(pthread: u64) {
+        send(pthread, run_time_signal());
     }
 
     /// Interrupts a worker whose kernel is to let others run.
-    pub(crate) fn preempt(thread: libc::pthread_t) {
-        // SAFETY: the worker's thread lives as long as its device, which the caller holds.
-        unsafe { libc::pthread_kill(thread, preempt_signal()) };
+    pub(crate) fn preempt(pthread: u64) {
+        send(pthread, preempt_signal());
+    }
+
+    /// Sends a signal to a worker's thread. One that has not begun, or has ended, gets none.
+    fn send(pthread: u64, signal: libc::c_int) {
+        if pthread != 0 {
+            // SAFETY: the identity of a worker's thread is good as long as its device, which the caller holds
+            // (`Shared::identity`), also behind its end.
+            unsafe { libc::pthread_kill(pthread as libc::pthread_t, signal) };
+        }
     }
 
     /// Gives this thread an alternate signal stack if it has none, as threads not made by std may have none.
