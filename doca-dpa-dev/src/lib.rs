@@ -2,7 +2,8 @@
 //!
 //! A kernel is a plain function. Many threads run it at once, each with its rank; waiting in it blocks one thread only.
 //! Kernels live in a `#![no_std]` library crate (in a crate with the standard library they work, too, but stay on the
-//! worker they started on).
+//! worker they started on). Where neither that crate nor one it uses has the standard library or `alloc`, a kernel that computes for
+//! long without a safe point is interrupted for others; elsewhere it keeps its worker, until the run-time limit.
 //!
 //! ```
 //! #![forbid(unsafe_code)]

@@ -1,5 +1,6 @@
 //! What the macros of `dpa-macros` refer to. Not part of the interface.
 
+use core::any::TypeId;
 use core::panic::Location;
 
 pub use dpa_abi::arg::{IntoArg, IntoArgs, KernelArg, KernelArgs, MAX_ARG_BYTES};
@@ -44,19 +45,28 @@ fn fault_at(thread: &ThreadContext<'_>, kind: FaultKind, at: &'static Location<'
 #[derive(Debug)]
 pub struct NoStd;
 
-/// Finds out whether the standard library is in the reach of the crate that asks. `f64::sin` is a method that only the
-/// standard library gives `f64`. Where it is linked, `x.sin()` is that method, because methods of the type itself come
-/// first; where it is not, `x.sin()` is this one.
+/// The other answer of [`Probe`].
+#[derive(Debug)]
+pub struct NoAlloc;
+
+/// Finds out whether the standard library, or `alloc`, is in the reach of the crate that asks. `f64::sin` is a method that only
+/// the standard library gives `f64`, and `str::to_lowercase` one that only `alloc` gives `str`. Where it is linked, `x.sin()` is
+/// that method, because methods of the type itself come first; where it is not, `x.sin()` is this one.
 pub trait Probe {
     /// Stands in for the method of the standard library.
-    fn sin(self) -> NoStd;
-}
-
-impl Probe for f64 {
-    fn sin(self) -> NoStd {
+    fn sin(&self) -> NoStd {
         NoStd
     }
+
+    /// Stands in for the method of `alloc`.
+    fn to_lowercase(&self) -> NoAlloc {
+        NoAlloc
+    }
 }
+
+impl Probe for f64 {}
+
+impl Probe for str {}
 
 /// What `x.sin()` can be.
 pub trait Answer {
@@ -75,4 +85,9 @@ impl Answer for NoStd {
 /// Whether a thread of the kernel may go on on another OS thread.
 pub fn movable<A: Answer>(_: A) -> bool {
     A::MOVABLE
+}
+
+/// Whether `ask`, which makes its text small by [`Probe`], does so without `alloc`. It is not called: an interruption asks.
+pub fn without_alloc<A: 'static>(_ask: fn(&'static str) -> A) -> bool {
+    TypeId::of::<A>() == TypeId::of::<NoAlloc>()
 }

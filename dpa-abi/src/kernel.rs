@@ -18,6 +18,9 @@ pub struct KernelEntry {
     /// Whether a thread of it may go on on another worker after a device call. It may where no thread-bound value can
     /// live across one, that is where the standard library is not linked into the kernel's crate.
     pub movable: fn() -> bool,
+    /// Whether a thread of it may be interrupted between two device calls, for other threads to run on the same OS thread. It may
+    /// where nothing in its reach keeps something for each OS thread: neither the standard library nor an allocator.
+    pub interruptible: fn() -> bool,
     /// Unpacks the arguments, binds them and runs the kernel once, as one thread.
     pub run: fn(UnitRef<'_>, args: &[u8]),
 }
@@ -35,6 +38,8 @@ pub struct RpcEntry {
     pub arg_bytes: usize,
     /// As for kernels.
     pub movable: fn() -> bool,
+    /// As for kernels.
+    pub interruptible: fn() -> bool,
     /// Runs the call and returns its result as 64 bits.
     pub run: fn(UnitRef<'_>, args: &[u8]) -> u64,
 }
@@ -43,7 +48,8 @@ pub struct RpcEntry {
 ///
 /// # Safety
 /// Where [`KernelEntry::movable`] says so, no value that is bound to an OS thread may live across a device call of the
-/// kernel, for the thread may go on on another one. `#[dpa_kernel]` takes care of it.
+/// kernel, for the thread may go on on another one. Where [`KernelEntry::interruptible`] says so, nothing that the kernel calls
+/// may rest on being the only one on its OS thread between two device calls. `#[dpa_kernel]` takes care of both.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a kernel",
     note = "write #[dpa_kernel] above the function"

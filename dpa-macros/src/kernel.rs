@@ -90,7 +90,8 @@ fn size_check(function: &Function) -> TokenStream {
     }
 }
 
-/// Asks whether the standard library is in reach; in a module of its own, where no trait of the user's can answer.
+/// Asks whether the standard library is in reach, and whether `alloc` is; in a module of its own, where no trait of the user's
+/// can answer.
 fn probe() -> TokenStream {
     quote! {
         mod __probe {
@@ -98,6 +99,9 @@ fn probe() -> TokenStream {
             pub(super) fn movable() -> bool {
                 let __number = |__x: f64| __x.sin();
                 ::doca_dpa_dev::__private::movable(__number(0.0))
+            }
+            pub(super) fn interruptible() -> bool {
+                movable() && ::doca_dpa_dev::__private::without_alloc(|__text| __text.to_lowercase())
             }
         }
     }
@@ -112,6 +116,7 @@ pub fn entry_fields(function: &Function) -> TokenStream {
         line: ::core::line!(),
         arg_bytes: <__Packed as ::doca_dpa_dev::__private::Pod>::SIZE,
         movable: __probe::movable,
+        interruptible: __probe::interruptible,
         run: __run,
     }
 }
@@ -148,7 +153,7 @@ fn kernel_impl(function: &Function) -> TokenStream {
         static __ENTRY: ::doca_dpa_dev::__private::KernelEntry =
             ::doca_dpa_dev::__private::KernelEntry { #fields };
         // SAFETY: `movable` is true only where the standard library, and with it every value that is bound to an OS
-        // thread, is out of the crate's reach.
+        // thread, is out of the crate's reach; `interruptible` only where the allocator is, too.
         unsafe impl ::doca_dpa_dev::__private::Kernel for #name {
             type Args = #marker;
             type Given = ::doca_dpa_dev::__private::#given;

@@ -32,7 +32,8 @@ fn rpc_impl(function: &Function, output: &Type) -> TokenStream {
         }
         static __ENTRY: ::doca_dpa_dev::__private::RpcEntry =
             ::doca_dpa_dev::__private::RpcEntry { #fields };
-        // SAFETY: as for kernels, `movable` is true only where the standard library is out of the crate's reach.
+        // SAFETY: as for kernels, `movable` and `interruptible` are true only where the standard library, and the allocator,
+        // are out of the crate's reach.
         unsafe impl ::doca_dpa_dev::__private::Rpc for #name {
             type Args = #marker;
             type Output = #output;

@@ -20,6 +20,7 @@ use thiserror::Error;
 
 use crate::launch::{ArgBytes, Body, Extra, Launch, Parts};
 use crate::process::Process;
+use crate::unit::Core;
 use crate::wakers::{Awaited, Until, Wakers};
 
 /// Bytes of arguments that a job has room for.
@@ -139,9 +140,10 @@ impl CommandQueue {
     }
 
     /// Runs jobs as one worker, on a kernel's stack.
-    pub(crate) fn work(&self, unit: UnitRef<'_>) {
+    pub(crate) fn work(&self, core: &Core, unit: UnitRef<'_>) {
         let mut ran = 0;
         while let Some(job) = self.next(ran) {
+            core.called.set(Some(job.entry));
             (job.entry.run)(unit, &job.args[..job.entry.arg_bytes]);
             ran += 1;
         }

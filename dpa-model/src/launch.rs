@@ -241,6 +241,17 @@ impl Launch {
         }
     }
 
+    /// Whether its threads may be interrupted between two device calls; `job`: the one that runs now, of a queue.
+    #[cfg(not(dpa_sanitize))]
+    pub(crate) fn interruptible(&self, job: Option<&dpa_abi::kernel::KernelEntry>) -> bool {
+        match &self.body {
+            Body::Kernel(entry) => (entry.interruptible)(),
+            Body::Rpc(entry) => (entry.interruptible)(),
+            Body::Queue => job.is_some_and(|entry| (entry.interruptible)()),
+            Body::Step(_) => false,
+        }
+    }
+
     /// Whether it has one thread, and nothing follows its end but its update, and that what it keeps is let go of.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {

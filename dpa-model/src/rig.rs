@@ -24,6 +24,7 @@ pub(crate) static NOTHING: KernelEntry = KernelEntry {
     line: 0,
     arg_bytes: 0,
     movable: || true,
+    interruptible: || true,
     run: |_, _| (),
 };
 

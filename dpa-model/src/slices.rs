@@ -2,8 +2,8 @@
 //! run-time limit.
 //!
 //! Rules:
-//! 1. A kernel is interrupted only while something else waits for its worker, or when its process is over; and only in code of
-//!    its own (see `trap.rs`).
+//! 1. A kernel is interrupted only while something else waits for its worker, or when its process is over; and only one that has
+//!    neither the standard library nor an allocator in its reach, in code of its own (see `trap.rs`).
 //! 2. An interrupted thread rests for [`REST`] slices while there is other work, so that threads that never pause have a
 //!    quarter of a worker at most beside those that do. It stays on its worker; if that has another home meanwhile (see
 //!    `fairness.rs`), it rests four times as long each time it is interrupted, at most [`REST_AWAY`] slices.

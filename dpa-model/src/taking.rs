@@ -66,7 +66,7 @@ fn run_kernel(core: &Core) -> KernelResult {
         Body::Rpc(entry) => (entry.run)(unit, &launch.args),
         Body::Queue => {
             if let Some(queue) = launch.extra.as_ref().and_then(|extra| extra.queue.as_ref()) {
-                queue.work(unit);
+                queue.work(core, unit);
             }
             0
         }

@@ -12,6 +12,7 @@ use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
 use dpa_abi::FaultKind;
+use dpa_abi::kernel::KernelEntry;
 use sync_event::WaiterId;
 use sync_event::sync::Arc;
 
@@ -99,6 +100,8 @@ pub struct Core {
     pub calls: Cell<u32>,
     /// The error handler of its process runs on it.
     pub(crate) handling: Cell<bool>,
+    /// The kernel that is run as a plain call by what runs: an error handler, or a job of a command queue.
+    pub(crate) called: Cell<Option<&'static KernelEntry>>,
     /// It was interrupted, and has not gone on yet.
     pub(crate) preempted: Cell<bool>,
     /// How often its thread was interrupted.
@@ -131,6 +134,7 @@ impl Core {
             waiter: Cell::new(None),
             calls: Cell::new(0),
             handling: Cell::new(false),
+            called: Cell::new(None),
             preempted: Cell::new(false),
             interruptions: Cell::new(0),
             spun: Cell::new(0),
@@ -234,6 +238,7 @@ impl Core {
     pub(crate) fn preempt(&self) {
         if !self.in_kernel.load(Ordering::Relaxed)
             || !self.worker().is_to_be_preempted()
+            || !self.is_interruptible()
             || self.stack_left() < PREEMPT_RESERVE
         {
             return;
@@ -245,6 +250,21 @@ impl Core {
         self.suspend(Request::Preempted);
         self.preempted.set(false);
         self.enter_kernel();
+    }
+
+    /// Whether the code that runs may be interrupted where it is: nothing in its reach rests on being the only one on its OS
+    /// thread between two device calls.
+    #[cfg(not(dpa_sanitize))]
+    fn is_interruptible(&self) -> bool {
+        let called = self.called.get();
+        if self.handling.get() {
+            return called.is_some_and(|entry| (entry.interruptible)());
+        }
+        let running = self.running.try_borrow();
+        running.is_ok_and(|running| {
+            let launch = running.as_ref().map(|running| &running.launch);
+            launch.is_some_and(|launch| launch.interruptible(called))
+        })
     }
 
     /// Whether the thread's stack is being unwound.

@@ -1,10 +1,15 @@
 //! Kernels that make no device call for long are interrupted when others wait, go on where they were, and are stopped at the
 //! run-time limit all the same.
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use doca_dpa::error::LaunchError;
 use doca_dpa::{Builder, Dpa, Error, FaultKind};
+use doca_dpa_dev::__private::{Kernel, Rpc};
+use doca_dpa_dev::{Thread, dpa_kernel};
 use tests::slices::*;
 use tests::{CountArgs, SpinsArgs, count, spins};
 
@@ -190,6 +195,49 @@ async fn rule_2_9_interruptions_do_not_lengthen_the_limit() {
             "{kind:?}"
         );
         short_launches(&other, 5).await
+    })
+    .await;
+}
+
+#[test]
+fn rule_2_8_only_kernels_without_an_allocator_are_interruptible() {
+    assert!((spins.entry().interruptible)() && (compute.entry().interruptible)());
+    assert!((tests_alloc::allocates.entry().movable)());
+    assert!(!(tests_alloc::allocates.entry().interruptible)());
+    let call = tests_alloc::allocates_and_says.entry();
+    assert!((call.movable)() && !(call.interruptible)());
+    assert!(!(keeps_to_itself.entry().interruptible)());
+}
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+static MET: AtomicU64 = AtomicU64::new(0);
+
+/// Is in the middle of something on its OS thread for some time, as the initialiser of a thread-local is.
+#[dpa_kernel]
+fn keeps_to_itself(_thread: &Thread) {
+    MET.fetch_add(INSIDE.replace(true).into(), Ordering::Relaxed);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(60) {
+        for n in 0..10_000 {
+            black_box(n);
+        }
+    }
+    INSIDE.set(false);
+}
+
+#[tokio::test]
+async fn rule_2_8_a_kernel_with_the_standard_library_is_not_interrupted() {
+    in_time(async {
+        let dpa = workers(1).open()?;
+        let spinning = (0..4).map(|_| dpa.launch(keeps_to_itself).submit());
+        let spinning: Vec<_> = spinning.collect::<Result<_, _>>()?;
+        for launch in spinning {
+            launch.await?;
+        }
+        assert_eq!(MET.load(Ordering::Relaxed), 0, "began in the middle of one");
+        Ok(())
     })
     .await;
 }

@@ -190,6 +190,7 @@ const fn kernel(name: &'static str, run: fn(dpa_abi::UnitRef<'_>, &[u8])) -> Ker
         line: 0,
         arg_bytes: 0,
         movable: || true,
+        interruptible: || true,
         run,
     }
 }

@@ -12,6 +12,7 @@ static ENTRY: KernelEntry = KernelEntry {
     line: 0,
     arg_bytes: 0,
     movable: || false,
+    interruptible: || false,
     run: |_, _| (),
 };
 
@@ -21,6 +22,7 @@ static CALL: RpcEntry = RpcEntry {
     line: 0,
     arg_bytes: 0,
     movable: || true,
+    interruptible: || true,
     run: |_, _| 0,
 };
 

@@ -120,10 +120,12 @@ pub(crate) fn handle_error(core: &Core, cause: impl FnOnce() -> Fault) {
     let was = core.unwinding();
     core.set_unwinding(true);
     core.handling.set(true);
+    let before = core.called.replace(Some(handler.entry));
     core.enter_kernel();
     let ended = catch_unwind(AssertUnwindSafe(|| handler.run(unit)));
     core.leave_kernel();
     core.handling.set(false);
+    core.called.set(before);
     core.set_unwinding(was);
     // A panic of the handler is the second thing that went wrong; the first is what is reported.
     if let Err(payload) = ended {

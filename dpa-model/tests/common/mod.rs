@@ -54,6 +54,7 @@ macro_rules! kernel {
             line: line!(),
             arg_bytes: 0,
             movable: || true,
+            interruptible: || true,
             run: {
                 fn run($unit: dpa_abi::UnitRef<'_>, $args: &[u8]) $body
                 run

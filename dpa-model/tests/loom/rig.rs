@@ -16,6 +16,7 @@ static ENTRY: KernelEntry = KernelEntry {
     line: 0,
     arg_bytes: 0,
     movable: || true,
+    interruptible: || true,
     run: |_, _| (),
 };
 

@@ -9,11 +9,13 @@ fn in_a_std_crate(_thread: &doca_dpa_dev::Thread) {}
 fn kernels_of_a_no_std_crate_may_move() {
     assert!((examples_kernels::hello.entry().movable)());
     assert!((examples_kernels::digest_blocks.entry().movable)());
+    assert!((examples_kernels::hello.entry().interruptible)());
 }
 
 #[test]
 fn kernels_of_a_std_crate_stay() {
     assert!(!(in_a_std_crate.entry().movable)());
+    assert!(!(in_a_std_crate.entry().interruptible)());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::source::File;
 /// ```text
 /// 10 dpa-bench (measures an example, too), dpa-fuzz (outside the workspace)
 /// 9  examples  tests                 5  dpa-model
-/// 8  doca-dpa                        4  doca-dpa-dev (then examples-kernels and dpa-bench-kernels on it, 5)
+/// 8  doca-dpa                        4  doca-dpa-dev (then crates of kernels on it, 5)
 /// 7  flexio                          3  flexio-dev   rdma
 ///                                    2  sync-event
 ///                                    1  dpa-abi   dpa-macros   (xtask names none)
@@ -22,6 +22,7 @@ const HEIGHTS: &[(&str, u8)] = &[
     ("doca-dpa-dev", 4),
     ("examples-kernels", 5),
     ("dpa-bench-kernels", 5),
+    ("tests-alloc", 5),
     ("dpa-model", 5),
     ("flexio", 7),
     ("doca-dpa", 8),
