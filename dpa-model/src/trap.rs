@@ -7,13 +7,17 @@
 //! of ours (lock, guard, count) may be live under a kernel's frame.
 //!
 //! Another handler interrupts a kernel for others to run. It runs on the kernel's own stack, and leaves it as a device call
-//! does; when the thread goes on, on the same OS thread, the handler returns. It acts only in code of the program itself: a
-//! library may hold a lock of its own there, that of the allocator for instance.
+//! does; when the thread goes on, on the same OS thread, the handler returns. It acts only where the kernel's crate has neither
+//! the standard library nor an allocator in its reach: with them, it may be in the middle of changing what its OS thread has, which
+//! is what others find that run meanwhile. Neither it nor the run-time limit acts in code of a library (`code.rs`).
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::unit::Core;
+
+#[cfg(not(dpa_sanitize))]
+mod code;
 
 /// Why a stack was reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +117,10 @@ pub(crate) fn install() {
     }
     install_panic_hook();
     #[cfg(not(dpa_sanitize))]
-    signals::install();
+    {
+        code::find_helpers();
+        signals::install();
+    }
 }
 
 /// A panic on a kernel stack is recorded for the fault report and not printed; any other goes to the hook before.
@@ -134,7 +141,7 @@ pub(crate) fn ensure_alternate_stack() {}
 
 #[cfg(not(dpa_sanitize))]
 mod signals {
-    use super::{ENTERED, Entered, Trapped};
+    use super::{ENTERED, Entered, Trapped, code};
     use crate::crash::stack::Trap;
     use crate::fiber::Exit;
     use std::mem::MaybeUninit;
@@ -205,21 +212,11 @@ mod signals {
             return;
         };
         // SAFETY: the kernel passes a valid pointer.
-        let code = program_counter(unsafe { &*context.cast() });
-        if (entered.low..entered.high).contains(&at) && is_of_program(code) {
+        let at_code = program_counter(unsafe { &*context.cast() });
+        if (entered.low..entered.high).contains(&at) && code::may_be_left(at_code) {
             // SAFETY: the core is valid while its stack is entered, and this is its stack.
             unsafe { &*entered.core }.preempt();
         }
-    }
-
-    /// Whether this is an address of the program's own code.
-    fn is_of_program(code: usize) -> bool {
-        unsafe extern "C" {
-            static __executable_start: u8;
-            static etext: u8;
-        }
-        let (start, end) = (&raw const __executable_start, &raw const etext);
-        (start as usize..end as usize).contains(&code)
     }
 
     /// Whether a kernel that was to be interrupted had no room for that on its stack: it goes on.
@@ -265,7 +262,7 @@ mod signals {
         if !entered.trap.stack_ptr_in_bounds(stack_pointer(context)) {
             return false;
         }
-        let Some(why) = cause(signal, info, entered) else {
+        let Some(why) = cause(signal, info, entered, program_counter(context)) else {
             return false;
         };
         // SAFETY: the core is valid while its stack is entered, and nobody else looks at it; SIGSEGV and SIGBUS carry an
@@ -284,12 +281,18 @@ mod signals {
         true
     }
 
-    fn cause(signal: libc::c_int, info: &libc::siginfo_t, entered: &Entered) -> Option<Trapped> {
+    fn cause(
+        signal: libc::c_int,
+        info: &libc::siginfo_t,
+        entered: &Entered,
+        at_code: usize,
+    ) -> Option<Trapped> {
         if signal == run_time_signal() {
+            // In a library it goes on: the keeper of the time sends another signal before long.
+            let may_be_left = code::may_be_left(at_code);
             // SAFETY: the core is valid while its stack is entered.
-            return unsafe { &*entered.core }
-                .may_be_stopped_here()
-                .then_some(Trapped::RunTime);
+            let may_be_stopped = || unsafe { &*entered.core }.may_be_stopped_here();
+            return (may_be_left && may_be_stopped()).then_some(Trapped::RunTime);
         }
         // SAFETY: SIGSEGV and SIGBUS carry an address.
         let address = unsafe { info.si_addr() } as usize;
@@ -344,6 +347,10 @@ mod signals {
         context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize
     }
 
+    /// The flag by which string instructions go backwards. Compiled code rests on its being clear.
+    #[cfg(target_arch = "x86_64")]
+    const DIRECTION: i64 = 1 << 10;
+
     #[cfg(target_arch = "x86_64")]
     fn set_registers(context: &mut libc::ucontext_t, registers: corosensei::trap::TrapHandlerRegs) {
         let corosensei::trap::TrapHandlerRegs {
@@ -363,6 +370,8 @@ mod signals {
         for (register, value) in pairs {
             context.uc_mcontext.gregs[register as usize] = value as i64;
         }
+        // Who copied backwards has told the processor so.
+        context.uc_mcontext.gregs[libc::REG_EFL as usize] &= !DIRECTION;
     }
 
     #[cfg(target_arch = "aarch64")]

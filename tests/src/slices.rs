@@ -46,3 +46,18 @@ fn down(deep: u64, rounds: u64) -> u64 {
 pub fn compute_deep(_thread: &Thread, deep: u64, rounds: u64, found: DevSliceMut<u64>) {
     found.write(0, down(deep, rounds));
 }
+
+/// More than the processor copies in a moment.
+const MUCH: usize = 1 << 20;
+
+/// Copies, fills and compares, each at one go, for ever. None of this is its crate's own code.
+#[dpa_kernel]
+pub fn copies(_thread: &Thread) {
+    let (mut from, mut to) = ([7u8; MUCH], [0u8; MUCH]);
+    loop {
+        core::hint::black_box(&mut to).copy_from_slice(core::hint::black_box(&from));
+        core::hint::black_box(&mut to).copy_within(1.., 0);
+        core::hint::black_box(&mut from).fill(7);
+        core::hint::black_box(from == to);
+    }
+}

@@ -199,6 +199,28 @@ async fn rule_2_9_interruptions_do_not_lengthen_the_limit() {
     .await;
 }
 
+/// What the C library does for a kernel is its own code: one that does hardly anything else is interrupted and stopped like any.
+#[tokio::test]
+async fn rule_2_8_a_kernel_that_only_copies_is_interrupted_and_stopped() {
+    in_time(async {
+        let limit = Duration::from_millis(500);
+        let builder = workers(1).stack_bytes(4 << 20);
+        let dpa = builder.run_time_limit(Some(limit)).open()?;
+        let other = dpa.open_beside()?;
+        let copying = dpa.launch(copies).submit()?;
+        short_launches(&other, 5).await?;
+        assert!(!copying.is_over(), "5 launches waited for the limit");
+        assert!(matches!(copying.await, Err(LaunchError::Faulted(_))));
+        let kind = dpa.last_error().expect("a fault").kind;
+        assert!(
+            matches!(kind, FaultKind::RunTimeExceeded { .. }),
+            "{kind:?}"
+        );
+        Ok(())
+    })
+    .await;
+}
+
 #[test]
 fn rule_2_8_only_kernels_without_an_allocator_are_interruptible() {
     assert!((spins.entry().interruptible)() && (compute.entry().interruptible)());
@@ -237,6 +259,39 @@ async fn rule_2_8_a_kernel_with_the_standard_library_is_not_interrupted() {
             launch.await?;
         }
         assert_eq!(MET.load(Ordering::Relaxed), 0, "began in the middle of one");
+        Ok(())
+    })
+    .await;
+}
+
+/// More than a thread of the C library keeps for itself: it holds a lock while it changes what it has of this.
+#[dpa_kernel]
+fn allocates_for_ever(_thread: &Thread) {
+    loop {
+        let blocks: [Vec<u8>; 8] = std::array::from_fn(|n| Vec::with_capacity(3000 + 100 * n));
+        drop(black_box(blocks));
+    }
+}
+
+/// Uses the allocator on a worker.
+#[dpa_kernel]
+fn allocates_once(_thread: &Thread) {
+    let blocks: [Vec<u8>; 8] = std::array::from_fn(|n| Vec::with_capacity(3000 + 100 * n));
+    drop(black_box(blocks));
+}
+
+/// A kernel with the standard library is not stopped within the allocator of the C library: it would stay locked.
+#[tokio::test]
+async fn rule_2_9_who_allocates_when_the_limit_comes_leaves_nothing_locked() {
+    in_time(async {
+        let limit = Duration::from_millis(40);
+        let dpa = workers(1).run_time_limit(Some(limit)).open()?;
+        for _ in 0..10 {
+            let (ends, after) = (dpa.open_beside()?, dpa.open_beside()?);
+            let ended = ends.launch(allocates_for_ever).submit()?.await;
+            assert!(matches!(ended, Err(LaunchError::Faulted(_))));
+            after.launch(allocates_once).submit()?.await?;
+        }
         Ok(())
     })
     .await;
