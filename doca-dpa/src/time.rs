@@ -48,7 +48,7 @@ impl Future for Deadline {
             .is_none_or(|(_, waker)| !waker.will_wake(cx.waker()))
         {
             self.forget();
-            let key = device.wake_at(self.at, cx.waker().clone());
+            let key = device.wake_at(self.at, &self.process, cx.waker().clone());
             self.timer = Some((key, cx.waker().clone()));
         }
         Poll::Pending

@@ -12,8 +12,8 @@ use crate::process::UnitTimeout;
 /// What a timer does when its time has come.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Wakes a task of the host.
-    Wake(Waker),
+    /// Wakes a task of the host, for the process of this number.
+    Wake(u32, Waker),
     /// Ends the wait of a kernel's thread.
     Unit(UnitTimeout),
     /// Interrupts what this worker does in the background, if it was called back and has not come.
@@ -94,8 +94,8 @@ impl Clock {
         key
     }
 
-    pub(crate) fn set_wake(&self, at: u64, waker: Waker) -> TimerKey {
-        self.set(at, Action::Wake(waker))
+    pub(crate) fn set_wake(&self, at: u64, process: u32, waker: Waker) -> TimerKey {
+        self.set(at, Action::Wake(process, waker))
     }
 
     /// Takes a timer back; nothing happens if its time has come already.

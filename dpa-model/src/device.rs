@@ -427,16 +427,27 @@ impl Device {
         self.is_stopping() && self.sched.processes().is_empty()
     }
 
-    /// Wakes a task of the host at a time of the device.
-    pub fn wake_at(&self, at: u64, waker: std::task::Waker) -> crate::clock::TimerKey {
-        self.clock.set_wake(at, waker)
+    /// Wakes a task of the host at a time of the device, for a process. A waker that takes long holds up others of this process
+    /// only.
+    pub fn wake_at(
+        &self,
+        at: u64,
+        process: u32,
+        waker: std::task::Waker,
+    ) -> crate::clock::TimerKey {
+        self.clock.set_wake(at, process, waker)
     }
 
     /// Does what is due by the clock.
     pub(crate) fn run_timers(&self) {
+        self.run_timers_with(|_, waker| sync_event::wake(waker));
+    }
+
+    /// As [`Device::run_timers`]; `wake` has tasks of the host woken, of the process of this number.
+    pub(crate) fn run_timers_with(&self, wake: impl Fn(u32, std::task::Waker)) {
         for action in self.clock.due() {
             match action {
-                Action::Wake(waker) => sync_event::wake(waker),
+                Action::Wake(process, waker) => wake(process, waker),
                 Action::Recall(worker) => self.interrupt_recalled(worker),
                 Action::Unit(timeout) => {
                     if let Some(process) = timeout.process.upgrade() {

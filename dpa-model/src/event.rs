@@ -274,7 +274,11 @@ impl EventRef {
         let mut wait = self.wait(condition)?;
         let until = timeout.map(|timeout| device.clock.after(timeout));
         // A timer, so that virtual time can pass to the deadline.
-        let timer = until.map(|at| device.clock.set_wake(at, std::task::Waker::noop().clone()));
+        let timer = until.map(|at| {
+            device
+                .clock
+                .set_wake(at, self.process.number, std::task::Waker::noop().clone())
+        });
         let ended = device.step_until(|| match Pin::new(&mut wait).poll_once() {
             Poll::Ready(outcome) => Some(outcome.map_err(EventUseError::from)),
             Poll::Pending if until.is_some_and(|at| device.clock.now() >= at) => {

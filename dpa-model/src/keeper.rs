@@ -1,4 +1,5 @@
-//! The thread that keeps the time of a device: timers, the run-time limit, deadlocks.
+//! The thread that keeps the time of a device: timers, the run-time limit, deadlocks. It does nothing by itself that may take
+//! long (see `errands.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,8 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::device::{Device, OpenError};
+use crate::errands::Errands;
 use crate::fairness::Shares;
 use crate::fault::Fault;
+use crate::process::Process;
 use crate::slices::{SLICE, Slices};
 
 /// Starts the thread. It ends with the device.
@@ -26,13 +29,15 @@ fn keep(device: &Device) {
     let mut slices = Slices::new(device.worker_count(), limit, !traced);
     let mut shares = Shares::default();
     let mut deadlocks = DeadlockWatch::default();
+    let errands = Errands::default();
+    let wake = |process, waker| errands.post(process, Box::new(|| sync_event::wake(waker)));
     let (mut last_look, mut last_slice) = (Instant::now(), Instant::now());
     let mut busy = false;
     while device
         .clock
         .wait_due(if busy { SLICE.min(tick) } else { tick })
     {
-        device.run_timers();
+        device.run_timers_with(wake);
         if last_slice.elapsed() >= SLICE.min(tick) {
             last_slice = Instant::now();
             busy = slices.look(device);
@@ -40,7 +45,7 @@ fn keep(device: &Device) {
         }
         if last_look.elapsed() >= tick {
             last_look = Instant::now();
-            deadlocks.look(device);
+            deadlocks.look(device, &errands);
         }
     }
 }
@@ -100,23 +105,34 @@ struct DeadlockWatch {
 }
 
 impl DeadlockWatch {
-    fn look(&mut self, device: &Device) {
+    fn look(&mut self, device: &Device, errands: &Errands) {
         let mut suspects = HashMap::new();
         for process in device.sched.processes() {
             let progress = process.progress.load(Ordering::Relaxed);
-            let Some(waiting) = process.deadlocked() else {
+            if process.deadlocked().is_none() {
                 continue;
-            };
-            let since = match self.suspects.get(&process.number()) {
+            }
+            let number = process.number();
+            let mut since = match self.suspects.get(&number) {
                 Some(&(before, since)) if before == progress => since,
                 _ => Instant::now(),
             };
             if since.elapsed() >= device.config.deadlock_grace {
-                process.fail(Fault::deadlock(waiting));
-            } else {
-                suspects.insert(process.number(), (progress, since));
+                errands.post(number, Box::new(move || end(&process, progress)));
+                // It is done soon.
+                since = Instant::now();
             }
+            suspects.insert(number, (progress, since));
         }
         self.suspects = suspects;
+    }
+}
+
+/// Ends a process that has stood still, if it does still.
+fn end(process: &Arc<Process>, progress: u64) {
+    if process.progress.load(Ordering::Relaxed) == progress
+        && let Some(waiting) = process.deadlocked()
+    {
+        process.fail(Fault::deadlock(waiting));
     }
 }

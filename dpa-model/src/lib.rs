@@ -52,6 +52,8 @@ pub mod diary;
 #[cfg(not(dpa_loom))]
 mod ending;
 #[cfg(not(dpa_loom))]
+mod errands;
+#[cfg(not(dpa_loom))]
 pub mod error_handler;
 #[cfg(not(dpa_loom))]
 mod event;

@@ -9,7 +9,7 @@ use crate::backend::{
     self, DeviceConfig, FunctionError, FunctionInfo, MishapCounters, Mishaps, NetworkCounters,
     NetworkSpec, OpenError, PartitionSpec, ProcessSpec, SimError, SimPlan, TimerKey,
 };
-use crate::process::Process;
+use crate::process::{Process, ProcessRef};
 
 /// What kind of device it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,9 +124,10 @@ impl Device {
         Duration::from_nanos(self.engine.clock.now())
     }
 
-    /// Wakes `waker` when device time has come to `at`; the key takes that back.
-    pub fn wake_at(&self, at: Duration, waker: Waker) -> TimerKey {
-        self.engine.wake_at(nanos(at), waker)
+    /// Wakes `waker` when device time has come to `at`, for a process of this device; the key takes that back. A waker that takes
+    /// long holds up others of the same process, and of no other.
+    pub fn wake_at(&self, at: Duration, process: &ProcessRef, waker: Waker) -> TimerKey {
+        self.engine.wake_at(nanos(at), process.number(), waker)
     }
 
     /// Takes a timer back.

@@ -7,8 +7,9 @@ mod places;
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake};
 use std::time::{Duration, Instant};
 
@@ -345,4 +346,54 @@ fn rule_5_what_an_error_handler_keeps_outlasts_what_waits() {
         }
         works(&dpa).await
     });
+}
+
+/// A waker that does not come back until it is let go.
+struct Slow {
+    begun: AtomicBool,
+    let_go: Mutex<Receiver<()>>,
+    ended: AtomicBool,
+}
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        self.begun.store(true, Ordering::SeqCst);
+        let let_go = self.let_go.lock().expect("nobody panics");
+        let _ = let_go.recv_timeout(PATIENCE);
+        self.ended.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Timers, the run-time limit and everything else that has its time goes on for others while a waker takes long.
+#[test]
+fn a_waker_that_takes_long_holds_up_nobody_else() {
+    let limit = Some(Duration::from_millis(100));
+    let slow = Dpa::builder().workers(1).run_time_limit(limit).open();
+    let slow = slow.expect("a device");
+    let other = slow.open_beside().expect("a context");
+    let (let_go, gate) = channel();
+    let waker = Arc::new(Slow {
+        begun: AtomicBool::new(false),
+        let_go: Mutex::new(gate),
+        ended: AtomicBool::new(false),
+    });
+    let mut sleeps = Box::pin(slow.sleep(Duration::from_millis(1)));
+    let as_waker = waker.clone().into();
+    let polled = sleeps.as_mut().poll(&mut Context::from_waker(&as_waker));
+    assert!(polled.is_pending(), "a millisecond takes longer");
+    let begun = Instant::now();
+    while !waker.begun.load(Ordering::SeqCst) {
+        assert!(begun.elapsed() < PATIENCE, "its time comes");
+        std::thread::yield_now();
+    }
+    futures::executor::block_on(async {
+        other.sleep(Duration::from_millis(1)).await;
+        let args = SpinsArgs { from: 0 };
+        let spins_on = other.launch(spins).args(args).submit();
+        let ended = spins_on.expect("accepted").await;
+        assert!(matches!(ended, Err(LaunchError::Faulted(_))), "{ended:?}");
+    });
+    assert!(!waker.ended.load(Ordering::SeqCst), "all waited for it");
+    let_go.send(()).expect("it waits");
+    futures::executor::block_on(sleeps);
 }

@@ -101,7 +101,8 @@ impl Process {
             channel.drain();
         } else if channel.schedule() {
             let at = self.device.clock.now() + 1 + choices.below(SEEDED_DELAY);
-            let _never_taken_back = self.device.clock.set_wake(at, Waker::from(channel.clone()));
+            let waker = Waker::from(channel.clone());
+            let _never_taken_back = self.device.clock.set_wake(at, self.number, waker);
         }
     }
 

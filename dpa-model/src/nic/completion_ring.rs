@@ -274,7 +274,7 @@ impl CompletionRing {
 
     fn begins(&self, length: Duration) -> Period {
         Period {
-            device: Arc::downgrade(&self.record.process.device),
+            process: Arc::downgrade(&self.record.process),
             number: self.number,
             period: self.period,
             length,

@@ -5,12 +5,12 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use super::DeviceNic;
-use crate::device::Device;
+use crate::process::Process;
 
 /// One period of one completion queue.
 #[derive(Debug)]
 pub(crate) struct Period {
-    pub(crate) device: Weak<Device>,
+    pub(crate) process: Weak<Process>,
     /// The number of the queue.
     pub(crate) number: u32,
     /// Which of its periods.
@@ -29,10 +29,11 @@ pub(crate) struct Begun {
 impl Begun {
     /// Begins it: it is over in device time.
     pub(crate) fn begin(self: Arc<Self>) {
-        if let Some(device) = self.period.device.upgrade() {
+        if let Some(process) = self.period.process.upgrade() {
+            let device = &process.device;
             let until = device.clock.now() + self.period.length.as_nanos() as u64;
             // Never taken back: one that is over early does nothing when it ends.
-            device.wake_at(until, Waker::from(self));
+            device.wake_at(until, process.number(), Waker::from(self));
         }
     }
 }
