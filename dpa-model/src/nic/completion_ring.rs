@@ -113,8 +113,13 @@ pub(crate) struct CompletionRing {
     overrun: bool,
     /// Entries since the last notification that was or could have been.
     held: u16,
-    /// Counts the times a period began, so that one that is over early does nothing when it ends.
-    period: u64,
+    /// When the first of them came.
+    held_since: u64,
+    /// Whether a timer is set. One at a time: it is over when the period is for which it was set, and if another has begun
+    /// meanwhile it is set again for that.
+    timed: bool,
+    /// The number of the timer that counts: one that was set for another moderation does nothing.
+    timer: u64,
 }
 
 /// Who is told of an entry.
@@ -167,7 +172,9 @@ impl CompletionRing {
             written_at: 0,
             overrun: false,
             held: 0,
-            period: 0,
+            held_since: 0,
+            timed: false,
+            timer: 0,
         })
     }
 
@@ -253,13 +260,16 @@ impl CompletionRing {
         }
         self.held += 1;
         if self.held >= moderation.count {
-            self.end_period();
+            self.held = 0;
             return self.notify_now();
         }
         // It stays asked for.
         self.record.store(ARMED, 1);
+        if self.held == 1 {
+            self.held_since = self.record.process.device().clock.now();
+        }
         match self.held {
-            1 => Told::Later(self.begins(moderation.period)),
+            1 if !self.timed => Told::Later(self.set_timer()),
             _ => Told::Nobody,
         }
     }
@@ -272,28 +282,36 @@ impl CompletionRing {
         }
     }
 
-    fn begins(&self, length: Duration) -> Period {
+    /// For the end of the period that has begun.
+    fn set_timer(&mut self) -> Period {
+        self.timed = true;
         Period {
             process: Arc::downgrade(&self.record.process),
             number: self.number,
-            period: self.period,
-            length,
+            timer: self.timer,
+            until: self.period_end(),
         }
     }
 
-    fn end_period(&mut self) {
+    fn period_end(&self) -> u64 {
+        self.held_since + self.spec.moderation.period.as_nanos() as u64
+    }
+
+    /// Its timer is over. If the period is, too, who waits is told of what has come, if nobody has been.
+    pub(crate) fn time_is_up(&mut self, timer: u64) -> Told {
+        if timer != self.timer {
+            return Told::Nobody;
+        }
+        self.timed = false;
+        if self.held == 0 {
+            return Told::Nobody;
+        }
+        if self.record.process.device().clock.now() < self.period_end() {
+            return Told::Later(self.set_timer());
+        }
         self.held = 0;
-        self.period += 1;
-    }
-
-    /// A period is over: who waits is told of what has come, if nobody has been.
-    pub(crate) fn period_over(&mut self, period: u64) -> Option<After> {
-        if self.period != period || self.held == 0 {
-            return None;
-        }
-        self.end_period();
         self.record.store(ARMED, 0);
-        Some(self.notification())
+        Told::Now(self.notification())
     }
 
     /// Asks for a notification of what comes after the first `consumer` entries; of what is there already, at once.
@@ -313,7 +331,8 @@ impl CompletionRing {
     pub(crate) fn moderate(&mut self, moderation: Moderation) -> Option<After> {
         self.spec.moderation = moderation;
         let held = std::mem::take(&mut self.held);
-        self.period += 1;
+        self.timed = false;
+        self.timer += 1;
         (held > 0).then(|| {
             self.record.store(ARMED, 0);
             self.notification()
@@ -418,3 +437,6 @@ impl CompletionRing {
 }
 
 const _: () = assert!(completion::OWNER_WORD == ENTRY_WORDS - 1);
+
+#[cfg(test)]
+mod tests;

@@ -2,20 +2,22 @@
 
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
-use std::time::Duration;
 
 use super::DeviceNic;
+use super::after::After;
+use super::completion_ring::Told;
 use crate::process::Process;
 
-/// One period of one completion queue.
+/// The timer of a completion queue, for a period that has begun.
 #[derive(Debug)]
 pub(crate) struct Period {
     pub(crate) process: Weak<Process>,
     /// The number of the queue.
     pub(crate) number: u32,
-    /// Which of its periods.
-    pub(crate) period: u64,
-    pub(crate) length: Duration,
+    /// Which of its timers.
+    pub(crate) timer: u64,
+    /// When the period is over, in device time.
+    pub(crate) until: u64,
 }
 
 /// A period, and where its queue is.
@@ -30,10 +32,9 @@ impl Begun {
     /// Begins it: it is over in device time.
     pub(crate) fn begin(self: Arc<Self>) {
         if let Some(process) = self.period.process.upgrade() {
-            let device = &process.device;
-            let until = device.clock.now() + self.period.length.as_nanos() as u64;
-            // Never taken back: one that is over early does nothing when it ends.
-            device.wake_at(until, process.number(), Waker::from(self));
+            let (until, number) = (self.period.until, process.number());
+            // Never taken back: a queue has one at a time, which sees at its end what there is to be done.
+            process.device.wake_at(until, number, Waker::from(self));
         }
     }
 }
@@ -47,10 +48,15 @@ impl Wake for Begun {
             let ring = engine.world.queues.get_mut(self.key);
             // Another queue may have got its place.
             let ring = ring.filter(|ring| ring.number() == self.period.number);
-            let after = ring.and_then(|ring| ring.period_over(self.period.period));
-            after
-                .into_iter()
-                .for_each(|after| engine.world.later(after));
+            match ring.map(|ring| ring.time_is_up(self.period.timer)) {
+                Some(Told::Now(after)) => engine.world.later(after),
+                Some(Told::Later(period)) => {
+                    let (nic, key) = (self.nic.clone(), self.key);
+                    let begun = Self { nic, key, period };
+                    engine.world.later(After::Moderate(Arc::new(begun)));
+                }
+                _ => {}
+            }
         });
     }
 }
