@@ -6,6 +6,8 @@
 //! 1. What is added is in the queue before it is decided, under the same lock, whether a worker must be started for it; a
 //!    worker ends under that lock, having found nothing. So no job waits without a worker.
 //! 2. A job is plain bytes: nothing of it is dropped on a kernel's stack.
+//! 3. A worker looks for its next job outside of kernel code, so it is neither interrupted nor reset while it holds the lock. Each
+//!    job begins with a safe point: a batch is no kernel that runs long, however many short jobs it has.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -139,14 +141,22 @@ impl CommandQueue {
         .await
     }
 
-    /// Runs jobs as one worker, on a kernel's stack.
+    /// Runs jobs as one worker, on a kernel's stack, in kernel code (rule 3).
     pub(crate) fn work(&self, core: &Core, unit: UnitRef<'_>) {
         let mut ran = 0;
-        while let Some(job) = self.next(ran) {
+        while let Some(job) = self.next_for(core, ran) {
             core.called.set(Some(job.entry));
+            unit.safe_point();
             (job.entry.run)(unit, &job.args[..job.entry.arg_bytes]);
             ran += 1;
         }
+    }
+
+    fn next_for(&self, core: &Core, ran: u32) -> Option<Job> {
+        core.leave_kernel();
+        let job = self.next(ran);
+        core.enter_kernel();
+        job
     }
 
     /// The next job of a worker that has run so many. The one before it is done.
@@ -305,3 +315,6 @@ fn range(what: &'static str, asked: u64, max: u64) -> Result<(), QueueError> {
         false => Err(QueueError::Range { what, asked, max }),
     }
 }
+
+#[cfg(test)]
+mod tests;
