@@ -9,7 +9,8 @@
 //!    every other. A worker takes what its home has ready, in the same way as if it were alone. Workers that are left over have
 //!    no home.
 //! 3. A worker whose home has had nothing for [`PATIENCE`] takes what others have, in the background: it is called back at
-//!    once when its home has something (a kernel that began there may end within 100 us, and is interrupted then).
+//!    once when its home has something (a kernel that began there may end within 100 us, and is interrupted then). From a step
+//!    (the host's copies, fills, closures) nobody is called back: it leaves those to workers that are at home there.
 //! 4. A worker without a home takes that of the partition which has used least.
 //! 5. Within a partition, while several processes have work, that of the process which has used least goes first. Without
 //!    homes the same holds between partitions.

@@ -14,7 +14,7 @@ use crossbeam::utils::CachePadded;
 use sync_event::sync::Arc as ModelArc;
 
 use crate::launch::Launch;
-use crate::sched::{After, Release, Sched, Standing, Tenant, Work};
+use crate::sched::{After, Release, Sched, Standing, Taking, Tenant, Work};
 
 /// From which lanes a worker takes work, and in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,27 +147,27 @@ impl<P: Tenant> Lanes<P> {
         self.each().all(Sched::has_no_launches)
     }
 
-    /// Gives back units, then takes the next work. `fair`: whether the processes of a lane take turns by the time they have
-    /// used. `held`: the process that the caller holds already. The caller does what is to be done `after` it.
+    /// Gives back units, then takes the next work. `taking`: what of a lane. `held`: the process that the caller holds already. The
+    /// caller does what is to be done `after` it.
     #[inline]
     pub(crate) fn next(
         &self,
         from: From,
-        fair: impl Fn(usize) -> bool,
+        taking: impl Fn(usize) -> Taking,
         release: Option<Release>,
         held: Option<&Arc<P>>,
         after: &mut Vec<After<P>>,
     ) -> Option<Work<P>> {
         match self.lanes.as_slice() {
-            [only] => only.sched.next_by(fair(0), release, held, after),
-            _ => self.next_of_several(from, fair, release, held, after),
+            [only] => only.sched.next_by(taking(0), release, held, after),
+            _ => self.next_of_several(from, taking, release, held, after),
         }
     }
 
     fn next_of_several(
         &self,
         from: From,
-        fair: impl Fn(usize) -> bool,
+        taking: impl Fn(usize) -> Taking,
         mut release: Option<Release>,
         held: Option<&Arc<P>>,
         after: &mut Vec<After<P>>,
@@ -182,7 +182,7 @@ impl<P: Tenant> Lanes<P> {
             release = if own.is_some() { None } else { release };
             let work = self.lanes[lane]
                 .sched
-                .next_by(fair(lane), own, held, after)?;
+                .next_by(taking(lane), own, held, after)?;
             self.lanes[lane].served.fetch_add(1, Ordering::Relaxed);
             Some(work)
         };

@@ -18,7 +18,7 @@ use sync_event::sync::atomic::{AtomicUsize, Ordering};
 use sync_event::sync::{Arc, Mutex};
 
 use crate::inbox::Inbox;
-use crate::launch::Launch;
+use crate::launch::{Body, Launch};
 use crate::ready::ReadyQueue;
 
 pub use after::After;
@@ -60,6 +60,15 @@ pub struct Work<P> {
     pub process: Option<Arc<P>>,
     /// The launch. With more than one thread, ranks of it are to be claimed.
     pub launch: Arc<Launch>,
+}
+
+/// What a worker takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taking {
+    /// The process that has used least comes first.
+    pub fair: bool,
+    /// A step is left to others: nobody can interrupt it.
+    pub no_steps: bool,
 }
 
 /// Units that a worker gives back.
@@ -203,15 +212,15 @@ impl<P: Tenant> Sched<P> {
     /// Gives back units, then takes the next work. `held`: the process that the caller holds already.
     pub fn next(&self, release: Option<Release>, held: Option<&Arc<P>>) -> Option<Work<P>> {
         let mut after = Vec::new();
-        let work = self.next_by(false, release, held, &mut after);
+        let work = self.next_by(Taking::default(), release, held, &mut after);
         after.into_iter().for_each(After::follow);
         work
     }
 
-    /// As [`Sched::next`]; `fair`: of the process that has used least. The caller does what is to be done `after` it.
+    /// As [`Sched::next`], by these rules. The caller does what is to be done `after` it.
     pub fn next_by(
         &self,
-        fair: bool,
+        taking: Taking,
         release: Option<Release>,
         held: Option<&Arc<P>>,
         after: &mut Vec<After<P>>,
@@ -221,7 +230,7 @@ impl<P: Tenant> Sched<P> {
         let strays = state.drain(&self.inbox);
         let told = release.map_or_else(After::nothing, |release| state.release(release));
         let told = After { strays, ..told };
-        let launch = state.next(fair);
+        let launch = state.next(taking);
         let process = launch
             .as_ref()
             .and_then(|launch| state.tenants.get(&launch.proc))
@@ -391,7 +400,7 @@ impl<P: Tenant> State<P> {
         }
     }
 
-    fn next(&mut self, fair: bool) -> Option<Arc<Launch>> {
+    fn next(&mut self, taking: Taking) -> Option<Arc<Launch>> {
         while let Some(launch) = self.claims.front() {
             if launch
                 .gang()
@@ -402,7 +411,7 @@ impl<P: Tenant> State<P> {
             self.claims.pop_front();
         }
         loop {
-            let launch = self.admit_one(fair)?;
+            let launch = self.admit_one(taking)?;
             if launch.start() {
                 if launch.gang().is_some() {
                     self.claims.push_back(launch.clone());
@@ -419,7 +428,7 @@ impl<P: Tenant> State<P> {
     }
 
     /// Takes the launch that may start next out of its queue, and its units.
-    fn admit_one(&mut self, fair: bool) -> Option<Arc<Launch>> {
+    fn admit_one(&mut self, taking: Taking) -> Option<Arc<Launch>> {
         // One that was taken back while it was ready keeps no units from others.
         for seat in self.tenants.values_mut() {
             let is_over = |(_, launch): (u64, &Arc<Launch>)| launch.outcome().is_some();
@@ -429,10 +438,14 @@ impl<P: Tenant> State<P> {
         }
         let heads = self.tenants.iter().filter_map(|(&number, seat)| {
             let (seq, launch) = seat.ready.first()?;
-            let used = if fair { seat.process.used() } else { 0 };
+            let used = if taking.fair { seat.process.used() } else { 0 };
             Some((used, seq, number, launch.units()))
         });
         let (_, _, number, units) = heads.min()?;
+        let (_, head) = self.tenants.get(&number)?.ready.first()?;
+        if taking.no_steps && matches!(head.body, Body::Step(_)) {
+            return None;
+        }
         if units <= self.free {
             let (_, launch) = self.tenants.get_mut(&number)?.ready.pop()?;
             return Some(self.take_units(launch));

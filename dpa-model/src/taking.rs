@@ -109,6 +109,10 @@ impl Worker {
             if matches!(launch.body, Body::Step(_)) {
                 core.switch()
                     .on_parent_stack(|| self.run_step(core, &launch));
+                // A row of steps takes as long as it likes, and none of them has a safe point.
+                if self.must_leave_stack() {
+                    return false;
+                }
                 continue;
             }
             self.begin_thread(core, launch, rank);

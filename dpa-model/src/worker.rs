@@ -23,7 +23,7 @@ use crate::handover::Handover;
 use crate::keeper::own_cpu_time;
 use crate::lanes::From;
 use crate::process::Process;
-use crate::sched::{Release, Work};
+use crate::sched::{Release, Taking, Work};
 use crate::shared::Shared;
 use crate::tally::Tally;
 use crate::unit::{Core, Spare, Suspended, Unit};
@@ -182,9 +182,12 @@ impl Worker {
             1 => From::Each(0),
             _ => self.order(),
         };
-        let fair = |lane| fairness.is_contended(lane);
+        let taking = |lane| Taking {
+            fair: fairness.is_contended(lane),
+            no_steps: sched.count() > 1 && self.leaves_steps(lane),
+        };
         let mut after = Vec::new();
-        let work = sched.next(from, fair, release, held, &mut after);
+        let work = sched.next(from, taking, release, held, &mut after);
         self.follow(after, off);
         if sched.count() > 1
             && let Some(work) = &work
@@ -206,6 +209,16 @@ impl Worker {
                 From::Each(first.unwrap_or(shared.served() + 1))
             }
         }
+    }
+
+    /// Whether steps of this partition are not for this worker: it does something in the background, for it cannot be called back from
+    /// a step, and others are at home there.
+    fn leaves_steps(&self, lane: usize) -> bool {
+        let shared = self.shared();
+        let at_home = |worker: &Shared| worker.home() == Some(lane);
+        shared.background.load(Ordering::Relaxed)
+            && !at_home(shared)
+            && self.device.workers.iter().any(|worker| at_home(worker))
     }
 
     /// Whether this worker is to do what its home has, and not go on with this process.

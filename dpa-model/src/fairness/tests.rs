@@ -137,7 +137,7 @@ use std::time::Instant;
 use dpa_abi::KernelEntry;
 
 use crate::config::DeviceConfig;
-use crate::launch::{ArgBytes, Body};
+use crate::launch::{ArgBytes, Body, Step};
 use crate::layout::{FunctionKind, FunctionSpec, PartitionSpec};
 use crate::process::ProcessSpec;
 use crate::submit::Spec;
@@ -293,4 +293,64 @@ fn a_worker_whose_home_has_nothing_helps_out() {
         });
         OVER.store(true, Ordering::Relaxed);
     });
+}
+
+/// One worker, and two processes on its only function.
+fn one_worker() -> (Threads, [Arc<Process>; 2]) {
+    let config = DeviceConfig {
+        workers: 1,
+        heap_bytes: 1 << 20,
+        ..DeviceConfig::default()
+    };
+    let threads = Threads::open(config).expect("a device");
+    let both = [(); 2].map(|()| threads.device().process().expect("a process"));
+    (threads, both)
+}
+
+/// A step that takes a while.
+fn submit_step(process: &Arc<Process>) {
+    let step = Step::new("slow", || std::thread::sleep(Duration::from_millis(2)));
+    let spec = Spec::new(Body::Step(Box::new(step)), ArgBytes::new());
+    let submitted = process.submit(spec).map_err(|(error, _)| error);
+    submitted.expect("accepted");
+}
+
+/// Steps come one after the other, and none of them can be interrupted: a worker whose home has something goes there behind the one
+/// that it does.
+#[test]
+fn a_row_of_steps_keeps_no_worker_from_its_home() {
+    static ENDS: KernelEntry = kernel("ends", |_, _| ());
+    const STEPS: usize = 2_000;
+    let (threads, [one, other]) = two_functions();
+    (0..STEPS).for_each(|_| submit_step(&one));
+    let mut divided = 0;
+    while divided < 10 {
+        submit(&other, &ENDS);
+        until("its home has its worker back", || at_rest(&other));
+        assert!(!at_rest(&one), "it waited for all steps");
+        divided += usize::from(are_divided(&threads));
+        std::thread::sleep(Duration::from_millis(4));
+    }
+    one.shut_down();
+    other.shut_down();
+}
+
+/// One worker that does step after step goes on with threads that can.
+#[test]
+fn a_row_of_steps_keeps_no_thread_from_going_on() {
+    static GO: AtomicBool = AtomicBool::new(false);
+    static YIELDS: KernelEntry = kernel("yields", |unit, _| {
+        while !GO.load(Ordering::Relaxed) {
+            unit.yield_now();
+        }
+        (0..5).for_each(|_| unit.yield_now());
+    });
+    let (_threads, [one, other]) = one_worker();
+    submit(&other, &YIELDS);
+    (0..500).for_each(|_| submit_step(&one));
+    GO.store(true, Ordering::Relaxed);
+    until("its thread goes on", || at_rest(&other));
+    assert!(!at_rest(&one), "it waited for all steps");
+    one.shut_down();
+    other.shut_down();
 }

@@ -44,7 +44,7 @@ fn admit_process(lanes: &Lanes<Process>, partition: usize) -> (Arc<Process>, u32
 /// The number of the launch that is taken next, and its lane.
 fn next(lanes: &Lanes<Process>, from: From, release: Option<Release>) -> Option<(u64, usize)> {
     let mut after = Vec::new();
-    let work = lanes.next(from, |_| false, release, None, &mut after);
+    let work = lanes.next(from, |_| Taking::default(), release, None, &mut after);
     after.into_iter().for_each(After::follow);
     let work = work?;
     if let Some(gang) = work.launch.gang() {

@@ -275,3 +275,32 @@ fn rule_7_launches_of_a_process_that_is_dismissed_end() {
         assert_eq!(ended(), 2, "the one that came late");
     }
 }
+
+#[test]
+fn a_worker_that_leaves_steps_takes_what_comes_before_them() {
+    use crate::launch::{Extra, Step};
+    let sched = Sched::new(4);
+    let p = process(&sched);
+    let step = |seq| {
+        let parts = crate::launch::Parts {
+            body: Body::Step(Box::new(Step::new("step", || ()))),
+            ..rig::parts(p.1, seq, 1)
+        };
+        let step = Arc::new(Launch::new(parts, None::<Box<Extra>>));
+        assert!(step.open());
+        step
+    };
+    sched.push(launch(&p, 0, 1));
+    sched.push(step(1));
+    sched.push(launch(&p, 2, 1));
+    let next = |no_steps| {
+        let taking = Taking {
+            no_steps,
+            ..Taking::default()
+        };
+        let work = sched.next_by(taking, None, None, &mut Vec::new());
+        work.map(|work| work.launch.seq)
+    };
+    let taken = [true, true, false, true, false].map(next);
+    assert_eq!(taken, [Some(0), None, Some(1), Some(2), None]);
+}
