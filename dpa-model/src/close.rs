@@ -51,7 +51,7 @@ impl Process {
     pub fn snapshot(&self) -> Snapshot {
         let standing = self.device.sched.standing(self.number);
         Snapshot {
-            unfinished: self.unfinished.load(Ordering::SeqCst),
+            unfinished: self.unfinished.count(),
             ready: standing.ready,
             started: standing.started,
             waiting: self.waiting(),

@@ -295,8 +295,7 @@ impl Process {
 
     /// Starts a launch that belongs to something of this process, beside the limit of its queue.
     pub(crate) fn start_internal(self: &Arc<Self>, parts: Parts, extra: Extra) {
-        use std::sync::atomic::Ordering;
-        self.unfinished.fetch_add(1, Ordering::SeqCst);
+        self.unfinished.take_beside();
         let launch = Launch::new(parts, Some(Box::new(extra)));
         let launch = self.device.pool.fill(launch);
         launch.unwatch();

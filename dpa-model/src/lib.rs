@@ -30,6 +30,7 @@ pub mod ready;
 mod rig;
 pub mod sched;
 pub mod stream;
+pub mod unfinished;
 
 #[cfg(not(dpa_loom))]
 mod affinity;

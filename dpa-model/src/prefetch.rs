@@ -15,6 +15,12 @@ pub(crate) fn launch(launch: *const Launch) {
     );
 }
 
+/// Begins to fetch a count, to read and change it: what is only read comes a second time to be changed.
+#[inline]
+pub(crate) fn count<T>(count: &T) {
+    line(std::ptr::from_ref(count).cast());
+}
+
 /// Begins to fetch so many bytes, to write them. Of what may not be read nothing is fetched.
 #[inline]
 fn for_write(from: *const u8, bytes: usize) {

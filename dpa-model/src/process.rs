@@ -39,6 +39,7 @@ use crate::quota::Quotas;
 use crate::sched::Tenant;
 use crate::stream::Stream;
 use crate::trace::{TraceSpec, Tracer};
+use crate::unfinished::Unfinished;
 use crate::unit::Wake;
 use crate::windows::{WindowError, Windows};
 use quiet::Quiet;
@@ -79,7 +80,7 @@ pub struct Process {
     pub(crate) epochs: Epochs,
     pub(crate) events: Events,
     /// Launches that are not over. By itself: who submits writes it each time.
-    pub(crate) unfinished: CachePadded<AtomicUsize>,
+    pub(crate) unfinished: CachePadded<Unfinished>,
     pub(crate) closing: AtomicBool,
     pub(crate) progress: AtomicU64,
     stop: AtomicBool,

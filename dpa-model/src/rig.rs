@@ -93,7 +93,7 @@ impl Still {
 
     /// Launches that are not over.
     pub(crate) fn unfinished(&self) -> usize {
-        self.0.unfinished.load(Ordering::SeqCst)
+        self.0.unfinished.count()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::gate::{self, Gate, Parking};
 use crate::launch::{ArgBytes, Body, Extra, Gang, Keep, Launch, Outcome, Parts};
 use crate::process::Process;
 use crate::stream::{Joined, Stream};
+use crate::unfinished::Left;
 
 /// A launch as the host asks for it.
 #[derive(Debug)]
@@ -201,11 +202,14 @@ impl Process {
 
     fn take_room(&self) -> Result<(), SubmitError> {
         let limit = self.device.config.max_unfinished;
-        if self.unfinished.fetch_add(1, Ordering::SeqCst) < limit && !self.device.refuses_room() {
-            return Ok(());
+        if !self.unfinished.take(limit) {
+            return Err(SubmitError::QueueFull { limit });
         }
-        self.unfinished.fetch_sub(1, Ordering::SeqCst);
-        Err(SubmitError::QueueFull { limit })
+        if self.device.refuses_room() {
+            self.finished(1, None);
+            return Err(SubmitError::QueueFull { limit });
+        }
+        Ok(())
     }
 
     /// Polls for room in the queue; those who wait are woken in the order of their places.
@@ -213,7 +217,7 @@ impl Process {
         let limit = self.device.config.max_unfinished;
         let mut wakers = self.wakers.lock();
         let first = wakers.room.front().is_none_or(|&(s, _)| seq <= s);
-        let full = self.unfinished.load(Ordering::SeqCst) >= limit;
+        let full = self.unfinished.is_full(limit);
         if self.is_stopped() || self.closing.load(Ordering::Acquire) || (first && !full) {
             // What the task owns may be dropped with its waker: without the lock.
             let left = wakers.leave_room(seq);
@@ -368,7 +372,11 @@ impl Process {
         if let Some((index, _)) = launch.then() {
             self.let_go_of_event(index, 1, None);
         }
-        self.finished(1, None);
+        let beside = |extra: &Extra| extra.handler.is_some() || extra.queue.is_some();
+        match launch.extra.as_ref().is_some_and(|extra| beside(extra)) {
+            true => self.tell_of(self.unfinished.end_beside(), None),
+            false => self.finished(1, None),
+        }
     }
 
     fn stream_moves(self: &Arc<Self>, stream: &Arc<Stream>, launch: &Arc<Launch>, completed: bool) {
@@ -408,12 +416,16 @@ impl Process {
         }
     }
 
-    /// So many launches have ended. `off`: the caller is on the stack of a kernel.
+    /// So many launches that the host submitted have ended. `off`: the caller is on the stack of a kernel.
     pub(crate) fn finished(&self, count: usize, off: Option<&Switch>) {
         let limit = self.device.config.max_unfinished;
-        let before = self.unfinished.fetch_sub(count, Ordering::SeqCst);
-        if before == count || before >= limit || self.closing.load(Ordering::Relaxed) {
-            on_own_stack(off, || self.tell_hosts(before == count));
+        self.tell_of(self.unfinished.end(count, limit), off);
+    }
+
+    #[inline]
+    fn tell_of(&self, left: Left, off: Option<&Switch>) {
+        if left.nothing || left.room || self.closing.load(Ordering::Relaxed) {
+            on_own_stack(off, || self.tell_hosts(left.nothing));
         }
     }
 
@@ -432,7 +444,7 @@ impl Process {
 
     /// Whether nothing is unfinished.
     pub(crate) fn is_idle(&self) -> bool {
-        self.unfinished.load(Ordering::SeqCst) == 0
+        self.unfinished.is_none()
     }
 
     /// Polls until nothing is unfinished. The task's waker stays until something ends: [`Process::idle`] takes it back.

@@ -16,6 +16,8 @@ mod rig;
 mod ring;
 #[path = "loom/soon.rs"]
 mod soon;
+#[path = "loom/unfinished.rs"]
+mod unfinished;
 
 use std::task::{Context, Poll};
 

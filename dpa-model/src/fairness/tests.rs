@@ -215,7 +215,7 @@ fn are_divided(threads: &Threads) -> bool {
 }
 
 fn at_rest(process: &Process) -> bool {
-    process.unfinished.load(Ordering::SeqCst) == 0
+    process.unfinished.is_none()
 }
 
 /// Under sanitizers kernels run on threads of their own: they are not interrupted, and know nothing of the worker's.
@@ -274,7 +274,7 @@ fn a_worker_whose_home_has_nothing_helps_out() {
         // As much as two workers can do, all the time.
         scope.spawn(|| {
             while !OVER.load(Ordering::Relaxed) {
-                let few = one.unfinished.load(Ordering::SeqCst) < 20;
+                let few = one.unfinished.count() < 20;
                 (0..20).filter(|_| few).for_each(|_| submit(&one, &SHOWS));
                 std::thread::sleep(Duration::from_millis(1));
             }

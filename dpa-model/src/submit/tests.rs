@@ -1,5 +1,7 @@
 //! How launches enter a process and leave it, where nobody runs them.
 
+mod room;
+
 use std::sync::atomic::AtomicBool;
 
 use dpa_abi::{DevAddr, FaultKind};
