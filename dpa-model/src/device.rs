@@ -155,10 +155,10 @@ impl Device {
     /// A new process on this device, opened with this.
     ///
     /// # Errors
-    /// No address space for its heap; a figure or a file of its log or its trace.
+    /// No address space for its heap; a figure or a file of its log or its trace; the function is full.
     pub fn process_with(self: &Arc<Self>, spec: &ProcessSpec) -> Result<Arc<Process>, OpenError> {
         let tenancy = self.settle_on(spec.function.as_deref())?;
-        let partition = tenancy.partition.index;
+        let (partition, function) = (tenancy.partition.index, tenancy.function.clone());
         let messages = Messages::open(&spec.log, self.is_seeded())?;
         let tracer = Tracer::open(&spec.trace, self.is_seeded())?;
         let bytes = self.config.heap_bytes;
@@ -174,7 +174,8 @@ impl Device {
             Process::new(self.clone(), number, tenancy, heap, outlets)
         };
         let make = |number| Arc::new(make(number));
-        Ok(self.sched.admit(partition, make))
+        let admitted = self.sched.admit(partition, make);
+        admitted.ok_or_else(|| FunctionError::UsedUp { function }.into())
     }
 
     pub(crate) fn next_seq(&self) -> u64 {

@@ -75,7 +75,11 @@ impl<P: Tenant> Lanes<P> {
     }
 
     /// See [`Sched::admit`].
-    pub(crate) fn admit(&self, partition: usize, make: impl FnOnce(u32) -> Arc<P>) -> Arc<P> {
+    pub(crate) fn admit(
+        &self,
+        partition: usize,
+        make: impl FnOnce(u32) -> Arc<P>,
+    ) -> Option<Arc<P>> {
         self.lanes[partition].sched.admit(make)
     }
 

@@ -51,6 +51,14 @@ pub enum FunctionError {
         /// How many.
         open: usize,
     },
+    /// Contexts were opened on it as often as the device can number them.
+    #[error(
+        "function `{function}` has no number left for a context: the device must be opened anew"
+    )]
+    UsedUp {
+        /// Its name.
+        function: String,
+    },
     /// The new layout would be wrong.
     #[error(transparent)]
     Layout(#[from] LayoutError),

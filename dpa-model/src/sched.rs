@@ -95,7 +95,8 @@ struct State<P> {
     free: u32,
     /// By number. Numbers are never used again.
     tenants: BTreeMap<u32, Seat<P>>,
-    next_number: u32,
+    /// `None`: they are used up.
+    next_number: Option<u32>,
     /// From one number to the next.
     step: u32,
     claims: VecDeque<Arc<Launch>>,
@@ -122,7 +123,7 @@ impl<P: Tenant> Sched<P> {
         let state = State {
             free: units,
             tenants: BTreeMap::new(),
-            next_number: first,
+            next_number: Some(first),
             step,
             claims: VecDeque::new(),
         };
@@ -134,11 +135,11 @@ impl<P: Tenant> Sched<P> {
         }
     }
 
-    /// Takes a process in. `make` gets its number.
-    pub fn admit(&self, make: impl FnOnce(u32) -> Arc<P>) -> Arc<P> {
+    /// Takes a process in. `make` gets its number; without one left it is not called, and nothing is taken in.
+    pub fn admit(&self, make: impl FnOnce(u32) -> Arc<P>) -> Option<Arc<P>> {
         let mut state = self.state.lock();
-        let number = state.next_number;
-        state.next_number += state.step;
+        let number = state.next_number?;
+        state.next_number = number.checked_add(state.step);
         let process = make(number);
         let seat = Seat {
             process: process.clone(),
@@ -148,7 +149,7 @@ impl<P: Tenant> Sched<P> {
             gone: false,
         };
         state.tenants.insert(number, seat);
-        process
+        Some(process)
     }
 
     /// Lets a process go once none of its threads is started. What is ready of it ends; launches of it that arrive later are dropped.

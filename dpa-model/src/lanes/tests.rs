@@ -38,7 +38,7 @@ fn admit_process(lanes: &Lanes<Process>, partition: usize) -> (Arc<Process>, u32
         number = n;
         Arc::default()
     });
-    (process, number)
+    (process.expect("a number"), number)
 }
 
 /// The number of the launch that is taken next, and its lane.

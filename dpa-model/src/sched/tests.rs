@@ -32,7 +32,7 @@ fn process(sched: &Sched<Process>) -> Process2 {
         number = n;
         Arc::new(Process(AtomicU32::new(0)))
     });
-    Process2(process, number)
+    Process2(process.expect("a number"), number)
 }
 
 fn next_seq(sched: &Sched<Process>) -> Option<u64> {
@@ -263,6 +263,7 @@ fn rule_7_launches_of_a_process_that_is_dismissed_end() {
             proc = number;
             Arc::<Ending>::default()
         });
+        let process = process.expect("a number");
         let ended = || process.0.load(Ordering::Relaxed);
         for seq in 0..2 {
             sched.push(launch_of(proc, seq, 1));

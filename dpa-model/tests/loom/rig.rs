@@ -92,7 +92,7 @@ impl Parker {
 impl Device {
     pub fn new() -> Arc<Self> {
         let sched = Sched::new(4);
-        sched.admit(|_| Arc::new(Process));
+        assert!(sched.admit(|_| Arc::new(Process)).is_some());
         Arc::new(Self {
             sched,
             idle: Idle::new(1),

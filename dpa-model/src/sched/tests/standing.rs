@@ -138,6 +138,18 @@ fn numbers_of_processes_are_never_used_again() {
     assert_eq!([a.1, b.1, c.1], [0, 1, 2]);
     let every_third = Sched::numbered(1, 2, 3);
     assert_eq!([(); 3].map(|()| process(&every_third).1), [2, 5, 8]);
+    let last = Sched::<super::Process>::numbered(1, u32::MAX - 7, 7);
+    let admitted = || {
+        let mut number = None;
+        let made = |n| {
+            number = Some(n);
+            Arc::new(super::Process(AtomicU32::new(0)))
+        };
+        assert_eq!(last.admit(made).is_some(), number.is_some());
+        number
+    };
+    let numbers = [(); 4].map(|()| admitted());
+    assert_eq!(numbers, [Some(u32::MAX - 7), Some(u32::MAX), None, None]);
 }
 
 #[test]
@@ -200,7 +212,7 @@ impl Told {
 }
 
 fn started(sched: &Sched<Told>, launches: u64) -> Arc<Told> {
-    let told = sched.admit(|_| Arc::default());
+    let told = sched.admit(|_| Arc::default()).expect("a number");
     for seq in 0..launches {
         sched.push(super::launch_of(0, seq, 1));
         assert!(sched.next(None, None).is_some());
@@ -256,7 +268,7 @@ impl Tenant for Plain {
 #[test]
 fn a_process_that_does_not_say_so_is_not_closing() {
     let sched = Sched::new(1);
-    sched.admit(|_| Arc::new(Plain));
+    assert!(sched.admit(|_| Arc::new(Plain)).is_some());
     sched.push(super::launch_of(0, 0, 1));
     assert!(sched.next(None, None).is_some());
     sched.release(Release { proc: 0, units: 1 }).follow();
