@@ -50,6 +50,8 @@ figures! {
     stack_bytes: usize;
     /// Bytes of each context's heap. Default 256 MiB of address space; memory is taken when it is touched.
     heap_bytes: usize;
+    /// Contexts that may be open on one function of the device at a time. Default 256.
+    max_contexts: usize;
     /// Launches, calls and steps that may be unfinished at a time. Default 2^20.
     max_unfinished: usize;
     /// Sync events that may exist at a time. Default 2^20.

@@ -30,6 +30,8 @@ pub struct DeviceConfig {
     pub stack_bytes: usize,
     /// Bytes of each process's heap (reserved address space; memory is taken when it is touched).
     pub heap_bytes: usize,
+    /// Processes that may be open on one function at a time.
+    pub max_contexts: usize,
     /// Launches, calls and steps of one process that may be unfinished at a time.
     pub max_unfinished: usize,
     /// Sync events that one process may have at a time.
@@ -75,6 +77,7 @@ impl DeviceConfig {
             64 << 20,
         )?;
         range("heap_bytes", self.heap_bytes as u64, 4096, 1 << 40)?;
+        range("max_contexts", self.max_contexts as u64, 1, 1 << 16)?;
         range(
             "max_unfinished",
             self.max_unfinished as u64,
@@ -118,6 +121,7 @@ impl Default for DeviceConfig {
             workers: 0,
             stack_bytes: 128 * 1024,
             heap_bytes: 256 << 20,
+            max_contexts: 256,
             max_unfinished: 1 << 20,
             max_events: 1 << 20,
             max_queues: 1 << 15,

@@ -182,12 +182,13 @@ impl Shares {
             let progress = process.progress.load(Ordering::Relaxed);
             (process.number(), busy, progress, process)
         });
-        let processes = self.processes.look(all);
-        for partition in 0..count {
-            let of_it = |(process, _): &&(Arc<Process>, Found)| {
-                process.tenancy.partition.index == partition
-            };
-            level_processes(&device.fairness, partition, processes.iter().filter(of_it));
+        let mut processes: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
+        for (process, found) in self.processes.look(all) {
+            let partition = process.tenancy.partition.index;
+            processes[partition].push((process, found));
+        }
+        for (partition, of_it) in processes.iter().enumerate() {
+            level_processes(&device.fairness, partition, of_it.iter());
         }
         let all = (0..count).map(|n| (n, busy[n], device.sched.served(n), n));
         let found = self.partitions.look(all);

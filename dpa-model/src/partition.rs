@@ -51,6 +51,14 @@ pub enum FunctionError {
         /// How many.
         open: usize,
     },
+    /// As many contexts are open on it as may be.
+    #[error("function `{function}` has {limit} contexts open, as many as it may have")]
+    Full {
+        /// Its name.
+        function: String,
+        /// How many there may be.
+        limit: usize,
+    },
     /// Contexts were opened on it as often as the device can number them.
     #[error(
         "function `{function}` has no number left for a context: the device must be opened anew"
@@ -226,6 +234,13 @@ impl Device {
                 function: function.spec.name.clone(),
             });
         };
+        let limit = self.config.max_contexts;
+        if function.open >= limit {
+            return Err(FunctionError::Full {
+                function: function.spec.name.clone(),
+                limit,
+            });
+        }
         function.open += 1;
         Ok(Tenancy {
             device: self.clone(),

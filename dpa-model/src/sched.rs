@@ -95,6 +95,8 @@ struct State<P> {
     free: u32,
     /// By number. Numbers are never used again.
     tenants: BTreeMap<u32, Seat<P>>,
+    /// The numbers of those of which something may be ready, in order: many may be idle, and each launch comes by here.
+    waiting: Vec<u32>,
     /// `None`: they are used up.
     next_number: Option<u32>,
     /// From one number to the next.
@@ -123,6 +125,7 @@ impl<P: Tenant> Sched<P> {
         let state = State {
             free: units,
             tenants: BTreeMap::new(),
+            waiting: Vec::new(),
             next_number: Some(first),
             step,
             claims: VecDeque::new(),
@@ -165,7 +168,9 @@ impl<P: Tenant> Sched<P> {
         while let Some((_, launch)) = seat.ready.pop() {
             strays.0.push((Some(seat.process.clone()), launch));
         }
-        if seat.started == 0 {
+        let has_units = seat.started > 0;
+        state.has_nothing_ready(proc);
+        if !has_units {
             let seat = state.tenants.remove(&proc);
             drop(state);
             seat.iter().for_each(|seat| seat.process.gone());
@@ -260,6 +265,7 @@ impl<P: Tenant> Sched<P> {
             .tenants
             .get_mut(&proc)
             .map(|seat| std::mem::take(&mut seat.ready));
+        state.has_nothing_ready(proc);
         self.count(&state);
         drop(state);
         drop(strays);
@@ -361,15 +367,31 @@ impl<P> Seat<P> {
 
 impl<P: Tenant> State<P> {
     fn ready(&self) -> usize {
-        self.tenants.values().map(|seat| seat.ready.len()).sum()
+        let seats = self.waiting.iter().filter_map(|n| self.tenants.get(n));
+        seats.map(|seat| seat.ready.len()).sum()
+    }
+
+    /// What was ready of this process is taken out.
+    fn has_nothing_ready(&mut self, proc: u32) {
+        if let Ok(at) = self.waiting.binary_search(&proc) {
+            self.waiting.remove(at);
+        }
     }
 
     /// Takes in what has come; gives back launches of processes that are dismissed.
     #[must_use]
     fn drain(&mut self, inbox: &Inbox) -> Strays<P> {
         let mut strays = Strays(Vec::new());
-        inbox.take_all(|launch| match self.tenants.get_mut(&launch.proc) {
+        let Self {
+            tenants, waiting, ..
+        } = self;
+        inbox.take_all(|launch| match tenants.get_mut(&launch.proc) {
             Some(seat) if !seat.gone => {
+                if seat.ready.first().is_none()
+                    && let Err(at) = waiting.binary_search(&launch.proc)
+                {
+                    waiting.insert(at, launch.proc);
+                }
                 seat.least = seat.least.min(launch.units());
                 seat.ready.push(launch.seq, launch);
             }
@@ -430,38 +452,56 @@ impl<P: Tenant> State<P> {
 
     /// Takes the launch that may start next out of its queue, and its units.
     fn admit_one(&mut self, taking: Taking) -> Option<Arc<Launch>> {
-        // One that was taken back while it was ready keeps no units from others.
-        for seat in self.tenants.values_mut() {
-            let is_over = |(_, launch): (u64, &Arc<Launch>)| launch.outcome().is_some();
-            while seat.ready.first().is_some_and(is_over) {
-                seat.ready.pop();
-            }
-        }
-        let heads = self.tenants.iter().filter_map(|(&number, seat)| {
-            let (seq, launch) = seat.ready.first()?;
+        self.forget_what_is_over();
+        let heads = self.waiting.iter().filter_map(|&number| {
+            let seat = self.tenants.get(&number)?;
+            let (seq, _) = seat.ready.first()?;
             let used = if taking.fair { seat.process.used() } else { 0 };
-            Some((used, seq, number, launch.units()))
+            Some((used, seq, number))
         });
-        let (_, _, number, units) = heads.min()?;
-        let (_, head) = self.tenants.get(&number)?.ready.first()?;
+        let (_, _, number) = heads.min()?;
+        let ready = &mut self.tenants.get_mut(&number)?.ready;
+        let (_, head) = ready.first()?;
         if taking.no_steps && matches!(head.body, Body::Step(_)) {
             return None;
         }
-        if units <= self.free {
-            let (_, launch) = self.tenants.get_mut(&number)?.ready.pop()?;
+        if head.units() <= self.free {
+            let (_, launch) = ready.pop()?;
             return Some(self.take_units(launch));
         }
         self.admit_for_a_blocked_process()
     }
 
+    /// One that was taken back while it was ready keeps no units from others. Who has nothing ready is not looked at any more.
+    fn forget_what_is_over(&mut self) {
+        let Self {
+            tenants, waiting, ..
+        } = self;
+        waiting.retain(|number| {
+            let Some(seat) = tenants.get_mut(number) else {
+                return false;
+            };
+            let is_over = |(_, launch): (u64, &Arc<Launch>)| launch.outcome().is_some();
+            while seat.ready.first().is_some_and(is_over) {
+                seat.ready.pop();
+            }
+            seat.ready.first().is_some()
+        });
+    }
+
     /// Rule 3: the oldest head does not fit. Only processes whose started threads all wait may pass it.
     fn admit_for_a_blocked_process(&mut self) -> Option<Arc<Launch>> {
-        let free = self.free;
-        let stuck =
-            |seat: &&mut Seat<P>| seat.started > 0 && seat.process.blocked() >= seat.started;
-        let stuck = self.tenants.values_mut().filter(stuck);
-        let mut taken = stuck.filter_map(|seat| seat.take_that_fits(free));
-        let (_, launch) = taken.next()?;
+        let Self {
+            tenants,
+            waiting,
+            free,
+            ..
+        } = self;
+        let (_, launch) = waiting.iter().find_map(|number| {
+            let seat = tenants.get_mut(number)?;
+            let stuck = seat.started > 0 && seat.process.blocked() >= seat.started;
+            stuck.then(|| seat.take_that_fits(*free)).flatten()
+        })?;
         Some(self.take_units(launch))
     }
 

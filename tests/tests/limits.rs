@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use doca_dpa::rdma::{HostBuffer, Rdma, Rights};
-use doca_dpa::{Dpa, Error, Location, Sim, SyncEvent};
+use doca_dpa::{Dpa, Error, FunctionKind, FunctionSpec, Location, PartitionSpec, Sim, SyncEvent};
 
 type Outcome = Result<(), Error>;
 
@@ -63,6 +63,31 @@ async fn regions(dpa: Dpa) -> Outcome {
         context.map(&buffer, Rights::empty())?,
     ];
     assert_eq!(said(context.map(&buffer, Rights::empty())), full);
+    Ok(())
+}
+
+/// Each function has as many, and a context that is closed leaves its place.
+#[tokio::test]
+async fn contexts_of_a_function_are_limited() -> Outcome {
+    let function = |name: &str, units: &str| FunctionSpec {
+        name: name.into(),
+        kind: FunctionKind::Virtual,
+        address: None,
+        partition: Some(PartitionSpec {
+            units: units.parse().expect("units"),
+            groups: Vec::new(),
+        }),
+    };
+    let functions = [function("vf0", "0-3"), function("vf1", "4-7")];
+    let dpa = Dpa::builder().functions(functions).max_contexts(2).open()?;
+    let beside = dpa.open_beside()?;
+    let full = "function `vf0` has 2 contexts open, as many as it may have";
+    assert_eq!(said(dpa.open_beside()), full);
+    let other = dpa.open_on("vf1")?;
+    assert_eq!(other.function(), "vf1");
+    beside.close().await?;
+    let _again = dpa.open_beside()?;
+    assert_eq!(said(dpa.open_on("vf0")), full);
     Ok(())
 }
 

@@ -277,6 +277,34 @@ fn rule_7_launches_of_a_process_that_is_dismissed_end() {
     }
 }
 
+/// As many as there are processes may be idle; who has something ready again and again is found each time.
+#[test]
+fn rule_2_3_what_is_ready_is_found_among_many_idle_processes() {
+    let sched = Sched::new(1);
+    let all: Vec<Process2> = (0..50).map(|_| process(&sched)).collect();
+    for round in 0..3 {
+        // The greatest number first: not the order in which they start.
+        for (at, p) in all.iter().enumerate().skip(round).step_by(7).rev() {
+            sched.push(launch(p, (round * 100 + at) as u64, 1));
+        }
+        let taken = launch(&all[round], 99, 1);
+        sched.push(taken.clone());
+        assert!(taken.take_back(crate::launch::Outcome::Cancelled));
+        for at in (round..50).step_by(7) {
+            let work = sched.next(None, None).expect("ready");
+            assert_eq!(work.launch.seq, (round * 100 + at) as u64);
+            assert_eq!(work.launch.proc, all[at].1);
+            let proc = work.launch.proc;
+            sched.release(Release { proc, units: 1 }).follow();
+        }
+        assert!(sched.next(None, None).is_none() && sched.looks_empty());
+    }
+    sched.push(launch(&all[9], 1, 1));
+    sched.take_ready(all[9].1, drop);
+    sched.push(launch(&all[9], 2, 1));
+    assert_eq!(next_seq(&sched), Some(2), "also when all was taken out");
+}
+
 #[test]
 fn a_worker_that_leaves_steps_takes_what_comes_before_them() {
     use crate::launch::{Extra, Step};
