@@ -185,7 +185,7 @@ impl Worker {
             .as_ref()
             .is_some_and(|held| Arc::ptr_eq(held, &chunk.process));
         if !held {
-            core.set_process(Some(chunk.process.clone()));
+            self.go_on_with(core, chunk.process.clone());
         }
         self.chunk.replace(Some(chunk));
         Some(claimed)
@@ -217,6 +217,16 @@ impl Worker {
         }
     }
 
+    /// Goes on with another process. What has ended is booked before, for what comes next may run for long without a safe point:
+    /// that is not to delay another process. The time it takes is that of the process that it is booked for.
+    fn go_on_with(&self, core: &Core, process: Arc<Process>) {
+        if !self.tally.borrow().is_empty() {
+            self.book(Some(core.switch()));
+            self.charge(core);
+        }
+        core.set_process(Some(process));
+    }
+
     /// Claims ranks of the work's launch.
     pub(crate) fn accept(
         &self,
@@ -224,9 +234,7 @@ impl Worker {
         work: Work<Process>,
     ) -> Option<(ModelArc<Launch>, u32)> {
         if let Some(process) = work.process {
-            // What comes next may run for long without a safe point: that is not to delay another process.
-            self.book(Some(core.switch()));
-            core.set_process(Some(process));
+            self.go_on_with(core, process);
         }
         if work.launch.gang().is_none() {
             return Some((work.launch, 0));

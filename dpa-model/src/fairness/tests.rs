@@ -354,3 +354,39 @@ fn a_row_of_steps_keeps_no_thread_from_going_on() {
     one.shut_down();
     other.shut_down();
 }
+
+/// What a process kept is let go of before another's launch runs on the same worker: that takes the time of its own process.
+#[test]
+fn the_time_of_an_end_is_that_of_its_process() {
+    static GO: AtomicBool = AtomicBool::new(false);
+    static WAITS: KernelEntry = kernel("waits", |_, _| {
+        while !GO.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
+    static ENDS: KernelEntry = kernel("ends", |_, _| ());
+    struct Slow;
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            std::thread::sleep(END);
+        }
+    }
+    const END: Duration = Duration::from_millis(20);
+    const ROUNDS: u32 = 40;
+    let (_threads, [one, other]) = one_worker();
+    for _ in 0..ROUNDS {
+        GO.store(false, Ordering::Relaxed);
+        let mut spec = Spec::new(Body::Kernel(&WAITS), ArgBytes::new());
+        spec.keep = Some(Box::new(Some(Slow)));
+        let submitted = one.submit(spec).map_err(|(error, _)| error);
+        submitted.expect("accepted").unwatch();
+        until("it runs", || one.snapshot().started == 1);
+        submit(&other, &ENDS);
+        GO.store(true, Ordering::Relaxed);
+        until("both are over", || at_rest(&one) && at_rest(&other));
+    }
+    let used = [&one, &other].map(|process| process.used.load(Ordering::Relaxed));
+    assert!(used[0] > used[1], "in nanoseconds: {used:?}");
+    one.shut_down();
+    other.shut_down();
+}
