@@ -56,7 +56,7 @@ pub enum CrashFiles {
     /// Nowhere, whatever the environment says.
     Off,
     /// To files whose names begin so: `.PID.crash` and `.PID.core` are appended. In a directory they are called
-    /// `doca_dpa_fatal`.
+    /// `doca_dpa_fatal`. Those of a function that is not the device's first have its name before the PID.
     At(PathBuf),
 }
 
@@ -195,10 +195,12 @@ impl Crash {
             self.write(process, capture);
             return;
         }
-        let Some(writing) = pending::Writing::begin() else {
-            let limit = pending::MOST;
-            self.settle(CrashReport::of(CrashProblem::TooManyAtOnce { limit }));
-            return;
+        let writing = match pending::Writing::begin(&process.tenancy.function) {
+            Ok(writing) => writing,
+            Err(limit) => {
+                self.settle(CrashReport::of(CrashProblem::TooManyAtOnce { limit }));
+                return;
+            }
         };
         let of = process.clone();
         let helper = std::thread::Builder::new().name("dpa-crash".into());

@@ -11,7 +11,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doca_dpa::{Builder, CrashProblem, CrashReport, Dpa, Error, Fault, FaultKind, Sim, SyncEvent};
+use doca_dpa::{
+    Builder, CrashProblem, CrashReport, Dpa, Error, Fault, FaultKind, FunctionKind, FunctionSpec,
+    PartitionSpec, Sim, SyncEvent,
+};
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, Object, ObjectKind, ObjectSegment};
@@ -297,6 +300,40 @@ async fn rule_5_2_two_processes_have_each_their_own_and_none_is_overwritten() ->
     }
     let names = ["", ".1"].map(|n| [format!("p.{pid}{n}.crash"), format!("p.{pid}{n}.core")]);
     let names: BTreeSet<String> = names.into_iter().flatten().collect();
+    assert_eq!(dir.files(), names);
+    Ok(())
+}
+
+/// Each function has its own names, and so as many reports as there may be.
+#[tokio::test]
+async fn rule_5_2_another_function_has_names_of_its_own() -> Result<(), Error> {
+    let dir = Dir::new("functions");
+    let function = |name: &str, units: &str| FunctionSpec {
+        name: name.into(),
+        kind: FunctionKind::Virtual,
+        address: None,
+        partition: Some(PartitionSpec {
+            units: units.parse().expect("units"),
+            groups: Vec::new(),
+        }),
+    };
+    let functions = [function("vf0", "0-3"), function("vf1", "4-7")];
+    let dpa = builder(&dir).functions(functions).open()?;
+    let other = dpa.open_on("vf1")?;
+    for dpa in [&dpa, &other, &other.open_beside()?] {
+        let args = PanicsArgs { number: 1u64 };
+        assert!(dpa.launch(panics).args(args).submit()?.await.is_err());
+        complete(&report(dpa).1);
+    }
+    let pid = std::process::id();
+    let names = ["", ".vf1", ".vf1"].into_iter().zip(["", "", ".1"]);
+    let both = names.map(|(f, n)| {
+        [
+            format!("p{f}.{pid}{n}.crash"),
+            format!("p{f}.{pid}{n}.core"),
+        ]
+    });
+    let names: BTreeSet<String> = both.flatten().collect();
     assert_eq!(dir.files(), names);
     Ok(())
 }

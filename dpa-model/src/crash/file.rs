@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::report::CrashProblem;
+use crate::process::Process;
 
 /// Reports that one program leaves under one name at most: a program that faults again and again fills no disk.
 pub(crate) const MOST_REPORTS: u32 = 1000;
@@ -22,6 +23,20 @@ pub(crate) fn prefix(path: PathBuf) -> PathBuf {
         path
     };
     std::path::absolute(&named).unwrap_or(named)
+}
+
+/// What the names of this process's reports begin with: those of the device's first function, or of another by its name. Each has as many
+/// reports as may be, whatever goes wrong on others.
+pub(crate) fn prefix_of(prefix: &Path, process: &Process) -> PathBuf {
+    let tenancy = &process.tenancy;
+    match tenancy.partition.index {
+        0 => prefix.into(),
+        _ => {
+            let mut named = prefix.as_os_str().to_owned();
+            named.push(format!(".{}", tenancy.function));
+            named.into()
+        }
+    }
 }
 
 /// The files of one report.

@@ -8,7 +8,7 @@ use dpa_abi::FaultKind;
 
 use super::capture::Capture;
 use super::elf::{self, Note, Segment, Source};
-use super::file::{Files, Named};
+use super::file::{Files, Named, prefix_of};
 use super::report::{CrashProblem, CrashReport};
 use super::{CrashSpec, Target, notes, parts, text};
 use crate::fault::Fault;
@@ -27,7 +27,8 @@ pub(crate) fn write(
     target: &Target,
 ) -> CrashReport {
     let with_core = target.core_bytes >= CrashSpec::LEAST_CORE_BYTES;
-    let files = match Files::make(&target.prefix, with_core) {
+    let prefix = prefix_of(&target.prefix, process);
+    let files = match Files::make(&prefix, with_core) {
         Ok(files) => files,
         Err(problem) => return CrashReport::of(problem),
     };
