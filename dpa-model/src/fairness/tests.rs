@@ -134,11 +134,12 @@ fn a_worker_without_a_home_takes_of_the_partition_that_has_used_least() {
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use dpa_abi::KernelEntry;
+use dpa_abi::{Handle, KernelEntry, LogLevel, StreamHandle};
 
 use crate::config::DeviceConfig;
 use crate::launch::{ArgBytes, Body, Step};
 use crate::layout::{FunctionKind, FunctionSpec, PartitionSpec};
+use crate::message::{Layout, Sink, StreamSpec};
 use crate::process::ProcessSpec;
 use crate::submit::Spec;
 use crate::threads::Threads;
@@ -351,6 +352,51 @@ fn a_row_of_steps_keeps_no_thread_from_going_on() {
     GO.store(true, Ordering::Relaxed);
     until("its thread goes on", || at_rest(&other));
     assert!(!at_rest(&one), "it waited for all steps");
+    one.shut_down();
+    other.shut_down();
+}
+
+/// A kernel that waits for the sink of its message leaves its worker to others meanwhile.
+#[test]
+fn a_sink_that_is_slow_keeps_no_worker() {
+    static OVER: AtomicBool = AtomicBool::new(false);
+    static STREAM: AtomicU64 = AtomicU64::new(0);
+    static SAYS: KernelEntry = kernel("says", |unit, _| {
+        let stream = Handle::from_bits(STREAM.load(Ordering::Relaxed));
+        let at = std::panic::Location::caller();
+        unit.message(StreamHandle(stream), LogLevel::Info, "and waits", at);
+    });
+    static ENDS: KernelEntry = kernel("ends", |_, _| ());
+    struct Slow;
+    impl std::io::Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let begun = Instant::now();
+            while !OVER.load(Ordering::Relaxed) && begun.elapsed() < LONG {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (_threads, [one, other]) = one_worker();
+    let spec = StreamSpec {
+        patience: LONG,
+        ..StreamSpec::default()
+    };
+    let stream = one.open_stream(&spec, Sink::Writer(Box::new(Slow), Layout::Plain));
+    let stream = stream.expect("a stream");
+    STREAM.store(stream.handle().0.to_bits(), Ordering::Relaxed);
+    submit(&one, &SAYS);
+    until("it runs", || one.snapshot().started == 1);
+    for _ in 0..20 {
+        submit(&other, &ENDS);
+        until("the worker is free", || at_rest(&other));
+    }
+    assert!(!at_rest(&one), "it waits for its sink");
+    OVER.store(true, Ordering::Relaxed);
+    until("the sink has it", || at_rest(&one));
     one.shut_down();
     other.shut_down();
 }

@@ -13,7 +13,8 @@
 //! 4. Items below `done` are settled: the sink has them (flushed), or they are counted in `lost`.
 //! 5. An item that is lost leaves a gap. The number of items in a gap is told with the next item behind it, or, if
 //!    there is none, when the channel is flushed or closed.
-//! 6. A producer waits for the sink for `patience` at most, and not at all while another has waited that long in vain.
+//! 6. A producer waits for the sink for `patience` at most, and not at all while another has waited that long in vain. It waits a
+//!    little at a time, and may do something else between.
 
 use std::collections::VecDeque;
 use std::io;
@@ -254,16 +255,20 @@ impl<T: Item> Channel<T> {
         self.is_due() && !self.scheduled.swap(true, Ordering::Relaxed)
     }
 
-    /// Waits until everything below `number` is settled (rule 6).
-    pub fn wait_for(&self, number: u64) {
-        let deadline = Instant::now() + self.figures.patience;
+    /// Waits until everything below `number` is settled (rule 6), for `most` at a time; false if it is to be called again. The
+    /// producer waits `since` then.
+    pub fn wait_for(&self, number: u64, since: Instant, most: Duration) -> bool {
+        let deadline = since + self.figures.patience;
+        let until = deadline.min(Instant::now() + most);
         let mut state = self.state.lock();
         while state.done < number && !state.stalled {
-            if self.settled.wait_until(&mut state, deadline).timed_out() {
-                state.stalled = state.done < number;
-                return;
+            if self.settled.wait_until(&mut state, until).timed_out() {
+                let waits = state.done < number;
+                state.stalled |= waits && until == deadline;
+                return !waits || state.stalled;
             }
         }
+        true
     }
 
     /// Makes everything due; the count to wait for.

@@ -14,6 +14,9 @@ use crate::process::Process;
 /// Virtual nanoseconds after which a sink of the seeded driver gets what was sent, at most.
 const SEEDED_DELAY: u64 = 20_000;
 
+/// Sinks to be waited for, and below which number each.
+pub(crate) type Waits = SmallVec<[(Arc<Channel<Line>>, u64); 1]>;
+
 impl Process {
     /// A new message stream.
     ///
@@ -57,8 +60,8 @@ impl Process {
         self.messages.file()
     }
 
-    /// Sends a message on its way; false if the handle refers to no stream. `may_wait`: in sync, for the sink.
-    /// Called on a worker's own stack.
+    /// Sends a message on its way; which sinks are to be waited for, and whether the handle refers to a stream. `may_wait`: in
+    /// sync, for the sink. Called on a worker's own stack.
     pub(crate) fn message(
         &self,
         to: StreamHandle,
@@ -67,9 +70,9 @@ impl Process {
         text: &str,
         at: &'static Location<'static>,
         may_wait: bool,
-    ) -> bool {
+    ) -> (Waits, bool) {
         let (streams, exists) = self.messages.reached(to, level);
-        let waits: SmallVec<[_; 1]> = streams
+        let waits: Waits = streams
             .iter()
             .filter_map(|stream| {
                 let line = Line {
@@ -79,16 +82,15 @@ impl Process {
                     at,
                     text: text.into(),
                 };
-                stream.channel.push(line).map(|number| (stream, number))
+                let number = stream.channel.push(line)?;
+                let waits = may_wait && self.waits_for_sink(&stream.channel);
+                waits.then(|| (stream.channel.clone(), number))
             })
             .collect();
         for stream in &streams {
             self.after_push(&stream.channel);
         }
-        for (stream, number) in waits.into_iter().filter(|_| may_wait) {
-            self.wait_for_sink(&stream.channel, number);
-        }
-        exists
+        (waits, exists)
     }
 
     /// Under the seeded driver there is no thread: a line that is due goes to its sink at once in sync, else at a
@@ -106,10 +108,7 @@ impl Process {
         }
     }
 
-    fn wait_for_sink(&self, channel: &Arc<Channel<Line>>, number: u64) {
-        let waits = channel.figures().delivery == Delivery::Sync;
-        if waits && self.device.choices.is_none() {
-            channel.wait_for(number);
-        }
+    fn waits_for_sink(&self, channel: &Channel<Line>) -> bool {
+        channel.figures().delivery == Delivery::Sync && self.device.choices.is_none()
     }
 }

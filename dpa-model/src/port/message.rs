@@ -2,13 +2,17 @@
 
 use std::panic::Location;
 use std::ptr::NonNull;
+use std::time::{Duration, Instant};
 
 use dpa_abi::StreamHandle;
 use dpa_abi::port::LogLevel;
 
-use super::{begin, core, end, take_turns};
-use crate::message::Origin;
+use super::{begin, core, end, stop, switch_away, take_turns};
+use crate::message::{Channel, Line, Origin};
 use crate::unit::Core;
+
+/// How long a worker waits for a sink before it looks whether others want it.
+const AT_A_TIME: Duration = Duration::from_micros(250);
 
 /// A log line is a message to the default stream.
 pub(super) unsafe fn log(
@@ -41,17 +45,35 @@ pub(super) unsafe fn message(
     let core = unsafe { core(unit) };
     begin(core);
     let may_wait = !core.unwinding();
-    let found = core.switch().on_parent_stack(|| {
+    let (waits, found) = core.switch().on_parent_stack(|| {
         // While it waits for the sink, another worker runs what this one owes.
         core.worker().pay_owed();
         let process = core.process();
         process.message(stream, level, origin(core), text, at, may_wait)
     });
+    for (channel, number) in waits {
+        wait_for_sink(core, &channel, number);
+    }
     if !core.unwinding() {
         take_turns(core, false);
     }
     end(core);
     found
+}
+
+/// Waits for a sink, which may take its time: meanwhile others run, if there are any, and a stop is seen.
+fn wait_for_sink(core: &Core, channel: &Channel<Line>, number: u64) {
+    let since = Instant::now();
+    let wait = || channel.wait_for(number, since, AT_A_TIME);
+    while !core.switch().on_parent_stack(wait) {
+        if core.process().is_stopped() {
+            stop(core);
+        }
+        let worker = core.worker();
+        if worker.shared().is_recalled() || worker.others_wait() {
+            switch_away(core);
+        }
+    }
 }
 
 fn origin(core: &Core) -> Origin {
