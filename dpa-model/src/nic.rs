@@ -50,6 +50,7 @@ mod provider;
 mod queues;
 mod raw;
 mod region;
+mod relief;
 mod ring;
 mod translate;
 mod turn;
@@ -81,6 +82,7 @@ use bell::Bell;
 use engine::Engine;
 use leaving::Leaving;
 use provider::{Facts, Provider};
+use relief::Relief;
 
 use crate::device::Device;
 use crate::process::Process;
@@ -112,8 +114,8 @@ pub enum NicError {
 /// Doorbells that wait for whoever works a NIC, at most.
 const MOST_RUNG: usize = 4096;
 
-/// Who works a NIC on a network looks so often, at most, because others ring meanwhile, or what rang takes long. They might ring
-/// without end, and what is due by now and what arrives is for its own thread, which looks next.
+/// Who works a NIC looks so often, at most, because others ring meanwhile, or what rang takes long. They might ring without end,
+/// and what is due by now and what arrives is for its own thread (`attend`, `relief`), which looks next.
 const MOST_LOOKS: usize = 16;
 
 /// One NIC of a device.
@@ -139,6 +141,8 @@ pub struct DeviceNic {
     /// It stands still until then.
     stalled_until: AtomicU64,
     attendant: Option<Attendant>,
+    /// Looks in its place if it is on no network.
+    relief: Relief,
     /// The last of all fields: when it is dropped, the sockets are closed.
     _leaving: Leaving,
 }
@@ -204,6 +208,7 @@ impl DeviceNic {
             shares: (0..partitions).map(|_| AtomicUsize::new(0)).collect(),
             stalled_until: AtomicU64::new(0),
             attendant,
+            relief: Relief::default(),
             _leaving: Leaving(address),
         }
     }
@@ -323,15 +328,14 @@ impl DeviceNic {
                 return looked;
             }
             looks_left -= 1;
-            match &self.attendant {
-                Some(attendant) if looks_left == 0 => {
+            if looks_left == 0 {
+                if self.has_another() {
                     self.bell.leave_rung();
-                    attendant.wake();
+                    self.call_another();
                     return looked;
                 }
-                // Nobody else is sure to look, and nothing comes by itself.
-                None if looks_left == 0 => looks_left = MOST_LOOKS,
-                _ => {}
+                // Nobody else looks.
+                looks_left = MOST_LOOKS;
             }
         }
     }
@@ -391,15 +395,42 @@ impl DeviceNic {
     /// Works on the NIC under its lock, waiting for it, and does what follows.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Engine) -> R) -> R {
         let mut engine = self.engine.lock();
+        engine.world.turn.begin();
         engine.world.note_posted();
         let result = work(&mut engine);
         let after = engine.take_after();
         self.tell_attendant(&engine);
+        let goes_on = engine.world.turn.has_next();
         drop(engine);
         for after in after {
             after.run();
         }
+        if goes_on {
+            self.leave_the_rest();
+        }
         result
+    }
+
+    /// Queue pairs have had their turn, and have more to do: who works the NIC goes on with that, or its own thread.
+    #[cold]
+    fn leave_the_rest(&self) {
+        if self.bell.ring() && self.has_another() {
+            self.call_another();
+        }
+    }
+
+    /// Whether a thread looks when it is called. Under the seeded driver there is none: nobody rings meanwhile, and who drives
+    /// it looks as long as there is something.
+    fn has_another(&self) -> bool {
+        self.attendant.is_some() || self.relief.stands_by()
+    }
+
+    /// That thread looks, soon, at what has rung.
+    fn call_another(&self) {
+        match &self.attendant {
+            Some(attendant) => attendant.wake(),
+            None => self.relief.call(),
+        }
     }
 
     /// The attendant sleeps until the next timer it knew of.

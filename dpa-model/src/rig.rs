@@ -14,7 +14,8 @@ use crate::config::DeviceConfig;
 use crate::device::Device;
 use crate::event::EventRef;
 use crate::launch::{ArgBytes, Body, Extra, Gang, Launch, Parts};
-use crate::process::Process;
+use crate::layout::{FunctionKind, FunctionSpec, PartitionSpec};
+use crate::process::{Process, ProcessSpec};
 use crate::submit::Spec;
 
 /// A kernel that does nothing.
@@ -71,6 +72,33 @@ impl Still {
         };
         let device = Device::new(config, None).expect("a device");
         Self(device.process().expect("a process"))
+    }
+
+    /// One on each of these functions of a device, which have a unit each.
+    pub(crate) fn on_functions<const N: usize>(names: [&str; N]) -> [Self; N] {
+        let function = |(unit, name): (usize, &&str)| FunctionSpec {
+            name: (*name).into(),
+            kind: FunctionKind::Virtual,
+            address: None,
+            partition: Some(PartitionSpec {
+                units: format!("{unit}").parse().expect("a unit"),
+                groups: Vec::new(),
+            }),
+        };
+        let config = DeviceConfig {
+            workers: 1,
+            heap_bytes: 1 << 16,
+            functions: names.iter().enumerate().map(function).collect(),
+            ..DeviceConfig::default()
+        };
+        let device = Device::new(config, None).expect("a device");
+        names.map(|name| {
+            let spec = ProcessSpec {
+                function: Some(name.into()),
+                ..ProcessSpec::default()
+            };
+            Self(device.process_with(&spec).expect("a process"))
+        })
     }
 
     /// With room enough.

@@ -55,7 +55,7 @@ impl ProcessRef {
 }
 
 impl ProcessRef {
-    /// A share in the NIC without a network, which every device has: for copies and waits of kernels.
+    /// A share in the NIC without a network, which every partition of a device has: for copies and waits of kernels.
     ///
     /// # Errors
     /// None today.

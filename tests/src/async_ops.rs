@@ -195,3 +195,20 @@ pub fn copy_often(
         }
     }
 }
+
+/// Posts waits for what holds, as fast as it can, until the flag is set.
+#[dpa_kernel]
+pub fn wait_without_end(
+    _thread: &Thread,
+    ops: AsyncOps,
+    event: EventHandle,
+    flag: AtomicSlice<u64>,
+) {
+    while flag.at(0).load() == 0 {
+        for _ in 0..256 {
+            // Full: it goes on when the NIC has taken some.
+            let _ = ops.wait_for(event, Condition::ge(0), PostFlags::OPTIMIZE_REPORTS);
+        }
+        ops.flush();
+    }
+}

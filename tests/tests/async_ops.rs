@@ -3,6 +3,8 @@
 mod drivers;
 mod places;
 
+use std::time::Duration;
+
 use doca_dpa::rdma::{AsyncOps, HostBuffer};
 use doca_dpa::{Dpa, Error, HandlerState, Location, Sim, SyncEvent};
 use drivers::{Outcome, both};
@@ -318,5 +320,43 @@ async fn figures_out_of_range_are_refused() -> Outcome {
     );
     let ops = dpa.async_ops().queue(100).open()?;
     assert_eq!((ops.queue(), ops.user_data()), (128, 0));
+    Ok(())
+}
+
+/// What holds up nobody costs the NIC something all the same. Who rings beside it is not kept for good.
+#[tokio::test]
+async fn who_rings_is_not_kept_by_another_queue_that_is_filled_without_end() -> Outcome {
+    let dpa = Dpa::builder().workers(2).open()?;
+    let other = dpa.open_beside()?;
+    let (flag, event) = (dpa.zeroed::<u64>(1).await?, everywhere(&dpa)?);
+    let ops = dpa.async_ops().queue(1 << 15).open()?;
+    let args = WaitWithoutEndArgs {
+        ops: &ops,
+        event: event.handle(),
+        flag: &flag,
+    };
+    let posting = dpa.launch(wait_without_end).args(args).submit()?;
+    let bytes = 1 << 20;
+    let (from, to) = (
+        other.zeroed::<u8>(bytes).await?,
+        other.zeroed::<u8>(bytes).await?,
+    );
+    let ops = other.async_ops().open()?;
+    let (from, to) = (ops.map(&from)?, ops.map(&to)?);
+    for _ in 0..50 {
+        // While that is copied, the queue is filled.
+        let args = CopyOftenArgs {
+            ops: &ops,
+            done: ops.completions(),
+            to: &to,
+            from: &from,
+            times: 2,
+        };
+        let copying = other.launch(copy_often).args(args).submit()?;
+        let ended = tokio::time::timeout(Duration::from_secs(60), copying).await;
+        ended.expect("the NIC is worked by others, too")?;
+    }
+    flag.write(0, &[1]).await?;
+    posting.await?;
     Ok(())
 }

@@ -4,7 +4,8 @@
 //! one of them works the NIC at a time, and nobody waits for it: who finds it busy leaves word and goes on. Rules:
 //!
 //! 1. One word has two bits. BUSY: somebody works the NIC. RUNG: there may be something the NIC has not looked at.
-//! 2. Who rings first makes its work visible and then sets RUNG. If BUSY was clear, it must try to begin.
+//! 2. Who rings first makes its work visible and then sets RUNG. If BUSY was clear, it must try to begin, or see to it that another
+//!    looks.
 //! 3. Who begins sets BUSY and clears RUNG in one step, then looks at everything.
 //! 4. Who ends clears BUSY, but only while RUNG is clear, in one step; else it clears RUNG and looks again. Who has looked often
 //!    enough for others clears BUSY, sets RUNG, and sees to it that another looks.

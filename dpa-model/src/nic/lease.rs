@@ -14,8 +14,11 @@ use super::{DeviceNic, Looked, NicError, attend, leaving, random};
 use crate::device::Device;
 use crate::process::Process;
 
-/// The address of the NIC that has no network: it copies, and waits.
-const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+/// The address of the NIC of a partition that has no network: it copies, and waits. Each has its own, so that none is kept waiting
+/// by what others ask of theirs, or finds it full.
+fn local(partition: usize) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, partition as u16).into()
+}
 
 /// The NICs of a device.
 #[derive(Debug, Default)]
@@ -125,6 +128,7 @@ impl Drop for NicLease {
                 leaving::begin(self.nic.address);
                 attendant.stop();
             }
+            self.nic.relief.stop();
         }
     }
 }
@@ -148,14 +152,14 @@ impl Process {
         self.device.nic(partition, (address, port), asked)
     }
 
-    /// A share in the NIC without a network, which every device has.
+    /// A share in the NIC without a network, which every partition of a device has.
     ///
     /// # Errors
     /// None: it needs nothing of the system.
     pub fn local_nic(&self) -> Result<Arc<NicLease>, NicError> {
         let partition = self.tenancy.partition.index;
-        let at = (LOCAL.ip(), LOCAL.port());
-        self.device.nic(partition, at, &Asked::Soft)
+        let at = local(partition);
+        self.device.nic(partition, (at.ip(), at.port()), &Asked::Soft)
     }
 }
 
@@ -220,8 +224,12 @@ impl Device {
         asked: &Asked,
     ) -> Result<Arc<DeviceNic>, NicError> {
         let partitions = self.sched.count();
-        let nic = if wanted == LOCAL {
-            Arc::new(DeviceNic::inside(wanted, self.random(), partitions))
+        let nic = if wanted.ip().is_unspecified() {
+            let nic = Arc::new(DeviceNic::inside(wanted, self.random(), partitions));
+            if !self.is_seeded() {
+                nic.relief.serve(&nic, self);
+            }
+            nic
         } else if self.is_seeded() {
             Arc::new(DeviceNic::carried(wanted, self.random(), partitions))
         } else {

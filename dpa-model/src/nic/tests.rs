@@ -1,6 +1,17 @@
 //! Who works a NIC, and for how long.
 
+use std::time::Instant;
+
+use dpa_abi::Condition;
+use dpa_abi::access::AtomicNumber;
+use dpa_abi::queue::record::SEND_TAKEN;
+use dpa_abi::queue::{ENTRY_BYTES, RemotePlace, WorkEntry, WorkFlags, WorkOpcode};
+use rdma::config::{AckTimeout, RetryLimit, ServiceLevel};
+use rdma::mtu::PathMtu;
+use rdma::wire::RnrTimer;
+
 use super::*;
+use crate::rig::Still;
 
 /// One on a network, whose thread does not run.
 fn nic() -> Arc<DeviceNic> {
@@ -43,4 +54,144 @@ fn who_rings_next_works_what_was_left() {
     let _ = nic.work(0, rings_again);
     assert!(!nic.ring(0, Qpn::new(8).expect("a number")));
     assert!(!nic.bell.is_rung() && nic.rung.is_empty());
+}
+
+/// How often [`rings_on`] has rung.
+static RUNG: AtomicUsize = AtomicUsize::new(0);
+
+/// As [`rings_again`], often: only who is relieved has not seen all of it.
+fn rings_on(engine: &mut Engine, now: Duration) -> bool {
+    let times = RUNG.fetch_add(1, Ordering::Relaxed);
+    times < 100 * MOST_LOOKS && rings_again(engine, now)
+}
+
+/// Waits for what happens soon.
+fn soon(what: &str, mut happens: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !happens() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn who_rings_is_relieved_where_there_is_no_network_too() {
+    let process = Still::new();
+    let lease = process.local_nic().expect("a NIC");
+    let nic = lease.nic();
+    assert!(nic.bell.ring());
+    let _ = nic.work(0, rings_on);
+    let rung = RUNG.load(Ordering::Relaxed);
+    assert_eq!(rung, MOST_LOOKS, "others rang on");
+    let looked = || !nic.bell.is_rung() && nic.rung.is_empty();
+    soon("its thread looks", looked);
+}
+
+/// A host that works on the NIC leaves queues that have had their turn to others.
+#[test]
+fn what_is_left_behind_is_looked_at() {
+    let process = Still::new();
+    let lease = process.local_nic().expect("a NIC");
+    let nic = lease.nic();
+    let number = Qpn::new(7).expect("a number");
+    nic.with(|engine| {
+        let turn = &mut engine.world.turn;
+        (0..dpa_abi::queue::MAX_ENTRIES).for_each(|_| turn.took());
+        assert!(turn.is_over(number));
+    });
+    let behind = || nic.engine.lock().world.turn.has_next();
+    soon("its turn comes", || !behind());
+}
+
+/// Entries of the queues below.
+const ENTRIES: u64 = 256;
+
+/// A queue of a context in which every entry is this; without peers, or a connection that has failed.
+fn filled(process: &Still, local: bool, entry: &WorkEntry) -> (Arc<ContextRef>, ConnectionRef) {
+    let lease = process.local_nic().expect("a NIC");
+    let spec = ContextSpec {
+        local: local.then_some(0),
+        connections: 1,
+        send_entries: ENTRIES as u32,
+        receive_entries: 0,
+        outstanding: 256,
+        mtu: PathMtu::B4096,
+        timeout: AckTimeout::NEVER,
+        retries: RetryLimit::Forever,
+        rnr_retries: RetryLimit::Forever,
+        rnr_timer: RnrTimer::at_least(Duration::from_millis(1)),
+        keep_alive: None,
+        service_level: ServiceLevel::DEFAULT,
+        depth: 1,
+    };
+    let context = ContextRef::new(&lease, process, spec, None).expect("a context");
+    let queue = context.open_local().expect("a queue");
+    if !local {
+        queue.disconnect();
+    }
+    let number = queue.number();
+    lease.nic().with(|engine| {
+        let pair = engine.world.pairs.get_mut(number).expect("its pair");
+        let at = pair.send.as_ref().expect("its ring").addr();
+        let bytes = ENTRIES * ENTRY_BYTES as u64;
+        let cell = process.heap.within(at, bytes).expect("its entries");
+        let words = (0..ENTRIES).flat_map(|at| entry.encode(at, number.value(), true));
+        for (at, word) in words.enumerate() {
+            u64::store_release(&cell, at * 8, word);
+        }
+    });
+    (context, queue)
+}
+
+/// How many entries are taken when so many are left of the turn, and whether there is to be another.
+fn taken(queue: &ConnectionRef, left: u64) -> (u64, bool) {
+    let nic = queue.context().lease().nic();
+    let mut engine = nic.engine.lock();
+    engine.world.turn.leave(left);
+    engine.ring(Duration::ZERO, queue.number());
+    let pair = engine.world.pairs.get(queue.number()).expect("its pair");
+    let taken = pair.record.load(SEND_TAKEN);
+    (taken, !engine.world.turn.next().is_empty())
+}
+
+/// A wait for what holds copies nothing, and what a failed connection flushes neither. Kernels could write such entries without end.
+#[test]
+fn entries_are_taken_as_long_as_the_turn_lasts() {
+    let process = Still::new();
+    let event = process.event();
+    let condition = Condition::ge(0);
+    let wait = WorkEntry {
+        remote: RemotePlace {
+            address: event.handle().0.to_bits(),
+            key: condition.op() as u32,
+        },
+        atomic: [condition.operand(), condition.mask()],
+        ..WorkEntry::new(WorkOpcode::Wait, WorkFlags::NONE)
+    };
+    let write = WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE);
+    for (local, entry) in [(true, wait), (false, write)] {
+        let (_context, queue) = filled(&process, local, &entry);
+        assert_eq!(taken(&queue, 100), (100, true));
+        assert_eq!(taken(&queue, 0), (100, true), "others come first");
+        assert_eq!(taken(&queue, ENTRIES), (ENTRIES, false), "all of them");
+    }
+    drop(event);
+}
+
+/// Two functions with units of their own, and a process on each.
+fn two_functions() -> [Still; 2] {
+    let names = ["pf0", "vf0"];
+    Still::on_functions(names)
+}
+
+#[test]
+fn each_partition_has_a_nic_without_a_network_of_its_own() {
+    let [first, second] = two_functions();
+    let leases = [&first, &second].map(|process| process.local_nic().expect("a NIC"));
+    let [one, other] = leases.each_ref().map(|lease| lease.nic());
+    assert!(!Arc::ptr_eq(one, other));
+    assert!(one.is_shared_by(0) && !one.is_shared_by(1));
+    assert!(other.is_shared_by(1) && !other.is_shared_by(0));
+    let again = first.local_nic().expect("a NIC");
+    assert!(Arc::ptr_eq(again.nic(), one), "for all of the partition");
 }

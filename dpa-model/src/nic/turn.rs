@@ -1,39 +1,58 @@
-//! How long a queue is worked before others have their turn: another process may wait for the NIC that copies.
+//! How long queues are worked before others have their turn: another process may wait for the NIC that copies.
 
 use rdma::psn::Qpn;
+
+use super::line::Line;
 
 /// Bytes that are copied in a turn, and the rest of the copy that is under way then.
 const MOST_COPIED: u64 = 4 << 20;
 
+/// What an entry counts for beside the bytes that it copies: the longest queue is emptied in one turn, but not filled again and
+/// emptied.
+const ENTRY: u64 = 128;
+
 /// What was done since the lock of the NIC was taken.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
-    copied: u64,
-    /// Queue pairs that have had more than their share, each once: to be looked at in the next turn.
-    behind: Vec<Qpn>,
+    done: u64,
+    /// Queue pairs that have had more than their share, or came when others had, each once: to be looked at in the next turn.
+    behind: Line<Qpn>,
 }
 
 impl Turn {
+    /// The lock is taken. Queue pairs that were put behind others stay there.
+    pub(crate) fn begin(&mut self) {
+        self.done = 0;
+    }
+
     /// The next begins, with queue pairs that were put behind others.
     pub(crate) fn next(&mut self) -> Vec<Qpn> {
-        self.copied = 0;
-        let mut behind = std::mem::take(&mut self.behind);
-        // The first is the one that has copied most of what was copied.
-        if !behind.is_empty() {
-            behind.rotate_left(1);
+        self.begin();
+        if self.behind.is_empty() {
+            return Vec::new();
         }
+        let mut behind = self.behind.take();
+        // The first is the one that has done most of what was done.
+        behind.rotate_left(1);
         behind
     }
 
     /// So many bytes were copied.
     pub(crate) fn copied(&mut self, bytes: u32) {
-        self.copied += u64::from(bytes);
+        self.done += u64::from(bytes);
+    }
+
+    /// An entry was taken, whatever it asked for.
+    #[inline]
+    pub(crate) fn took(&mut self) {
+        self.done += ENTRY;
     }
 
     /// Whether this queue pair is to go on in the next turn.
+    #[inline]
     pub(crate) fn is_over(&mut self, number: Qpn) -> bool {
-        let over = self.copied >= MOST_COPIED;
-        if over && !self.behind.contains(&number) {
+        let over = self.done >= MOST_COPIED;
+        if over {
             self.behind.push(number);
         }
         over
@@ -42,6 +61,12 @@ impl Turn {
     /// Whether there is to be another.
     pub(crate) fn has_next(&self) -> bool {
         !self.behind.is_empty()
+    }
+
+    /// As when so many entries are left of it.
+    #[cfg(test)]
+    pub(super) fn leave(&mut self, entries: u64) {
+        self.done = MOST_COPIED - entries * ENTRY;
     }
 }
 
@@ -60,5 +85,18 @@ mod tests {
         assert!(turn.has_next());
         assert_eq!(turn.next(), [b, a], "who had nothing yet comes first");
         assert!(!turn.has_next() && !turn.is_over(a));
+    }
+
+    #[test]
+    fn entries_that_copy_nothing_count_too() {
+        let a = Qpn::new(2).expect("a number");
+        let mut turn = Turn::default();
+        let longest = dpa_abi::queue::MAX_ENTRIES;
+        (1..longest).for_each(|_| turn.took());
+        assert!(!turn.is_over(a), "the longest queue is emptied in one turn");
+        turn.took();
+        assert!(turn.is_over(a));
+        turn.begin();
+        assert!(!turn.is_over(a) && turn.has_next(), "it stays behind");
     }
 }

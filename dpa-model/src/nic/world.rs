@@ -131,10 +131,14 @@ impl World {
         self.memory.after.get_mut().push(after);
     }
 
-    /// Takes the entries of a send queue to the NIC, as many as both allow; whether there were any.
+    /// Takes the entries of a send queue to the NIC, as many as both and the turn allow; whether there were any.
     pub(crate) fn pump(&mut self, nic: &mut Provider, now: Duration, number: Qpn) -> bool {
-        let (mut any, empty) = self.post_all(nic, now, number);
-        if empty {
+        // Whoever comes when the turn is over comes first in a later one.
+        if self.turn.is_over(number) {
+            return false;
+        }
+        let (mut any, enough) = self.post_all(nic, now, number);
+        if enough {
             return any;
         }
         // What is left stays where it is, is carried out here, or is impossible.
@@ -156,6 +160,7 @@ impl World {
             if matches!(taken, Taken::Impossible) {
                 self.impossible(nic, number, index);
             }
+            self.turn.took();
             if self.turn.is_over(number) {
                 return any;
             }
@@ -163,7 +168,8 @@ impl World {
         any
     }
 
-    /// Hands entries to the NIC's core as long as it takes them; whether there were any, and whether all were taken.
+    /// Hands entries to the NIC's core as long as it takes them and the turn lasts; whether there were any, and whether that is
+    /// enough for now: all were taken, or the turn is over. A queue pair in ERR takes as many as kernels write.
     #[inline]
     fn post_all(&mut self, nic: &mut Provider, now: Duration, number: Qpn) -> (bool, bool) {
         let pair = self.pairs.get_mut(number).filter(|pair| !pair.local);
@@ -184,6 +190,10 @@ impl World {
             }
             send.take();
             any = true;
+            self.turn.took();
+            if self.turn.is_over(number) {
+                return (any, true);
+            }
         }
     }
 
