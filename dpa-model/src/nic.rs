@@ -39,6 +39,7 @@ pub(crate) mod doorbell;
 mod engine;
 mod host_memory;
 mod lease;
+mod leased;
 mod leaving;
 mod line;
 mod memory;
@@ -76,6 +77,7 @@ pub use watch::ConnectionState;
 
 pub(crate) use doorbell::Doorbells;
 pub(crate) use lease::Nics;
+pub(crate) use leased::Leased;
 
 use attend::Attendant;
 use bell::Bell;
@@ -86,6 +88,7 @@ use relief::Relief;
 
 use crate::device::Device;
 use crate::process::Process;
+use crate::quota::QuotaExceeded;
 
 /// Regions that a NIC can have registered at a time.
 pub const MAX_REGIONS: usize = 1 << 16;
@@ -106,6 +109,9 @@ pub enum NicError {
     /// The environment names no provider.
     #[error("{}: {_0}", rdma::provider::VARIABLE)]
     Provider(UnknownProvider),
+    /// As many NICs as the process may have.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,

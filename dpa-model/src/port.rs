@@ -168,9 +168,8 @@ fn poll_nics(core: &Core) {
 fn poll_nics_off(core: &Core) {
     core.calls.set(0);
     let device = core.worker().device();
-    // While partitions contend, each works its own.
-    let divided = device.fairness.is_divided();
-    let of = divided.then(|| core.process().tenancy.partition.index);
+    // Those of others have threads of their own, and workers that look.
+    let of = Some(core.process().tenancy.partition.index);
     let looked = core
         .switch()
         .on_parent_stack(|| device.nics.poll(device.clock.now(), of));

@@ -31,8 +31,7 @@ use crate::heap::Heap;
 use crate::launch::{Launch, Outcome};
 use crate::layout::GroupSpec;
 use crate::message::{LogSpec, Messages};
-use crate::nic::Doorbells;
-use crate::nic::HostMemory;
+use crate::nic::{Doorbells, HostMemory, Leased};
 use crate::partition::Tenancy;
 use crate::placed::{self, Bytes, Places};
 use crate::quota::Quotas;
@@ -100,6 +99,7 @@ pub struct Process {
     pub(crate) wakers: Mutex<Wakers>,
     pub(crate) streams: Mutex<Vec<Weak<Stream>>>,
     pub(crate) doorbells: Doorbells,
+    pub(crate) leased: Arc<Leased>,
     pub(crate) handlers: Handles<Arc<Handler>>,
     pub(crate) windows: Windows,
     globals: Globals,
@@ -198,6 +198,7 @@ impl Process {
             wakers: Mutex::default(),
             streams: Mutex::default(),
             doorbells: Doorbells::default(),
+            leased: Arc::default(),
             handlers: Handles::default(),
             windows: Windows::default(),
             globals: Globals::default(),
@@ -304,9 +305,9 @@ impl Process {
         for handler in self.handlers.clear() {
             handler.stop();
         }
-        self.device
-            .nics
-            .each(|nic| nic.stop_process(&self.device, self));
+        for nic in self.leased.all() {
+            nic.stop_process(&self.device, self);
+        }
         self.break_streams(outcome);
         self.events.each(|index, _| self.close_event(index, reason));
         // What workers have opened that had not seen the stop.

@@ -36,7 +36,8 @@ impl ProcessRef {
     /// for, or [`Provider::Auto`].
     ///
     /// # Errors
-    /// The address is none of this machine's, or its port is taken; something for verbs is missing.
+    /// The address is none of this machine's, or its port is taken; something for verbs is missing; the process has as many
+    /// NICs as it may have.
     pub fn nic(&self, address: IpAddr, port: u16) -> Result<Nic, NicError> {
         self.nic_of(address, port, &Provider::Auto)
     }
@@ -58,7 +59,7 @@ impl ProcessRef {
     /// A share in the NIC without a network, which every partition of a device has: for copies and waits of kernels.
     ///
     /// # Errors
-    /// None today.
+    /// The process has as many NICs as it may have.
     pub fn local_nic(&self) -> Result<Nic, NicError> {
         let lease = self.raw().local_nic()?;
         Ok(Nic {

@@ -10,9 +10,11 @@ use rdma::Datagram;
 use rdma::provider::Provider as Asked;
 use rdma::udp::{BindError, Options};
 
+use super::leased::Use;
 use super::{DeviceNic, Looked, NicError, attend, leaving, random};
 use crate::device::Device;
 use crate::process::Process;
+use crate::quota::QuotaExceeded;
 
 /// The address of the NIC of a partition that has no network: it copies, and waits. Each has its own, so that none is kept waiting
 /// by what others ask of theirs, or finds it full.
@@ -91,6 +93,7 @@ pub struct NicLease {
     nic: Arc<DeviceNic>,
     device: Arc<Device>,
     partition: usize,
+    used: Use,
 }
 
 impl NicLease {
@@ -105,6 +108,12 @@ impl NicLease {
 
     pub(crate) fn random(&self) -> u64 {
         self.device.random()
+    }
+
+    /// What a process holds while something of it is there that is not its share; none: the share is its own.
+    pub(crate) fn used_by(&self, process: &Process) -> Option<Use> {
+        let foreign = !self.used.is_of(&process.leased);
+        foreign.then(|| process.leased.begin(&self.nic))
     }
 
     /// Sends what was just posted, and works the NIC if nobody does.
@@ -138,7 +147,8 @@ impl Process {
     /// the model's, whatever is asked for.
     ///
     /// # Errors
-    /// The address is none of this machine's, or its port is taken; something for verbs is missing.
+    /// The address is none of this machine's, or its port is taken; something for verbs is missing; the process has as many
+    /// NICs as it may have.
     pub fn nic(
         &self,
         address: IpAddr,
@@ -148,34 +158,31 @@ impl Process {
         if address.is_unspecified() || address.is_multicast() {
             return Err(BindError::NotConcrete { address }.into());
         }
-        let partition = self.tenancy.partition.index;
-        self.device.nic(partition, (address, port), asked)
+        self.device.nic(self, SocketAddr::new(address, port), asked)
     }
 
     /// A share in the NIC without a network, which every partition of a device has.
     ///
     /// # Errors
-    /// None: it needs nothing of the system.
+    /// The process has as many NICs as it may have.
     pub fn local_nic(&self) -> Result<Arc<NicLease>, NicError> {
-        let partition = self.tenancy.partition.index;
-        let at = local(partition);
-        self.device.nic(partition, (at.ip(), at.port()), &Asked::Soft)
+        let at = local(self.tenancy.partition.index);
+        self.device.nic(self, at, &Asked::Soft)
     }
 }
 
 impl Device {
     fn nic(
         self: &Arc<Self>,
-        partition: usize,
-        (address, port): (IpAddr, u16),
+        process: &Process,
+        wanted: SocketAddr,
         asked: &Asked,
     ) -> Result<Arc<NicLease>, NicError> {
-        let wanted = SocketAddr::new(address, port);
         let began = Instant::now();
         loop {
             // Looked up before it is tried: it may be free by now.
             let soon_free = leaving::waits_for(wanted, began);
-            match self.open_nic(partition, wanted, asked) {
+            match self.open_nic(process, wanted, asked) {
                 Err(NicError::Bind(BindError::PortTaken { .. })) if soon_free => leaving::pause(),
                 opened => return opened,
             }
@@ -184,16 +191,17 @@ impl Device {
 
     fn open_nic(
         self: &Arc<Self>,
-        partition: usize,
+        process: &Process,
         wanted: SocketAddr,
         asked: &Asked,
     ) -> Result<Arc<NicLease>, NicError> {
         let alone = self.nics.opening.lock();
-        if let Some(lease) = self.lease_of_open(partition, wanted) {
+        if let Some(lease) = self.lease_of_open(process, wanted)? {
             return Ok(lease);
         }
+        process.leased.room_for(None)?;
         let nic = self.new_nic(wanted, asked)?;
-        let lease = self.lease(partition, nic.clone());
+        let lease = self.lease(process, nic.clone());
         let mut all = self.nics.all.write();
         *all = all.iter().cloned().chain([nic]).collect();
         self.nics.count.store(all.len(), Ordering::Relaxed);
@@ -210,12 +218,15 @@ impl Device {
     /// A share in the NIC of this address, if there is one. Under the lock of the list: the last share is given back under it.
     fn lease_of_open(
         self: &Arc<Self>,
-        partition: usize,
+        process: &Process,
         wanted: SocketAddr,
-    ) -> Option<Arc<NicLease>> {
+    ) -> Result<Option<Arc<NicLease>>, QuotaExceeded> {
         let all = self.nics.all.read();
-        let nic = all.iter().find(|nic| nic.address == wanted)?;
-        Some(self.lease(partition, nic.clone()))
+        let Some(nic) = all.iter().find(|nic| nic.address == wanted) else {
+            return Ok(None);
+        };
+        process.leased.room_for(Some(nic))?;
+        Ok(Some(self.lease(process, nic.clone())))
     }
 
     fn new_nic(
@@ -249,13 +260,16 @@ impl Device {
         Ok(nic)
     }
 
-    fn lease(self: &Arc<Self>, partition: usize, nic: Arc<DeviceNic>) -> Arc<NicLease> {
+    fn lease(self: &Arc<Self>, process: &Process, nic: Arc<DeviceNic>) -> Arc<NicLease> {
+        let partition = process.tenancy.partition.index;
         nic.leases.fetch_add(1, Ordering::Relaxed);
         nic.shares[partition].fetch_add(1, Ordering::Relaxed);
+        let used = process.leased.begin(&nic);
         Arc::new(NicLease {
             nic,
             device: self.clone(),
             partition,
+            used,
         })
     }
 

@@ -15,6 +15,7 @@ use super::after::After;
 use super::context::domain;
 use super::device_region::{self, EnteredRegion};
 use super::host_memory::HostMemory;
+use super::leased::Use;
 use super::memory::Space;
 use crate::event::EventRef;
 use crate::process::Process;
@@ -74,6 +75,8 @@ pub struct Registration {
     closes: Option<(Qpn, u32)>,
     /// The memory, or the event, that it keeps.
     kept: Kept,
+    /// Its process has no share in the NIC of its own.
+    _used: Option<Use>,
     _share: Share,
 }
 
@@ -200,6 +203,7 @@ impl Registration {
         let share = process.quotas.region()?;
         let nic = lease.nic();
         let random = lease.random() as u32;
+        let used = lease.used_by(process);
         let entered = nic.with(|engine| {
             // A process that stops takes all of its regions back under this lock.
             if process.is_stopped() {
@@ -237,6 +241,7 @@ impl Registration {
             rights,
             kept,
             closes: None,
+            _used: used,
             _share: share,
         })
     }

@@ -195,3 +195,59 @@ fn each_partition_has_a_nic_without_a_network_of_its_own() {
     let again = first.local_nic().expect("a NIC");
     assert!(Arc::ptr_eq(again.nic(), one), "for all of the partition");
 }
+
+#[test]
+fn a_process_that_stops_waits_for_no_nic_of_another() {
+    let [first, second] = two_functions();
+    let lease = first.local_nic().expect("a NIC");
+    let worked = lease.nic().engine.lock();
+    let stopping = std::thread::spawn(move || drop(second));
+    soon("it stops", || stopping.is_finished());
+    drop(worked);
+    stopping.join().expect("it stops");
+}
+
+/// Also where another process has registered something of it.
+#[test]
+fn a_process_that_stops_takes_back_what_it_has_anywhere() {
+    let [first, second] = two_functions();
+    let lease = first.local_nic().expect("a NIC");
+    let event = second.event();
+    let registered = Registration::of_event(&lease, &event, None).expect("registered");
+    let exported = registered.export_event();
+    let range = rdma::region::Range {
+        address: exported.address,
+        len: 8,
+    };
+    let reachable = || {
+        let key = exported.key;
+        let intent = rdma::region::Intent::Atomic;
+        let who = context::domain(&second);
+        lease.nic().regions.remote(who, key, range, intent).is_ok()
+    };
+    assert!(reachable());
+    second.shut_down();
+    assert!(!reachable());
+    drop((registered, event));
+    drop(first);
+}
+
+#[test]
+fn nics_of_a_process_are_limited() {
+    let process = Still::new();
+    let local = process.local_nic().expect("a NIC");
+    let nics: Vec<_> = (1..leased::MAX_NICS).map(|_| nic()).collect();
+    let held: Vec<_> = nics.iter().map(|nic| process.leased.begin(nic)).collect();
+    let address = IpAddr::from([127, 0, 0, 1]);
+    let refused = process.nic(address, 0, &Asked::Soft);
+    let said = refused.expect_err("one too many").to_string();
+    assert_eq!(said, "the context has 64 NICs, as many as it may have");
+    let again = process.local_nic().expect("it has that one");
+    drop((local, again));
+    let refused = process.nic(address, 0, &Asked::Soft);
+    let taken = refused.expect("room for one");
+    assert_eq!(process.leased.all().len(), leased::MAX_NICS);
+    assert!(process.local_nic().is_err());
+    drop((taken, held));
+    assert!(process.leased.all().is_empty());
+}
