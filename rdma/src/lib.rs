@@ -44,6 +44,8 @@ mod requester;
 #[cfg(not(dpa_loom))]
 mod responder;
 #[cfg(not(dpa_loom))]
+mod retired;
+#[cfg(not(dpa_loom))]
 pub mod soft;
 #[cfg(not(dpa_loom))]
 mod transmit;

@@ -20,6 +20,8 @@ use crate::provider::SystemError;
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io, QueuePair, State, StateError};
 use crate::region::Domain;
+use crate::retired::Retired;
+pub use crate::retired::{MOST_RETIRED, MOST_RETIRED_OF_DOMAIN};
 use crate::transmit::Transmit;
 use crate::wire::{IcrcVerifier, Packet, PacketView, Path};
 use crate::work::{Completion, PostError, WorkRequest};
@@ -40,8 +42,8 @@ pub struct Nic {
     failures: VecDeque<(Qpn, Cause)>,
     verifier: IcrcVerifier,
     counters: Counters,
-    /// Numbers of queue pairs that are gone, and since when, the oldest first.
-    retired: VecDeque<(Duration, Qpn)>,
+    /// Numbers of queue pairs that are gone.
+    retired: Retired,
 }
 
 /// What came of asking a NIC for something to send.
@@ -77,6 +79,24 @@ pub struct UnknownQueuePair(pub Qpn);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("queue pair {} exists, or did a short while ago", .0.value())]
 pub struct NumberTaken(pub Qpn);
+
+/// Why a queue pair could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// Another number may be free.
+    #[error(transparent)]
+    Taken(#[from] NumberTaken),
+    /// So many queue pairs have gone less than [`QUARANTINE`] ago that none gets a number now: of this domain
+    /// ([`MOST_RETIRED_OF_DOMAIN`]), or of all ([`MOST_RETIRED`]).
+    #[error(
+        "{limit} queue pairs have ended within the last two minutes: no other gets a number yet"
+    )]
+    Resting {
+        /// How many are too many.
+        limit: usize,
+    },
+}
 
 /// Why a queue pair could not be led to the next state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -119,7 +139,7 @@ impl Nic {
             failures: VecDeque::new(),
             verifier: IcrcVerifier::new(),
             counters: Counters::NONE,
-            retired: VecDeque::new(),
+            retired: Retired::new(),
         }
     }
 
@@ -133,14 +153,15 @@ impl Nic {
     ///
     /// # Errors
     ///
-    /// [`NumberTaken`] if one with this number exists, or did a short while ago.
+    /// [`CreateError`] if one with this number exists, or did a short while ago, or if too many have ended of late.
     #[doc(alias = "ibv_create_qp")]
-    pub fn create(&mut self, now: Duration, config: Config) -> Result<Qpn, NumberTaken> {
+    pub fn create(&mut self, now: Duration, config: Config) -> Result<Qpn, CreateError> {
         let number = config.number;
-        self.release_numbers(now);
-        let retired = self.retired.iter().any(|(_, gone)| *gone == number);
-        if retired || self.index.contains_key(&number) {
-            return Err(NumberTaken(number));
+        if let Some(limit) = self.retired.limit(now, config.domain) {
+            return Err(CreateError::Resting { limit });
+        }
+        if self.retired.has(now, number) || self.index.contains_key(&number) {
+            return Err(NumberTaken(number).into());
         }
         let mut queue_pair = QueuePair::new(config);
         // A new queue pair is in RESET, from where this cannot fail.
@@ -213,8 +234,8 @@ impl Nic {
         if let Some(at) = slot.timer {
             self.timers.remove(&(at, number));
         }
-        self.release_numbers(now);
-        self.retired.push_back((now, number));
+        let domain = slot.queue_pair.config().domain;
+        self.retired.add(now, number, domain);
         Some(slot.queue_pair)
     }
 
@@ -413,14 +434,6 @@ impl Nic {
         let other = &self.slots[*self.index.get(&peer.number)?].queue_pair;
         let back = other.working_peer()?;
         (back.number == queue_pair.number()).then(|| other.config().domain)
-    }
-
-    /// Forgets the numbers that may be given again.
-    fn release_numbers(&mut self, now: Duration) {
-        let old = |(since, _): &(Duration, Qpn)| now.saturating_sub(*since) >= QUARANTINE;
-        while self.retired.front().is_some_and(old) {
-            self.retired.pop_front();
-        }
     }
 
     fn slot(&self, number: Qpn) -> Result<usize, UnknownQueuePair> {

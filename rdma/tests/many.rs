@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rdma::config::{Config, Peer};
-use rdma::nic::{Nic, QUARANTINE};
+use rdma::nic::{CreateError, MOST_RETIRED_OF_DOMAIN, Nic, QUARANTINE};
 use rdma::psn::{Psn, Qpn};
 use rdma::queue_pair::{Cause, Io, QueuePair, State};
 use rdma::wire::{MAX_PACKET, Path};
@@ -149,6 +149,29 @@ fn rule_6_4_a_number_is_not_given_again_for_two_minutes() {
             .is_err()
     );
     assert!(nic.create(now + QUARANTINE, config(1)).is_ok());
+}
+
+/// Nothing grows without a bound, and who uses up what it may have takes nothing from others.
+#[test]
+fn rule_6_4_a_domain_that_ends_too_many_queue_pairs_gets_no_number_for_a_while() {
+    let mut nic = Nic::new("127.0.0.2:4791".parse().unwrap());
+    let now = Duration::from_secs(5);
+    let of = |at: usize, domain| Config {
+        number: Qpn::new(at as u32 + 2).unwrap(),
+        domain: rdma::region::Domain(domain),
+        ..config(1)
+    };
+    for at in 0..MOST_RETIRED_OF_DOMAIN {
+        let made = nic.create(now, of(at, 7)).unwrap();
+        nic.destroy(now, made);
+    }
+    let limit = MOST_RETIRED_OF_DOMAIN;
+    let refused = nic.create(now, of(limit, 7));
+    assert_eq!(refused, Err(CreateError::Resting { limit }));
+    let taken = nic.create(now, of(3, 8));
+    assert!(matches!(taken, Err(CreateError::Taken(_))), "{taken:?}");
+    assert!(nic.create(now, of(limit, 8)).is_ok());
+    assert!(nic.create(now + QUARANTINE, of(0, 7)).is_ok());
 }
 
 #[test]

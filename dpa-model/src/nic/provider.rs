@@ -14,7 +14,7 @@ use rdma::config::{Config, Peer};
 use rdma::connection::{AtomicCapability, NicKind};
 use rdma::counters::Counters;
 use rdma::mtu::PathMtu;
-use rdma::nic::{NicPostError, TransitionError, UnknownQueuePair};
+use rdma::nic::{CreateError, NicPostError, TransitionError, UnknownQueuePair};
 use rdma::provider::{Chosen, Provider as Asked, SystemError, UnknownProvider, VerbsOpenError};
 use rdma::psn::Qpn;
 use rdma::queue_pair::{Cause, State};
@@ -26,6 +26,12 @@ use rdma::verbs::VerbsNic;
 use rdma::work::WorkRequest;
 
 use super::NicError;
+
+/// The software NIC has given too many queue pairs a number of late.
+const NO_NUMBER: SystemError = SystemError {
+    what: "giving a queue pair a number, while too many have ended within the last two minutes,",
+    errno: libc::EAGAIN,
+};
 
 /// What carries the packets of a NIC.
 #[derive(Debug)]
@@ -155,8 +161,10 @@ impl Provider {
             Self::Soft(soft) => loop {
                 let config = config();
                 soft.allows(config.service_level)?;
-                if let Ok(number) = soft.nic().create(now, config) {
-                    return Ok(number);
+                match soft.nic().create(now, config) {
+                    Ok(number) => return Ok(number),
+                    Err(CreateError::Taken(_)) => {}
+                    Err(_) => return Err(NO_NUMBER),
                 }
             },
             #[cfg(feature = "verbs")]

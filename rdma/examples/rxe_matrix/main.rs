@@ -49,7 +49,7 @@ enum Failure {
     #[error(transparent)]
     Register(#[from] rdma::region::RegisterError),
     #[error(transparent)]
-    Number(#[from] rdma::nic::NumberTaken),
+    Number(#[from] rdma::nic::CreateError),
     #[error(transparent)]
     Transition(#[from] rdma::nic::TransitionError),
     #[error(transparent)]

@@ -61,7 +61,7 @@ pub enum RawQueueError {
     /// As many queues as the process may have.
     #[error(transparent)]
     Quota(#[from] QuotaExceeded),
-    /// The device behind verbs refuses.
+    /// The device behind verbs refuses, or too many queue pairs have ended of late to give it a number (R 6.4).
     #[error(transparent)]
     System(#[from] SystemError),
     /// The process is fatal or closed.
