@@ -1,4 +1,4 @@
-//! How many queues and regions a process has, and how many it may have.
+//! How many queues, regions and outboxes a process has, and how many it may have.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,6 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use thiserror::Error;
 
 use crate::config::DeviceConfig;
+
+/// Outboxes that a process may have at a time: one for each queue that it may have by default.
+const MAX_OUTBOXES: usize = 1 << 15;
+
+/// Pages for them that a process may have at a time: so many numbers are its own.
+pub(crate) const MAX_PAGES: usize = 1 << 12;
 
 /// A process has as many of something as it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -29,6 +35,8 @@ struct Quota {
 pub(crate) struct Quotas {
     queues: Arc<Quota>,
     regions: Arc<Quota>,
+    outboxes: Arc<Quota>,
+    pages: Arc<Quota>,
 }
 
 /// One of what a process may have. Given back when it is dropped.
@@ -47,6 +55,8 @@ impl Quotas {
         Self {
             queues: of("queues", config.max_queues),
             regions: of("registered regions", config.max_regions),
+            outboxes: of("outboxes", MAX_OUTBOXES),
+            pages: of("doorbell pages", MAX_PAGES),
         }
     }
 
@@ -58,6 +68,16 @@ impl Quotas {
     /// A registered region.
     pub(crate) fn region(&self) -> Result<Share, QuotaExceeded> {
         take(&self.regions)
+    }
+
+    /// An outbox.
+    pub(crate) fn outbox(&self) -> Result<Share, QuotaExceeded> {
+        take(&self.outboxes)
+    }
+
+    /// A page for outboxes to write to.
+    pub(crate) fn page(&self) -> Result<Share, QuotaExceeded> {
+        take(&self.pages)
     }
 }
 

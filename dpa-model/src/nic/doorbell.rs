@@ -13,14 +13,14 @@ use rdma::psn::Qpn;
 use super::DeviceNic;
 use crate::handles::Handles;
 use crate::process::Process;
+use crate::quota::Share;
 
 /// The doorbells of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Doorbells {
     connections: Handles<(Arc<DeviceNic>, Qpn)>,
-    /// Outboxes, and the number of the page each writes to.
-    pub(crate) outboxes: Handles<u32>,
-    pub(crate) pages: Handles<()>,
+    pub(crate) outboxes: Handles<Share>,
+    pub(crate) pages: Handles<Share>,
     sends: RwLock<BTreeMap<u32, (Arc<DeviceNic>, Qpn)>>,
     completions: RwLock<BTreeMap<u32, (Arc<DeviceNic>, usize)>>,
 }

@@ -41,7 +41,7 @@ impl ProcessRef {
     /// A page of the NIC for doorbells.
     ///
     /// # Errors
-    /// The process is stopped.
+    /// The process has as many as it may have; it is stopped.
     #[doc(alias = "doca_uar_dpa_create")]
     #[doc(alias = "flexio_uar_create")]
     #[doc(alias = "flexio_process_get_uar")]
@@ -61,7 +61,7 @@ impl ProcessRef {
     /// An outbox with a page of its own. Threads begin with a default one, which every process has.
     ///
     /// # Errors
-    /// The process is stopped.
+    /// The process has as many as it may have; it is stopped.
     #[doc(alias = "flexio_outbox_create")]
     pub fn outbox(&self) -> Result<Outbox, OutboxError> {
         self.uar()?.outbox()
@@ -79,9 +79,9 @@ impl Uar {
     /// An outbox that writes to this page.
     ///
     /// # Errors
-    /// The process is stopped.
+    /// The process has as many as it may have; it is stopped.
     pub fn outbox(&self) -> Result<Outbox, OutboxError> {
-        let handle = self.page.process.raw().open_outbox(self.number())?;
+        let handle = self.page.process.raw().open_outbox()?;
         let uar = self.clone();
         Ok(Outbox { uar, handle })
     }

@@ -1,7 +1,7 @@
 //! Outboxes: the default one is back at each activation of a handler, and one of another process is none.
 
 use dpa_abi::{IntoArgs, Kernel};
-use flexio::queues::CompletionKind;
+use flexio::queues::{CompletionKind, OutboxError};
 use tests::queues::{ConfiguresOnceArgs, ThroughOutboxArgs, configures_once, through_outbox};
 
 use super::rig::{Rig, both};
@@ -31,6 +31,30 @@ fn the_default_outbox_is_back_at_every_activation() {
         assert_eq!(queue.next().await.expect("one").kind, CompletionKind::Dummy);
         rig.idle().await;
         assert_eq!(rig.read(answers), [0, 0, 0, 2]);
+    });
+}
+
+#[test]
+fn outboxes_and_their_pages_are_limited() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let full = |refused: Result<_, OutboxError>| match refused {
+            Err(OutboxError::Quota(full)) => (full.what, full.limit),
+            other => panic!("one too many: {other:?}"),
+        };
+        let mut pages: Vec<_> = (0..1 << 12)
+            .map(|_| rig.process.uar().expect("a page"))
+            .collect();
+        assert_eq!(full(rig.process.outbox()), ("doorbell pages", 1 << 12));
+        let page = pages.pop().expect("one of them");
+        pages.clear();
+        let outbox = |_| page.outbox().expect("an outbox");
+        let mut outboxes: Vec<_> = (0..1 << 15).map(outbox).collect();
+        assert_eq!(full(page.outbox()), ("outboxes", 1 << 15));
+        // Another process has its own.
+        rig.beside().process.outbox().expect("an outbox");
+        outboxes.pop();
+        page.outbox().expect("room for one");
     });
 }
 

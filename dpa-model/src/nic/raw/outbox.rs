@@ -5,28 +5,32 @@ use dpa_abi::queue::bell::OutboxHandle;
 use thiserror::Error;
 
 use crate::process::Process;
+use crate::quota::{MAX_PAGES, QuotaExceeded};
 
 /// Why there is no outbox or page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OutboxError {
+    /// As many as the process may have.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,
 }
 
-/// Pages of one process have numbers from here.
-const PAGES: u32 = 12;
-
 impl Process {
     /// A page of the NIC for doorbells: its handle and its number.
     ///
     /// # Errors
-    /// The process is stopped.
+    /// It has as many as it may have; it is stopped.
     pub fn open_page(&self) -> Result<(Handle, u32), OutboxError> {
         self.runs()?;
-        let handle = self.doorbells.pages.add(());
-        Ok((handle, self.number() << PAGES | handle.index))
+        let handle = self.doorbells.pages.add(self.quotas.page()?);
+        Ok((
+            handle,
+            self.number().wrapping_mul(MAX_PAGES as u32) | handle.index,
+        ))
     }
 
     /// The page is not used any more.
@@ -34,13 +38,14 @@ impl Process {
         self.doorbells.pages.remove(handle);
     }
 
-    /// An outbox that writes to the page with this number.
+    /// An outbox. All pages of a NIC lead to the same, so it is not kept which it writes to.
     ///
     /// # Errors
-    /// The process is stopped.
-    pub fn open_outbox(&self, page: u32) -> Result<OutboxHandle, OutboxError> {
+    /// The process has as many as it may have; it is stopped.
+    pub fn open_outbox(&self) -> Result<OutboxHandle, OutboxError> {
         self.runs()?;
-        Ok(OutboxHandle(self.doorbells.outboxes.add(page)))
+        let share = self.quotas.outbox()?;
+        Ok(OutboxHandle(self.doorbells.outboxes.add(share)))
     }
 
     /// From now on doorbells through it are refused.
