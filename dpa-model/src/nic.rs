@@ -86,7 +86,6 @@ use leaving::Leaving;
 use provider::{Facts, Provider};
 use relief::Relief;
 
-use crate::device::Device;
 use crate::process::Process;
 use crate::quota::QuotaExceeded;
 
@@ -417,28 +416,6 @@ impl DeviceNic {
         result
     }
 
-    /// Queue pairs have had their turn, and have more to do: who works the NIC goes on with that, or its own thread.
-    #[cold]
-    fn leave_the_rest(&self) {
-        if self.bell.ring() && self.has_another() {
-            self.call_another();
-        }
-    }
-
-    /// Whether a thread looks when it is called. Under the seeded driver there is none: nobody rings meanwhile, and who drives
-    /// it looks as long as there is something.
-    fn has_another(&self) -> bool {
-        self.attendant.is_some() || self.relief.stands_by()
-    }
-
-    /// That thread looks, soon, at what has rung.
-    fn call_another(&self) {
-        match &self.attendant {
-            Some(attendant) => attendant.wake(),
-            None => self.relief.call(),
-        }
-    }
-
     /// The attendant sleeps until the next timer it knew of.
     fn tell_attendant(&self, engine: &Engine) {
         if let (Some(attendant), Some(at)) = (&self.attendant, engine.provider.poll_timeout()) {
@@ -493,25 +470,6 @@ impl DeviceNic {
     pub(crate) fn begin_words(&self, now: u64) {
         let attendant = self.attendant.iter();
         attendant.for_each(|attendant| attendant.begin_words(now));
-    }
-
-    /// Takes everything of a process back: its queue pairs fail, its regions and keys are invalid, and no access is in
-    /// progress when it returns (SEMANTICS 5.2).
-    pub(crate) fn stop_process(&self, device: &Device, process: &Process) {
-        let now = Duration::from_nanos(device.clock.now());
-        self.with(|engine| {
-            let domain = context::domain(process);
-            let cause = rdma::queue_pair::Cause::Closed;
-            engine.fail_domain(now, domain, cause);
-            self.regions.deregister_domain(domain);
-            engine
-                .world
-                .memory
-                .spaces
-                .retain(|_, space| !space.is_of(process));
-            engine.world.end_receives_of(domain);
-            engine.world.wake_readers_of(process);
-        });
     }
 }
 

@@ -4,10 +4,13 @@
 //! got its share after it was looked whose they are sees the stop when it enters anything there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::DeviceNic;
+use super::{DeviceNic, context};
+use crate::device::Device;
+use crate::process::Process;
 use crate::quota::QuotaExceeded;
 
 /// NICs that a process can have at a time.
@@ -81,5 +84,26 @@ impl Drop for Use {
         if all[at].count == 0 {
             all.swap_remove(at);
         }
+    }
+}
+
+impl DeviceNic {
+    /// Takes everything of a process back: its queue pairs fail, its regions and keys are invalid, and no access is in
+    /// progress when it returns (SEMANTICS 5.2).
+    pub(crate) fn stop_process(&self, device: &Device, process: &Process) {
+        let now = Duration::from_nanos(device.clock.now());
+        self.with(|engine| {
+            let domain = context::domain(process);
+            let cause = rdma::queue_pair::Cause::Closed;
+            engine.fail_domain(now, domain, cause);
+            self.regions.deregister_domain(domain);
+            engine
+                .world
+                .memory
+                .spaces
+                .retain(|_, space| !space.is_of(process));
+            engine.world.end_receives_of(domain);
+            engine.world.wake_readers_of(process);
+        });
     }
 }

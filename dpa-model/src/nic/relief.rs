@@ -79,3 +79,27 @@ impl Relief {
         }
     }
 }
+
+impl DeviceNic {
+    /// Queue pairs have had their turn, and have more to do: who works the NIC goes on with that, or its own thread.
+    #[cold]
+    pub(super) fn leave_the_rest(&self) {
+        if self.bell.ring() && self.has_another() {
+            self.call_another();
+        }
+    }
+
+    /// Whether a thread looks when it is called. Under the seeded driver there is none: nobody rings meanwhile, and who drives
+    /// it looks as long as there is something.
+    pub(super) fn has_another(&self) -> bool {
+        self.attendant.is_some() || self.relief.stands_by()
+    }
+
+    /// That thread looks, soon, at what has rung.
+    pub(super) fn call_another(&self) {
+        match &self.attendant {
+            Some(attendant) => attendant.wake(),
+            None => self.relief.call(),
+        }
+    }
+}
