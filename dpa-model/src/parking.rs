@@ -10,7 +10,7 @@ use crate::fiber::Request;
 use crate::gate::Gate;
 use crate::meeting::{self, Arrival};
 use crate::process::{BlockedOn, Process, UnitTimeout};
-use crate::unit::{Unit, Wake};
+use crate::unit::{Suspended, Unit, Wake};
 use crate::worker::Worker;
 
 impl Worker {
@@ -87,7 +87,17 @@ impl Worker {
             return None;
         };
         process.no_longer_blocked(suspended.core(), wake);
-        Some(suspended.into_unit())
+        self.go_on_at_once(suspended)
+    }
+
+    /// A thread that left its stack to wait, and need not: it goes on at once if nobody else waits for this worker, else when it is
+    /// its turn. For one that waits again and again the whole may be a loop, and its waits are safe points.
+    fn go_on_at_once(&self, unit: Suspended) -> Option<Box<Unit>> {
+        if self.must_leave_stack() || self.others_wait() {
+            self.let_rest(unit);
+            return None;
+        }
+        Some(unit.into_unit())
     }
 
     pub(crate) fn park_at_meeting(
@@ -133,6 +143,6 @@ impl Worker {
         };
         let own = own?;
         process.no_longer_blocked(own.core(), wake);
-        Some(own.into_unit())
+        self.go_on_at_once(own)
     }
 }

@@ -6,6 +6,8 @@
 //! 2. What locks for long, calls foreign code (wakers, subscribers of `tracing`) or needs much stack runs on the
 //!    worker's stack.
 //! 3. While the thread's stack is being unwound, no call blocks, faults or switches.
+//! 4. What counts as a safe point also lets others run when it is time ([`take_turns`]): a thread that makes such calls is
+//!    neither interrupted nor stopped at its run-time limit.
 
 mod collective;
 mod events;
@@ -353,6 +355,9 @@ unsafe fn global(unit: NonNull<()>, global: &'static dyn AnyGlobal) -> Option<u6
     let found = core
         .switch()
         .on_parent_stack(|| core.process().global(global));
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
     end(core);
     found.ok()
 }

@@ -61,3 +61,26 @@ pub fn copies(_thread: &Thread) {
         core::hint::black_box(from == to);
     }
 }
+
+/// Makes device calls that have nothing to wait for, so many times, until another has written `go`; whether it has. `what`: waits for
+/// what holds, waits for an event that is closed, meetings with nobody else.
+#[dpa_kernel]
+pub fn never_blocks(
+    thread: &Thread,
+    what: u64,
+    times: u64,
+    event: EventHandle,
+    go: DevSlice<u64>,
+    seen: DevSliceMut<u64>,
+) {
+    let (event, mut n) = (thread.event(event), 0);
+    while n < times && go.read(0) == 0 {
+        match what {
+            0 => drop(event.wait(Condition::ge(0))),
+            1 => drop(event.wait(Condition::ge(1))),
+            _ => thread.barrier(),
+        }
+        n += 1;
+    }
+    seen.write(0, go.read(0));
+}

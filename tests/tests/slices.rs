@@ -1,17 +1,21 @@
 //! Kernels that make no device call for long are interrupted when others wait, go on where they were, and are stopped at the
 //! run-time limit all the same.
 
+#[path = "drivers/on.rs"]
+mod on;
+
 use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use doca_dpa::error::LaunchError;
-use doca_dpa::{Builder, Dpa, Error, FaultKind};
+use doca_dpa::{Builder, Dpa, Error, FaultKind, SyncEvent};
 use doca_dpa_dev::__private::{Kernel, Rpc};
 use doca_dpa_dev::{Thread, dpa_kernel};
+use on::both_on;
 use tests::slices::*;
-use tests::{CountArgs, SpinsArgs, count, spins};
+use tests::{CountArgs, SpinsArgs, count, nothing, spins};
 
 /// Generous: everything here takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -295,4 +299,36 @@ async fn rule_2_9_who_allocates_when_the_limit_comes_leaves_nothing_locked() {
         Ok(())
     })
     .await;
+}
+}
+
+/// A call that has nothing to wait for is a safe point like any other.
+#[test]
+fn rule_2_8_who_only_makes_calls_that_never_block_lets_others_run() {
+    for what in 0..3 {
+        both_on(&workers(1), async |dpa| {
+            let other = dpa.open_beside()?;
+            let event = SyncEvent::host_to_device(&dpa)?;
+            if what == 1 {
+                event.close();
+            }
+            let (go, seen) = (dpa.zeroed::<u64>(1).await?, dpa.zeroed::<u64>(1).await?);
+            let args = NeverBlocksArgs {
+                what,
+                times: 50_000_000,
+                event: event.handle(),
+                go: &go,
+                seen: &seen,
+            };
+            let calls = dpa.launch(never_blocks).args(args).submit()?;
+            while dpa.snapshot().started == 0 {
+                dpa.sleep(Duration::from_micros(1)).await;
+            }
+            other.launch(nothing).submit()?.await?;
+            go.write(0, &[1]).await?;
+            calls.await?;
+            assert_eq!(seen.copy_out().await?, [1], "{what}");
+            Ok(())
+        });
+    }
 }

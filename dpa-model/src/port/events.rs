@@ -99,6 +99,9 @@ pub(super) unsafe fn event_wait(
         wait(core, event, slot, condition, timeout)
     });
     core.acquire_all();
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
     end(core);
     result
 }

@@ -8,7 +8,7 @@ use dpa_abi::port::Who;
 use dpa_abi::{Condition, EventError, UnitRef};
 
 use super::events::{find, wait};
-use super::{begin, core, end, leave_for_good};
+use super::{begin, core, end, leave_for_good, take_turns};
 use crate::fault::Fault;
 use crate::foreign::discard;
 use crate::launch::Launch;
@@ -51,6 +51,9 @@ pub(super) unsafe fn await_trigger(unit: NonNull<()>) -> bool {
     core.release_all();
     let triggered = !core.unwinding() && triggered_again(core);
     core.acquire_all();
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
     end(core);
     triggered
 }
@@ -87,6 +90,9 @@ pub(super) unsafe fn data_ignore(unit: NonNull<()>, addr: u64) {
     if Windows::is_window(addr) && core.caches_windows() {
         let (windows, key) = (&core.process().windows, core.thread_key());
         core.switch().on_parent_stack(|| windows.ignore(key, addr));
+    }
+    if !core.unwinding() {
+        take_turns(core, false);
     }
     end(core);
 }
