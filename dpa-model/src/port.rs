@@ -325,9 +325,11 @@ fn leave_for_good(core: &Core) -> ! {
 unsafe fn local_storage(unit: NonNull<()>) -> u64 {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
-    let running = core.running.borrow();
-    let handler = running.as_ref().and_then(|r| r.launch.handler());
-    handler.map_or(0, |handler| handler.storage().raw())
+    core.leave_kernel();
+    let handler = handler::launch(core).handler();
+    let storage = handler.map_or(0, |handler| handler.storage().raw());
+    core.enter_kernel();
+    storage
 }
 
 unsafe fn trigger(unit: NonNull<()>, handler: Handle) -> bool {

@@ -84,3 +84,11 @@ pub fn never_blocks(
     }
     seen.write(0, go.read(0));
 }
+
+/// Asks for its local storage without end.
+#[dpa_kernel]
+pub fn asks_for_storage(thread: &Thread) {
+    loop {
+        core::hint::black_box(thread.local_storage::<u64>());
+    }
+}

@@ -332,3 +332,19 @@ fn rule_2_8_who_only_makes_calls_that_never_block_lets_others_run() {
         });
     }
 }
+
+#[tokio::test]
+async fn rule_2_9_a_kernel_is_stopped_whatever_it_asks_for() {
+    let limit = Duration::from_millis(50);
+    in_time(async {
+        let other = workers(1).run_time_limit(Some(limit)).open()?;
+        for _ in 0..10 {
+            let dpa = other.open_beside()?;
+            let asks = dpa.launch(asks_for_storage).submit()?;
+            assert!(matches!(asks.await, Err(LaunchError::Faulted(_))));
+            short_launches(&other, 1).await?;
+        }
+        Ok(())
+    })
+    .await;
+}

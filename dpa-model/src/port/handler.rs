@@ -20,7 +20,7 @@ use crate::worker::Stop;
 const HANDLER_STACK: usize = 16 * 1024;
 
 /// The launch of the thread that runs.
-fn launch(core: &Core) -> &Launch {
+pub(super) fn launch(core: &Core) -> &Launch {
     let running = core.running.borrow();
     let running = running.as_ref().expect("a running thread");
     let launch = sync_event::sync::Arc::as_ptr(&running.launch);
