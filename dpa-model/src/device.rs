@@ -39,7 +39,7 @@ pub enum OpenError {
     /// A figure is out of its range.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Kernel stacks could not be reserved.
+    /// Kernel stacks could not be reserved, or too many were left behind by threads that could not be unwound.
     #[error("kernel stacks: {0}")]
     Stacks(#[from] StackError),
     /// A heap could not be reserved.
@@ -155,8 +155,10 @@ impl Device {
     /// A new process on this device, opened with this.
     ///
     /// # Errors
-    /// No address space for its heap; a figure or a file of its log or its trace; the function is full.
+    /// No address space for its heap; a figure or a file of its log or its trace; the function is full; too many kernel stacks
+    /// were left behind.
     pub fn process_with(self: &Arc<Self>, spec: &ProcessSpec) -> Result<Arc<Process>, OpenError> {
+        self.stacks.may_be_left()?;
         let tenancy = self.settle_on(spec.function.as_deref())?;
         let (partition, function) = (tenancy.partition.index, tenancy.function.clone());
         let messages = Messages::open(&spec.log, self.is_seeded())?;

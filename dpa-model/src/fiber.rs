@@ -51,6 +51,11 @@ mod imp {
     use super::{Core, Exit, Main, Request, Resumed};
     use crate::stack::PooledStack;
     use corosensei::{Coroutine, CoroutineResult, Yielder};
+    use std::hint::black_box;
+    use std::mem::MaybeUninit;
+
+    /// Bytes at the base of a stack in which no frame of a kernel stands: what resets a stack from a signal handler runs there.
+    const BASE: usize = 2048;
 
     /// What crosses from one stack to the other of the same OS thread.
     struct OnThisThread<T>(T);
@@ -80,8 +85,11 @@ mod imp {
             Self(Coroutine::with_stack(
                 stack,
                 move |yielder: &Yielder<(), Request>, ()| {
+                    let mut base = MaybeUninit::<[u8; BASE]>::uninit();
+                    black_box(&mut base);
                     // SAFETY: `Switch` is a transparent view of the yielder; the caller promised that `core` is valid.
                     unsafe { main(&*core, &*std::ptr::from_ref(yielder).cast::<Switch>()) };
+                    black_box(&mut base);
                     Exit::Done
                 },
             ))
@@ -95,10 +103,10 @@ mod imp {
             }
         }
 
-        /// Leaves a suspended stack for good: nothing on it runs again, no destructor either.
+        /// Leaves a suspended stack for good: nothing on it runs again, no destructor either. Its stack is not to be used again.
         pub fn abandon(&mut self) {
             // SAFETY: the frames on a kernel stack own nothing of the model's (rules of `unit.rs`); what the kernel
-            // itself owned on it is leaked.
+            // itself owned on it is leaked, with the stack (`PooledStack::leave_behind`).
             unsafe { self.0.force_reset() };
         }
 

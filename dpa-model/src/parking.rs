@@ -38,7 +38,7 @@ impl Worker {
                 unit.abandon();
                 unit.core().set_unwinding(false);
                 self.end_thread(unit.core(), None, None);
-                self.keep_spare((*unit).into_spare());
+                self.leave_behind(unit);
                 None
             }
             Request::Wait(event, condition, until) => {

@@ -1,10 +1,14 @@
 //! Kernel stacks, pooled.
 //!
-//! All stacks of a device come from one reserved mapping. Each has a guard below it, so that an overflow is a
+//! The stacks of a device are mapped in groups. Each has a guard below it, so that an overflow is a
 //! recognisable fault. Where the kernel has `MADV_GUARD_INSTALL` (Linux 6.13) guards need no mappings of their own and
 //! there may be as many stacks as there is address space; elsewhere each guard costs two of the process's mappings,
 //! of which there are 65,530, and the pool is capped well below.
+//!
+//! A stack that is left with frames on it is never used again, and stays where it is for good. That is memory of a process that is over,
+//! so it is bounded otherwise: see [`LEFT_LIMIT`].
 
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -14,6 +18,9 @@ use thiserror::Error;
 
 /// Bytes of guard below each stack.
 pub const GUARD: usize = 16 * 1024;
+
+/// Stacks that were left behind, from which number on no new process is opened on the device.
+pub const LEFT_LIMIT: usize = 8_192;
 
 const GROUP: usize = 64;
 const MAPPED_GUARDS_LIMIT: usize = 16_000;
@@ -30,6 +37,12 @@ pub enum StackError {
         /// How many there may be.
         limit: usize,
     },
+    /// So many stacks were left behind by threads that could not be unwound, and are not used again.
+    #[error("{limit} kernel stacks were left behind by threads that could not be unwound")]
+    LeftBehind {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The system refused the memory.
     #[error("the system refused memory for kernel stacks (error {errno})")]
     Refused {
@@ -41,7 +54,6 @@ pub enum StackError {
 /// The stacks of a device.
 #[derive(Debug)]
 pub struct StackPool {
-    base: NonNull<u8>,
     slot: usize,
     limit: usize,
     state: Mutex<State>,
@@ -49,13 +61,16 @@ pub struct StackPool {
 
 #[derive(Debug)]
 struct State {
+    /// Where each group of stacks begins.
+    groups: Vec<NonNull<u8>>,
     free: Vec<u32>,
     cold: Vec<u32>,
-    committed: usize,
+    /// Those that nobody uses again.
+    left: Vec<u32>,
     guard_by_advice: bool,
 }
 
-// SAFETY: the mapping is only given out in disjoint stacks, each to one owner.
+// SAFETY: the mappings are only given out in disjoint stacks, each to one owner.
 unsafe impl Send for StackPool {}
 // SAFETY: as above; the bookkeeping is behind a lock.
 unsafe impl Sync for StackPool {}
@@ -66,37 +81,49 @@ fn refused(errno: rustix::io::Errno) -> StackError {
     }
 }
 
+/// Takes address space for so many bytes of stacks.
+fn map(bytes: usize, access: ProtFlags) -> Result<NonNull<u8>, StackError> {
+    // SAFETY: a fresh mapping at an address of the system's choice touches nothing that exists.
+    let base = unsafe {
+        rustix::mm::mmap_anonymous(
+            std::ptr::null_mut(),
+            bytes,
+            access,
+            MapFlags::PRIVATE | MapFlags::NORESERVE,
+        )
+    }
+    .map_err(refused)?;
+    // SAFETY: advice about the mapping just made.
+    let _ = unsafe { rustix::mm::madvise(base, bytes, Advice::LinuxNoHugepage) };
+    NonNull::new(base.cast()).ok_or(StackError::Refused {
+        errno: libc::ENOMEM,
+    })
+}
+
+/// Gives it back.
+fn unmap(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: callers give parts of mappings of their own that nobody uses any more.
+    let _ = unsafe { rustix::mm::munmap(start.as_ptr().cast(), bytes) };
+}
+
 impl StackPool {
-    /// Reserves address space for `limit` stacks of `bytes`; memory is taken when they are used.
+    /// Room for `limit` stacks of `bytes`; memory is taken when they are used.
     ///
     /// # Errors
-    /// The system has no address space left.
+    /// The system has no address space for so many.
     pub fn new(bytes: usize, limit: usize) -> Result<Arc<Self>, StackError> {
         let slot = bytes.next_multiple_of(4096) + GUARD;
         let limit = limit.next_multiple_of(GROUP);
-        // SAFETY: a fresh mapping at an address of the system's choice touches nothing that exists.
-        let base = unsafe {
-            rustix::mm::mmap_anonymous(
-                std::ptr::null_mut(),
-                slot * limit,
-                ProtFlags::empty(),
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
-        }
-        .map_err(refused)?;
-        // SAFETY: advice about the mapping just made.
-        let _ = unsafe { rustix::mm::madvise(base, slot * limit, Advice::LinuxNoHugepage) };
-        let base = NonNull::new(base.cast()).ok_or(StackError::Refused {
-            errno: libc::ENOMEM,
-        })?;
+        // Only asked for, to be refused here and not when they are needed.
+        unmap(map(slot * limit, ProtFlags::empty())?, slot * limit);
         let state = State {
+            groups: Vec::new(),
             free: Vec::new(),
             cold: Vec::new(),
-            committed: 0,
+            left: Vec::new(),
             guard_by_advice: true,
         };
         Ok(Arc::new(Self {
-            base,
             slot,
             limit,
             state: Mutex::new(state),
@@ -125,58 +152,45 @@ impl StackPool {
             }
         };
         Ok(PooledStack {
+            low: self.start(&state, index).as_ptr() as usize,
             pool: self.clone(),
             index,
+            left: false,
         })
     }
 
-    /// Makes the next group of stacks accessible, with their guards.
+    /// Where the slot of a stack begins, of a group that is there.
+    fn start(&self, state: &State, index: u32) -> NonNull<u8> {
+        let index = index as usize;
+        // SAFETY: the slot lies within the mapping of its group.
+        unsafe { state.groups[index / GROUP].add(index % GROUP * self.slot) }
+    }
+
+    /// Maps the next group of stacks, with their guards. Stacks that were left behind do not count for the limit.
     fn commit(&self, state: &mut State) -> Result<(), StackError> {
         let limit = if state.guard_by_advice {
             self.limit
         } else {
             self.limit.min(MAPPED_GUARDS_LIMIT)
         };
-        if state.committed + GROUP > limit {
+        let first = state.groups.len() * GROUP;
+        if first + GROUP > (limit + state.left.len()).next_multiple_of(GROUP) {
             return Err(StackError::Exhausted { limit });
         }
-        let first = state.committed;
-        // SAFETY: the group lies within the reservation.
-        let start = unsafe { self.base.add(first * self.slot) };
-        // SAFETY: makes a part of our own reservation accessible.
-        unsafe {
-            rustix::mm::mprotect(
-                start.as_ptr().cast(),
-                GROUP * self.slot,
-                MprotectFlags::READ | MprotectFlags::WRITE,
-            )
+        let base = map(GROUP * self.slot, ProtFlags::READ | ProtFlags::WRITE)?;
+        for at in 0..GROUP {
+            // SAFETY: the guard is the lowest part of the stack's slot, within the mapping.
+            let guard = unsafe { base.add(at * self.slot) };
+            if let Err(error) = install_guard(state, guard) {
+                unmap(base, GROUP * self.slot);
+                return Err(error);
+            }
         }
-        .map_err(refused)?;
-        for index in first..first + GROUP {
-            self.install_guard(state, index)?;
-        }
-        state.committed += GROUP;
+        state.groups.push(base);
         state
             .free
             .extend((first..first + GROUP).rev().map(|i| i as u32));
         Ok(())
-    }
-
-    fn install_guard(&self, state: &mut State, index: usize) -> Result<(), StackError> {
-        // SAFETY: the guard is the lowest part of the stack's slot, within the reservation.
-        let guard = unsafe { self.base.add(index * self.slot) }
-            .as_ptr()
-            .cast::<libc::c_void>();
-        if state.guard_by_advice {
-            // SAFETY: advice about the guard's own pages.
-            if unsafe { libc::madvise(guard, GUARD, MADV_GUARD_INSTALL) } == 0 {
-                return Ok(());
-            }
-            state.guard_by_advice = false;
-        }
-        // SAFETY: takes the guard's own pages away.
-        unsafe { rustix::mm::mprotect(guard.cast(), GUARD, MprotectFlags::empty()) }
-            .map_err(refused)
     }
 
     fn give_back(&self, index: u32) {
@@ -185,14 +199,12 @@ impl StackPool {
             state.free.push(index);
             return;
         }
+        let start = self.start(&state, index);
         drop(state);
         // SAFETY: the stack's own pages above its guard; nobody uses it.
         let _ = unsafe {
             rustix::mm::madvise(
-                self.base
-                    .as_ptr()
-                    .add(index as usize * self.slot + GUARD)
-                    .cast(),
+                start.as_ptr().add(GUARD).cast(),
                 self.usable(),
                 Advice::LinuxDontNeed,
             )
@@ -208,14 +220,63 @@ impl StackPool {
     /// Stacks in use.
     pub fn in_use(&self) -> usize {
         let state = self.state.lock();
-        state.committed - state.free.len() - state.cold.len()
+        let unused = state.free.len() + state.cold.len() + state.left.len();
+        state.groups.len() * GROUP - unused
+    }
+
+    /// Stacks that were left behind.
+    pub fn left_behind(&self) -> usize {
+        self.state.lock().left.len()
+    }
+
+    /// Refuses what could lead to more stacks that are left behind, when there are [`LEFT_LIMIT`].
+    ///
+    /// # Errors
+    /// There are.
+    pub fn may_be_left(&self) -> Result<(), StackError> {
+        match self.left_behind() < LEFT_LIMIT {
+            true => Ok(()),
+            false => Err(StackError::LeftBehind { limit: LEFT_LIMIT }),
+        }
     }
 }
 
+fn install_guard(state: &mut State, guard: NonNull<u8>) -> Result<(), StackError> {
+    let guard = guard.as_ptr().cast::<libc::c_void>();
+    if state.guard_by_advice {
+        // SAFETY: advice about the guard's own pages.
+        if unsafe { libc::madvise(guard, GUARD, MADV_GUARD_INSTALL) } == 0 {
+            return Ok(());
+        }
+        state.guard_by_advice = false;
+    }
+    // SAFETY: takes the guard's own pages away.
+    unsafe { rustix::mm::mprotect(guard.cast(), GUARD, MprotectFlags::empty()) }.map_err(refused)
+}
+
 impl Drop for StackPool {
+    /// Every stack that is used holds the pool, so there is none. Those that were left behind stay where they are.
     fn drop(&mut self) {
-        // SAFETY: every stack holds the pool, so none is in use any more.
-        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.slot * self.limit) };
+        let (slot, state) = (self.slot, self.state.get_mut());
+        state.left.sort_unstable();
+        let mut left = state.left.iter().map(|&index| index as usize).peekable();
+        for (group, &base) in state.groups.iter().enumerate() {
+            let mut from = 0;
+            let end = (group + 1) * GROUP;
+            while let Some(index) = left.next_if(|&index| index < end) {
+                unmap_slots(base, slot, from..index % GROUP);
+                from = index % GROUP + 1;
+            }
+            unmap_slots(base, slot, from..GROUP);
+        }
+    }
+}
+
+fn unmap_slots(base: NonNull<u8>, slot: usize, slots: Range<usize>) {
+    if !slots.is_empty() {
+        // SAFETY: the slots lie within the mapping of their group.
+        let start = unsafe { base.add(slots.start * slot) };
+        unmap(start, slots.len() * slot);
     }
 }
 
@@ -223,13 +284,15 @@ impl Drop for StackPool {
 #[derive(Debug)]
 pub struct PooledStack {
     pool: Arc<StackPool>,
+    low: usize,
     index: u32,
+    left: bool,
 }
 
 impl PooledStack {
     /// The lowest address, of the guard.
     pub fn low(&self) -> usize {
-        self.pool.base.as_ptr() as usize + self.index as usize * self.pool.slot
+        self.low
     }
 
     /// The lowest address above the guard.
@@ -246,11 +309,21 @@ impl PooledStack {
     pub fn usable(&self) -> usize {
         self.pool.usable()
     }
+
+    /// Leaves the stack behind with frames on it whose destructors have not run: it is neither used again nor given back, for others
+    /// may rely on what stands there. (Of what is pinned, or borrowed by a thread that a destructor would have waited for, the memory
+    /// stays what it is until it is dropped.)
+    pub fn leave_behind(mut self) {
+        self.left = true;
+    }
 }
 
 impl Drop for PooledStack {
     fn drop(&mut self) {
-        self.pool.give_back(self.index);
+        match self.left {
+            true => self.pool.state.lock().left.push(self.index),
+            false => self.pool.give_back(self.index),
+        }
     }
 }
 
@@ -291,5 +364,43 @@ mod tests {
         drop(stacks);
         assert_eq!(pool.in_use(), 0);
         assert!(pool.take().is_ok());
+    }
+
+    #[test]
+    fn what_was_left_behind_is_not_used_again_and_stays() {
+        let word = |low: usize| (low + GUARD) as *mut u64;
+        let mut left = Vec::new();
+        {
+            let pool = StackPool::new(32 * 1024, 64).expect("address space");
+            for round in 0..200 {
+                let stack = pool.take().expect("a stack");
+                assert!(!left.contains(&stack.low()), "{round}");
+                // SAFETY: the lowest word of the stack is accessible and this test's own.
+                unsafe { word(stack.low()).write_volatile(round) };
+                left.push(stack.low());
+                stack.leave_behind();
+            }
+            assert_eq!((pool.in_use(), pool.left_behind()), (0, 200));
+            let all: Vec<_> = (0..64).map(|_| pool.take().expect("as many")).collect();
+            assert_eq!(pool.in_use(), 64);
+            drop(all);
+            assert_eq!(pool.may_be_left(), Ok(()));
+        }
+        for (round, low) in (0..).zip(left) {
+            // SAFETY: as above; it is mapped although the pool is gone.
+            assert_eq!(unsafe { word(low).read_volatile() }, round);
+        }
+    }
+
+    #[test]
+    fn what_is_left_behind_has_a_limit() {
+        let pool = StackPool::new(4096, 1).expect("address space");
+        for _ in 0..LEFT_LIMIT {
+            assert_eq!(pool.may_be_left(), Ok(()));
+            pool.take().expect("a stack").leave_behind();
+        }
+        let refused = Err(StackError::LeftBehind { limit: LEFT_LIMIT });
+        assert_eq!(pool.may_be_left(), refused);
+        assert!(pool.take().is_ok(), "what is there goes on");
     }
 }

@@ -446,6 +446,13 @@ impl Unit {
         Suspended(self)
     }
 
+    /// What is left of a unit whose stack has frames on it that nobody will ever go on with: those stay as they are for good.
+    pub fn leave_stack_behind(self) -> Box<Core> {
+        let Self { fiber, core, .. } = self;
+        fiber.into_stack().leave_behind();
+        core
+    }
+
     /// The parts of a unit whose code has ended.
     pub fn into_spare(self) -> Spare {
         let Self { fiber, core, .. } = self;

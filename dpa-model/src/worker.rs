@@ -328,13 +328,22 @@ impl Worker {
         match resumed {
             Resumed::Suspended(request) => self.park(unit, request),
             Resumed::Returned(exit) => {
-                if let Exit::Abandoned(why) = exit {
-                    self.abandoned(unit.core(), why);
+                match exit {
+                    Exit::Abandoned(why) => {
+                        self.abandoned(unit.core(), why);
+                        self.leave_behind(unit);
+                    }
+                    Exit::Done => self.keep_spare((*unit).into_spare()),
                 }
-                self.keep_spare((*unit).into_spare());
                 None
             }
         }
+    }
+
+    /// A unit whose thread is over, and whose stack cannot be used again.
+    pub(crate) fn leave_behind(&self, unit: Box<Unit>) {
+        let core = (*unit).leave_stack_behind();
+        core.set_process(None);
     }
 
     pub(crate) fn keep_spare(&self, spare: Spare) {
