@@ -20,7 +20,7 @@ use crate::sched::{After, Release};
 use crate::taking::KernelResult;
 use crate::tally::Added;
 use crate::trap::Trapped;
-use crate::unit::{Core, Running, Wake};
+use crate::unit::{Core, PanicNote, Running, Wake};
 use crate::worker::{Leave, Stop, Worker};
 
 /// How far a completion update has come.
@@ -37,10 +37,8 @@ enum Updated {
 #[cold]
 pub(crate) fn handle_panic(core: &Core, payload: &(dyn std::any::Any + Send)) {
     if !payload.is::<Stop>() && !payload.is::<Leave>() {
-        let note = core.take_note();
-        let cause = || core.fault(FaultKind::Panic).told(note.as_ref());
+        let cause = || core.with_note(|note| core.fault(FaultKind::Panic).told(note));
         crate::port::handler::handle_error(core, cause);
-        core.put_note(note);
     }
 }
 
@@ -54,11 +52,13 @@ fn message_of(payload: &(dyn std::any::Any + Send)) -> Option<String> {
 impl Worker {
     /// The stack was reset under a kernel: its process becomes fatal, its thread is over.
     pub(crate) fn abandoned(&self, core: &Core, why: Trapped) {
-        core.leave_kernel();
-        core.handling.set(false);
-        core.set_unwinding(false);
+        let panicked = core.unwinding() && core.still_unwinds();
+        let note = core.take_note().filter(|_| panicked);
+        self.no_code_left(core);
         let config = &self.device.config;
         let kind = match why {
+            // That came first: it was being unwound.
+            _ if note.is_some() => FaultKind::Panic,
             Trapped::Overflow => FaultKind::StackOverflow {
                 size: config.stack_bytes as u64,
             },
@@ -75,7 +75,31 @@ impl Worker {
             .take()
             .filter(|_| core.process().crash.wants_core());
         let stack = trap.map(|trap| StackCopy::trapped(core, trap, stray));
-        self.fail_running(core, kind, None, stack);
+        self.fail_running(core, kind, note, stack);
+        self.end_thread(core, None, None);
+    }
+
+    /// The stack of a thread was left for good, with its code.
+    fn no_code_left(&self, core: &Core) {
+        core.leave_kernel();
+        core.handling.set(false);
+        core.set_unwinding(false);
+        if core.has_error_handler.take() {
+            core.process().error_handler_ran(None);
+        }
+    }
+
+    /// A thread has left its stack for good: it was being unwound and did something wrong once more, or its process is over and it
+    /// spins. A process that goes on is fatal then: its thread has not ended as it should have.
+    pub(crate) fn left_for_good(&self, core: &Core) {
+        self.no_code_left(core);
+        let note = core.take_note();
+        if !core.process().is_stopped() {
+            // Without a panic: it was ending itself, and a destructor did so once more.
+            let mut note = note.unwrap_or_else(PanicNote::left_again);
+            let stack = note.stack.take();
+            self.fail_running(core, FaultKind::Panic, Some(note), stack);
+        }
         self.end_thread(core, None, None);
     }
 

@@ -9,6 +9,7 @@
 //! 3. The other threads run on meanwhile; they stop when it is over.
 
 use std::any::Any;
+use std::ptr::NonNull;
 
 use dpa_abi::UnitRef;
 use dpa_abi::kernel::KernelEntry;
@@ -63,17 +64,25 @@ pub(crate) struct ErrorHandlerSlot(Mutex<State>);
 enum State {
     #[default]
     None,
-    Set(ErrorHandler),
-    /// It runs or has run; what it keeps alive is kept until everything is stopped.
-    Taken(Option<Box<dyn Any + Send>>),
+    Set(Box<ErrorHandler>),
+    /// It runs, and is used there.
+    Runs(Box<ErrorHandler>),
+    /// It has run; what it keeps alive is kept until everything is stopped.
+    Over(Option<Box<ErrorHandler>>),
 }
 
 impl ErrorHandlerSlot {
-    /// The handler, for the one who runs it.
-    pub(crate) fn take(&self) -> Option<ErrorHandler> {
+    /// The handler, for the one who runs it: it stays where it is until [`Process::error_handler_ran`].
+    pub(crate) fn begin(&self) -> Option<NonNull<ErrorHandler>> {
         let mut state = self.0.lock();
-        match std::mem::replace(&mut *state, State::Taken(None)) {
-            State::Set(handler) => Some(handler),
+        match std::mem::replace(&mut *state, State::Over(None)) {
+            State::Set(handler) => {
+                *state = State::Runs(handler);
+                match &*state {
+                    State::Runs(handler) => Some(NonNull::from(&**handler)),
+                    _ => None,
+                }
+            }
             other => {
                 *state = other;
                 None
@@ -81,17 +90,24 @@ impl ErrorHandlerSlot {
         }
     }
 
-    /// What the handler kept, that has run.
-    fn put_by(&self, kept: Option<Box<dyn Any + Send>>) {
-        *self.0.lock() = State::Taken(kept);
+    /// The handler has run.
+    fn end(&self) {
+        let mut state = self.0.lock();
+        match std::mem::replace(&mut *state, State::Over(None)) {
+            State::Runs(handler) => *state = State::Over(Some(handler)),
+            other => *state = other,
+        }
     }
 
-    /// Everything that it keeps alive. None is set any more.
-    fn take_kept(&self) -> Option<Box<dyn Any + Send>> {
+    /// The handler with everything that it keeps alive, if it does not run. None is set any more.
+    fn take_kept(&self) -> Option<Box<ErrorHandler>> {
         let mut state = self.0.lock();
-        match std::mem::replace(&mut *state, State::Taken(None)) {
-            State::Set(handler) => handler.keep,
-            State::Taken(kept) => kept,
+        if matches!(*state, State::Runs(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *state, State::Over(None)) {
+            State::Set(handler) | State::Runs(handler) => Some(handler),
+            State::Over(kept) => kept,
             State::None => None,
         }
     }
@@ -108,7 +124,7 @@ impl Process {
             return Err(ErrorHandlerError::Stopped);
         }
         match *state {
-            State::None => *state = State::Set(handler),
+            State::None => *state = State::Set(Box::new(handler)),
             _ => return Err(ErrorHandlerError::Taken),
         }
         Ok(())
@@ -121,8 +137,8 @@ impl Process {
 
     /// The error handler has run. What it keeps alive goes when everything is stopped, as that of one which never runs: what it
     /// could have published is closed by then, for the reason that everything is.
-    pub(crate) fn error_handler_ran(&self, handler: ErrorHandler, off: Option<&Switch>) {
-        self.error_handler.put_by(handler.keep);
+    pub(crate) fn error_handler_ran(&self, off: Option<&Switch>) {
+        self.error_handler.end();
         if self.is_stopped() {
             // Another thread has stopped everything meanwhile, perhaps with this done already.
             on_own_stack(off, || self.drop_error_handler());

@@ -36,8 +36,7 @@ impl Worker {
             }
             Request::Abandon => {
                 unit.abandon();
-                unit.core().set_unwinding(false);
-                self.end_thread(unit.core(), None, None);
+                self.left_for_good(unit.core());
                 self.leave_behind(unit);
                 None
             }

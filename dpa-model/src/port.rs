@@ -1,11 +1,12 @@
 //! The device port of the model: what a kernel's device calls do.
 //!
 //! These functions run on the kernel's stack. Rules:
-//! 1. Each begins with [`begin`]: a safe point, and a check that [`RESERVE`] bytes of stack are left, so that nothing
-//!    of ours overflows.
+//! 1. Each begins with [`begin`], or with [`begin_small`] if it is no safe point: a check that [`RESERVE`] bytes of stack are left, so
+//!    that nothing of ours overflows.
 //! 2. What locks for long, calls foreign code (wakers, subscribers of `tracing`) or needs much stack runs on the
 //!    worker's stack.
-//! 3. While the thread's stack is being unwound, no call blocks, faults or switches.
+//! 3. While the thread's stack is being unwound, no call blocks, faults or switches, and none is a safe point: a destructor that does
+//!    not end is interrupted and stopped, whatever it calls. The same holds for an error handler.
 //! 4. What counts as a safe point also lets others run when it is time ([`take_turns`]): a thread that makes such calls is
 //!    neither interrupted nor stopped at its run-time limit.
 
@@ -15,6 +16,7 @@ pub(crate) mod handler;
 mod message;
 mod nic;
 
+use std::any::Any;
 use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence as native_fence};
@@ -24,14 +26,17 @@ use dpa_abi::port::{Counter, Leaving, Ops, PortVtable, Space};
 use dpa_abi::{FaultKind, Handle, Rights};
 
 use crate::crash::stack::Frame;
-use crate::fault::Place;
+use crate::fault::{Fault, Place};
 use crate::fiber::Request;
 use crate::unit::Core;
 use crate::windows::Windows;
 use crate::worker::{Leave, Stop};
 
-/// Bytes of stack that a device call needs.
+/// Bytes of stack that are left when a device call begins, or it is an overflow.
 pub const RESERVE: usize = 16 * 1024;
+
+/// The same while the stack is being unwound, perhaps from such an overflow: what a device call needs.
+const UNWINDING_RESERVE: usize = RESERVE / 2;
 
 /// Device calls of a thread after which it lets others run, if others wait.
 const CALLS_PER_TURN: u32 = 16;
@@ -78,16 +83,22 @@ unsafe fn core<'a>(unit: NonNull<()>) -> &'a Core {
 /// Begins a device call.
 #[inline]
 fn begin(core: &Core) {
-    core.leave_kernel();
-    core.worker().safe_point();
-    if core.unwinding() {
+    begin_small(core);
+    if core.unwinding() && core.still_unwinds() {
         return;
     }
+    core.worker().safe_point();
     if core.process().is_stopped() {
         stop(core);
     }
+}
+
+/// Begins a device call that is no safe point.
+#[inline]
+fn begin_small(core: &Core) {
+    core.leave_kernel();
     if cfg!(not(dpa_sanitize)) && core.stack_left() < RESERVE {
-        overflow(core);
+        little_stack(core);
     }
 }
 
@@ -101,27 +112,56 @@ fn end(core: &Core) {
 /// Unwinds the thread, because its process is stopped.
 #[cold]
 fn stop(core: &Core) -> ! {
-    core.set_unwinding(true);
-    resume_unwind(Box::new(Stop))
+    unwind(core, Box::new(Stop))
+}
+
+/// Unwinds the thread. From here on its destructors run.
+#[cold]
+fn unwind(core: &Core, payload: Box<dyn Any + Send>) -> ! {
+    core.begin_unwinding();
+    core.enter_kernel();
+    resume_unwind(payload)
+}
+
+/// Leaves the stack of a thread for good that is being unwound already, where it does something wrong once more: there is nothing to
+/// go back to.
+#[cold]
+fn abandon(core: &Core) -> ! {
+    core.switch().suspend(Request::Abandon);
+    unreachable!("what was abandoned does not go on")
+}
+
+#[cold]
+fn little_stack(core: &Core) {
+    if !core.unwinding() {
+        match core.process().is_stopped() {
+            true => stop(core),
+            false => overflow(core),
+        }
+    }
+    if core.stack_left() < UNWINDING_RESERVE {
+        handler::end_if_handling(core);
+        abandon(core);
+    }
 }
 
 #[cold]
 fn overflow(core: &Core) -> ! {
     let size = core.worker().device().config.stack_bytes as u64;
-    raise(core, FaultKind::StackOverflow { size }, None)
+    raise(core, || core.fault(FaultKind::StackOverflow { size }), true)
 }
 
 #[cold]
-fn raise(core: &Core, kind: FaultKind, at: Option<&'static Location<'static>>) -> ! {
-    let cause = || {
-        let mut fault = core.fault(kind);
-        fault.place = at.map(Place::from);
-        fault
-    };
-    if kind != FaultKind::Finished {
-        handler::handle_error(core, cause);
+fn raise(core: &Core, cause: impl Fn() -> Fault, is_error: bool) -> ! {
+    if is_error {
+        handler::handle_error(core, &cause);
     }
-    let here = Frame::here();
+    report(core, Frame::here(), cause);
+    stop(core)
+}
+
+/// Makes the process of a thread fatal that did wrong here.
+fn report(core: &Core, here: Frame, cause: impl Fn() -> Fault) {
     core.switch().on_parent_stack(|| {
         let process = core
             .process
@@ -130,7 +170,6 @@ fn raise(core: &Core, kind: FaultKind, at: Option<&'static Location<'static>>) -
             .expect("a running thread has one");
         process.fail_on(process.crash.copy_stack(core, here), cause());
     });
-    stop(core)
 }
 
 /// Lets others run if they wait and it is time.
@@ -198,7 +237,7 @@ unsafe fn bind(
 ) -> Result<NonNull<u8>, FaultKind> {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
-    core.leave_kernel();
+    begin_small(core);
     let process = core.process();
     let bound = match Windows::is_window(addr) {
         false => {
@@ -223,12 +262,18 @@ unsafe fn fault(unit: NonNull<()>, kind: FaultKind, at: &'static Location<'stati
     let core = unsafe { core(unit) };
     core.leave_kernel();
     handler::end_if_handling(core);
-    if core.unwinding() {
-        // A destructor of a thread that is being unwound does something wrong once more: there is nothing to go back
-        // to, so its stack is left for good.
-        core.switch().suspend(Request::Abandon);
+    let cause = || {
+        let mut fault = core.fault(kind);
+        fault.place = Some(Place::from(at));
+        fault
+    };
+    if core.unwinding() && core.still_unwinds() {
+        if !core.has_note() && !core.process().is_stopped() {
+            report(core, Frame::here(), cause);
+        }
+        abandon(core);
     }
-    raise(core, kind, Some(at))
+    raise(core, cause, kind != FaultKind::Finished)
 }
 
 unsafe fn safe_point(unit: NonNull<()>) {
@@ -275,7 +320,7 @@ const CYCLES_PER_FIVE_NANOS: u64 = 9;
 unsafe fn counter(unit: NonNull<()>, which: Counter) -> u64 {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
-    core.leave_kernel();
+    begin_small(core);
     let nanos = core.worker().device().clock.now();
     core.enter_kernel();
     let cycles = nanos / 5 * CYCLES_PER_FIVE_NANOS + nanos % 5 * CYCLES_PER_FIVE_NANOS / 5;
@@ -292,8 +337,7 @@ unsafe fn leave(unit: NonNull<()>, how: Leaving) -> ! {
     begin(core);
     handler::end_if_handling(core);
     if core.unwinding() {
-        // It is over already: a destructor has nowhere to leave to.
-        core.switch().suspend(Request::Abandon);
+        abandon(core);
     }
     let running = core.running.borrow();
     if let Some(handler) = running.as_ref().and_then(|r| r.launch.handler()) {
@@ -304,8 +348,7 @@ unsafe fn leave(unit: NonNull<()>, how: Leaving) -> ! {
         }
     }
     drop(running);
-    core.set_unwinding(true);
-    resume_unwind(Box::new(Leave))
+    unwind(core, Box::new(Leave))
 }
 
 /// Ends a thread that nobody will ever go on with.
@@ -318,14 +361,13 @@ fn leave_for_good(core: &Core) -> ! {
     {
         handler.finish();
     }
-    core.set_unwinding(true);
-    resume_unwind(Box::new(Leave))
+    unwind(core, Box::new(Leave))
 }
 
 unsafe fn local_storage(unit: NonNull<()>) -> u64 {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
-    core.leave_kernel();
+    begin_small(core);
     let handler = handler::launch(core).handler();
     let storage = handler.map_or(0, |handler| handler.storage().raw());
     core.enter_kernel();

@@ -57,23 +57,40 @@ fn run_kernel(core: &Core) -> KernelResult {
             threads,
         )
     };
-    core.enter_kernel();
-    let result = catch_unwind(AssertUnwindSafe(|| match &launch.body {
-        Body::Kernel(entry) => {
-            (entry.run)(unit, &launch.args);
-            0
-        }
-        Body::Rpc(entry) => (entry.run)(unit, &launch.args),
-        Body::Queue => {
-            if let Some(queue) = launch.extra.as_ref().and_then(|extra| extra.queue.as_ref()) {
-                queue.work(core, unit);
+    core.forget_unwinding();
+    catch_unwind(AssertUnwindSafe(|| {
+        let _in_kernel = InKernel::enter(core);
+        match &launch.body {
+            Body::Kernel(entry) => {
+                (entry.run)(unit, &launch.args);
+                0
             }
-            0
+            Body::Rpc(entry) => (entry.run)(unit, &launch.args),
+            Body::Queue => {
+                if let Some(queue) = launch.extra.as_ref().and_then(|extra| extra.queue.as_ref()) {
+                    queue.work(core, unit);
+                }
+                0
+            }
+            Body::Step(_) => 0,
         }
-        Body::Step(_) => 0,
-    }));
-    core.leave_kernel();
-    result
+    }))
+}
+
+/// Kernel code runs, until it returns or its last destructor has run: what catches its panic is no kernel code.
+pub(crate) struct InKernel<'a>(&'a Core);
+
+impl<'a> InKernel<'a> {
+    pub(crate) fn enter(core: &'a Core) -> Self {
+        core.enter_kernel();
+        Self(core)
+    }
+}
+
+impl Drop for InKernel<'_> {
+    fn drop(&mut self) {
+        self.0.leave_kernel();
+    }
 }
 
 impl Worker {

@@ -3,13 +3,17 @@
 //!
 //! A signal handler on an alternate stack acts only when the stack pointer lies in the kernel stack that this worker
 //! has entered, else it hands the signal to the handler that was there before. It resets the kernel stack and lets it
-//! return to its worker with what happened; the frames on it are abandoned, their destructors do not run. So nothing
-//! of ours (lock, guard, count) may be live under a kernel's frame.
+//! return to its worker with what happened; the frames on it are abandoned, their destructors do not run, and stay where they are for
+//! good. So nothing of ours (lock, guard, count) may be live under a kernel's frame.
 //!
 //! Another handler interrupts a kernel for others to run. It runs on the kernel's own stack, and leaves it as a device call
 //! does; when the thread goes on, on the same OS thread, the handler returns. It acts only where the kernel's crate has neither
 //! the standard library nor an allocator in its reach: with them, it may be in the middle of changing what its OS thread has, which
 //! is what others find that run meanwhile. Neither it nor the run-time limit acts in code of a library (`code.rs`).
+//!
+//! A thread that is unwound is interrupted and stopped as well, for a destructor may not end; but only in the program's own code, and
+//! not at once (`unit/unwinding.rs`). The count of panics that the standard library keeps for the OS thread then includes its own: others on
+//! that worker see [`std::thread::panicking`] say so meanwhile, or, if the thread does not go on, for good.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};

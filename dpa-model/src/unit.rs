@@ -7,6 +7,8 @@
 //! 3. Nothing of ours is live on the stack under a kernel's frame, for the stack may be reset under it. What belongs
 //!    to the running thread stands in the core.
 
+mod unwinding;
+
 use std::cell::{Cell, RefCell};
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
@@ -78,6 +80,8 @@ pub struct Core {
     pub(crate) trap: Cell<Option<Trap>>,
     in_kernel: AtomicBool,
     unwinding: Cell<bool>,
+    /// CPU time of the OS thread when the unwinding began; 0: nothing is unwound, an error handler runs.
+    unwinds_since: Cell<u64>,
     /// The thread that runs.
     pub running: RefCell<Option<Running>>,
     /// The process whose kernels ran here last.
@@ -98,10 +102,14 @@ pub struct Core {
     pub waiter: Cell<Option<WaiterId>>,
     /// Device calls since the last switch.
     pub calls: Cell<u32>,
-    /// The error handler of its process runs on it.
+    /// The error handler of its process runs on it, and has done nothing wrong.
     pub(crate) handling: Cell<bool>,
     /// The kernel that is run as a plain call by what runs: an error handler, or a job of a command queue.
     pub(crate) called: Cell<Option<&'static KernelEntry>>,
+    /// The error handler of its process has begun on it, and is not over.
+    pub(crate) has_error_handler: Cell<bool>,
+    /// What was noted of the panic that the error handler runs for.
+    pub(crate) handled: Cell<Option<PanicNote>>,
     /// It was interrupted, and has not gone on yet.
     pub(crate) preempted: Cell<bool>,
     /// How often its thread was interrupted.
@@ -123,6 +131,7 @@ impl Core {
             trap: Cell::new(None),
             in_kernel: AtomicBool::new(false),
             unwinding: Cell::new(false),
+            unwinds_since: Cell::new(0),
             running: RefCell::new(None),
             process: RefCell::new(None),
             epoch: Cell::new(None),
@@ -135,6 +144,8 @@ impl Core {
             calls: Cell::new(0),
             handling: Cell::new(false),
             called: Cell::new(None),
+            has_error_handler: Cell::new(false),
+            handled: Cell::new(None),
             preempted: Cell::new(false),
             interruptions: Cell::new(0),
             spun: Cell::new(0),
@@ -229,7 +240,9 @@ impl Core {
 
     /// For the signal handler: whether kernel code runs, and it is the one that exceeded its time.
     pub(crate) fn may_be_stopped_here(&self) -> bool {
-        self.in_kernel.load(Ordering::Relaxed) && self.worker().is_to_be_stopped()
+        self.in_kernel.load(Ordering::Relaxed)
+            && self.worker().is_to_be_stopped()
+            && (!self.unwinding() || self.is_in_destructor())
     }
 
     /// For the signal handler, on this kernel's stack: lets others run if the kernel is the one whose time is over, and
@@ -240,6 +253,7 @@ impl Core {
             || !self.worker().is_to_be_preempted()
             || !self.is_interruptible()
             || self.stack_left() < PREEMPT_RESERVE
+            || self.unwinding() && !self.is_in_destructor()
         {
             return;
         }
@@ -257,7 +271,7 @@ impl Core {
     #[cfg(not(dpa_sanitize))]
     fn is_interruptible(&self) -> bool {
         let called = self.called.get();
-        if self.handling.get() {
+        if self.has_error_handler.get() {
             return called.is_some_and(|entry| (entry.interruptible)());
         }
         let running = self.running.try_borrow();
@@ -265,17 +279,6 @@ impl Core {
             let launch = running.as_ref().map(|running| &running.launch);
             launch.is_some_and(|launch| launch.interruptible(called))
         })
-    }
-
-    /// Whether the thread's stack is being unwound.
-    #[inline]
-    pub fn unwinding(&self) -> bool {
-        self.unwinding.get()
-    }
-
-    /// The stack is being unwound from now on, or no longer.
-    pub fn set_unwinding(&self, on: bool) {
-        self.unwinding.set(on);
     }
 
     /// Bytes left on the stack of the caller.
@@ -295,10 +298,18 @@ impl Core {
         self.stack_limit.get() as u64..self.stack_high.get() as u64
     }
 
-    /// Called by the panic hook, on the kernel's stack.
+    /// Called by the panic hook, on the kernel's stack. What panics may be a device call, too.
     pub(crate) fn note_panic(&self, info: &std::panic::PanicHookInfo<'_>) {
+        let in_kernel = self.in_kernel.load(Ordering::Relaxed);
         self.leave_kernel();
-        self.unwinding.set(true);
+        self.note(info);
+        self.begin_unwinding();
+        if in_kernel {
+            self.enter_kernel();
+        }
+    }
+
+    fn note(&self, info: &std::panic::PanicHookInfo<'_>) {
         let message = info.payload_as_str().unwrap_or("(no message)").to_owned();
         let place = info.location().map(Place::from);
         let roomy = cfg!(dpa_sanitize) || self.stack_left() > 64 * 1024;
@@ -335,6 +346,14 @@ impl Core {
 
     pub(crate) fn put_note(&self, note: Option<PanicNote>) {
         *self.note.borrow_mut() = note;
+    }
+
+    pub(crate) fn with_note<R>(&self, with: impl FnOnce(Option<&PanicNote>) -> R) -> R {
+        with(self.note.borrow().as_ref())
+    }
+
+    pub(crate) fn has_note(&self) -> bool {
+        self.note.borrow().is_some()
     }
 
     pub(crate) fn take_note(&self) -> Option<PanicNote> {

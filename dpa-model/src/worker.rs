@@ -28,6 +28,9 @@ use crate::shared::Shared;
 use crate::tally::Tally;
 use crate::unit::{Core, Spare, Suspended, Unit};
 
+/// How often a thread goes on that is interrupted while it is unwound, if its process is over.
+const UNWINDING_TURNS: u32 = 16;
+
 /// Spare stacks that a worker keeps to itself.
 const SPARES: usize = 16;
 
@@ -148,14 +151,16 @@ impl Worker {
         self.flush();
     }
 
-    /// A thread that goes on. One that was interrupted, and whose process is over, does not: it would spin on.
+    /// A thread that goes on. One that was interrupted, and whose process is over, does not: it would spin on. Destructors have a
+    /// while.
     fn go_on(&self, suspended: Suspended) -> Option<Box<Unit>> {
         let unit = suspended.into_unit();
         let core = unit.core();
         if !core.preempted.get() {
             return Some(unit);
         }
-        if core.process().is_stopped() {
+        let unwinds = core.unwinding() && core.interruptions.get() <= UNWINDING_TURNS;
+        if core.process().is_stopped() && !unwinds {
             core.preempted.set(false);
             return self.park(unit, Request::Abandon);
         }

@@ -9,6 +9,7 @@ use doca_dpa_dev::prelude::*;
 pub mod async_ops;
 pub mod cmdq;
 pub mod coherency;
+pub mod destructors;
 pub mod device;
 pub mod figures;
 pub mod globals;

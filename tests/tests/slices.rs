@@ -300,7 +300,6 @@ async fn rule_2_9_who_allocates_when_the_limit_comes_leaves_nothing_locked() {
     })
     .await;
 }
-}
 
 /// A call that has nothing to wait for is a safe point like any other.
 #[test]

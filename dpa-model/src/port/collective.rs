@@ -45,9 +45,14 @@ fn meet(core: &Core, what: Collective) -> u64 {
                 .on_parent_stack(|| release(core, others, value));
             value
         }
-        Arrival::Mismatch(_) => raise(core, FaultKind::CollectiveMismatch, None),
+        Arrival::Mismatch(_) => mismatch(core),
         _ => wait_for_the_others(core, what),
     }
+}
+
+#[cold]
+fn mismatch(core: &Core) -> ! {
+    raise(core, || core.fault(FaultKind::CollectiveMismatch), true)
 }
 
 fn release(core: &Core, others: Vec<crate::unit::Suspended>, value: u64) {

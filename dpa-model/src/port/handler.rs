@@ -1,17 +1,18 @@
 //! Which thread this is, how it waits for its handler to be triggered again, and the errors of its process that it may
 //! handle.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use dpa_abi::port::Who;
 use dpa_abi::{Condition, EventError, UnitRef};
 
 use super::events::{find, wait};
-use super::{begin, core, end, leave_for_good, take_turns};
+use super::{begin, begin_small, core, end, leave_for_good, take_turns, unwind};
 use crate::fault::Fault;
 use crate::foreign::discard;
 use crate::launch::Launch;
+use crate::taking::InKernel;
 use crate::unit::Core;
 use crate::windows::Windows;
 use crate::worker::Stop;
@@ -31,7 +32,7 @@ pub(super) fn launch(core: &Core) -> &Launch {
 pub(super) unsafe fn who(unit: NonNull<()>) -> Who {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
-    core.leave_kernel();
+    begin_small(core);
     let launch = launch(core);
     let handler = launch.handler();
     let who = Who {
@@ -97,16 +98,24 @@ pub(super) unsafe fn data_ignore(unit: NonNull<()>, addr: u64) {
     end(core);
 }
 
-/// An error handler that does something wrong, or leaves, ends.
+/// An error handler that does something wrong, or leaves, ends; but not one that is unwound already.
 pub(super) fn end_if_handling(core: &Core) {
-    if core.handling.take() {
-        resume_unwind(Box::new(Stop));
+    if core.handling.take() && !is_panicking() {
+        unwind(core, Box::new(Stop));
     }
+}
+
+/// Whether the stack is being unwound in earnest. Not inlined, so that no thread-bound address is kept over a switch of stacks.
+#[cold]
+#[inline(never)]
+fn is_panicking() -> bool {
+    std::thread::panicking()
 }
 
 /// Runs the error handler of the process, if it has one that has not run, on the stack of the thread that did wrong.
 ///
-/// It runs as code of an unwound thread does: it neither waits nor lets others run.
+/// It runs as code of an unwound thread does: it neither waits nor lets others run, until it is interrupted. What belongs to it stands
+/// elsewhere, for its stack may be left under it.
 pub(crate) fn handle_error(core: &Core, cause: impl FnOnce() -> Fault) {
     if core.stack_left() < super::RESERVE + HANDLER_STACK && cfg!(not(dpa_sanitize)) {
         return;
@@ -115,27 +124,35 @@ pub(crate) fn handle_error(core: &Core, cause: impl FnOnce() -> Fault) {
     if process.is_stopped() {
         return;
     }
-    let Some(handler) = process.error_handler.take() else {
+    let Some(handler) = process.error_handler.begin() else {
         return;
     };
     // Whatever comes of the handler, and whatever others do meanwhile.
     core.switch()
         .on_parent_stack(|| process.note_cause(cause()));
+    core.handled.set(core.take_note());
     // SAFETY: the core is what the functions of the port expect, and outlives the thread.
     let unit = unsafe { UnitRef::new(&super::PORT, NonNull::from(core).cast(), 0, 1) };
     let was = core.unwinding();
     core.set_unwinding(true);
     core.handling.set(true);
-    let before = core.called.replace(Some(handler.entry));
-    core.enter_kernel();
-    let ended = catch_unwind(AssertUnwindSafe(|| handler.run(unit)));
-    core.leave_kernel();
+    core.has_error_handler.set(true);
+    let before = core.called.get();
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: its process keeps it until it is told that it has run, at this thread's end at the latest.
+        let handler = unsafe { handler.as_ref() };
+        core.called.set(Some(handler.entry));
+        let _in_kernel = InKernel::enter(core);
+        handler.run(unit);
+    }));
     core.handling.set(false);
     core.called.set(before);
     core.set_unwinding(was);
+    core.put_note(core.handled.take());
     // A panic of the handler is the second thing that went wrong; the first is what is reported.
     if let Err(payload) = ended {
         core.switch().on_parent_stack(|| discard(payload));
     }
-    process.error_handler_ran(handler, Some(core.switch()));
+    core.has_error_handler.set(false);
+    process.error_handler_ran(Some(core.switch()));
 }

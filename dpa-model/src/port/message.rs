@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dpa_abi::StreamHandle;
 use dpa_abi::port::LogLevel;
 
-use super::{begin, core, end, stop, switch_away, take_turns};
+use super::{begin, begin_small, core, end, stop, switch_away, take_turns};
 use crate::message::{Channel, Line, Origin};
 use crate::unit::Core;
 
@@ -28,7 +28,7 @@ pub(super) unsafe fn log(
 pub(super) unsafe fn enabled(unit: NonNull<()>, stream: StreamHandle, level: LogLevel) -> bool {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
-    core.leave_kernel();
+    begin_small(core);
     let enabled = core.process().messages.enabled(stream, level);
     core.enter_kernel();
     enabled
