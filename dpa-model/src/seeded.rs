@@ -150,7 +150,7 @@ where
     let device = Device::new(plan.config, Some(Choices::new(seed, plan.diary)))?;
     device.network.set(plan.network);
     let before = STEPPER.replace(Some(Rc::new(Worker::new(device.clone(), 0))));
-    trap::ensure_alternate_stack();
+    trap::ready_thread();
     device.i_am(0);
     let result = drive(seed, &device, program);
     device.stop_when_empty();

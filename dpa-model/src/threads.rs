@@ -55,7 +55,7 @@ impl Drop for Threads {
 
 fn work(worker: &Worker) {
     let device = worker.device();
-    trap::ensure_alternate_stack();
+    trap::ready_thread();
     device.i_am(worker.index());
     let shared = worker.shared();
     let _ = shared.thread.set(std::thread::current());

@@ -138,10 +138,10 @@ fn install_panic_hook() {
 }
 
 #[cfg(not(dpa_sanitize))]
-pub(crate) use signals::{ensure_alternate_stack, interrupt, preempt};
+pub(crate) use signals::{interrupt, preempt, ready_thread};
 
 #[cfg(dpa_sanitize)]
-pub(crate) fn ensure_alternate_stack() {}
+pub(crate) fn ready_thread() {}
 
 #[cfg(not(dpa_sanitize))]
 mod signals {
@@ -420,8 +420,32 @@ mod signals {
         }
     }
 
+    /// Makes this thread one on which the handlers can act, whoever has made it.
+    pub(crate) fn ready_thread() {
+        ensure_alternate_stack();
+        unblock();
+    }
+
+    /// Lets the signals through. A thread blocks what the thread that made it blocked, and a host program may have all signals
+    /// handled by one thread of its own.
+    fn unblock() {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: makes the set an empty one, which is a valid value.
+        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+        // SAFETY: made just now.
+        let mut set = unsafe { set.assume_init() };
+        let faults = [libc::SIGSEGV, libc::SIGBUS];
+        for signal in faults.into_iter().chain([run_time_signal(), preempt_signal()]) {
+            // SAFETY: a valid set, and signals that there are.
+            unsafe { libc::sigaddset(&mut set, signal) };
+        }
+        // SAFETY: lets only signals through whose handlers are in place (see `install`), and which do nothing off a kernel's
+        // stack but go to the handler from before.
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut()) };
+    }
+
     /// Gives this thread an alternate signal stack if it has none, as threads not made by std may have none.
-    pub(crate) fn ensure_alternate_stack() {
+    fn ensure_alternate_stack() {
         // SAFETY: all zero is a valid value; only asks.
         let mut now: libc::stack_t = unsafe { std::mem::zeroed() };
         // SAFETY: only asks what is set.

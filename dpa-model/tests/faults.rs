@@ -179,6 +179,42 @@ fn rule_2_9_a_kernel_that_spins_without_device_calls_is_stopped() {
     other.shut_down();
 }
 
+#[cfg(not(dpa_sanitize))]
+#[test]
+fn rule_2_9_a_host_that_blocks_all_signals_does_not_block_ours() {
+    with_signals_blocked(|| {
+        let (device, process) = open(DeviceConfig {
+            run_time_limit: Some(Duration::from_millis(200)),
+            ..config(1)
+        });
+        let spinning = submit(&process, spec(&SPIN, &[]));
+        assert_eq!(outcome(&spinning), Outcome::Faulted);
+        process.shut_down();
+        let process = device.device().process().expect("a process");
+        let fault = fault_of(&process, spec(&OVERFLOW, &[1]));
+        assert_eq!(fault.kind, FaultKind::StackOverflow { size: 128 * 1024 });
+        process.shut_down();
+    });
+}
+
+#[cfg(not(dpa_sanitize))]
+#[test]
+fn rule_2_8_a_host_that_blocks_all_signals_does_not_block_slices() {
+    with_signals_blocked(|| {
+        let (device, spinning) = open(DeviceConfig {
+            run_time_limit: None,
+            ..config(1)
+        });
+        let other = device.device().process().expect("a process");
+        let spins = submit(&spinning, spec(&SPIN, &[]));
+        until("it has started", || spins.started());
+        let counts = submit(&other, spec(&COUNT, &[leaked().1]));
+        assert_eq!(outcome(&counts), Outcome::Completed);
+        spinning.shut_down();
+        other.shut_down();
+    });
+}
+
 #[test]
 fn rule_5_2_everything_that_waits_resolves_with_the_cause() {
     let (device, process) = open(config(2));

@@ -28,6 +28,21 @@ pub fn open(config: DeviceConfig) -> (Threads, Arc<Process>) {
     (threads, process)
 }
 
+/// Runs this on a thread that has blocked all signals, as programs do that handle them on one thread.
+pub fn with_signals_blocked<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    let masked = || {
+        // SAFETY: all zero is a valid value; it is filled in below.
+        let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: fills in the set, and blocks signals of this thread only.
+        unsafe {
+            libc::sigfillset(&mut all);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
+        }
+        run()
+    };
+    std::thread::scope(|scope| scope.spawn(masked).join().expect("no panic"))
+}
+
 pub fn everywhere() -> Locations {
     Locations::new(
         Location::Host | Location::Device,
