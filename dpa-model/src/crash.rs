@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::foreign;
 use crate::process::Process;
 use crate::unit::Core;
 use capture::Capture;
@@ -224,12 +225,16 @@ impl Crash {
     }
 
     fn settle(&self, report: CrashReport) {
-        for problem in &report.problems {
-            tracing::warn!(target: "doca_dpa::fault", %problem, "a crash report is not complete");
-        }
-        if let Some(text) = &report.text {
-            tracing::info!(target: "doca_dpa::fault", text = %text.display(), "a crash report was written");
-        }
+        let told = report.clone();
         self.slot.fill(report);
+        // Last: who listens is foreign.
+        foreign::tell(|| {
+            for problem in &told.problems {
+                tracing::warn!(target: "doca_dpa::fault", %problem, "a crash report is not complete");
+            }
+            if let Some(text) = &told.text {
+                tracing::info!(target: "doca_dpa::fault", text = %text.display(), "a crash report was written");
+            }
+        });
     }
 }

@@ -37,7 +37,18 @@ pub(crate) fn let_go(owner: &str, drop_it: impl FnOnce()) {
     }
     #[cfg(not(dpa_loom))]
     if let Err(payload) = catch_unwind(AssertUnwindSafe(drop_it)) {
-        tracing::error!(target: "doca_dpa", owner, "what it kept panicked when it was dropped");
+        tell(
+            || tracing::error!(target: "doca_dpa", owner, "what it kept panicked when it was dropped"),
+        );
+        discard(payload);
+    }
+}
+
+/// Tells the host program's subscriber of something. That may panic, too (one that writes to a pipe nobody reads does): then nobody
+/// hears of it.
+#[cfg(not(dpa_loom))]
+pub(crate) fn tell(say: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(say)) {
         discard(payload);
     }
 }

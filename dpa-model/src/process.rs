@@ -276,7 +276,9 @@ impl Process {
             self.crash.finish(self);
         }
         // Last: who listens is foreign.
-        tracing::debug!(target: "doca_dpa::fault", %fault, "a process became fatal");
+        foreign::tell(
+            || tracing::debug!(target: "doca_dpa::fault", %fault, "a process became fatal"),
+        );
     }
 
     /// The figures of its crash report: whether and where one will be written.

@@ -435,7 +435,10 @@ mod signals {
         // SAFETY: made just now.
         let mut set = unsafe { set.assume_init() };
         let faults = [libc::SIGSEGV, libc::SIGBUS];
-        for signal in faults.into_iter().chain([run_time_signal(), preempt_signal()]) {
+        for signal in faults
+            .into_iter()
+            .chain([run_time_signal(), preempt_signal()])
+        {
             // SAFETY: a valid set, and signals that there are.
             unsafe { libc::sigaddset(&mut set, signal) };
         }
