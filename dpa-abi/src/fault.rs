@@ -78,6 +78,11 @@ pub enum FaultKind {
         /// How many there may be.
         limit: u64,
     },
+    /// A thread could not be started because the system refused memory for another kernel stack.
+    StackRefused {
+        /// The error number of the native machine.
+        errno: i32,
+    },
     /// A memory access the model's own checks did not foresee (signal and address of the native machine).
     Native {
         /// The signal's number.
@@ -123,6 +128,12 @@ impl fmt::Display for FaultKind {
                 f.write_str("the threads of a launch met in different collectives")
             }
             Self::NoStack { limit } => write!(f, "all {limit} kernel stacks are in use"),
+            Self::StackRefused { errno } => {
+                write!(
+                    f,
+                    "the system refused memory for a kernel stack (error {errno})"
+                )
+            }
             Self::Native { signal } => write!(f, "native memory fault (signal {signal})"),
         }
     }

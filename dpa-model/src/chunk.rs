@@ -62,6 +62,22 @@ impl Chunk {
         self.next < self.end
     }
 
+    /// The rank that would come next.
+    pub fn next_rank(&self) -> u32 {
+        self.next
+    }
+
+    /// Its ranks that are left, and all that nobody has claimed, are never run: they count as ended. How many.
+    pub fn lose_rest(&mut self) -> u32 {
+        let left = self.end - self.next;
+        self.next = self.end;
+        let threads = self.launch.threads;
+        let rest = self.launch.gang().and_then(|g| g.claim(threads, threads));
+        let lost = left + rest.map_or(0, |(first, end)| end - first);
+        self.ended += lost;
+        lost
+    }
+
     /// Counts the end of a thread, if it is one of this launch.
     pub fn count_end(&mut self, launch: &ModelArc<Launch>) -> bool {
         let ours = ModelArc::ptr_eq(&self.launch, launch);

@@ -16,7 +16,8 @@ use crate::foreign::{discard, on_own_stack};
 use crate::gate::Gate;
 use crate::launch::{Body, Launch, Outcome};
 use crate::process::Process;
-use crate::sched::{After, Release};
+use crate::sched::{After, Release, Work};
+use crate::stack::StackError;
 use crate::taking::KernelResult;
 use crate::tally::Added;
 use crate::trap::Trapped;
@@ -140,11 +141,36 @@ impl Worker {
         process.fail_on(stack, core.fault(kind).told(note.as_ref()));
     }
 
-    /// There is no stack for the pending work: its process becomes fatal, and what was to run is over.
-    pub(crate) fn fail_pending(&self) {
-        let Some(work) = self.pending.take() else {
+    /// There is no stack for the pending work, or else for the ranks claimed before: its process becomes fatal, and what was to
+    /// run is over.
+    #[cold]
+    pub(crate) fn fail_for_lack_of(&self, error: StackError) {
+        let kind = match error {
+            StackError::Exhausted { limit } => FaultKind::NoStack {
+                limit: limit as u64,
+            },
+            StackError::Refused { errno, .. } => FaultKind::StackRefused { errno },
+        };
+        match self.pending.take() {
+            Some(work) => self.fail_work(work, kind),
+            None => self.fail_chunk(kind),
+        }
+    }
+
+    /// Ranks that nobody runs any more, neither those of this chunk nor those that nobody has claimed, count as ended. Those that
+    /// wait on stacks of their own end as threads of a stopped process do.
+    fn fail_chunk(&self, kind: FaultKind) {
+        let Some(mut chunk) = self.chunk.take() else {
             return;
         };
+        let (launch, rank) = (chunk.launch.clone(), chunk.next_rank());
+        let fault = Fault::of(kind, launch.body.name(), launch.seq, rank);
+        chunk.process.fail(fault);
+        self.give_back(launch.proc, chunk.lose_rest(), None);
+        self.end_chunk(chunk, None);
+    }
+
+    fn fail_work(&self, work: Work<Process>, kind: FaultKind) {
         let process = work.process.or_else(|| {
             self.device
                 .sched
@@ -155,13 +181,10 @@ impl Worker {
         let Some(process) = process else {
             return;
         };
-        let kind = FaultKind::NoStack {
-            limit: self.device.stacks.limit() as u64,
-        };
         process.fail(Fault::of(kind, work.launch.body.name(), work.launch.seq, 0));
         let lost = match work.launch.gang() {
             Some(gang) => gang
-                .claim(u32::MAX / 2, work.launch.threads)
+                .claim(work.launch.threads, work.launch.threads)
                 .map_or(0, |(first, end)| end - first),
             None => 1,
         };

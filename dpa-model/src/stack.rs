@@ -44,8 +44,10 @@ pub enum StackError {
         limit: usize,
     },
     /// The system refused the memory.
-    #[error("the system refused memory for kernel stacks (error {errno})")]
+    #[error("the system refused {bytes} bytes: {}", std::io::Error::from_raw_os_error(*.errno))]
     Refused {
+        /// How many bytes: of address space for all stacks of the device, or of memory for the next few.
+        bytes: usize,
         /// Its error number.
         errno: i32,
     },
@@ -75,8 +77,9 @@ unsafe impl Send for StackPool {}
 // SAFETY: as above; the bookkeeping is behind a lock.
 unsafe impl Sync for StackPool {}
 
-fn refused(errno: rustix::io::Errno) -> StackError {
-    StackError::Refused {
+fn refused(bytes: usize) -> impl Fn(rustix::io::Errno) -> StackError {
+    move |errno| StackError::Refused {
+        bytes,
         errno: errno.raw_os_error(),
     }
 }
@@ -92,10 +95,11 @@ fn map(bytes: usize, access: ProtFlags) -> Result<NonNull<u8>, StackError> {
             MapFlags::PRIVATE | MapFlags::NORESERVE,
         )
     }
-    .map_err(refused)?;
+    .map_err(refused(bytes))?;
     // SAFETY: advice about the mapping just made.
     let _ = unsafe { rustix::mm::madvise(base, bytes, Advice::LinuxNoHugepage) };
     NonNull::new(base.cast()).ok_or(StackError::Refused {
+        bytes,
         errno: libc::ENOMEM,
     })
 }
@@ -107,10 +111,10 @@ fn unmap(start: NonNull<u8>, bytes: usize) {
 }
 
 impl StackPool {
-    /// Room for `limit` stacks of `bytes`; memory is taken when they are used.
+    /// Room for `limit` stacks of `bytes`, of which the first group is there; memory is taken when they are used.
     ///
     /// # Errors
-    /// The system has no address space for so many.
+    /// The system has no address space for so many, or promises no memory for the first group.
     pub fn new(bytes: usize, limit: usize) -> Result<Arc<Self>, StackError> {
         let slot = bytes.next_multiple_of(4096) + GUARD;
         let limit = limit.next_multiple_of(GROUP);
@@ -123,11 +127,14 @@ impl StackPool {
             left: Vec::new(),
             guard_by_advice: true,
         };
-        Ok(Arc::new(Self {
+        let pool = Self {
             slot,
             limit,
             state: Mutex::new(state),
-        }))
+        };
+        // Where there is no memory for a first kernel, there is no device.
+        pool.commit(&mut pool.state.lock())?;
+        Ok(Arc::new(pool))
     }
 
     /// Bytes a kernel can use of each stack.
@@ -212,11 +219,6 @@ impl StackPool {
         self.state.lock().cold.push(index);
     }
 
-    /// How many stacks there may be.
-    pub fn limit(&self) -> usize {
-        self.limit
-    }
-
     /// Stacks in use.
     pub fn in_use(&self) -> usize {
         let state = self.state.lock();
@@ -251,7 +253,7 @@ fn install_guard(state: &mut State, guard: NonNull<u8>) -> Result<(), StackError
         state.guard_by_advice = false;
     }
     // SAFETY: takes the guard's own pages away.
-    unsafe { rustix::mm::mprotect(guard.cast(), GUARD, MprotectFlags::empty()) }.map_err(refused)
+    unsafe { rustix::mm::mprotect(guard.cast(), GUARD, MprotectFlags::empty()) }.map_err(refused(GUARD))
 }
 
 impl Drop for StackPool {

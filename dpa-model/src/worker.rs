@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use crate::chunk::Chunk;
 use crate::device::Device;
 use crate::fiber::{Exit, Request, Resumed, Switch};
-use crate::foreign::on_own_stack;
+use crate::foreign::{on_own_stack, tell};
 use crate::handover::Handover;
 use crate::keeper::own_cpu_time;
 use crate::lanes::From;
@@ -299,7 +299,7 @@ impl Worker {
         drop(self.spares.take());
     }
 
-    /// A unit to take up the pending work. If there is no stack for it, its process becomes fatal.
+    /// A unit to take up the pending work, or ranks claimed before. If there is no stack for it, its process becomes fatal.
     pub(crate) fn fresh_unit(&self) -> Option<Box<Unit>> {
         let mut spares = self.spares.take();
         let spare = spares.pop();
@@ -313,8 +313,8 @@ impl Worker {
                 core: Core::new(),
             })),
             Err(error) => {
-                tracing::error!(target: "doca_dpa", %error, "no kernel stack");
-                self.fail_pending();
+                tell(|| tracing::error!(target: "doca_dpa", %error, "no kernel stack"));
+                self.fail_for_lack_of(error);
                 None
             }
         }

@@ -30,6 +30,14 @@ pub fn count(_thread: &Thread, total: AtomicSlice<u64>) {
     total.at(0).add(1);
 }
 
+/// From this rank on each waits until the event has the value 1.
+#[dpa_kernel]
+pub fn waits_from(thread: &Thread, event: DevEvent, first: u64) {
+    if u64::from(thread.rank()) >= first {
+        let _ = event.wait(Condition::ge(1));
+    }
+}
+
 /// Does nothing.
 #[dpa_kernel]
 pub fn nothing(_thread: &Thread) {}
