@@ -161,11 +161,12 @@ impl Device {
         self.stacks.may_be_left()?;
         let tenancy = self.settle_on(spec.function.as_deref())?;
         let (partition, function) = (tenancy.partition.index, tenancy.function.clone());
-        let messages = Messages::open(&spec.log, self.is_seeded())?;
-        let tracer = Tracer::open(&spec.trace, self.is_seeded())?;
         let bytes = self.config.heap_bytes;
         let heap = Heap::new(bytes, self.choices.is_some())
             .map_err(|source| OpenError::Heap { bytes, source })?;
+        // The trace last: it takes the place of what its file had.
+        let messages = Messages::open(&spec.log, self.is_seeded())?;
+        let tracer = Tracer::open(&spec.trace, self.is_seeded())?;
         let crash = Crash::new(&spec.crash);
         let make = |number| {
             let outlets = Outlets {

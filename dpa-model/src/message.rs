@@ -232,8 +232,8 @@ impl Messages {
         let (number, generation) = table
             .free_slot()
             .ok_or(StreamError::Full { limit: MAX_STREAMS })?;
-        // The default stream's thread starts with its first line: most programs log nothing.
-        if number > 0 {
+        // The default stream's thread starts with its first line, as most programs log nothing; with a file it was asked for.
+        if number > 0 || self.file.is_some() {
             channel.start().map_err(StreamError::Thread)?;
         }
         let stream = Arc::new(MessageStream {

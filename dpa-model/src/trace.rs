@@ -56,6 +56,9 @@ pub enum TraceOpenError {
     /// Its file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The thread that writes its file could not be started.
+    #[error("the thread of the trace could not be started: {0}")]
+    Thread(#[source] io::Error),
 }
 
 /// The trace of a process.
@@ -85,14 +88,25 @@ impl Tracer {
             patience: PATIENCE,
             seeded,
         };
-        let outlet: Box<dyn Outlet<TraceRecord>> = match &spec.file {
-            Some(path) => Box::new(ToFile(begin(path)?)),
-            None => Box::new(ToTracing),
-        };
-        Ok(Self {
+        let with = |outlet| Self {
             channel: Channel::new(figures, outlet),
             file: spec.file.clone(),
-        })
+        };
+        let Some(path) = &spec.file else {
+            return Ok(with(Box::new(ToTracing)));
+        };
+        let failed = |source| FileError {
+            what: "trace",
+            path: path.into(),
+            source,
+        };
+        let file = open(path).map_err(failed)?;
+        let same = file.try_clone().map_err(failed)?;
+        let tracer = with(Box::new(ToFile(BufWriter::new(file))));
+        tracer.channel.start().map_err(TraceOpenError::Thread)?;
+        // Last: what was in the file is lost by it.
+        begin(same).map_err(failed)?;
+        Ok(tracer)
     }
 
     /// Whether anybody would see a record, as far as can be told without asking a subscriber.
@@ -109,16 +123,18 @@ impl Drop for Tracer {
     }
 }
 
-fn begin(path: &Path) -> Result<BufWriter<File>, FileError> {
-    let begun = File::create(path).and_then(|mut file| {
-        file.write_all(&HEADER)?;
-        Ok(BufWriter::new(file))
-    });
-    begun.map_err(|source| FileError {
-        what: "trace",
-        path: path.into(),
-        source,
-    })
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).open(path)
+}
+
+/// The file begins anew.
+fn begin(mut file: File) -> io::Result<()> {
+    // A pipe, or a terminal, has no length.
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    file.write_all(&HEADER)
 }
 
 struct ToFile<W>(W);

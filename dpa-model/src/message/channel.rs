@@ -15,6 +15,8 @@
 //!    there is none, when the channel is flushed or closed.
 //! 6. A producer waits for the sink for `patience` at most, and not at all while another has waited that long in vain. It waits a
 //!    little at a time, and may do something else between.
+//! 7. Without a thread (the system gives none) items stay queued, within the limit, and nobody waits for them; the next item, flush or
+//!    close asks for a thread again. If there is none when the channel is closed, they are lost.
 
 use std::collections::VecDeque;
 use std::io;
@@ -91,6 +93,8 @@ struct State<T> {
     stalled: bool,
     closed: bool,
     has_thread: bool,
+    /// It was to have one, and the system gave none.
+    lacks_thread: bool,
     error: Option<SinkError>,
     wakers: Wakers,
 }
@@ -118,6 +122,7 @@ impl<T: Item> State<T> {
             stalled: false,
             closed: false,
             has_thread: false,
+            lacks_thread: false,
             error: None,
             wakers: Wakers::default(),
         }
@@ -183,6 +188,16 @@ impl<T: Item> State<T> {
         let first = self.queue.pop_front_if(|first| first.number < due)?;
         self.used -= first.item.cost();
         Some(first)
+    }
+
+    /// There will be no thread: all is lost, and nobody is told of it by the sink.
+    fn lose_all(&mut self) {
+        self.lost += self.queue.len() as u64;
+        self.queue.clear();
+        self.used = 0;
+        self.gap = 0;
+        self.tell_gap = false;
+        self.done = self.due;
     }
 
     fn take_gap(&mut self) -> u64 {
@@ -261,7 +276,7 @@ impl<T: Item> Channel<T> {
         let deadline = since + self.figures.patience;
         let until = deadline.min(Instant::now() + most);
         let mut state = self.state.lock();
-        while state.done < number && !state.stalled {
+        while state.done < number && !state.stalled && !state.lacks_thread {
             if self.settled.wait_until(&mut state, until).timed_out() {
                 let waits = state.done < number;
                 state.stalled |= waits && until == deadline;
@@ -300,6 +315,9 @@ impl<T: Item> Channel<T> {
         let deadline = Instant::now() + waited;
         let mut state = self.state.lock();
         while !state.is_settled(number) {
+            if state.lacks_thread {
+                return unserved(&mut state);
+            }
             let up =
                 self.figures.seeded || self.settled.wait_until(&mut state, deadline).timed_out();
             if up && !state.is_settled(number) {
@@ -310,7 +328,7 @@ impl<T: Item> Channel<T> {
         flushed(&mut state)
     }
 
-    /// Takes no more. What is queued is still handed over, by the thread; nothing is waited for.
+    /// Takes no more. What is queued is still handed over, by the thread; nothing is waited for. Without a thread it is lost.
     pub fn close(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if state.closed {
@@ -320,7 +338,15 @@ impl<T: Item> Channel<T> {
         state.tell_gap = true;
         state.make_due();
         self.kick(&mut state);
+        if state.lacks_thread {
+            state.lose_all();
+        }
+        let woken = state.lacks_thread.then(|| state.wakers.take());
+        self.settled.notify_all();
         drop(state);
+        if let Some(woken) = woken {
+            woken.wake();
+        }
         if self.figures.seeded {
             self.drain();
         }
@@ -338,18 +364,23 @@ impl<T: Item> Channel<T> {
         let channel = self.clone();
         // The system takes no zero byte in the name of a thread.
         let name = self.figures.name.replace('\0', "");
-        std::thread::Builder::new()
+        let started = std::thread::Builder::new()
             .name(name)
-            .spawn(move || channel.serve())?;
-        state.has_thread = true;
-        Ok(())
+            .spawn(move || channel.serve());
+        state.has_thread = started.is_ok();
+        state.lacks_thread = started.is_err();
+        started.map(drop)
     }
 
-    /// Has what is due handed over. Without a thread (the system gives none) it stays queued, within the limit.
+    /// Has what is due handed over (rule 7).
     fn kick(self: &Arc<Self>, state: &mut MutexGuard<'_, State<T>>) {
         let ends = state.closed && state.has_thread;
-        if (state.has_due() || ends) && self.start_in(state).is_ok() {
-            self.arrived.notify_one();
+        if !(state.has_due() || ends) {
+            return;
+        }
+        match self.start_in(state) {
+            Ok(()) => _ = self.arrived.notify_one(),
+            Err(error) => _ = state.error.get_or_insert(SinkError::Thread(error)),
         }
     }
 
@@ -453,8 +484,10 @@ impl<T: Item> Awaited for Flushed<T> {
 
     fn look(&self) -> Option<Result<(), FlushError>> {
         let mut state = self.channel.state.lock();
-        let settled = state.is_settled(self.number);
-        settled.then(|| flushed(&mut state))
+        match state.is_settled(self.number) {
+            true => Some(flushed(&mut state)),
+            false => state.lacks_thread.then(|| unserved(&mut state)),
+        }
     }
 
     fn wait(&self, number: &mut Option<u64>, waker: Waker) -> Option<Waker> {
@@ -468,6 +501,17 @@ impl<T: Item> Awaited for Flushed<T> {
 
 fn flushed<T>(state: &mut State<T>) -> Result<(), FlushError> {
     state.error.take().map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// There is no thread that would ever settle anything.
+fn unserved<T>(state: &mut State<T>) -> Result<(), FlushError> {
+    let left = state.queue.len();
+    // Another flush may have been told why.
+    let none = FlushError::TimedOut {
+        waited: Duration::ZERO,
+        left,
+    };
+    Err(state.error.take().map_or(none, FlushError::from))
 }
 
 /// Calls the sink. One that panics is dropped.

@@ -41,6 +41,9 @@ pub enum SinkError {
     /// It panicked; it gets nothing any more.
     #[error("the sink panicked")]
     Panicked,
+    /// There was no thread to call it on. What is queued stays so until there is one, and is lost if there is none at the end.
+    #[error("the thread that calls the sink could not be started: {0}")]
+    Thread(#[source] io::Error),
 }
 
 /// What was sent has not all arrived.
@@ -55,7 +58,7 @@ pub enum FlushError {
         /// How many lines are still queued.
         left: usize,
     },
-    /// The sink failed since the last flush; what it refused is counted as lost.
+    /// The sink failed since the last flush, and what it refused is counted as lost; or there is no thread to call it on.
     #[error(transparent)]
     Sink(#[from] SinkError),
 }
