@@ -56,9 +56,16 @@ pub enum OpenError {
     /// The device file is wrong.
     #[error(transparent)]
     DeviceFile(#[from] DeviceFileError),
-    /// A worker's thread could not be started.
-    #[error("a worker thread could not be started: {0}")]
-    Thread(std::io::Error),
+    /// A worker's thread could not be started, or the one that keeps the time.
+    #[error("the thread {name} of a device with {workers} workers could not be started: {source}")]
+    Thread {
+        /// Its name: `dpa-worker-0` and so on, `dpa-keeper`.
+        name: String,
+        /// How many workers the device was to have.
+        workers: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The log of a process could not be made: its figures, or its file.
     #[error(transparent)]
     Log(#[from] LogOpenError),

@@ -2,27 +2,18 @@
 //! long (see `errands.rs`).
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::device::{Device, OpenError};
+use crate::device::Device;
 use crate::errands::Errands;
 use crate::fairness::Shares;
 use crate::fault::Fault;
 use crate::process::Process;
 use crate::slices::{SLICE, Slices};
 
-/// Starts the thread. It ends with the device.
-pub(crate) fn start(device: Arc<Device>) -> Result<(), OpenError> {
-    std::thread::Builder::new()
-        .name("dpa-keeper".into())
-        .spawn(move || keep(&device))
-        .map(drop)
-        .map_err(OpenError::Thread)
-}
-
-fn keep(device: &Device) {
+/// What the thread does. It ends with the device.
+pub(crate) fn keep(device: &Device) {
     let traced = traced();
     let limit = device.config.run_time_limit.filter(|_| !traced);
     let tick = tick(device, limit);

@@ -99,8 +99,8 @@ pub enum NicError {
     /// Its socket could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Its thread could not be started.
-    #[error("the thread of the NIC could not be started: {0}")]
+    /// Its thread, or a descriptor with which that watches it, could not be had.
+    #[error("the thread of the NIC, or what it watches with, could not be had: {0}")]
     Thread(std::io::Error),
     /// It was to be behind verbs, and something for that is missing.
     #[error(transparent)]

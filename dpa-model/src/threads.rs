@@ -1,6 +1,7 @@
 //! The driver for real time: OS threads that run units, and one that keeps the time.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -28,16 +29,16 @@ impl Threads {
         let owner = Self {
             device: device.clone(),
         };
-        for index in 0..device.worker_count() {
+        let workers = device.worker_count();
+        for index in 0..workers {
             let its = device.clone();
             let name = format!("dpa-worker-{index}");
-            let thread = std::thread::Builder::new()
-                .name(name)
-                .spawn(move || work(&Worker::new(its, index)))
-                .map_err(OpenError::Thread)?;
+            let thread = start(name, workers, move || work(&Worker::new(its, index)))?;
             let _ = device.workers[index].identity.set(thread);
         }
-        keeper::start(device)?;
+        drop(start("dpa-keeper".into(), workers, move || {
+            keeper::keep(&device);
+        })?);
         Ok(owner)
     }
 
@@ -51,6 +52,21 @@ impl Drop for Threads {
     fn drop(&mut self) {
         self.device.stop_when_empty();
     }
+}
+
+/// Starts a thread of a device with so many workers. It ends with the device.
+fn start(
+    name: String,
+    workers: usize,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, OpenError> {
+    let thread = std::thread::Builder::new().name(name.clone());
+    let refused = |source| OpenError::Thread {
+        name,
+        workers,
+        source,
+    };
+    thread.spawn(run).map_err(refused)
 }
 
 fn work(worker: &Worker) {
