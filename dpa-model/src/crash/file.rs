@@ -43,7 +43,8 @@ pub(crate) fn prefix_of(prefix: &Path, process: &Process) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) text: Named,
-    pub(crate) core: Option<Named>,
+    /// `None`: it was not asked for. A core that could not be made takes no text with it.
+    pub(crate) core: Option<Result<Named, CrashProblem>>,
 }
 
 /// An open file and its name.
@@ -79,16 +80,13 @@ impl Files {
         if !with_core {
             return Ok(Some(Self { text, core: None }));
         }
-        match Named::make(core_path) {
-            Ok(Some(core)) => Ok(Some(Self {
-                text,
-                core: Some(core),
-            })),
-            other => {
-                let _ = std::fs::remove_file(&text.path);
-                other.map(|_| None)
-            }
-        }
+        // Somebody else's, since: another number.
+        let Some(core) = Named::make(core_path).transpose() else {
+            let _ = std::fs::remove_file(&text.path);
+            return Ok(None);
+        };
+        let core = Some(core);
+        Ok(Some(Self { text, core }))
     }
 }
 
@@ -165,7 +163,8 @@ mod tests {
         std::os::unix::fs::symlink(&target, named(".3.core")).expect("a link");
         let files = Files::make(&prefix, true).expect("files");
         assert_eq!(files.text.path, named(".4.crash"));
-        assert_eq!(files.core.map(|core| core.path), Some(named(".4.core")));
+        let core = files.core.expect("asked for").expect("a core");
+        assert_eq!(core.path, named(".4.core"));
         assert_eq!(std::fs::read(named(".crash")).expect("mine"), b"mine");
         assert!(!target.exists(), "no link is followed");
         assert!(!named(".3.crash").exists(), "no text without its core");

@@ -22,7 +22,7 @@ pub enum CrashProblem {
     /// A file could not be written to its end.
     #[error("{} could not be written: {source}", .path.display())]
     Write {
-        /// Which. A core file is removed, a text stays as it is.
+        /// Which. What there was of it is removed.
         path: PathBuf,
         /// What the system said.
         source: Arc<io::Error>,

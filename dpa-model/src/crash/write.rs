@@ -32,29 +32,38 @@ pub(crate) fn write(
         Ok(files) => files,
         Err(problem) => return CrashReport::of(problem),
     };
-    let mut core = files
-        .core
-        .map(|named| (named, Core::plan(process, fault, capture, target)));
+    let plan = |named| (named, Core::plan(process, fault, capture, target));
+    let core = files.core.map(|made| made.map(plan));
     let core_text = match &core {
-        Some((named, core)) => core.describe(named),
+        Some(Ok((named, core))) => core.describe(named),
+        Some(Err(problem)) => problem.to_string(),
         None => "not asked for".into(),
     };
     let report_text = text::text(process, fault, capture, &core_text);
     let mut report = CrashReport::default();
     match write_text(&files.text, &report_text) {
         Ok(()) => report.text = Some(files.text.path.clone()),
-        Err(error) => report.problems.push(files.text.problem(error)),
+        Err(problem) => report.problems.push(problem),
     }
-    if let Some((named, core)) = &mut core {
-        report.left_out = core.left_out;
-        core.put_text(&report_text);
-        core.write_to(named, process, &mut report);
+    match core {
+        Some(Ok((named, mut core))) => {
+            report.left_out = core.left_out;
+            core.put_text(&report_text);
+            core.write_to(&named, process, &mut report);
+        }
+        Some(Err(problem)) => report.problems.push(problem),
+        None => {}
     }
     report
 }
 
-fn write_text(named: &Named, text: &str) -> io::Result<()> {
-    (&named.file).write_all(text.as_bytes())
+/// Half a text is none.
+fn write_text(named: &Named, text: &str) -> Result<(), CrashProblem> {
+    let written = (&named.file).write_all(text.as_bytes());
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&named.path);
+        named.problem(error)
+    })
 }
 
 /// What a core file will have.
@@ -173,5 +182,22 @@ fn signal(kind: FaultKind) -> i32 {
         FaultKind::Unaligned { .. } => libc::SIGBUS,
         FaultKind::RunTimeExceeded { .. } => libc::SIGXCPU,
         _ => libc::SIGABRT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_5_2_a_text_that_cannot_be_written_is_not_left_half_written() {
+        let name = format!("dpa-crash-{}-half", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, "half").expect("a file");
+        let file = std::fs::File::open(&path).expect("it");
+        let named = Named { path, file };
+        let problem = write_text(&named, "all of it").expect_err("it is open for reading");
+        assert!(problem.to_string().contains("could not be written"));
+        assert!(!named.path.exists());
     }
 }
