@@ -256,7 +256,8 @@ impl ThreadGroup {
     /// The threads of one group, in the order of their ranks.
     ///
     /// # Errors
-    /// There is none; one has been run, is in a group already, or belongs to another context than the first.
+    /// There is none; one has been run, is in a group already, is there twice, or belongs to another context than the first. Then
+    /// none of them is in a group for it.
     #[doc(alias = "doca_dpa_thread_group_create")]
     #[doc(alias = "doca_dpa_thread_group_set_thread")]
     #[doc(alias = "doca_dpa_thread_group_start")]
@@ -273,8 +274,12 @@ impl ThreadGroup {
     /// Runs all of them.
     ///
     /// # Errors
-    /// As [`DpaThread::run`]; those before the one that could not be run are.
+    /// As [`DpaThread::run`], for one of them: then none is run. (If somebody runs one of them at the same time, those before it are.)
     pub fn run(&self) -> Result<(), ThreadError> {
+        let is_new = |thread: &DpaThread| thread.state() == HandlerState::New;
+        if !self.threads.iter().all(is_new) {
+            return Err(HandlerError::NotNew.into());
+        }
         self.threads.iter().try_for_each(DpaThread::run)
     }
 

@@ -4,6 +4,7 @@
 //! ([`crate::activation`]). It is triggered by a completion queue, by a kernel, by the host.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -251,18 +252,24 @@ impl Process {
     /// Makes these handlers the threads of one group: each has its place in the list as its rank.
     ///
     /// # Errors
-    /// One of them has been run, or is in a group already. Those before it are in this one then.
+    /// One of them has been run, is in a group already, or is there twice: then none is in this one.
     pub fn handler_group(handlers: &[Arc<Handler>]) -> Result<(), HandlerError> {
-        let threads = handlers.len() as u32;
-        for (rank, handler) in handlers.iter().enumerate() {
+        // Two groups that share handlers are made one after the other.
+        static ALONE: Mutex<()> = Mutex::new(());
+        let _alone = ALONE.lock();
+        let mut seen = HashSet::new();
+        for handler in handlers {
             if handler.state() != HandlerState::New {
                 return Err(HandlerError::NotNew);
             }
-            let place = (rank as u32, threads);
-            handler
-                .place
-                .set(place)
-                .map_err(|_| HandlerError::InGroup)?;
+            if handler.place.get().is_some() || !seen.insert(Arc::as_ptr(handler)) {
+                return Err(HandlerError::InGroup);
+            }
+        }
+        let threads = handlers.len() as u32;
+        for (rank, handler) in handlers.iter().enumerate() {
+            // It has none: places are given under the lock only.
+            let _ = handler.place.set((rank as u32, threads));
         }
         Ok(())
     }

@@ -144,7 +144,7 @@ impl EventHandler {
     /// Makes handlers the threads of one group: each has its place in the list as its rank.
     ///
     /// # Errors
-    /// One of them has been run, or is in a group already.
+    /// One of them has been run, is in a group already, or is there twice: then none is in this one.
     pub fn group<'h>(handlers: impl IntoIterator<Item = &'h Self>) -> Result<(), HandlerError> {
         let handlers: Vec<_> = handlers.into_iter().map(|h| h.handler.clone()).collect();
         crate::backend::Process::handler_group(&handlers)

@@ -223,6 +223,25 @@ fn threads_of_a_group_know_their_ranks() {
     });
 }
 
+#[test]
+fn a_group_is_made_of_all_its_threads_or_of_none_and_runs_so() {
+    both(async |dpa| {
+        let total = everywhere(&dpa)?;
+        let thread = || dpa.thread(tick, TickArgs { total: &total }).start();
+        let threads = |n| (0..n).map(|_| thread()).collect::<Result<Vec<_>, _>>();
+        let [a, b, c] = threads(3)?.try_into().expect("three");
+        b.run()?;
+        ThreadGroup::new(vec![a.clone(), b]).expect_err("one runs");
+        ThreadGroup::new(vec![a.clone(), a.clone()]).expect_err("it is there twice");
+        let group = ThreadGroup::new(vec![a.clone(), c.clone()])?;
+        ThreadGroup::new(vec![thread()?, a.clone()]).expect_err("one is in a group");
+        c.run()?;
+        group.run().expect_err("one runs");
+        assert_eq!(a.state(), HandlerState::New);
+        Ok(())
+    });
+}
+
 /// How many of six threads are inside at once.
 async fn crowded(dpa: &Dpa, affinity: Affinity) -> Result<u64, Error> {
     let done = everywhere(dpa)?;
