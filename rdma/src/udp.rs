@@ -105,6 +105,9 @@ pub struct SocketCounters {
     pub send_calls: u64,
     /// Packets that the kernel refused to send: lost, as on the wire.
     pub lost: u64,
+    /// The error number with which it refused the last of them: `EMSGSIZE`, the path MTU is too large for a link on the way;
+    /// `EPERM`, a packet filter; `ENETUNREACH`, no route; and so on.
+    pub last_refusal: Option<i32>,
     /// Datagrams longer than any packet.
     pub truncated: u64,
     /// System calls to receive that failed: the socket is broken, or the system out of memory.
@@ -280,6 +283,8 @@ fn is_passing(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn socket(address: &str) -> Socket {
@@ -404,6 +409,25 @@ mod tests {
             assert_eq!(a.receive(|_, _| ()).expect("works"), 0);
         }
         assert_eq!(collect(&mut b, 3).len(), 3);
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_counted_with_its_reason() {
+        let (mut a, mut b) = (socket("127.0.0.1"), socket("127.0.0.1"));
+        assert_eq!(a.counters().last_refusal, None);
+        // Who is bound to loopback reaches nobody outside of it.
+        let outside = SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 4791);
+        send(&mut a, outside, b"refused", None);
+        send(&mut a, b.local(), b"sent", None);
+        a.flush();
+        assert_eq!(collect(&mut b, 1).len(), 1);
+        let counters = a.counters();
+        assert_eq!((counters.lost, counters.sent), (1, 1));
+        let errno = counters.last_refusal.expect("a reason");
+        assert!(
+            [libc::EINVAL, libc::ENETUNREACH].contains(&errno),
+            "{errno}"
+        );
     }
 
     #[test]

@@ -20,8 +20,9 @@ use flexio::queues::{
     CompletionKind, CompletionSpec, HostReadError, ModifyError, QueuePair, QueuePairSpec,
     QueuePairState, QueuePairStep, Syndrome,
 };
-use flexio::rdma::{Cause, RetryLimit, Rights, WorkError};
-use rig::{NONE, Rig, address, both, connect, work, write};
+use flexio::rdma::{Cause, PathMtu, RetryLimit, Rights, WorkError};
+use flexio::{Device, SimPlan, simulate};
+use rig::{NONE, Rig, address, both, config, connect, work, write};
 use tests::queues::*;
 
 fn word(rig: &Rig, memory: &rig::Memory, index: usize) -> u64 {
@@ -94,6 +95,28 @@ fn a_queue_pair_reaches_one_of_another_process_at_another_nic() {
 }
 
 #[test]
+fn a_path_mtu_that_is_not_given_is_what_is_usual_at_the_address() {
+    let plan = SimPlan {
+        config: config(),
+        ..SimPlan::default()
+    };
+    let run = simulate(plan, async |device: Device| {
+        let offers = |address: &str, mtu| {
+            let rig = Rig::at(&device, (address.parse().expect("an address"), 4791));
+            let spec = QueuePairSpec {
+                mtu,
+                ..QueuePairSpec::default()
+            };
+            rig.end_of(spec).pair.info().mtu
+        };
+        assert_eq!(offers("192.0.2.7", None), PathMtu::B1024);
+        assert_eq!(offers("127.0.0.7", None), PathMtu::B4096);
+        assert_eq!(offers("192.0.2.7", Some(PathMtu::B2048)), PathMtu::B2048);
+    });
+    run.expect("a simulation");
+}
+
+#[test]
 fn states_follow_each_other_in_one_order() {
     both(async |device| {
         let rig = Rig::new(&device);
@@ -112,6 +135,13 @@ fn states_follow_each_other_in_one_order() {
             a.pair.ready_to_send(),
             impossible(step, QueuePairState::Init)
         );
+        // Whom it cannot talk to it does not connect to; another it does.
+        let c = rig.end(3);
+        let mut stranger = b.pair.info().clone();
+        stranger.address = std::net::Ipv6Addr::LOCALHOST.into();
+        c.pair.connect(&stranger).expect_err("of another family");
+        assert_eq!(c.pair.state(), QueuePairState::Init);
+        assert_eq!(c.pair.connect(b.pair.info()), Ok(()));
         // What is posted before RTS is kept until then.
         let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
         store(&rig, &from, 4);

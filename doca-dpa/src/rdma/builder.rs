@@ -175,12 +175,7 @@ impl RdmaBuilder<'_> {
     }
 
     fn spec(&self) -> Result<ContextSpec, RdmaOpenError> {
-        let local = self.address.is_loopback();
-        let usual = if local {
-            PathMtu::B4096
-        } else {
-            PathMtu::B1024
-        };
+        let usual = PathMtu::usual(self.address);
         Ok(ContextSpec {
             local: None,
             connections: self.connections,

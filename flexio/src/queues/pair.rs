@@ -131,12 +131,14 @@ impl QueuePair {
         self.pair.fail();
     }
 
-    /// Leads it from RST to RTS with this peer.
+    /// Leads it from RST or INIT to RTS with this peer.
     ///
     /// # Errors
-    /// It is in another state than RST; the two cannot talk.
+    /// It is in another state; the two cannot talk: then it is in INIT, and may be connected to another.
     pub fn connect(&self, peer: &ConnectionInfo) -> Result<(), ModifyError> {
-        self.init()?;
+        if self.state() != QueuePairState::Init {
+            self.init()?;
+        }
         self.ready_to_receive(peer)?;
         self.ready_to_send()
     }

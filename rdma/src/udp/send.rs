@@ -93,6 +93,7 @@ impl SendBatch {
                 Err(error) => {
                     // The first of them was refused: it is lost, the others have their turn.
                     counters.lost += packets(&rest[..1]);
+                    counters.last_refusal = error.raw_os_error();
                     if rest[0].packets > 1 && sys::means_no_segmentation(&error) {
                         self.segments = 1;
                     }

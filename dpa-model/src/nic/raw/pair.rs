@@ -41,8 +41,8 @@ pub struct QueuePairSpec {
     pub send_entries: u32,
     /// Work that the NIC takes of it before the first is over.
     pub outstanding: usize,
-    /// The path MTU it offers.
-    pub mtu: PathMtu,
+    /// The path MTU it offers. `None`: [`PathMtu::usual`] at its NIC's address.
+    pub mtu: Option<PathMtu>,
     /// How long an acknowledgement may take.
     pub timeout: AckTimeout,
     /// How often it sends again without an acknowledgement.
@@ -67,7 +67,7 @@ impl Default for QueuePairSpec {
             name: 0,
             send_entries: 64,
             outstanding: 256,
-            mtu: PathMtu::B4096,
+            mtu: None,
             timeout: AckTimeout::from_code(14).unwrap_or(AckTimeout::NEVER),
             retries: RetryLimit::Times(7),
             rnr_retries: RetryLimit::Times(7),
@@ -81,10 +81,10 @@ impl Default for QueuePairSpec {
 }
 
 impl QueuePairSpec {
-    fn protocol(&self) -> Protocol {
+    fn protocol(&self, usual: PathMtu) -> Protocol {
         Protocol {
             outstanding: self.outstanding,
-            mtu: self.mtu,
+            mtu: self.mtu.unwrap_or(usual),
             timeout: self.timeout,
             retries: self.retries,
             rnr_retries: self.rnr_retries,
@@ -201,7 +201,8 @@ impl QueuePairRef {
             pool: receives.map(|queue| queue.pool),
         };
         let first_psn = Psn::new(lease.random() as u32 & 0xff_ffff);
-        let protocol = spec.protocol();
+        let usual = PathMtu::usual(lease.nic().facts().at.ip());
+        let protocol = spec.protocol(usual);
         let config = |number| protocol.config(lease, domain(process), number, first_psn);
         let queue = Entered::new(lease, process, &entry, config)?;
         let info = protocol.info(lease, queue.number, first_psn);
