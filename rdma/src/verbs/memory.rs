@@ -87,6 +87,8 @@ impl VerbsNic {
     pub fn deregister_domain(&mut self, domain: Domain) {
         drop(self.keys.take_domain(domain));
         self.own.remove(&domain);
+        // What is left of it goes with the last queue pair.
+        self.domains.remove(&domain);
     }
 
     /// An atomic of the device on its own memory, by a key for peers; the word before. It waits for the device.
