@@ -199,21 +199,24 @@ fn create(
     let mut taken = Vec::new();
     let found = loop {
         let draw = || config(Qpn::from_random(lease.random() as u32));
-        let number = engine.provider.create(now, pool, draw)?;
+        let number = match engine.provider.create(now, pool, draw) {
+            Ok(number) => number,
+            Err(error) => break Err(error.into()),
+        };
         if process.doorbells.enter_send(lease.nic(), number) {
-            break Some(number);
+            break Ok(number);
         }
         // Kept until another is found, so that a device gives another.
         taken.push(number);
         if taken.len() == TRIES {
-            break None;
+            let what = "queue pair's number";
+            break Err(RawQueueError::Foreign { what });
         }
     };
     taken
         .into_iter()
         .for_each(|number| engine.destroy(now, number));
-    let what = "queue pair's number";
-    found.ok_or(RawQueueError::Foreign { what })
+    found
 }
 
 fn send_ring(
