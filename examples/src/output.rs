@@ -1,9 +1,9 @@
 //! What the programs print.
 
 use std::fmt::Arguments;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 
-/// Prints a line. That nobody reads any more (`| head`) is no reason to fail.
+/// Prints a line, as [`put`] does.
 #[macro_export]
 macro_rules! say {
     ($($part:tt)*) => {
@@ -11,7 +11,33 @@ macro_rules! say {
     };
 }
 
-/// Prints text.
+/// Prints text. That nobody reads any more (`| head`) is no reason to fail; that there is no room for it (`> file`) ends the
+/// program with code 1, and a word why.
 pub fn put(text: Arguments<'_>) {
-    let _ = std::io::stdout().write_fmt(text);
+    if let Err(error) = told(io::stdout().write_fmt(text)) {
+        // Perhaps that is full, too.
+        let _ = writeln!(io::stderr(), "standard output: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// Whether it was printed, as far as anybody cares.
+fn told(printed: io::Result<()>) -> io::Result<()> {
+    match printed {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_pipe_that_nobody_reads_is_passed_over() {
+        assert!(told(Err(ErrorKind::BrokenPipe.into())).is_ok());
+        let full = told(Err(ErrorKind::StorageFull.into()));
+        assert_eq!(full.expect_err("full").kind(), ErrorKind::StorageFull);
+        assert!(told(Ok(())).is_ok());
+    }
 }

@@ -42,7 +42,7 @@ pub enum ExchangeError {
         waited: Duration,
         /// How many were turned away since it was bound.
         refused: u64,
-        /// Why the last of them was.
+        /// Why the last of them was; if none was, what the system refused.
         last: Option<Box<ExchangeError>>,
     },
     /// The other side is no program of this kind.
@@ -164,6 +164,7 @@ fn seconds(duration: &Duration) -> String {
 
 fn refusals(refused: u64, last: Option<&ExchangeError>) -> String {
     match last {
+        Some(last) if refused == 0 => format!("; {last}"),
         Some(last) => format!("; {refused} turned away, the last because: {last}"),
         None => String::new(),
     }

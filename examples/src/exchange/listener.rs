@@ -7,6 +7,8 @@
 //!    closed. So strangers that say nothing hold up a peer for a bounded time, and not at all if there are few.
 //! 3. A stranger (wrong protocol, version or token) is closed and counted; the listener goes on.
 //! 4. Connections wait in the listener, not in the future of `accept`: dropping that loses none.
+//! 5. What the system refuses at an accept (no descriptors, a connection that is over already) passes: it is noted, and after
+//!    [`PAUSE`] the next is accepted.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,6 +29,9 @@ pub const MAX_WAITING: usize = 16;
 /// How long a connection may take for its hello.
 const HELLO: Duration = Duration::from_secs(2);
 
+/// How long nothing is accepted when the system has refused.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Takes connections of programs of its session, and turns everyone else away.
 pub struct Listener {
     socket: TcpListener,
@@ -36,6 +41,8 @@ pub struct Listener {
     admitted: VecDeque<Exchange>,
     refused: u64,
     last: Option<ExchangeError>,
+    /// Before that nothing is accepted.
+    paused: Option<Instant>,
 }
 
 impl Listener {
@@ -58,6 +65,7 @@ impl Listener {
             admitted: VecDeque::new(),
             refused: 0,
             last: None,
+            paused: None,
         })
     }
 
@@ -85,7 +93,7 @@ impl Listener {
     /// The next program of this session; strangers are turned away meanwhile.
     ///
     /// # Errors
-    /// `NobodyCame` after `timeout`, with the reason why the last stranger was refused; `Io`.
+    /// `NobodyCame` after `timeout`, with the reason why the last stranger was refused, or what the system refused last.
     ///
     /// # Cancel safety
     /// Cancel safe: a connection that was about to be returned is returned by the next call.
@@ -105,10 +113,13 @@ impl Listener {
             if let Some(exchange) = self.admitted.pop_front() {
                 return Ok(exchange);
             }
-            let room = self.waiting.len() < MAX_WAITING;
+            let paused = self.paused.is_some();
+            let room = self.waiting.len() < MAX_WAITING && !paused;
+            let over = self.paused.unwrap_or_else(Instant::now);
             tokio::select! {
                 Some(introduced) = self.waiting.next() => self.settle(introduced),
-                accepted = self.socket.accept(), if room => self.queue(accepted)?,
+                accepted = self.socket.accept(), if room => self.queue(accepted),
+                () = tokio::time::sleep_until(over), if paused => self.paused = None,
             }
         }
     }
@@ -124,17 +135,19 @@ impl Listener {
         }
     }
 
-    /// Lets a new connection wait; one that ended before it was accepted is nobody's error.
-    fn queue(
-        &mut self,
-        accepted: std::io::Result<(TcpStream, SocketAddr)>,
-    ) -> Result<(), ExchangeError> {
+    /// Lets a new connection wait; one that ended before it was accepted is nobody's error (rule 5).
+    fn queue(&mut self, accepted: std::io::Result<(TcpStream, SocketAddr)>) {
         match accepted {
             Ok((stream, _)) => self.waiting.push(Box::pin(introduce(stream, self.session))),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
-            Err(source) => return Err(ExchangeError::from_io("connection", source)),
+            Err(source) => {
+                tracing::warn!(error = %source, "the system gave no connection");
+                if self.refused == 0 {
+                    self.last = Some(ExchangeError::from_io("connection", source));
+                }
+                self.paused = Some(Instant::now() + PAUSE);
+            }
         }
-        Ok(())
     }
 }
 
@@ -176,4 +189,28 @@ fn listen_at(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(MAX_WAITING as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn what_the_system_refuses_passes() {
+        let session = Session::new("refused").with_timeout(LONG);
+        let bound = Listener::bind("127.0.0.1:0", session).await;
+        let mut listener = bound.expect("a port");
+        let no_descriptors = || std::io::Error::other("no descriptors are left");
+        listener.queue(Err(no_descriptors()));
+        let nobody = listener.accept(Duration::from_millis(1)).await;
+        let nobody = nobody.expect_err("it pauses").to_string();
+        assert!(nobody.contains(&no_descriptors().to_string()), "{nobody}");
+        listener.queue(Err(no_descriptors()));
+        let address = listener.local_addr().expect("it has one").to_string();
+        let coming = Exchange::connect(&address, session, LONG);
+        let (there, here) = tokio::join!(coming, listener.accept(LONG));
+        there.and(here).expect("it goes on");
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use doca_dpa::rdma::{Connection, MemoryMap, Rdma, RdmaOpenError, RemoteMemoryMap, Rights};
@@ -53,9 +54,9 @@ pub struct Server {
 #[derive(Debug)]
 struct Desk {
     rdma: Rdma,
-    clients: DeviceBuffer<Client>,
+    /// Each seat has a share of it.
+    clients: Arc<DeviceBuffer<Client>>,
     tally: DeviceBuffer<Tally>,
-    visitors: u32,
     _thread: DpaThread,
 }
 
@@ -68,9 +69,23 @@ struct Shelves {
 
 /// A client that is served.
 struct Visit {
-    desk: usize,
+    // First: the connection's number is another's as soon as that is dropped.
+    _seat: Seat,
     connection: Connection,
     exchange: Exchange,
+}
+
+/// A client's place at a worker. Whatever becomes of the client, nobody has it once this is dropped.
+struct Seat {
+    clients: Arc<DeviceBuffer<Client>>,
+    at: usize,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // A device that is closed answers nobody anyway.
+        let _ = self.clients.write_blocking(self.at, &[Client::default()]);
+    }
 }
 
 impl Server {
@@ -135,7 +150,6 @@ impl Server {
                 },
                 Some((visit, how)) = visits.next() => {
                     told(&format!("client {} {how}", visit.exchange.peer_addr()));
-                    self.let_go(visit)?;
                 }
             }
             if let Some(fault) = self.dpa.last_error() {
@@ -166,10 +180,10 @@ impl Server {
     }
 
     async fn meet(&mut self, mut exchange: Exchange) -> Result<Visit, KvError> {
-        let emptiest = (0..self.desks.len()).min_by_key(|at| self.desks[*at].visitors);
+        let emptiest = (0..self.desks.len()).min_by_key(|at| self.desks[*at].visitors());
         let at = emptiest.unwrap_or(0);
         let Ok(connection) = self.desks[at].rdma.export() else {
-            let clients = self.desks.iter().map(|desk| desk.visitors).sum();
+            let clients = self.desks.iter().map(Desk::visitors).sum();
             exchange
                 .send("welcome", &welcome::encode(Err(clients)))
                 .await?;
@@ -186,38 +200,17 @@ impl Server {
         connect::<KvError>(&mut exchange, &connection, true).await?;
         let ring = exchange.receive("response ring").await?;
         let ring = RemoteMemoryMap::import(&ring)?;
-        let desk = &mut self.desks[at];
-        desk.introduce(&connection, ring, welcome.session)?;
-        desk.visitors += 1;
-        let visit = Visit {
-            desk: at,
+        let mut visit = Visit {
+            _seat: self.desks[at].introduce(&connection, ring, welcome.session)?,
             connection,
             exchange,
         };
-        visit.ready(self).await
-    }
-
-    fn let_go(&mut self, visit: Visit) -> Result<(), KvError> {
-        let desk = &mut self.desks[visit.desk];
-        desk.visitors -= 1;
-        let nobody = Client::default();
-        Ok(desk
-            .clients
-            .write_blocking(visit.connection.id() as usize, &[nobody])?)
+        visit.exchange.barrier("ready").await?;
+        Ok(visit)
     }
 }
 
 impl Visit {
-    async fn ready(mut self, server: &mut Server) -> Result<Self, KvError> {
-        match self.exchange.barrier("ready").await {
-            Ok(()) => Ok(self),
-            Err(error) => {
-                server.let_go(self)?;
-                Err(error.into())
-            }
-        }
-    }
-
     /// Returns when the client is gone, with how.
     async fn last(mut self) -> (Self, String) {
         let how = tokio::select! {
@@ -293,25 +286,57 @@ impl Desk {
         Ok(Self {
             _thread: thread,
             rdma,
-            clients,
+            clients: Arc::new(clients),
             tally,
-            visitors: 0,
         })
     }
 
-    /// From now on requests of this session are answered.
+    /// Clients that have a seat.
+    fn visitors(&self) -> u32 {
+        Arc::strong_count(&self.clients) as u32 - 1
+    }
+
+    /// From now on requests of this session are answered, until the seat is dropped.
     fn introduce(
         &self,
         connection: &Connection,
         ring: RemoteMemoryMap,
         session: u32,
-    ) -> Result<(), KvError> {
+    ) -> Result<Seat, KvError> {
         let client = Client {
             ring: ring.handle(),
             session: session.into(),
         };
-        Ok(self
-            .clients
-            .write_blocking(connection.id() as usize, &[client])?)
+        let at = connection.id() as usize;
+        self.clients.write_blocking(at, &[client])?;
+        let clients = self.clients.clone();
+        Ok(Seat { clients, at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_is_given_up_leaves_no_trace() {
+        let options = ServerOptions {
+            place: Place::Loopback,
+            entries: 16,
+            workers: 1,
+        };
+        let server = Server::open(&options).await.expect("a server");
+        let desk = &server.desks[0];
+        let connection = desk.rdma.export().expect("a connection");
+        let ring = server.dpa.zeroed::<u64>(8).await.expect("memory");
+        let map = desk.rdma.map(&ring, Rights::all()).expect("a map");
+        let ring = RemoteMemoryMap::import(&map.export()).expect("its own");
+        let sessions = || desk.clients.copy_out_blocking().expect("open");
+        let sits = |at: usize| sessions()[at].session;
+        let seat = desk.introduce(&connection, ring, 7).expect("a seat");
+        let at = seat.at;
+        assert_eq!((desk.visitors(), sits(at)), (1, 7));
+        drop(seat);
+        assert_eq!((desk.visitors(), sits(at)), (0, 0));
     }
 }
