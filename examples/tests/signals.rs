@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM end every program that takes a while: at once, with its children, in one line, and what it held is
 //! free again.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -100,4 +101,18 @@ fn a_program_that_waits_for_another_and_its_port() {
     let address = port.expect("a free port").to_string();
     by_both(env!("CARGO_BIN_EXE_ping-pong"), &["listen", &address]);
     TcpListener::bind(&address).expect("it is free again");
+}
+
+/// To open a pipe that nobody writes to, and to read one that somebody only holds open, takes without end.
+#[test]
+fn a_program_that_waits_for_a_pipe() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&path).status();
+    assert!(made.expect("there is mkfifo").success());
+    let pipe = path.to_str().expect("a plain path");
+    by_both(env!("CARGO_BIN_EXE_pipeline"), &[pipe]);
+    let both_ends = File::options().read(true).write(true).open(&path);
+    let _held = both_ends.expect("no end waits for another");
+    by_both(env!("CARGO_BIN_EXE_pipeline"), &[pipe]);
 }
