@@ -8,6 +8,7 @@
 //! * [`rally`]: one side of `ping-pong`.
 //! * [`kv`]: server and client of `kv-server`.
 //! * [`output`]: lines on standard output.
+//! * [`patience`]: what they say while they wait for others.
 //! * [`child`]: how a program starts itself once more.
 //! * [`signals`]: how they end when they are asked to.
 //! * [`exchange`]: how programs tell each other what they need before they can speak RDMA.
@@ -19,6 +20,7 @@ pub mod exchange;
 pub mod kv;
 pub mod node;
 pub mod output;
+pub mod patience;
 pub mod portions;
 pub mod rally;
 pub mod reference;

@@ -8,8 +8,8 @@ use doca_dpa::{Dpa, Error};
 
 /// The first address of loopback that a node takes, if it is told none.
 const FIRST: u8 = 2;
-/// How many it tries.
-const TRIES: u8 = 32;
+/// The last one that it tries: enough for several programs of as many nodes as there may be.
+const LAST: u8 = 254;
 /// After so much silence a node asks whether its peer is still there.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
@@ -91,9 +91,7 @@ fn on_loopback<T>(open: impl Fn(IpAddr) -> Result<T, RdmaOpenError>) -> Result<T
     let mut last = FIRST;
     loop {
         match open(Ipv4Addr::new(127, 0, 0, last).into()) {
-            Err(RdmaOpenError::Nic(NicError::Bind(BindError::PortTaken { .. })))
-                if last < FIRST + TRIES =>
-            {
+            Err(RdmaOpenError::Nic(NicError::Bind(BindError::PortTaken { .. }))) if last < LAST => {
                 last += 1;
             }
             other => return other,

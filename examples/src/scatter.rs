@@ -1,7 +1,9 @@
 //! One node of `all-to-all`: what all tell each other, and the rounds.
 
+use std::fmt;
 use std::time::Duration;
 
+use doca_dpa::error::MemoryError;
 use doca_dpa::rdma::{
     BufferArray, Cause, Connection, EventExport, MemoryMap, RemoteMemoryMap, RemoteSyncEvent,
     Rights,
@@ -12,6 +14,15 @@ use thiserror::Error as ThisError;
 
 use crate::exchange::{ExchangeError, Group};
 use crate::node::Node;
+
+/// What all nodes must be given alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Bytes of each block.
+    pub bytes: u32,
+    /// How often all write to all.
+    pub rounds: u64,
+}
 
 /// Why it was broken off.
 #[derive(Debug, ThisError)]
@@ -31,6 +42,37 @@ pub enum ScatterError {
     Node {
         /// Which.
         rank: usize,
+    },
+    /// A node was given something else.
+    #[error("the node of rank {rank} was given {theirs}, this one {ours}: give all nodes the same")]
+    Terms {
+        /// Which.
+        rank: usize,
+        /// What this node was given.
+        ours: Terms,
+        /// What that node was given.
+        theirs: Terms,
+    },
+    /// A node, this one or another, could not be made ready.
+    #[error("the node of rank {rank} cannot take part: {why}")]
+    Unready {
+        /// Which.
+        rank: usize,
+        /// Why.
+        why: String,
+    },
+    /// The device has no room for the blocks.
+    #[error(
+        "{nodes} blocks to send and as many to receive, of {bytes} bytes each, do not fit into the device's memory \
+         (fewer nodes, or a smaller --bytes, would): {source}"
+    )]
+    Room {
+        /// How many nodes.
+        nodes: usize,
+        /// Bytes of a block.
+        bytes: u32,
+        /// What the device says.
+        source: Box<MemoryError>,
     },
     /// A node does not answer any more.
     #[error("round {round}: the node of rank {rank} was lost: {cause}")]
@@ -73,19 +115,26 @@ pub enum ScatterError {
 /// One node, connected to all others.
 #[derive(Debug)]
 pub struct Member {
-    node: Node,
+    stock: Stock,
     group: Group,
     bytes: usize,
+    peers: DeviceBuffer<PeerWire>,
+    threads: u32,
+    /// To the others, in order of rank.
+    connections: Vec<Connection>,
+}
+
+/// What a node has before it knows the others.
+#[derive(Debug)]
+struct Stock {
+    node: Node,
     outbox: DeviceBuffer<u8>,
     inbox: DeviceBuffer<u8>,
     blocks: BufferArray,
-    peers: DeviceBuffer<PeerWire>,
     failed: DeviceBuffer<u64>,
     arrived: SyncEvent,
-    threads: u32,
-    _open: (MemoryMap, EventExport),
-    /// To the others, in order of rank.
-    connections: Vec<Connection>,
+    open: MemoryMap,
+    export: EventExport,
 }
 
 /// The byte at `index` of the block from one node to another.
@@ -94,11 +143,11 @@ fn byte(round: u64, from: usize, to: usize, index: usize) -> u8 {
 }
 
 impl ScatterError {
-    /// Whether it is only that another node has ended or is lost, which the node of rank 0 finds out as well.
+    /// Whether the node of rank 0 finds it out as well: that a node has ended or is lost, or what one has told all.
     #[must_use]
-    pub fn is_of_another(&self) -> bool {
+    pub fn is_known_to_all(&self) -> bool {
         match self {
-            Self::Gone { .. } => true,
+            Self::Gone { .. } | Self::Terms { .. } | Self::Unready { .. } => true,
             Self::Exchange(ExchangeError::Rank { source, .. }) => {
                 matches!(**source, ExchangeError::Closed { .. })
             }
@@ -108,47 +157,31 @@ impl ScatterError {
 }
 
 impl Member {
-    /// Connects a node, which has room for that, to all others; blocks have so many bytes.
+    /// Agrees with all others on the terms, opens the node (with `open`), and connects it to theirs.
     ///
     /// # Errors
-    /// A node is gone; the device has no memory, or the node no room.
-    pub async fn meet(mut group: Group, node: Node, bytes: usize) -> Result<Self, ScatterError> {
-        let others = (group.size() - 1) as u32;
-        let (dpa, rdma) = (&node.dpa, &node.rdma);
-        let all = bytes * group.size();
-        let outbox = dpa.zeroed::<u8>(all).await.map_err(Error::from)?;
-        let inbox = dpa.zeroed::<u8>(all).await.map_err(Error::from)?;
-        let failed = dpa.zeroed::<u64>(1).await.map_err(Error::from)?;
-        let arrived = SyncEvent::builder(dpa)
-            .publisher(Location::Remote)
-            .publisher(Location::Host)
-            .subscriber(Location::Device)
-            .create()?;
-        let sent = rdma.map(&outbox, Rights::empty()).map_err(Error::from)?;
-        let blocks =
-            BufferArray::new(&sent, bytes as u32, group.size() as u32, 0).map_err(Error::from)?;
-        let open = rdma
-            .map(&inbox, Rights::REMOTE_WRITE)
-            .map_err(Error::from)?;
-        let export = rdma.export_event(&arrived).map_err(Error::from)?;
-        let connections = connect_to_all(&mut group, &node).await?;
-        let memories = group.all_gather("memory map", &open.export()).await?;
-        let events = group.all_gather("event", &export.export()).await?;
+    /// A node is gone, was given other terms, or cannot be made ready: each of them hears that.
+    pub async fn meet(
+        mut group: Group,
+        terms: Terms,
+        open: impl FnOnce() -> Result<Node, Error>,
+    ) -> Result<Self, ScatterError> {
+        agree(&mut group, terms).await?;
+        let stock = Stock::new(open, group.size(), terms.bytes).await;
+        let stock = all_ready(&mut group, stock).await?;
+        let connections = connect_to_all(&mut group, &stock.node).await?;
+        let memories = group.all_gather("memory map", &stock.open.export()).await?;
+        let events = group.all_gather("event", &stock.export.export()).await?;
         let peers = wires(&group, &memories, &events)?;
-        let peers = dpa.copy_in(&peers).await.map_err(Error::from)?;
+        let peers = stock.node.dpa.copy_in(&peers).await.map_err(Error::from)?;
         group.barrier("last connection").await?;
+        let others = (group.size() - 1) as u32;
         Ok(Self {
-            bytes,
-            outbox,
-            inbox,
-            blocks,
+            bytes: terms.bytes as usize,
             peers,
-            failed,
-            arrived,
             threads: others.min(8),
-            _open: (open, export),
             connections,
-            node,
+            stock,
             group,
         })
     }
@@ -161,22 +194,26 @@ impl Member {
         let (rank, size) = (self.group.rank(), self.group.size());
         let block = |to| (0..self.bytes).map(move |index| byte(round, rank, to, index));
         let filled: Vec<u8> = (0..size).flat_map(block).collect();
-        self.outbox.write(0, &filled).await.map_err(Error::from)?;
+        self.stock
+            .outbox
+            .write(0, &filled)
+            .await
+            .map_err(Error::from)?;
         self.group.barrier("filled blocks").await?;
-        let begin = self.node.dpa.now();
+        let begin = self.stock.node.dpa.now();
         tokio::select! {
             ended = self.launch() => ended?,
             // The kernel would wait for the signal of that node without end: others may still publish the event.
             (rank, cause) = self.first_to_fail() => return Err(ScatterError::Gone { round, rank, cause }),
         }
-        let took = self.node.dpa.now() - begin;
+        let took = self.stock.node.dpa.now() - begin;
         self.check(round).await?;
         let times = self
             .group
             .all_gather("time", &(took.as_nanos() as u64).to_le_bytes())
             .await?;
         // Reset for the next round, which begins when all have.
-        self.arrived.set(0).map_err(Error::from)?;
+        self.stock.arrived.set(0).map_err(Error::from)?;
         slowest(&times)
     }
 
@@ -189,16 +226,18 @@ impl Member {
 
     async fn launch(&self) -> Result<(), Error> {
         let rank = self.group.rank() as u32;
-        self.node
+        let stock = &self.stock;
+        stock
+            .node
             .dpa
             .launch(all_to_all)
             .args(AllToAllArgs {
-                rdma: &self.node.rdma,
+                rdma: &stock.node.rdma,
                 peers: &self.peers,
-                blocks: &self.blocks,
+                blocks: &stock.blocks,
                 me: rank,
-                arrived: &self.arrived,
-                failed: &self.failed,
+                arrived: &stock.arrived,
+                failed: &stock.failed,
             })
             .threads(self.threads)
             .submit()?
@@ -207,12 +246,12 @@ impl Member {
     }
 
     async fn check(&self, round: u64) -> Result<(), ScatterError> {
-        let failed = self.failed.copy_out().await.map_err(Error::from)?[0];
+        let failed = self.stock.failed.copy_out().await.map_err(Error::from)?[0];
         if failed > 0 {
             return Err(ScatterError::Lost { round, failed });
         }
         let me = self.group.rank();
-        let inbox = self.inbox.copy_out().await.map_err(Error::from)?;
+        let inbox = self.stock.inbox.copy_out().await.map_err(Error::from)?;
         for (rank, block) in inbox
             .chunks(self.bytes)
             .enumerate()
@@ -224,6 +263,103 @@ impl Member {
             }
         }
         Ok(())
+    }
+}
+
+impl Stock {
+    /// Opens the node, and takes what it needs for so many blocks of so many bytes.
+    async fn new(
+        open: impl FnOnce() -> Result<Node, Error>,
+        nodes: usize,
+        bytes: u32,
+    ) -> Result<Self, ScatterError> {
+        let node = open()?;
+        let (dpa, rdma) = (&node.dpa, &node.rdma);
+        let blocks = async || {
+            let room = dpa.zeroed::<u8>(bytes as usize * nodes).await;
+            room.map_err(|source| ScatterError::Room {
+                nodes,
+                bytes,
+                source: Box::new(source),
+            })
+        };
+        let (outbox, inbox) = (blocks().await?, blocks().await?);
+        let failed = dpa.zeroed::<u64>(1).await.map_err(Error::from)?;
+        let arrived = SyncEvent::builder(dpa)
+            .publisher(Location::Remote)
+            .publisher(Location::Host)
+            .subscriber(Location::Device)
+            .create()?;
+        let sent = rdma.map(&outbox, Rights::empty()).map_err(Error::from)?;
+        let blocks = BufferArray::new(&sent, bytes, nodes as u32, 0).map_err(Error::from)?;
+        let open = rdma
+            .map(&inbox, Rights::REMOTE_WRITE)
+            .map_err(Error::from)?;
+        let export = rdma.export_event(&arrived).map_err(Error::from)?;
+        Ok(Self {
+            outbox,
+            inbox,
+            blocks,
+            failed,
+            arrived,
+            open,
+            export,
+            node,
+        })
+    }
+}
+
+/// Everyone has been given the same.
+async fn agree(group: &mut Group, ours: Terms) -> Result<(), ScatterError> {
+    let all = group.all_gather("terms", &ours.encode()).await?;
+    for (rank, theirs) in all.iter().enumerate() {
+        let malformed = ScatterError::Malformed {
+            rank,
+            what: "terms",
+            len: theirs.len(),
+        };
+        let theirs = Terms::decode(theirs).ok_or(malformed)?;
+        if theirs != ours {
+            return Err(ScatterError::Terms { rank, ours, theirs });
+        }
+    }
+    Ok(())
+}
+
+/// What keeps a node from taking part is told to all: the others would find only that it is gone, and each would have to
+/// say it.
+async fn all_ready<T>(group: &mut Group, mine: Result<T, ScatterError>) -> Result<T, ScatterError> {
+    let why = mine.as_ref().err().map(ToString::to_string);
+    let told = group
+        .all_gather("state", why.unwrap_or_default().as_bytes())
+        .await?;
+    match told.iter().position(|why| !why.is_empty()) {
+        Some(rank) => Err(ScatterError::Unready {
+            rank,
+            why: String::from_utf8_lossy(&told[rank]).into_owned(),
+        }),
+        None => mine,
+    }
+}
+
+impl Terms {
+    /// As it travels: two numbers of 64 bits, little-endian.
+    fn encode(self) -> [u8; 16] {
+        (u128::from(self.rounds) << 64 | u128::from(self.bytes)).to_le_bytes()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let both = u128::from_le_bytes(bytes.try_into().ok()?);
+        Some(Self {
+            bytes: u32::try_from(both as u64).ok()?,
+            rounds: (both >> 64) as u64,
+        })
+    }
+}
+
+impl fmt::Display for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--bytes {} --rounds {}", self.bytes, self.rounds)
     }
 }
 

@@ -144,6 +144,54 @@ fn different_numbers_of_rounds_are_told_to_both() {
     assert!(said.contains("30 rounds"), "{said}");
 }
 
+/// More nodes than an earlier version found addresses for.
+#[test]
+fn many_nodes_of_one_machine_find_an_address_each() {
+    let output = run(ALL_TO_ALL, &["40", "--bytes", "64", "--rounds", "1"]);
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(out(&output).ends_with("verified\n"), "{}", out(&output));
+}
+
+#[test]
+fn what_keeps_a_node_from_taking_part_is_said_once() {
+    let output = run(ALL_TO_ALL, &["17", "--bytes", "16777216"]);
+    let said = err(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("a smaller --bytes"), "{said}");
+    assert!(said.contains("out of device memory"), "{said}");
+}
+
+/// Two nodes of all-to-all, each started by hand with its own options.
+fn two_by_hand(options: [&[&str]; 2]) -> [Running; 2] {
+    let start = |rank: &str, address: &str, more: &[&str]| {
+        let args = ["2", "--rank", rank, "--address", address];
+        Running::start(ALL_TO_ALL, &[&args[..], more].concat())
+    };
+    let mut first = start("0", "127.0.0.1:0", options[0]);
+    let waiting = first.line();
+    assert!(waiting.starts_with("waiting at "), "{waiting}");
+    let address = waiting.split_whitespace().nth(2).expect("an address");
+    let second = start("1", address, options[1]);
+    [first, second]
+}
+
+#[test]
+fn nodes_that_were_given_different_options_are_told_so() {
+    for [ours, theirs] in [
+        [&["--rounds", "5"], &["--rounds", "7"]],
+        [&["--bytes", "64"], &["--bytes", "128"]],
+    ] {
+        for (mut node, other) in two_by_hand([ours, theirs]).into_iter().zip([theirs, ours]) {
+            let (status, said) = node.end();
+            assert_eq!(status.code(), Some(1), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+            assert!(said.contains(&other.join(" ")), "{said}");
+            assert!(said.contains("give all nodes the same"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn an_address_of_another_machine_is_said_to_be_so() {
     let nobody = "127.0.0.1:1";

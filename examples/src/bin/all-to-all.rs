@@ -6,11 +6,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::RangedI64ValueParser;
+use doca_dpa::Error;
 use examples::child::{is_child, this_program};
 use examples::exchange::{Group, Listener, Session};
 use examples::node::{Node, Place};
+use examples::patience::patiently;
 use examples::say;
-use examples::scatter::{Member, ScatterError};
+use examples::scatter::{Member, ScatterError, Terms};
 use examples::signals::interrupted;
 use tokio::process::Child;
 
@@ -24,14 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// How many nodes.
-    #[arg(value_parser = clap::value_parser!(u32).range(2..=64))]
+    /// How many nodes: 2 to 64.
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(2..=64))]
     nodes: u32,
-    /// Bytes of each block.
-    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(8..=16_777_216))]
+    /// Bytes of each block: 8 to 16777216.
+    #[arg(long, default_value_t = 65_536, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(8..=16_777_216))]
     bytes: u32,
-    /// How often all write to all.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    /// How often all write to all: 1 to 100000.
+    #[arg(long, default_value_t = 10, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=100_000))]
     rounds: u64,
     /// This node's rank, to start each node by hand (on several machines): 0 to N - 1.
     #[arg(long, requires = "address")]
@@ -52,7 +55,7 @@ async fn main() -> ExitCode {
         result = run(&options) => match result {
             Ok(()) => ExitCode::SUCCESS,
             // The parent is rank 0, and says it.
-            Err(error) if is_child() && error.is_of_another() => ExitCode::FAILURE,
+            Err(error) if is_child() && error.is_known_to_all() => ExitCode::FAILURE,
             Err(error) => {
                 eprintln!("all-to-all: {error}");
                 ExitCode::FAILURE
@@ -69,9 +72,10 @@ fn session() -> Session {
 async fn run(options: &Options) -> Result<(), ScatterError> {
     let size = options.nodes as usize;
     if let (Some(rank), Some(address)) = (options.rank, &options.address) {
+        // What is wrong with an address that is given is said before anybody is waited for.
         let node = options.rdma.map(|at| node(options, Place::At(at)));
         let node = node.transpose()?;
-        let group = Group::join(rank as usize, size, address, session()).await?;
+        let group = join(rank as usize, size, address).await?;
         return play(options, node, group).await;
     }
     let mut listener = Listener::bind("127.0.0.1:0", session()).await?;
@@ -93,6 +97,19 @@ async fn run(options: &Options) -> Result<(), ScatterError> {
     Ok(())
 }
 
+/// The group, in which this node was started by hand: the others may not be there yet.
+async fn join(rank: usize, size: usize, address: &str) -> Result<Group, ScatterError> {
+    if rank == 0 {
+        let mut listener = Listener::bind(address, session()).await?;
+        let (at, others) = (listener.local_addr()?, size - 1);
+        say!("waiting at {at} for the other nodes ({others})");
+        return Ok(Group::host(&mut listener, size).await?);
+    }
+    let joining = Group::join(rank, size, address, session());
+    let what = format!("all nodes at {address}");
+    Ok(patiently(&what, joining).await?)
+}
+
 /// The rank of the first child that ends.
 async fn first_to_end(children: &mut [Child]) -> usize {
     let waits = children.iter_mut().map(|child| Box::pin(child.wait()));
@@ -110,17 +127,21 @@ fn start(options: &Options, rank: u32, address: &str) -> Result<Child, ScatterEr
         .map_err(ScatterError::Start)
 }
 
-fn node(options: &Options, place: Place) -> Result<Node, ScatterError> {
-    Ok(Node::open(place, options.nodes - 1)?)
+fn node(options: &Options, place: Place) -> Result<Node, Error> {
+    Node::open(place, options.nodes - 1)
 }
 
 /// As the node that there is already, or as one where the group reaches this machine.
 async fn play(options: &Options, there: Option<Node>, group: Group) -> Result<(), ScatterError> {
     let local = group.local_addr().map(|address| address.ip());
     let reached = local.map_or(Place::Loopback, Place::reached_from);
-    let node = there.map_or_else(|| node(options, reached), Ok)?;
+    let open = || there.map_or_else(|| node(options, reached), Ok);
     let rank = group.rank();
-    let mut member = Member::meet(group, node, options.bytes as usize).await?;
+    let terms = Terms {
+        bytes: options.bytes,
+        rounds: options.rounds,
+    };
+    let mut member = Member::meet(group, terms, open).await?;
     let mut took = Duration::ZERO;
     for round in 0..options.rounds {
         took += member.round(round).await?;
