@@ -7,6 +7,8 @@ mod client;
 mod server;
 mod welcome;
 
+use std::net::IpAddr;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use doca_dpa::Error;
@@ -15,7 +17,7 @@ use thiserror::Error as ThisError;
 use crate::exchange::{ExchangeError, Session};
 
 pub use client::{Figures, Load, bench, node};
-pub use server::{Server, ServerOptions};
+pub use server::{News, Server, ServerOptions};
 pub use welcome::{Welcome, WelcomeError};
 
 /// How server and clients know each other.
@@ -43,9 +45,22 @@ pub enum KvError {
     /// The other process could not be started.
     #[error("the bench could not be started: {0}")]
     Start(std::io::Error),
-    /// The other process ended in error, and has said why.
-    #[error("the bench has failed")]
-    Bench,
+    /// The other process ended in error; if it could, it has said why.
+    #[error("the bench has failed ({status}){}", reason(.why.as_deref()))]
+    Bench {
+        /// How it ended.
+        status: ExitStatus,
+        /// What the server knows of it.
+        why: Option<String>,
+    },
+    /// Clients may come to any address of this machine, but packets go to one of them.
+    #[error(
+        "at {address} clients can come to any address of this machine: say by --rdma which one RDMA packets go to"
+    )]
+    NoOneAddress {
+        /// Where clients come to.
+        address: IpAddr,
+    },
     /// Someone did not introduce himself in time.
     #[error("the client did not introduce itself within {} s", .0.as_secs())]
     Meeting(Duration),
@@ -77,6 +92,10 @@ pub enum KvError {
         /// Answers before that.
         good: u64,
     },
+}
+
+fn reason(why: Option<&str>) -> String {
+    why.map(|why| format!(": {why}")).unwrap_or_default()
 }
 
 /// Every error of the device.

@@ -197,3 +197,21 @@ fn what_is_wrong_is_said_in_one_sentence() {
         assert!(err(&typo).contains(allowed), "{}", err(&typo));
     }
 }
+
+#[test]
+fn options_of_the_server_are_taken_before_and_after_its_command_and_not_by_the_bench() {
+    let listen = ["serve", "--listen", "127.0.0.1:0"];
+    for args in [
+        [&["--workers", "3"][..], &listen[..]].concat(),
+        [&listen[..], &["--workers", "3"]].concat(),
+    ] {
+        let mut server = start(&args);
+        let line = server.line();
+        assert!(line.ends_with(", 3 threads\n"), "{line}");
+    }
+    for args in [["bench", "--workers", "3"], ["--workers", "3", "bench"]] {
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(err(&output).contains("--workers"), "{}", err(&output));
+    }
+}

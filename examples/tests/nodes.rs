@@ -193,6 +193,31 @@ fn nodes_that_were_given_different_options_are_told_so() {
 }
 
 #[test]
+fn why_a_bench_is_not_let_in_or_ended_is_said() {
+    let output = run(KV_SERVER, &["--rdma", "::1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = err(&output);
+    assert!(said.contains("was not let in: "), "{said}");
+    let output = run(KV_SERVER, &["serve", "--listen", "0.0.0.0:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("say by --rdma"), "{}", err(&output));
+}
+
+#[test]
+fn who_waits_says_for_what() {
+    let nobody = "127.0.0.1:1";
+    for (program, args) in [
+        (PING_PONG, ["connect", nobody]),
+        (KV_SERVER, ["bench", &format!("--connect={nobody}")]),
+    ] {
+        let mut waits = Running::start(program, &args);
+        let line = waits.line();
+        assert!(line.starts_with("waiting for a "), "{line}");
+        assert!(line.ends_with(" at 127.0.0.1:1\n"), "{line}");
+    }
+}
+
+#[test]
 fn an_address_of_another_machine_is_said_to_be_so() {
     let nobody = "127.0.0.1:1";
     for (program, args) in [

@@ -6,11 +6,14 @@ use std::net::IpAddr;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::RangedI64ValueParser;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use examples::child::this_program;
 use examples::exchange::{Exchange, Listener};
-use examples::kv::{self, Figures, KvError, Load, Server, ServerOptions};
+use examples::kv::{self, Figures, KvError, Load, News, Server, ServerOptions};
 use examples::node::Place;
+use examples::patience::patiently;
 use examples::say;
 use examples::signals::interrupted;
 use tokio::process::Child;
@@ -34,38 +37,38 @@ struct Options {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Server")]
 struct Shop {
-    /// Entries of the store, rounded up to a power of two.
-    #[arg(long, global = true, default_value_t = 1 << 16, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    entries: u32,
-    /// Threads that serve; clients are dealt out to them.
-    #[arg(long, global = true, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
-    workers: u32,
+    /// Entries of the store: 1 to 1048576, rounded up to a power of two; 65536 unless given.
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    entries: Option<u32>,
+    /// Threads that serve: 1 to 16; 2 unless given. Clients are dealt out to them.
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=16))]
+    workers: Option<u32>,
 }
 
 /// What the bench asks for.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Bench")]
 struct Bench {
-    /// Requests that are measured, at most.
-    #[arg(long, global = true, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    /// Requests that are measured, at most: 1 to 100000000.
+    #[arg(long, global = true, default_value_t = 1_000_000, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=100_000_000))]
     requests: u64,
-    /// Seconds that are measured, at most.
-    #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// Seconds that are measured, at most: 1 to 600.
+    #[arg(long, global = true, default_value_t = 5, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=600))]
     seconds: u64,
-    /// Keys.
-    #[arg(long, global = true, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    /// Keys: 1 to 1048576.
+    #[arg(long, global = true, default_value_t = 10_000, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     keys: u32,
-    /// Bytes of a value.
-    #[arg(long, global = true, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
+    /// Bytes of a value: 1 to 256.
+    #[arg(long, global = true, default_value_t = 64, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=256))]
     value: u32,
-    /// Requests under way at a time.
-    #[arg(long, global = true, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Requests under way at a time: 1 to 64.
+    #[arg(long, global = true, default_value_t = 32, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=64))]
     outstanding: u32,
-    /// How many of a hundred requests are gets; of the others three are puts for one delete.
-    #[arg(long, global = true, default_value_t = 90, value_parser = clap::value_parser!(u32).range(0..=100))]
+    /// How many of a hundred requests are gets: 0 to 100. Of the others three are puts for one delete.
+    #[arg(long, global = true, default_value_t = 90, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(0..=100))]
     gets: u32,
-    /// Milliseconds that an answer may take.
-    #[arg(long, global = true, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    /// Milliseconds that an answer may take: 100 to 600000.
+    #[arg(long, global = true, default_value_t = 5000, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(100..=600_000))]
     timeout: u64,
     /// The address that this node's RDMA packets go to. Without it: the one that reaches the other side; on loopback the
     /// first of 127.0.0.2, 127.0.0.3, .. that is free.
@@ -80,6 +83,8 @@ enum Role {
         /// Where clients come to (TCP), as in 192.168.1.10:7472; with 0.0.0.0:7472 --rdma must say where packets go to.
         #[arg(long, default_value = "127.0.0.1:7472")]
         listen: String,
+        #[command(flatten)]
+        shop: Shop,
     },
     /// Drives a server.
     Bench {
@@ -87,6 +92,34 @@ enum Role {
         #[arg(long, default_value = "127.0.0.1:7472")]
         connect: String,
     },
+}
+
+impl Shop {
+    fn entries(&self) -> u32 {
+        self.entries.unwrap_or(1 << 16)
+    }
+
+    fn workers(&self) -> u32 {
+        self.workers.unwrap_or(2)
+    }
+
+    /// What is given here, else there.
+    fn or(&self, there: &Self) -> Self {
+        Self {
+            entries: self.entries.or(there.entries),
+            workers: self.workers.or(there.workers),
+        }
+    }
+
+    /// Ends the program if anything is given: a bench has no use for it.
+    fn nothing_given(&self) {
+        if self.entries.or(self.workers).is_some() {
+            let said = "`bench` takes no options of the server (--entries, --workers)";
+            Options::command()
+                .error(ErrorKind::ArgumentConflict, said)
+                .exit();
+        }
+    }
 }
 
 #[tokio::main]
@@ -107,37 +140,47 @@ async fn main() -> ExitCode {
 async fn run(options: &Options) -> Result<(), KvError> {
     match &options.role {
         None => both(options).await,
-        Some(Role::Serve { listen }) => serve(options, listen).await.map(|never| match never {}),
-        Some(Role::Bench { connect }) => bench(options, connect).await,
+        Some(Role::Serve { listen, shop }) => {
+            let shop = shop.or(&options.shop);
+            let served = serve(options, &shop, listen).await;
+            served.map(|never| match never {})
+        }
+        Some(Role::Bench { connect }) => {
+            options.shop.nothing_given();
+            bench(options, connect).await
+        }
     }
 }
 
-async fn serve(options: &Options, listen: &str) -> Result<Infallible, KvError> {
-    let (mut server, mut listener) = open(options, listen).await?;
+async fn serve(options: &Options, shop: &Shop, listen: &str) -> Result<Infallible, KvError> {
+    let (mut server, mut listener) = open(options, shop, listen).await?;
     say!(
         "waiting at {} for clients; RDMA at {}, {} entries, {} threads",
         listener.local_addr()?,
         server.address(),
         server.entries(),
-        options.shop.workers
+        shop.workers()
     );
-    let told = |what: &str| say!("{what}");
+    let told = |what: News<'_>| say!("{what}");
     server.serve(&mut listener, told).await
 }
 
-async fn open(options: &Options, listen: &str) -> Result<(Server, Listener), KvError> {
+async fn open(options: &Options, shop: &Shop, listen: &str) -> Result<(Server, Listener), KvError> {
     // A client may be silent as long as it likes: that it lives is the connection's to find out.
     let session = kv::session().with_timeout(Duration::from_secs(10 * 365 * 86_400));
     let listener = Listener::bind(listen, session).await?;
     let reached = listener.local_addr()?.ip();
     let place = match options.bench.rdma {
         Some(address) => Place::At(address),
+        None if reached.is_unspecified() => {
+            return Err(KvError::NoOneAddress { address: reached });
+        }
         None => Place::reached_from(reached),
     };
     let options = ServerOptions {
         place,
-        entries: options.shop.entries,
-        workers: options.shop.workers,
+        entries: shop.entries(),
+        workers: shop.workers(),
     };
     Ok((Server::open(&options).await?, listener))
 }
@@ -146,7 +189,8 @@ async fn bench(options: &Options, connect: &str) -> Result<(), KvError> {
     let bench = &options.bench;
     // What is wrong with an address that is given is said before the server is asked for.
     let there = bench.rdma.map(|at| kv::node(Place::At(at))).transpose()?;
-    let exchange = Exchange::connect(connect, kv::session(), Duration::from_secs(10)).await?;
+    let connecting = Exchange::connect(connect, kv::session(), Duration::from_secs(10));
+    let exchange = patiently(&format!("a server at {connect}"), connecting).await?;
     let reached = Place::reached_from(exchange.local_addr().ip());
     let node = there.map_or_else(|| kv::node(reached), Ok)?;
     let load = Load {
@@ -165,15 +209,18 @@ async fn bench(options: &Options, connect: &str) -> Result<(), KvError> {
 
 /// This process is the server, a child the bench, which prints.
 async fn both(options: &Options) -> Result<(), KvError> {
-    let (mut server, mut listener) = open(options, "127.0.0.1:0").await?;
+    let (mut server, mut listener) = open(options, &options.shop, "127.0.0.1:0").await?;
     let mut child = start(&options.bench, &listener.local_addr()?.to_string())?;
-    tokio::select! {
-        served = server.serve(&mut listener, |_| {}) => served.map(|never| match never {}),
-        status = child.wait() => match status {
-            Ok(status) if status.success() => Ok(()),
-            // It has said why on the standard error that it shares with this process.
-            _ => Err(KvError::Bench),
-        },
+    let mut why = None;
+    let status = tokio::select! {
+        served = server.serve(&mut listener, |what| if let News::NotLetIn(_) = what {
+            why = Some(what.to_string());
+        }) => return served.map(|never| match never {}),
+        status = child.wait() => status.map_err(KvError::Start)?,
+    };
+    match status.success() {
+        true => Ok(()),
+        false => Err(KvError::Bench { status, why }),
     }
 }
 

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Parser, Subcommand};
 use examples::child::this_program;
 use examples::exchange::{Exchange, Listener, Session};
 use examples::node::{Node, Place};
+use examples::patience::patiently;
 use examples::rally::{Figures, RallyError, Side, legs};
 use examples::say;
 use examples::signals::interrupted;
@@ -24,9 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// Rounds with the smallest ball; larger ones have fewer. The same on both sides.
+    /// Rounds with the smallest ball: 10 to 10000000. Larger ones have fewer. The same on both sides.
     #[arg(long, global = true, default_value_t = 10_000,
-          value_parser = clap::value_parser!(u64).range(10..=10_000_000))]
+          allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(10..=10_000_000))]
     rounds: u64,
     /// The address that the RDMA packets of this node go to. Without it: the one that reaches the other side; on loopback
     /// the first of 127.0.0.2, 127.0.0.3, .. that is free.
@@ -78,7 +80,9 @@ async fn run(options: &Options) -> Result<(), RallyError> {
             serve(options, there, exchange).await
         }
         Some(Role::Connect { address }) => {
-            let exchange = Exchange::connect(address, session, Duration::from_secs(10)).await?;
+            let connecting = Exchange::connect(address, session, Duration::from_secs(10));
+            let what = format!("a node at {address}");
+            let exchange = patiently(&what, connecting).await?;
             answer(options, there, exchange).await
         }
     }

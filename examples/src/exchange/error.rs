@@ -56,8 +56,8 @@ pub enum ExchangeError {
         /// Our version.
         ours: u32,
     },
-    /// The other side is of another session.
-    #[error("peer belongs to another session: both sides must be given the same token")]
+    /// The other side is another program, or of another session.
+    #[error("peer is another program, or this one in another session")]
     Session,
     /// The other side has closed the connection, or ended.
     #[error("peer closed the connection while waiting for its {step}")]

@@ -4,6 +4,7 @@
 //! workers. All workers work on the one store.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,17 @@ struct Desk {
     _thread: DpaThread,
 }
 
+/// What a server tells of its clients.
+#[derive(Clone, Copy, Debug)]
+pub enum News<'a> {
+    /// One came.
+    Came(SocketAddr),
+    /// One is gone, and how.
+    Gone(SocketAddr, &'a str),
+    /// One came and was not let in.
+    NotLetIn(&'a KvError),
+}
+
 /// The memory of the store.
 struct Shelves {
     table: HashTable,
@@ -85,6 +97,16 @@ impl Drop for Seat {
     fn drop(&mut self) {
         // A device that is closed answers nobody anyway.
         let _ = self.clients.write_blocking(self.at, &[Client::default()]);
+    }
+}
+
+impl fmt::Display for News<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Came(client) => write!(f, "client {client} came"),
+            Self::Gone(client, how) => write!(f, "client {client} {how}"),
+            Self::NotLetIn(error) => write!(f, "a client was not let in: {error}"),
+        }
     }
 }
 
@@ -136,20 +158,20 @@ impl Server {
     pub async fn serve(
         &mut self,
         listener: &mut Listener,
-        mut told: impl FnMut(&str),
+        mut told: impl FnMut(News<'_>),
     ) -> Result<Infallible, KvError> {
         let mut visits = FuturesUnordered::new();
         loop {
             tokio::select! {
                 exchange = listener.accept(FOR_EVER) => match self.let_in(exchange?).await {
                     Ok(visit) => {
-                        told(&format!("client {} came", visit.exchange.peer_addr()));
+                        told(News::Came(visit.exchange.peer_addr()));
                         visits.push(visit.last());
                     }
-                    Err(error) => told(&format!("a client was not let in: {error}")),
+                    Err(error) => told(News::NotLetIn(&error)),
                 },
                 Some((visit, how)) = visits.next() => {
-                    told(&format!("client {} {how}", visit.exchange.peer_addr()));
+                    told(News::Gone(visit.exchange.peer_addr(), &how));
                 }
             }
             if let Some(fault) = self.dpa.last_error() {

@@ -29,7 +29,7 @@ async fn a_wrong_token_is_refused_and_the_listener_goes_on() {
         refused
     });
     accepted.unwrap();
-    let text = "peer belongs to another session: both sides must be given the same token";
+    let text = "peer is another program, or this one in another session";
     assert_eq!(refused.to_string(), text);
     assert_eq!(listener.refused(), 1);
 }
