@@ -159,11 +159,23 @@ fn matrix_multiplies_cell_by_cell() {
 
 #[test]
 fn event_handler_is_started_for_each_block() {
-    for args in [&[][..], &["--kib", "1", "--block", "1000"]] {
+    for (args, blocks) in [
+        (&[][..], 256),
+        (&["--kib", "1", "--block", "1000"], 2),
+        (&["--kib", "1"], 1),
+    ] {
         let output = run(env!("CARGO_BIN_EXE_event-handler"), args);
         let out = text(&output.stdout);
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert!(out.ends_with("verified\n"), "{out}");
+        assert!(out.starts_with(&format!("blocks: {blocks}; ")), "{out}");
+        let starts = out
+            .split("started ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
+        let starts: u64 = starts.and_then(|n| n.parse().ok()).expect("how often");
+        // One by the host posts the first; the last may be under way when the host sees that all is copied.
+        assert!(starts >= blocks, "{out}");
     }
     let typo = run(env!("CARGO_BIN_EXE_event-handler"), &["--block", "1"]);
     assert_eq!(typo.status.code(), Some(2));

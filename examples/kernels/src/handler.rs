@@ -33,6 +33,10 @@ pub fn copy_blocks(
         if posted == copied && at >= from.len {
             thread.finish();
         }
+        // Asked for before the copy is posted: its completion starts this thread again, however soon it comes.
+        if done.request_notification() {
+            continue;
+        }
         if posted == copied {
             let len = u64::from(block).min(from.len - at) as u32;
             let copy = ops.copy(to.at(at, len), from.at(at, len), PostFlags::FLUSH);
@@ -41,8 +45,6 @@ pub fn copy_blocks(
             }
             counts.write(0, posted + 1);
         }
-        if !done.request_notification() {
-            return;
-        }
+        return;
     }
 }

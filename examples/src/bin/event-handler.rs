@@ -17,11 +17,11 @@ use thiserror::Error as ThisError;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// KiB to copy.
-    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    /// KiB to copy: 1 to 65536.
+    #[arg(long, default_value_t = 4096, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=65536))]
     kib: u32,
-    /// Bytes of a block.
-    #[arg(long, default_value_t = 16384, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
+    /// Bytes of a block: 64 to 1048576.
+    #[arg(long, default_value_t = 16384, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
     block: u32,
 }
 
@@ -91,10 +91,8 @@ async fn run(options: &Options) -> Result<(), HandlerError> {
     {
         return Err(HandlerError::Wrong { block });
     }
-    say!(
-        "{blocks} blocks, {} activations, {took:.1?}",
-        thread.activations()
-    );
+    let starts = thread.activations();
+    say!("blocks: {blocks}; the thread was started {starts} times, in {took:.1?}");
     say!("verified");
     Ok(())
 }
