@@ -182,6 +182,61 @@ fn event_handler_is_started_for_each_block() {
 }
 
 #[test]
+fn a_negative_number_is_told_what_is_allowed() {
+    let allowed = [
+        (
+            env!("CARGO_BIN_EXE_fan-out"),
+            &["--launches", "-5"][..],
+            "1..=1000000",
+        ),
+        (env!("CARGO_BIN_EXE_all-to-all"), &["-1"], "2..=64"),
+        (
+            env!("CARGO_BIN_EXE_all-to-all"),
+            &["4", "--rounds", "-1"],
+            "1..=100000",
+        ),
+        (
+            env!("CARGO_BIN_EXE_window"),
+            &["--key", "-1"],
+            "from 0 to 18446744073709551615",
+        ),
+        (
+            env!("CARGO_BIN_EXE_kv-server"),
+            &["--gets", "-1"],
+            "0..=100",
+        ),
+        (
+            env!("CARGO_BIN_EXE_ping-pong"),
+            &["--rounds", "-7", "listen", "127.0.0.1:0"],
+            "10..=10000000",
+        ),
+        (
+            env!("CARGO_BIN_EXE_event-handler"),
+            &["--kib", "-1"],
+            "1..=65536",
+        ),
+        (
+            env!("CARGO_BIN_EXE_matrix"),
+            &["--workers", "-1"],
+            "1..=190",
+        ),
+    ];
+    for (program, args, range) in allowed {
+        let output = run(program, args);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(range), "{error}");
+        let help = run(program, &["--help"]);
+        let range = range.trim_start_matches("from ").replace("..=", " to ");
+        assert!(
+            text(&help.stdout).contains(&range),
+            "{}",
+            text(&help.stdout)
+        );
+    }
+}
+
+#[test]
 fn window_overwrites_host_memory_and_checks_each_word() {
     for args in [&[][..], &["--kib", "1", "--threads", "3", "--key", "7"]] {
         let output = run(env!("CARGO_BIN_EXE_window"), args);

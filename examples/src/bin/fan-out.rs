@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::RangedI64ValueParser;
 use doca_dpa::{DeviceBuffer, Dpa, Error, SyncEvent};
 use examples::say;
 use examples::signals::interrupted;
@@ -17,8 +18,8 @@ const SLOTS: usize = 64;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// How many launches.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    /// How many launches: 1 to 1000000.
+    #[arg(long, default_value_t = 1000, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=1_000_000))]
     launches: u64,
 }
 

@@ -14,8 +14,8 @@ use thiserror::Error as ThisError;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// How many workers run jobs at a time.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=190))]
+    /// How many workers run jobs at a time: 1 to 190.
+    #[arg(long, default_value_t = 4, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=190))]
     workers: u32,
     /// From which the numbers are made.
     #[arg(long, default_value_t = 1, allow_negative_numbers = true)]

@@ -14,15 +14,20 @@ use thiserror::Error as ThisError;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// KiB of host memory.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    /// KiB of host memory: 1 to 65536.
+    #[arg(long, default_value_t = 1024, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=65536))]
     kib: u32,
-    /// Threads of the kernel.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
+    /// Threads of the kernel: 1 to 128.
+    #[arg(long, default_value_t = 16, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=128))]
     threads: u32,
-    /// What the words are overwritten with: each is XORed with this, rotated by its place.
-    #[arg(long, default_value_t = 0x5eed)]
+    /// What the words are overwritten with: each is XORed with this, 0 to 18446744073709551615, rotated by its place.
+    #[arg(long, default_value_t = 0x5eed, allow_negative_numbers = true, value_parser = key)]
     key: u64,
+}
+
+fn key(text: &str) -> Result<u64, String> {
+    let key = text.parse();
+    key.map_err(|_| format!("allowed are whole numbers from 0 to {}", u64::MAX))
 }
 
 #[derive(Debug, ThisError)]
