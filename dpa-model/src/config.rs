@@ -59,6 +59,8 @@ impl DeviceConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         range("cores", u64::from(self.cores), 1, 1 << 10)?;
         range("eus_per_core", u64::from(self.eus_per_core), 1, 1 << 10)?;
+        let total = u64::from(self.total_eus());
+        range("reserved_eus", u64::from(self.reserved_eus), 0, total - 1)?;
         let usable = u64::from(self.usable_eus());
         range("partition_eus", u64::from(self.partition_eus), 1, usable)?;
         for &units in &self.eu_groups {

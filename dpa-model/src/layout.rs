@@ -253,13 +253,20 @@ pub enum DeviceFileError {
         source: LayoutError,
     },
     /// A figure is out of its range.
-    #[error("the device file {}: {source}", .path.display())]
+    #[error("the device file {}{}: {source}", .path.display(), in_line(*.line))]
     Figure {
         /// Its path.
         path: PathBuf,
+        /// The line that gives it; `None` if no line does by its name alone.
+        line: Option<usize>,
         /// Which, and what is allowed.
         source: ConfigError,
     },
+}
+
+fn in_line(line: Option<usize>) -> String {
+    line.map(|line| format!(", line {line}"))
+        .unwrap_or_default()
 }
 
 /// Checks functions against each other and against the units of the device that programs may use.

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::backend::{
-    self, DeviceConfig, DeviceFileError, FunctionKind, FunctionSpec, GroupSpec, NoUnitSet,
-    PartitionSpec, UnitSet,
+    self, ConfigError, DeviceConfig, DeviceFileError, FunctionKind, FunctionSpec, GroupSpec,
+    NoUnitSet, PartitionSpec, UnitSet,
 };
 
 /// The environment variable that names the device file of a program that names none itself.
@@ -93,8 +93,20 @@ pub fn read(path: &Path) -> Result<DeviceConfig, DeviceFileError> {
     parse(path, &text)
 }
 
-/// The text of a file, which may be a device that never ends.
+/// The line that gives this figure.
+fn line_of(text: &str, figure: &str) -> Option<usize> {
+    let key = |line: &str| line.split_once('=').map(|(key, _)| key.trim() == figure);
+    let figures = text.lines().take_while(|line| !line.starts_with('['));
+    { figures }
+        .position(|line| key(line) == Some(true))
+        .map(|at| at + 1)
+}
+
+/// The text of a file. To open a pipe may take without end, and what is no file may not have one.
 fn read_text(path: &Path) -> io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let mut text = String::new();
     std::fs::File::open(path)?
         .take(MOST_BYTES + 1)
@@ -117,8 +129,9 @@ pub fn parse(path: &Path, text: &str) -> Result<DeviceConfig, DeviceFileError> {
     })?;
     let starts: Vec<usize> = file.function.iter().map(|f| f.name.span().start).collect();
     let config = file.into_config();
-    let figure = |source| DeviceFileError::Figure {
+    let figure = |source: ConfigError| DeviceFileError::Figure {
         path: path.into(),
+        line: line_of(text, source.what),
         source,
     };
     config.validate().map_err(figure)?;

@@ -324,7 +324,7 @@ fn the_example_is_a_device_file() -> Result<(), Error> {
 #[test]
 fn what_is_wrong_with_a_device_file_is_said_with_its_place() {
     let one = "[[function]]\nname = \"a\"\nunits = \"0-3\"\n";
-    let wrong: [(String, &[&str]); 12] = [
+    let wrong: [(String, &[&str]); 15] = [
         ("cores = ".into(), &["line 1, column"]),
         (
             "kores = 4\n".into(),
@@ -336,7 +336,19 @@ fn what_is_wrong_with_a_device_file_is_said_with_its_place() {
         ),
         (
             "cores = 100000\n".into(),
-            &["cores is 100000, allowed are 1 to 1024"],
+            &["line 1: ", "cores is 100000, allowed are 1 to 1024"],
+        ),
+        (
+            "# figures\n\nworkers = 1\n eus_per_core=0\n".into(),
+            &["line 4: ", "eus_per_core is 0, allowed are 1 to 1024"],
+        ),
+        (
+            "reserved_eus = 256\n".into(),
+            &["line 1: ", "reserved_eus is 256, allowed are 0 to 255"],
+        ),
+        (
+            "\"cores\" = 0\n".into(),
+            &["there.toml: ", "cores is 0, allowed are 1 to 1024"],
         ),
         (
             format!("{one}kind = \"xf\"\n"),
@@ -385,6 +397,17 @@ fn what_is_wrong_with_a_device_file_is_said_with_its_place() {
         missing.contains("/nowhere/device.toml cannot be read: No such file"),
         "{missing}"
     );
+    let fifo = std::env::temp_dir().join(format!("dpa-device-file-{}", std::process::id()));
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("there is mkfifo").success());
+    let (tell, told) = std::sync::mpsc::channel();
+    let path = fifo.clone();
+    // In a thread of its own: what would open it waits without end.
+    std::thread::spawn(move || tell.send(Dpa::builder().device_file(path).open()));
+    let pipe = told.recv_timeout(std::time::Duration::from_secs(20));
+    std::fs::remove_file(&fifo).expect("it is there");
+    let pipe = pipe.expect("an answer").expect_err("no file").to_string();
+    assert!(pipe.contains("it is no regular file"), "{pipe}");
     let many = |count: usize, units: &dyn Fn(usize) -> String| {
         (0..count)
             .map(|n| format!("[[function]]\nname = \"f{n}\"\n{}", units(n)))
