@@ -157,7 +157,7 @@ fn rule_2_10_a_deadlock_is_reported_at_once_when_nothing_else_can_happen() {
 
 #[test]
 fn nothing_is_left_when_a_run_ends() {
-    for seed in 0..20 {
+    for seed in seeds::seeds(20) {
         let device = seeded::run(
             Plan {
                 config: DeviceConfig {

@@ -1,5 +1,8 @@
 //! The store of `kv-server`: what threads that share it can rely on.
 
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
+
 use doca_dpa::{Dpa, Error, Sim};
 use doca_dpa_dev::prelude::*;
 use examples_kernels::kv::{Store, StoreArg, StoreFull, free_words, value_words};
@@ -105,7 +108,7 @@ async fn values_are_whole_whatever_other_threads_do() -> Result<(), Error> {
 
 #[test]
 fn values_are_whole_under_any_schedule() {
-    for seed in 0..40 {
+    for seed in seeds::seeds(40) {
         let run = Sim::new(seed).run(async |dpa| crowded(&dpa, 4, 200).await);
         let counts = run.expect("a simulation").value.expect("all well");
         assert_eq!(counts, [0, 0], "seed {seed}");

@@ -12,9 +12,7 @@ use rig::*;
 /// Random, truncated, corrupted-and-resealed and replayed packets.
 #[test]
 fn rule_6_8_hostile_packets_neither_panic_nor_touch_what_is_not_theirs() {
-    for seed in 0..200 {
-        hostile(seed);
-    }
+    seeds::each_seed("hostile", 200, hostile);
 }
 
 fn hostile(seed: u64) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use doca_dpa::rdma::{AsyncOps, HostBuffer};
 use doca_dpa::{Dpa, Error, HandlerState, Location, Sim, SyncEvent};
-use drivers::{Outcome, both};
+use drivers::{Outcome, both, seeds};
 use places::everywhere;
 use tests::async_ops::*;
 
@@ -182,7 +182,7 @@ fn a_wait_looks_at_bits_of_a_word_in_memory() {
 /// Under many orders of events: nothing is copied before, everything after.
 #[test]
 fn what_is_behind_a_wait_waits_with_it() {
-    for seed in 0..60 {
+    for seed in seeds(60) {
         let run = Sim::new(seed).run(async |dpa| {
             let ops = dpa.async_ops().open().expect("a queue");
             let event = everywhere(&dpa)?;

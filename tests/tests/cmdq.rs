@@ -3,7 +3,7 @@
 mod drivers;
 
 use doca_dpa::{CommandError, Error, Sim};
-use drivers::both;
+use drivers::{both, seeds};
 use tests::cmdq::*;
 
 #[test]
@@ -42,7 +42,9 @@ fn every_job_runs_once_and_only_after_run() {
 fn workers_are_as_many_as_asked() {
     for workers in [1, 3] {
         let mut most = 0;
-        for seed in 0..40 {
+        let seeds = seeds(40);
+        let enough = seeds.clone().count() >= 40;
+        for seed in seeds {
             let run = Sim::new(seed).run(async |dpa| {
                 let inside = dpa.zeroed::<u64>(2).await?;
                 let queue = dpa.command_queue().workers(workers).batch(2).open();
@@ -57,7 +59,9 @@ fn workers_are_as_many_as_asked() {
             });
             most = most.max(run.expect("a simulation").value.expect("all well"));
         }
-        assert_eq!(most, u64::from(workers));
+        assert!(most <= u64::from(workers), "{most} of {workers}");
+        // A few seeds need not come to that.
+        assert!(!enough || most == u64::from(workers), "{most} of {workers}");
     }
 }
 

@@ -1,8 +1,12 @@
 //! What the seeded driver shows of memory that is shared by hand (SEMANTICS 4.4): each of these programs is right with its
 //! fences at every seed, and wrong without them at some.
 
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
+
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::{Dpa, Error, Location, Sim, SyncEvent};
+use seeds::seeds;
 use tests::coherency::*;
 
 const SEEDS: u64 = 60;
@@ -13,7 +17,7 @@ fn check(right: impl AsyncFn(&Dpa, u64) -> Result<bool, Error> + Copy) {
         let run = Sim::new(seed).run(async |dpa: Dpa| right(&dpa, fenced).await);
         run.expect("ends").value.expect("no errors")
     };
-    for seed in 0..SEEDS {
+    for seed in seeds(SEEDS) {
         assert!(at(seed, 1), "wrong with its fence at seed {seed}");
     }
     assert!(

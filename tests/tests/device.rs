@@ -1,12 +1,15 @@
 //! What a thread of a kernel has of its own, and what its process says when it ends. Each under both drivers.
 
 mod places;
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
 
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::{
     Affinity, Dpa, Error, ErrorStatus, FaultKind, HandlerState, HostWindow, Sim, SyncEvent,
 };
 use places::everywhere;
+use seeds::seeds;
 use tests::device::*;
 use tests::{GivesUpArgs, OverflowsArgs, PanicsArgs, gives_up, overflows, panics};
 
@@ -14,7 +17,7 @@ type Outcome = Result<(), Error>;
 
 /// Runs a program on a device with threads, and on simulated ones.
 fn both(program: impl AsyncFn(Dpa) -> Outcome) {
-    for seed in 0..25 {
+    for seed in seeds(25) {
         let run = Sim::new(seed).run(async |dpa| program(dpa).await);
         run.expect("a simulation").value.expect("all well");
     }
@@ -402,7 +405,9 @@ fn copies_of_16_32_and_64_bytes_go_both_ways() {
 #[test]
 fn what_is_ignored_is_not_written_back_and_what_is_flushed_is() {
     let mut forgotten = 0;
-    for seed in 0..50 {
+    let seeds = seeds(50);
+    let tried = seeds.clone().count();
+    for seed in seeds {
         let run = Sim::new(seed).run(async |dpa| {
             let host = window(&dpa, &[5; 8])?;
             let seen = dpa.zeroed::<u64>(2).await?;
@@ -422,9 +427,13 @@ fn what_is_ignored_is_not_written_back_and_what_is_flushed_is() {
         let read = run.expect("a simulation").value.expect("all well");
         // The line may have been evicted, and so written back, before it was ignored.
         assert!(read == 5 || read == 111, "{read}");
-        forgotten += u32::from(read == 5);
+        forgotten += usize::from(read == 5);
     }
-    assert!(forgotten > 25, "{forgotten} of 50");
+    // A few seeds need not come to that.
+    assert!(
+        tried < 50 || forgotten > tried / 2,
+        "{forgotten} of {tried}"
+    );
 }
 
 #[test]

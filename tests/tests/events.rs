@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use doca_dpa::error::EventError;
 use doca_dpa::{CloseReason, Dpa, Error, Location, Sim, SyncEvent};
-use drivers::both;
+use drivers::{both, seeds};
 use tests::*;
 
 fn everywhere(dpa: &Dpa) -> SyncEvent {
@@ -65,7 +65,7 @@ fn rule_1_2_conditions_mean_the_same_to_the_host_and_to_a_launch() {
 
 #[test]
 fn rule_1_3_a_value_that_passes_by_wakes_the_waiter() {
-    for seed in 0..200 {
+    for seed in seeds(200) {
         let run = Sim::new(seed).run(async |dpa: Dpa| {
             let event = everywhere(&dpa);
             let wait = std::pin::pin!(event.eq(7).into_future());
@@ -105,7 +105,7 @@ async fn rule_1_5_a_wait_sees_what_all_publishers_wrote() -> Result<(), Error> {
 
 #[test]
 fn rule_1_5_a_wait_sees_what_all_publishers_wrote_at_any_seed() {
-    for seed in 0..20 {
+    for seed in seeds(20) {
         let run = Sim::new(seed).run(all_is_seen);
         run.expect("ends").value.expect("all well");
     }

@@ -4,7 +4,7 @@ mod drivers;
 
 use doca_dpa::error::{LaunchError, LaunchRefused};
 use doca_dpa::{Dpa, Error, FaultKind, HashTable, HashTableError, Location, Sim, SyncEvent};
-use drivers::both;
+use drivers::{both, seeds};
 use tests::hash_table::*;
 
 fn open() -> Dpa {
@@ -106,7 +106,7 @@ fn rule_1_3_threads_that_write_at_once_see_one_order() {
 
 #[test]
 fn rule_1_3_threads_that_write_at_once_see_one_order_under_every_seed() {
-    for seed in 0..30 {
+    for seed in seeds(30) {
         let run = Sim::new(seed).run(async |dpa: Dpa| -> Result<_, Error> {
             Ok((churned(&dpa, 8, 300).await?, contended(&dpa, 8, 600).await?))
         });
@@ -118,7 +118,7 @@ fn rule_1_3_threads_that_write_at_once_see_one_order_under_every_seed() {
 #[tokio::test]
 async fn rule_7_who_gets_a_value_sees_what_was_written_before() -> Result<(), Error> {
     assert_eq!(published(&open(), 4, 20_000).await?, 0);
-    for seed in 0..10 {
+    for seed in seeds(10) {
         let run = Sim::new(seed).run(async |dpa: Dpa| published(&dpa, 4, 3_000).await);
         assert_eq!(run.expect("ends").value?, 0, "seed {seed}");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use doca_dpa::error::{LaunchError, LaunchRefused};
 use doca_dpa::{Dpa, Error, FaultKind, Sim, SyncEvent};
-use drivers::{both, both_on};
+use drivers::{both, both_on, seeds};
 use tests::*;
 
 fn chain(dpa: &Dpa) -> SyncEvent {
@@ -70,7 +70,7 @@ fn rule_2_1_a_full_queue_gives_the_launch_back_and_submit_async_waits() {
 #[test]
 fn rule_2_2_start_order_follows_submission() {
     let config = Dpa::builder().partition_eus(1);
-    for seed in 0..50 {
+    for seed in seeds(50) {
         let run = Sim::new(seed)
             .on(config.clone())
             .run(async |dpa: Dpa| -> Result<_, Error> {

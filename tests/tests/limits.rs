@@ -1,10 +1,14 @@
 //! Limits of a context: what is one too many is refused with an error that says how many there may be, takes nothing from
 //! another context, and comes back when something is let go.
 
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
+
 use std::net::Ipv4Addr;
 
 use doca_dpa::rdma::{HostBuffer, Rdma, Rights};
 use doca_dpa::{Dpa, Error, FunctionKind, FunctionSpec, Location, PartitionSpec, Sim, SyncEvent};
+use seeds::seeds;
 
 type Outcome = Result<(), Error>;
 
@@ -104,7 +108,7 @@ async fn regions_of_a_context_are_limited() -> Outcome {
 #[test]
 fn the_same_under_the_seeded_driver() {
     let few = Dpa::builder().max_queues(4).max_regions(3);
-    for seed in 0..10 {
+    for seed in seeds(10) {
         let run = Sim::new(seed).on(few.clone()).run(queues);
         run.expect("ends").value.expect("no errors");
         let run = Sim::new(seed).on(few.clone()).run(regions);

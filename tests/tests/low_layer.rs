@@ -14,7 +14,7 @@ use doca_dpa::rdma::{
 };
 use doca_dpa::{Dpa, Error, Location, SyncEvent};
 use dpa_abi::{DevAddr, IntoArgs, Kernel, Rights, Rpc};
-use drivers::both;
+use drivers::{both, seeds};
 use flexio::queues::{CompletionEntry, CompletionSpec, Outbox, ReceiveQueue, SendQueue, Uar};
 use flexio::rdma::Rights as RemoteRights;
 use flexio::{Command, Device, DeviceConfig, ErrorStatus, HandlerState, HostMemory, Outcome};
@@ -204,7 +204,7 @@ fn counters_grow_and_fixed_point_numbers_are_right() {
 
 #[test]
 fn fences_of_each_kind_let_the_host_see_what_was_stored() {
-    for seed in 0..20 {
+    for seed in seeds(20) {
         let run = doca_dpa::Sim::new(seed).run(async |dpa| {
             let host = dpa.window::<u64>(HostBuffer::from_bytes(&[0; 16]))?;
             let told = dpa.zeroed::<u64>(1).await?;
@@ -341,7 +341,7 @@ fn a_kernel_holds_up_its_connection_until_an_event() {
 
 #[test]
 fn an_entry_says_what_was_put_into_it() {
-    for seed in 0..3 {
+    for seed in seeds(3) {
         let run = doca_dpa::Sim::new(seed).run(async |dpa| {
             let ops = dpa.async_ops().open().expect("a queue");
             let bytes = dpa.zeroed::<u8>(8).await?;

@@ -1,5 +1,8 @@
 //! Functions of a device, their partitions, groups of units by name, and device files.
 
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
@@ -9,6 +12,7 @@ use doca_dpa::{
     LayoutError, PartitionSpec, Sim, SyncEvent, UnitSet,
 };
 use flexio::device_file::parse;
+use seeds::seeds;
 use tests::cmdq::{StayArgs, stay};
 use tests::threads::{CrowdArgs, crowd};
 use tests::{MeetArgs, PanicsArgs, PollArgs, RaiseArgs, meet, panics, poll, raise};
@@ -50,7 +54,7 @@ fn three() -> Builder {
 
 /// Runs a program on a device with threads, and on simulated ones.
 fn both(program: impl AsyncFn(Dpa) -> Result<(), Error>) {
-    for seed in 0..20 {
+    for seed in seeds(20) {
         let run = Sim::new(seed)
             .on(three())
             .run(async |dpa| program(dpa).await);
@@ -287,7 +291,7 @@ fn an_extended_context_has_a_second_nic() {
         assert!(to.fetch_add(&number, 0, 1)?.await.is_err());
         Ok::<_, Error>(())
     };
-    for seed in 0..10 {
+    for seed in seeds(10) {
         let builder = Dpa::builder().functions(functions.clone());
         let run = Sim::new(seed).on(builder).run(program);
         run.expect("a simulation").value.expect("all well");

@@ -4,7 +4,7 @@ mod drivers;
 
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::{Dpa, Error, EventBuilder, Location, Sim, SyncEvent};
-use drivers::both;
+use drivers::{both, seeds};
 use tests::*;
 
 fn everywhere(dpa: &Dpa) -> EventBuilder<'_> {
@@ -50,7 +50,7 @@ async fn the_value_shows_in_host_memory() -> Result<(), Error> {
 
 #[test]
 fn the_value_shows_in_host_memory_at_any_seed() {
-    for seed in 0..40 {
+    for seed in seeds(40) {
         let run = Sim::new(seed).run(value_shows);
         run.expect("ends").value.expect("no errors");
     }

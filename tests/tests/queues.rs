@@ -15,6 +15,8 @@ mod numbers;
 mod outboxes;
 #[path = "queues/rig.rs"]
 mod rig;
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
 
 use flexio::queues::{
     CompletionKind, CompletionSpec, HostReadError, ModifyError, QueuePair, QueuePairSpec,

@@ -1,5 +1,8 @@
 //! Nodes of one simulation: RDMA over a virtual network that loses, doubles, reorders, damages and delays, at many seeds.
 
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -8,6 +11,7 @@ use doca_dpa::rdma::{
     Rights, WorkError, WorkUnfinished,
 };
 use doca_dpa::{Chance, Dpa, Error, Location, NetworkCounters, NetworkSpec, Sim, SyncEvent};
+use seeds::seeds;
 use tests::rdma::*;
 
 const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -118,7 +122,9 @@ fn run(seed: u64, network: NetworkSpec) -> (NetworkCounters, u64) {
 #[test]
 fn rule_6_4_exactly_once_over_a_bad_network_at_any_seed() {
     let mut all = NetworkCounters::default();
-    for seed in 0..30 {
+    let seeds = seeds(30);
+    let enough = seeds.clone().count() >= 30;
+    for seed in seeds {
         let (seen, _) = run(seed, bad());
         all.sent += seen.sent;
         all.lost += seen.lost;
@@ -127,13 +133,13 @@ fn rule_6_4_exactly_once_over_a_bad_network_at_any_seed() {
         all.corrupted += seen.corrupted;
     }
     for happened in [all.lost, all.duplicated, all.reordered, all.corrupted] {
-        assert!(happened > 0, "{all:?}");
+        assert!(!enough || happened > 0, "{all:?}");
     }
 }
 
 #[test]
 fn a_quiet_network_carries_everything_once() {
-    for seed in 0..10 {
+    for seed in seeds(10) {
         let (seen, _) = run(seed, NetworkSpec::default());
         assert_eq!((seen.lost, seen.unreachable, seen.cut), (0, 0, 0));
         assert!(seen.sent > 50, "{seen:?}");
@@ -150,7 +156,7 @@ fn the_same_seed_gives_the_same_packets() {
 
 #[test]
 fn rule_6_7_a_cut_ends_work_in_time_and_a_mended_one_does_not() {
-    for seed in 0..10 {
+    for seed in seeds(10) {
         let run = Sim::new(seed).run(async |dpa: Dpa| {
             let (a, b) = pair(&dpa)?;
             let map = b.rdma.map_host(HostBuffer::new(8), Rights::REMOTE_ATOMIC)?;

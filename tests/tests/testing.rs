@@ -1,5 +1,8 @@
 //! `doca_dpa::testing`: mishaps at every place where they can happen, the story of a run, and what a failing test prints.
 
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::sync::Arc;
@@ -9,6 +12,7 @@ use doca_dpa::error::LaunchError;
 use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
 use doca_dpa::testing::{Actor, Chance, Diary, MishapCounters, Mishaps, NetworkSpec, When};
 use doca_dpa::{Dpa, Error, Location, Sim, SyncEvent, dpa_test};
+use seeds::seeds;
 use tests::{CountArgs, RelayArgs, count, relay};
 
 const HOST_TO_DEVICE: (Location, Location) = (Location::Host, Location::Device);
@@ -186,7 +190,9 @@ async fn adds_up(dpa: Dpa) -> Result<(MishapCounters, u64), Error> {
 #[test]
 fn rule_6_4_exactly_once_while_nics_stand_still_time_jumps_and_links_fail_for_a_time() {
     let (mut stalls, mut jumps, mut outages) = (0, 0, 0);
-    for seed in 0..30 {
+    let seeds = seeds(30);
+    let enough = seeds.clone().count() >= 30;
+    for seed in seeds {
         let sim = Sim::new(seed).mishaps(STUMBLES).network(rough());
         let run = sim.run(adds_up).expect("it ends");
         let (seen, cut) = run.value.expect("every operation completes");
@@ -195,9 +201,48 @@ fn rule_6_4_exactly_once_while_nics_stand_still_time_jumps_and_links_fail_for_a_
         outages += cut;
     }
     assert!(
-        stalls > 0 && jumps > 0 && outages > 0,
+        !enough || (stalls > 0 && jumps > 0 && outages > 0),
         "{stalls} {jumps} {outages}"
     );
+}
+
+/// Not only those of `#[dpa_test]`: a test that ran others than it was told would pass for the wrong reason.
+#[test]
+fn loops_over_seeds_take_those_that_the_environment_gives() {
+    let child = |seed: &str| {
+        let mut child = Command::new(std::env::current_exe().expect("this program"));
+        child.args(["rule_6_4_exactly_once_while", "--nocapture"]);
+        child.env_remove("DPA_SEEDS").env("DPA_SEED", seed);
+        let output = child.output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    for (seed, passes) in [("17", true), ("", true), ("seventeen", false)] {
+        let (passed, said) = child(seed);
+        assert_eq!(passed, passes, "{seed}: {said}");
+        assert_eq!(said.contains("DPA_SEED is"), !passes, "{seed}: {said}");
+    }
+}
+
+#[test]
+fn child_that_fails_in_a_loop() {
+    let asked = std::env::var_os("DPA_TEST_FAILS").is_some();
+    for seed in seeds(5) {
+        assert!(!asked || seed < 3);
+    }
+}
+
+#[test]
+fn a_loop_over_seeds_names_the_one_that_fails() {
+    let mut child = Command::new(std::env::current_exe().expect("this program"));
+    child.args(["child_that_fails_in_a_loop", "--nocapture"]);
+    child.env("DPA_TEST_FAILS", "1");
+    let child = child.env_remove("DPA_SEEDS").env_remove("DPA_SEED");
+    let output = child.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    let replay = "replay: DPA_SEED=3 cargo test child_that_fails_in_a_loop";
+    assert!(said.contains(replay), "{said}");
 }
 
 fn story(seed: u64) -> (Vec<String>, u64) {

@@ -6,7 +6,7 @@ mod places;
 use std::time::Duration;
 
 use doca_dpa::{Affinity, Dpa, DpaThread, Error, HandlerState, Sim, ThreadError, ThreadGroup};
-use drivers::{Outcome, both};
+use drivers::{Outcome, both, seeds};
 use places::everywhere;
 use tests::threads::*;
 
@@ -49,7 +49,7 @@ fn events_before_the_run_are_kept_as_one() {
 /// Whatever the order: after the last event it runs once more, and never more often than there were events.
 #[test]
 fn events_while_it_runs_make_it_run_once_more() {
-    for seed in 0..200 {
+    for seed in seeds(200) {
         let run = Sim::new(seed).run(async |dpa| {
             let total = everywhere(&dpa)?;
             let thread = dpa
@@ -167,7 +167,7 @@ fn a_thread_that_finishes_never_runs_again() {
 
 #[test]
 fn threads_wake_each_other_in_a_ring() {
-    for seed in 0..50 {
+    for seed in seeds(50) {
         let run = Sim::new(seed).run(async |dpa| {
             let passed = everywhere(&dpa)?;
             let last = dpa
@@ -264,7 +264,9 @@ async fn crowded(dpa: &Dpa, affinity: Affinity) -> Result<u64, Error> {
 #[test]
 fn a_unit_has_one_thread_at_a_time_and_a_group_as_many_as_it_has_units() {
     let mut most = [0; 3];
-    for seed in 0..40 {
+    let seeds = seeds(40);
+    let enough = seeds.clone().count() >= 40;
+    for seed in seeds {
         let builder = Dpa::builder().eu_groups([2]);
         let run = Sim::new(seed).on(builder).run(async |dpa| {
             let strict = crowded(&dpa, Affinity::Strict(7)).await?;
@@ -275,8 +277,9 @@ fn a_unit_has_one_thread_at_a_time_and_a_group_as_many_as_it_has_units() {
         let seen = run.expect("a simulation").value.expect("all well");
         most = [0, 1, 2].map(|kind| most[kind].max(seen[kind]));
     }
-    assert_eq!(most[..2], [1, 2]);
-    assert!(most[2] > 2, "{most:?}");
+    assert!(most[0] == 1 && most[1] <= 2, "{most:?}");
+    // A few seeds need not come to that.
+    assert!(!enough || (most[1] == 2 && most[2] > 2), "{most:?}");
 }
 
 #[test]

@@ -33,6 +33,17 @@ fn a_seed_tells_its_story() {
 }
 
 #[test]
+fn to_run_nothing_is_no_success() {
+    let output = whole_system(&["--seeds", "0"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no seed was run"), "{said}");
+    let mut soak = Command::new(env!("CARGO_BIN_EXE_soak"));
+    let output = soak.args(["--seconds", "0"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
 fn a_wrong_argument_is_said() {
     let output = whole_system(&["--seed", "3"]);
     assert!(!output.status.success());

@@ -3,7 +3,7 @@
 mod on;
 
 use doca_dpa::Dpa;
-pub use on::{Outcome, both_on};
+pub use on::{Outcome, both_on, seeds};
 
 /// Runs a program on a device with threads, and on simulated ones of several seeds.
 pub fn both(program: impl AsyncFn(Dpa) -> Outcome) {

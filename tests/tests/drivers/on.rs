@@ -1,8 +1,12 @@
 //! Programs that run under both drivers, on a device of their own kind.
 
+#[path = "../../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
+
 use std::time::Duration;
 
 use doca_dpa::{Builder, Dpa, Sim};
+pub use seeds::seeds;
 
 /// What a program of a test ends with.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -17,7 +21,7 @@ pub fn both_on(device: &Builder, program: impl AsyncFn(Dpa) -> Outcome) {
         running.await.expect("it ends")
     });
     ended.expect("all well with threads");
-    for seed in 0..10 {
+    for seed in seeds(10) {
         let run = Sim::new(seed)
             .on(device.clone())
             .run(async |dpa| program(dpa).await);

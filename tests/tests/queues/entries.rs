@@ -8,6 +8,7 @@ use tests::queues::{PostWordsArgs, post_words};
 
 use super::rig::{Rig, config, write};
 use super::{store, word};
+use crate::seeds::seeds;
 
 /// Numbers without an end.
 fn any_words(seed: u64) -> impl Iterator<Item = u64> {
@@ -42,7 +43,7 @@ fn any_entries(seed: u64, count: usize) -> Vec<u8> {
 
 #[test]
 fn entries_of_any_words_harm_nobody_else() {
-    for seed in 0..200 {
+    for seed in seeds(200) {
         let plan = SimPlan {
             seed,
             config: config(),

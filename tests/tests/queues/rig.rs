@@ -19,6 +19,8 @@ use flexio::{
 use tests::queues::{OnCompletionArgs, PostArgs, PostReceivesArgs, Work, on_completion, post};
 use tests::queues::{WRITE, post_receives};
 
+use crate::seeds::seeds;
+
 /// Addresses of this machine, separated by commas, at which there are devices behind verbs.
 const VARIABLE: &str = "DPA_TEST_ADDRESSES";
 
@@ -57,7 +59,7 @@ pub fn both<F: Future<Output = ()>>(scenario: impl Fn(Device) -> F) {
         let run = tokio::time::timeout(limit, scenario(device));
         run.await.expect("it ends");
     });
-    for seed in 0..20 {
+    for seed in seeds(20) {
         simulate(
             SimPlan {
                 seed,

@@ -110,6 +110,10 @@ fn report(options: &Options, total: &Total, took: Duration) -> ExitCode {
     if total.failed.load(Ordering::Relaxed) {
         return ExitCode::FAILURE;
     }
+    if seeds == 0 {
+        eprintln!("whole-system: no seed was run");
+        return ExitCode::FAILURE;
+    }
     // A few seeds cannot come to everything.
     if seeds >= 1000 && !missing.is_empty() {
         eprintln!("never seen: {}", missing.join(", "));
