@@ -165,7 +165,10 @@ impl Check {
         } else {
             notes.len().saturating_sub(NOTES)
         };
-        eprintln!("{} fails at seed {seed}: {reason}", self.name);
+        // What a simulation says of its end begins with its seed.
+        let short = reason.strip_prefix(&format!("seed {seed}: "));
+        let short = short.unwrap_or(reason);
+        eprintln!("{} fails at seed {seed}: {short}", self.name);
         if first > 0 {
             eprintln!("({first} notes before; DPA_DIARY=all shows them)");
         }
@@ -190,12 +193,12 @@ fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("it panicked").to_owned()
 }
 
-/// A number that the environment gives.
+/// A number that the environment gives; an empty variable gives none.
 ///
 /// # Panics
 /// It gives something else: a test that ran other seeds than those it was told would pass for the wrong reason.
 fn number(variable: &str) -> Option<u64> {
-    let given = std::env::var_os(variable)?;
+    let given = std::env::var_os(variable).filter(|given| !given.is_empty())?;
     let number = given.to_str().and_then(|text| text.trim().parse().ok());
     Some(number.unwrap_or_else(|| {
         panic!(

@@ -63,12 +63,13 @@ impl fmt::Display for Provider {
 }
 
 impl Provider {
-    /// What [`VARIABLE`] says, or this if it is not set.
+    /// What [`VARIABLE`] says, or this if it is not set or empty.
     ///
     /// # Errors
     /// Its value names no provider.
     pub fn or_from_environment(self) -> Result<Self, UnknownProvider> {
         match std::env::var(VARIABLE) {
+            Ok(word) if word.is_empty() => Ok(self),
             Ok(word) => word.parse(),
             Err(std::env::VarError::NotPresent) => Ok(self),
             Err(std::env::VarError::NotUnicode(word)) => Err(UnknownProvider {

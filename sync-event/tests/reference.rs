@@ -233,9 +233,8 @@ fn run(seed: u64) {
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()
-        .map(|n| n.parse().expect("a number"))
+    let given = std::env::var(name).ok().filter(|n| !n.is_empty());
+    given.map(|n| n.parse().expect("a number"))
 }
 
 #[test]

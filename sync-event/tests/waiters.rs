@@ -126,10 +126,8 @@ fn low(model: &[(u64, Condition, WaiterId)]) -> u64 {
 }
 
 fn cases() -> u32 {
-    std::env::var("DPA_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1000)
+    let given = std::env::var("DPA_CASES").ok().filter(|n| !n.is_empty());
+    given.map_or(1000, |n| n.parse().expect("DPA_CASES is a number"))
 }
 
 proptest! {
