@@ -62,6 +62,12 @@ pub enum BindError {
         /// The address asked for.
         address: IpAddr,
     },
+    /// It holds for one link only, and does not say for which.
+    #[error("{address} is link-local: give one that peers reach without naming an interface")]
+    LinkLocal {
+        /// The address asked for.
+        address: IpAddr,
+    },
     /// It is not an address of this machine.
     #[error("{address} is not an address of this machine (`ip address` lists them)")]
     NotLocal {
@@ -135,6 +141,9 @@ impl Socket {
     pub fn bind(address: IpAddr, options: &Options) -> Result<Self, BindError> {
         if address.is_unspecified() || address.is_multicast() {
             return Err(BindError::NotConcrete { address });
+        }
+        if matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()) {
+            return Err(BindError::LinkLocal { address });
         }
         let port = options.port;
         Self::open(address, options).map_err(|source| match source.kind() {
@@ -442,6 +451,10 @@ mod tests {
         assert!(matches!(
             bind("0.0.0.0", 0),
             Err(BindError::NotConcrete { .. })
+        ));
+        assert!(matches!(
+            bind("fe80::1", 0),
+            Err(BindError::LinkLocal { .. })
         ));
         assert!(matches!(
             bind("192.0.2.1", 0),

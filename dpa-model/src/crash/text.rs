@@ -137,7 +137,7 @@ fn doing(out: &mut Bounded, capture: &Capture) -> fmt::Result {
 fn events(out: &mut Bounded, capture: &Capture) -> fmt::Result {
     writeln!(
         out,
-        "events: {}, of them 0 and waited for by nobody if not named here",
+        "events: {}; these are not 0 or have waiters:",
         capture.snapshot.events
     )?;
     for event in &capture.events {

@@ -397,7 +397,7 @@ fn checked(mut spec: ContextSpec) -> Result<ContextSpec, ContextError> {
     range("work outstanding", spec.outstanding as u64, 1, 1 << 20)?;
     if let Some(interval) = spec.keep_alive {
         let (asked, min, max) = keep_alive_figures(interval);
-        range("keep-alive, in milliseconds", asked, min, max)?;
+        range("keep-alive, in milliseconds,", asked, min, max)?;
     }
     let rounded = |entries| match entries {
         0 => 0,

@@ -100,7 +100,7 @@ impl QueuePairSpec {
         self.send_entries = sized("entries of a send queue", self.send_entries)?;
         if let Some(interval) = self.keep_alive {
             let (asked, min, max) = keep_alive_figures(interval);
-            range("keep-alive, in milliseconds", asked, min, max)?;
+            range("keep-alive, in milliseconds,", asked, min, max)?;
         }
         range("work outstanding", self.outstanding as u64, 1, 1 << 20)?;
         Ok(self)
