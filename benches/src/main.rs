@@ -49,8 +49,9 @@ struct Options {
     /// Only the row of this name.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// How long to measure each row, about.
-    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    /// How long to measure each row, about: 0.01 to 3600 seconds.
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = seconds,
+          allow_negative_numbers = true)]
     seconds: f64,
     /// Of `rdma`: other libraries' test programs beside it, if they are installed (ucx_perftest).
     #[arg(long)]
@@ -61,6 +62,12 @@ struct Options {
     /// Measures one memory row in this process.
     #[arg(long, hide = true, value_name = "NAME")]
     child: Option<String>,
+}
+
+fn seconds(text: &str) -> Result<f64, &'static str> {
+    let seconds = text.parse().ok();
+    let seconds = seconds.filter(|seconds| (0.01..=3600.0).contains(seconds));
+    seconds.ok_or("allowed are 0.01 to 3600 seconds")
 }
 
 type Measure = fn(&Plan) -> Row;
@@ -110,8 +117,12 @@ fn main() -> ExitCode {
             _ => memory::child(name),
         };
     }
+    if options.peers && options.suite != Suite::Rdma {
+        eprintln!("dpa-bench: --peers is for the suite rdma");
+        return ExitCode::from(2);
+    }
     let plan = Plan {
-        time: Duration::from_secs_f64(options.seconds.clamp(0.01, 3600.0)),
+        time: Duration::from_secs_f64(options.seconds),
         peer: !options.no_peer,
     };
     let wanted = |name: &str| options.only.as_deref().is_none_or(|only| name == only);
@@ -141,7 +152,7 @@ fn main() -> ExitCode {
         row.print(options.json);
         measured.push(row);
     }
-    if options.peers && options.suite == Suite::Rdma {
+    if options.peers {
         let peers = rdma::peers::rows(&measured);
         peers.iter().for_each(|row| row.print(options.json));
     }

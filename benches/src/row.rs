@@ -48,7 +48,7 @@ impl Row {
     pub(crate) fn print(&self, json: bool) {
         if json {
             match serde_json::to_string(self) {
-                Ok(line) => println!("{line}"),
+                Ok(line) => examples::say!("{line}"),
                 Err(error) => eprintln!("dpa-bench: {}: {error}", self.name),
             }
             return;
@@ -62,7 +62,7 @@ impl Row {
             .iter()
             .map(|(what, figure)| format!("{what} {figure}"))
             .collect();
-        println!(
+        examples::say!(
             "{:<22} {:>10} {:>10} {:>6}  {:<24} {} {}",
             self.name,
             number(Some(self.ours_ns)),
@@ -76,8 +76,12 @@ impl Row {
 }
 
 pub(crate) fn print_head() {
-    println!(
+    examples::say!(
         "{:<22} {:>10} {:>10} {:>6}  {:<24} peer, further figures",
-        "row", "ours ns", "peer ns", "ratio", "must reach"
+        "row",
+        "ours ns",
+        "peer ns",
+        "ratio",
+        "must reach"
     );
 }

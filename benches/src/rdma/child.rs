@@ -18,7 +18,7 @@ pub(crate) fn run(ours: &str) -> ExitCode {
     }
     std::thread::spawn(move || raw::serve(socket));
     match serde_json::to_string(&side.tells(Some(address))) {
-        Ok(line) => println!("{line}"),
+        Ok(line) => examples::say!("{line}"),
         Err(error) => eprintln!("dpa-bench: {error}"),
     }
     // The starter kills this process; without it there is nothing to answer.
