@@ -146,9 +146,10 @@ impl Worker {
     #[cold]
     pub(crate) fn fail_for_lack_of(&self, error: StackError) {
         let kind = match error {
-            StackError::Exhausted { limit } => FaultKind::NoStack {
-                limit: limit as u64,
-            },
+            StackError::Exhausted { limit } | StackError::LeftBehind { limit } => {
+                let limit = limit as u64;
+                FaultKind::NoStack { limit }
+            }
             StackError::Refused { errno, .. } => FaultKind::StackRefused { errno },
         };
         match self.pending.take() {

@@ -2,6 +2,7 @@
 //! long (see `errands.rs`).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 

@@ -253,7 +253,8 @@ fn install_guard(state: &mut State, guard: NonNull<u8>) -> Result<(), StackError
         state.guard_by_advice = false;
     }
     // SAFETY: takes the guard's own pages away.
-    unsafe { rustix::mm::mprotect(guard.cast(), GUARD, MprotectFlags::empty()) }.map_err(refused(GUARD))
+    unsafe { rustix::mm::mprotect(guard.cast(), GUARD, MprotectFlags::empty()) }
+        .map_err(refused(GUARD))
 }
 
 impl Drop for StackPool {

@@ -1,8 +1,8 @@
 //! The driver for real time: OS threads that run units, and one that keeps the time.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::config::DeviceConfig;
