@@ -405,7 +405,7 @@ impl DeviceNic {
         let result = work(&mut engine);
         let after = engine.take_after();
         self.tell_attendant(&engine);
-        let goes_on = engine.world.turn.has_next();
+        let goes_on = engine.has_more();
         drop(engine);
         for after in after {
             after.run();

@@ -37,7 +37,7 @@ impl Worker {
             Request::Abandon => {
                 unit.abandon();
                 self.left_for_good(unit.core());
-                self.leave_behind(unit);
+                self.leave_behind(*unit);
                 None
             }
             Request::Wait(event, condition, until) => {

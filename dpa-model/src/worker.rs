@@ -336,7 +336,7 @@ impl Worker {
                 match exit {
                     Exit::Abandoned(why) => {
                         self.abandoned(unit.core(), why);
-                        self.leave_behind(unit);
+                        self.leave_behind(*unit);
                     }
                     Exit::Done => self.keep_spare((*unit).into_spare()),
                 }
@@ -346,8 +346,8 @@ impl Worker {
     }
 
     /// A unit whose thread is over, and whose stack cannot be used again.
-    pub(crate) fn leave_behind(&self, unit: Box<Unit>) {
-        let core = (*unit).leave_stack_behind();
+    pub(crate) fn leave_behind(&self, unit: Unit) {
+        let core = unit.leave_stack_behind();
         core.set_process(None);
     }
 

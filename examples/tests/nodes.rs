@@ -3,6 +3,7 @@
 mod processes;
 
 use std::net::TcpListener;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use processes::{Running, err, out, run};
@@ -45,6 +46,21 @@ fn ping_pong_prints_its_table_and_verified() {
         assert_eq!(rows.count(), 1, "{out}");
     }
     assert!(out.ends_with("verified\n"), "{out}");
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let with = |provider: &str| {
+        let mut both = Command::new(PING_PONG);
+        both.args(["--rounds", "10"]).env("DPA_DEVICE", "");
+        both.env("DPA_RDMA", provider).output().expect("it starts")
+    };
+    let empty = with("");
+    assert!(empty.status.success(), "{}", err(&empty));
+    let wrong = with("nothing");
+    assert!(!wrong.status.success());
+    let said = "names no RDMA provider";
+    assert!(err(&wrong).contains(said), "{}", err(&wrong));
 }
 
 #[test]

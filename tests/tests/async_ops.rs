@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use doca_dpa::rdma::{AsyncOps, HostBuffer};
 use doca_dpa::{Dpa, Error, HandlerState, Location, Sim, SyncEvent};
-use drivers::{Outcome, both, seeds};
+use drivers::on::seeds;
+use drivers::{Outcome, both};
 use places::everywhere;
 use tests::async_ops::*;
 

@@ -3,7 +3,8 @@
 mod drivers;
 
 use doca_dpa::{CommandError, Error, Sim};
-use drivers::{both, seeds};
+use drivers::both;
+use drivers::on::seeds;
 use tests::cmdq::*;
 
 #[test]

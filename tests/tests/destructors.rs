@@ -250,16 +250,17 @@ async fn rule_2_8_who_catches_a_panic_waits_as_before() {
                 catches: catches_one,
                 waits,
             };
-            context.launch(catches).args(args).submit()
+            let launch = context.launch(catches).args(args);
+            launch.submit().expect("room")
         };
         let (event, theirs) = (
             SyncEvent::host_to_device(&dpa)?,
             SyncEvent::host_to_device(&other)?,
         );
         // The second runs on the stack of the first, and of another process.
-        let first = launch(&dpa, &event, 1, 0)?;
-        let second = launch(&other, &theirs, 0, 1)?;
-        let third = launch(&dpa, &event, 1, 1)?;
+        let first = launch(&dpa, &event, 1, 0);
+        let second = launch(&other, &theirs, 0, 1);
+        let third = launch(&dpa, &event, 1, 1);
         first.await?;
         tokio::time::sleep(Duration::from_millis(20)).await;
         event.add(1)?;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use doca_dpa::error::EventError;
 use doca_dpa::{CloseReason, Dpa, Error, Location, Sim, SyncEvent};
-use drivers::{both, seeds};
+use drivers::both;
+use drivers::on::seeds;
 use tests::*;
 
 fn everywhere(dpa: &Dpa) -> SyncEvent {

@@ -4,7 +4,8 @@ mod drivers;
 
 use doca_dpa::error::{LaunchError, LaunchRefused};
 use doca_dpa::{Dpa, Error, FaultKind, HashTable, HashTableError, Location, Sim, SyncEvent};
-use drivers::{both, seeds};
+use drivers::both;
+use drivers::on::seeds;
 use tests::hash_table::*;
 
 fn open() -> Dpa {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use doca_dpa::error::{LaunchError, LaunchRefused};
 use doca_dpa::{Dpa, Error, FaultKind, Sim, SyncEvent};
-use drivers::{both, both_on, seeds};
+use drivers::on::seeds;
+use drivers::{both, both_on};
 use tests::*;
 
 fn chain(dpa: &Dpa) -> SyncEvent {

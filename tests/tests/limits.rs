@@ -85,7 +85,7 @@ async fn contexts_of_a_function_are_limited() -> Outcome {
     let functions = [function("vf0", "0-3"), function("vf1", "4-7")];
     let dpa = Dpa::builder().functions(functions).max_contexts(2).open()?;
     let beside = dpa.open_beside()?;
-    let full = "function `vf0` has 2 contexts open, as many as it may have";
+    let full = "the device could not be opened: function `vf0` has 2 contexts open, as many as it may have";
     assert_eq!(said(dpa.open_beside()), full);
     let other = dpa.open_on("vf1")?;
     assert_eq!(other.function(), "vf1");

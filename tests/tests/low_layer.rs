@@ -14,7 +14,8 @@ use doca_dpa::rdma::{
 };
 use doca_dpa::{Dpa, Error, Location, SyncEvent};
 use dpa_abi::{DevAddr, IntoArgs, Kernel, Rights, Rpc};
-use drivers::{both, seeds};
+use drivers::both;
+use drivers::on::seeds;
 use flexio::queues::{CompletionEntry, CompletionSpec, Outbox, ReceiveQueue, SendQueue, Uar};
 use flexio::rdma::Rights as RemoteRights;
 use flexio::{Command, Device, DeviceConfig, ErrorStatus, HandlerState, HostMemory, Outcome};

@@ -4,7 +4,8 @@ mod drivers;
 
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::{Dpa, Error, EventBuilder, Location, Sim, SyncEvent};
-use drivers::{both, seeds};
+use drivers::both;
+use drivers::on::seeds;
 use tests::*;
 
 fn everywhere(dpa: &Dpa) -> EventBuilder<'_> {

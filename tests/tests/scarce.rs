@@ -95,7 +95,8 @@ async fn ranks_without_a_stack(first: u64) -> Outcome {
     let go = SyncEvent::host_to_device(&dpa)?;
     let waits = |threads, first| {
         let args = WaitsFromArgs { event: &go, first };
-        dpa.launch(waits_from).threads(threads).args(args).submit()
+        let launch = dpa.launch(waits_from).threads(threads).args(args);
+        launch.submit().map_err(doca_dpa::Error::from)
     };
     let before = waits(63, 0u64)?;
     let begun = Instant::now();
@@ -361,7 +362,7 @@ fn rule_5_2_a_subscriber_that_panics_harms_neither_workers_nor_the_keeper() {
             let launch = spinning.launch(spins).args(SpinsArgs { from: 1u64 });
             assert!(in_time(launch.submit()?).await?.is_err());
             in_time(beside.launch(nothing).submit()?).await??;
-            let kinds = [&dpa, &deadlocked, &spinning].map(|dpa| dpa.last_error());
+            let kinds = [&dpa, &deadlocked, &spinning].map(Dpa::last_error);
             let kinds = kinds.map(|fault| fault.expect("a fault").kind);
             let limit_ms = 200;
             let run_time = FaultKind::RunTimeExceeded { limit_ms };

@@ -93,6 +93,8 @@ async fn exactly_once(dpa: Dpa) -> Result<NetworkCounters, Error> {
 }
 
 async fn kernels_see_what_the_host_sees(node: &Node) -> Result<(), Error> {
+    // What is still on its way would be counted between the two looks.
+    node.dpa.sleep(Duration::from_secs(1)).await;
     let values = node.dpa.zeroed::<u64>(5).await?;
     let args = CountPacketsArgs {
         rdma: &node.rdma,

@@ -6,7 +6,8 @@ mod places;
 use std::time::Duration;
 
 use doca_dpa::{Affinity, Dpa, DpaThread, Error, HandlerState, Sim, ThreadError, ThreadGroup};
-use drivers::{Outcome, both, seeds};
+use drivers::on::seeds;
+use drivers::{Outcome, both};
 use places::everywhere;
 use tests::threads::*;
 

@@ -172,11 +172,7 @@ impl Engine {
     /// Sends what was just posted, and what follows from it as long as the turn lasts: kernels may write entries without end.
     pub(crate) fn send(&mut self, now: Duration) {
         self.provider.send(now, &mut self.world);
-        while !self.world.turn.has_next() && self.follow_up(now) {}
-        // Where there is a network somebody looks soon.
-        while self.provider.has_more() && self.provider.wake_fd().is_none() {
-            self.provider.send(now, &mut self.world);
-        }
+        while !self.has_more() && self.follow_up(now) {}
     }
 
     /// Whether the last look has left something that another is to do.

@@ -1,9 +1,9 @@
 //! Programs that run under both drivers.
 
-mod on;
+pub mod on;
 
 use doca_dpa::Dpa;
-pub use on::{Outcome, both_on, seeds};
+pub use on::{Outcome, both_on};
 
 /// Runs a program on a device with threads, and on simulated ones of several seeds.
 pub fn both(program: impl AsyncFn(Dpa) -> Outcome) {
