@@ -4,6 +4,45 @@ use crate::arg::{IntoArgs, KernelArgs};
 use crate::pod::Pod;
 use crate::port::UnitRef;
 
+/// What may be done with the threads of a kernel: it follows from what is in the reach of the kernel's code.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    movable: fn() -> bool,
+    interruptible: fn() -> bool,
+}
+
+impl Reach {
+    /// Nothing is known of it, so its threads stay where they are, and are not interrupted.
+    pub const UNKNOWN: Self = Self {
+        movable: || false,
+        interruptible: || false,
+    };
+
+    /// As these two say, which are asked again and again.
+    ///
+    /// # Safety
+    /// If `movable` says so, no value that is bound to an OS thread lives across a device call of the kernel. If
+    /// `interruptible` says so, nothing that the kernel calls rests on being the only one on its OS thread between two.
+    pub const unsafe fn new(movable: fn() -> bool, interruptible: fn() -> bool) -> Self {
+        Self {
+            movable,
+            interruptible,
+        }
+    }
+
+    /// Whether a thread may go on on another worker after a device call. It may where no thread-bound value can live across
+    /// one, that is where the standard library is not linked into the kernel's crate.
+    pub fn is_movable(self) -> bool {
+        (self.movable)()
+    }
+
+    /// Whether a thread may be interrupted between two device calls, for others to run on the same OS thread. It may where
+    /// nothing in reach keeps something for each OS thread: neither the standard library nor an allocator.
+    pub fn is_interruptible(self) -> bool {
+        (self.interruptible)()
+    }
+}
+
 /// What a device needs to know to run a kernel. Made by `#[dpa_kernel]`, one `static` per kernel.
 #[derive(Debug)]
 pub struct KernelEntry {
@@ -15,12 +54,8 @@ pub struct KernelEntry {
     pub line: u32,
     /// Bytes of its packed arguments.
     pub arg_bytes: usize,
-    /// Whether a thread of it may go on on another worker after a device call. It may where no thread-bound value can
-    /// live across one, that is where the standard library is not linked into the kernel's crate.
-    pub movable: fn() -> bool,
-    /// Whether a thread of it may be interrupted between two device calls, for other threads to run on the same OS thread. It may
-    /// where nothing in its reach keeps something for each OS thread: neither the standard library nor an allocator.
-    pub interruptible: fn() -> bool,
+    /// What may be done with its threads.
+    pub reach: Reach,
     /// Unpacks the arguments, binds them and runs the kernel once, as one thread.
     pub run: fn(UnitRef<'_>, args: &[u8]),
 }
@@ -36,10 +71,8 @@ pub struct RpcEntry {
     pub line: u32,
     /// Bytes of its packed arguments.
     pub arg_bytes: usize,
-    /// As for kernels.
-    pub movable: fn() -> bool,
-    /// As for kernels.
-    pub interruptible: fn() -> bool,
+    /// What may be done with its thread.
+    pub reach: Reach,
     /// Runs the call and returns its result as 64 bits.
     pub run: fn(UnitRef<'_>, args: &[u8]) -> u64,
 }
@@ -47,9 +80,7 @@ pub struct RpcEntry {
 /// A kernel that can be launched: a value of the type that `#[dpa_kernel]` makes of a function.
 ///
 /// # Safety
-/// Where [`KernelEntry::movable`] says so, no value that is bound to an OS thread may live across a device call of the
-/// kernel, for the thread may go on on another one. Where [`KernelEntry::interruptible`] says so, nothing that the kernel calls
-/// may rest on being the only one on its OS thread between two device calls. `#[dpa_kernel]` takes care of both.
+/// What [`Reach::new`] asks for holds of its entry. `#[dpa_kernel]` takes care of it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a kernel",
     note = "write #[dpa_kernel] above the function"

@@ -34,7 +34,7 @@ pub use condition::{Condition, Update};
 pub use event_word::EventWord;
 pub use fault::{EventError, FaultKind, Rights};
 pub use handle::{EventHandle, Handle, HandlerHandle};
-pub use kernel::{Kernel, KernelEntry, Rpc, RpcEntry};
+pub use kernel::{Kernel, KernelEntry, Reach, Rpc, RpcEntry};
 pub use message::{LogFilter, StreamHandle};
 pub use pod::Pod;
 pub use port::{LogLevel, PortVtable, ReduceOp, UnitRef};

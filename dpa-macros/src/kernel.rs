@@ -115,8 +115,10 @@ pub fn entry_fields(function: &Function) -> TokenStream {
         file: ::core::file!(),
         line: ::core::line!(),
         arg_bytes: <__Packed as ::doca_dpa_dev::__private::Pod>::SIZE,
-        movable: __probe::movable,
-        interruptible: __probe::interruptible,
+        // SAFETY: each says so only where what it is about is out of the crate's reach.
+        reach: unsafe {
+            ::doca_dpa_dev::__private::Reach::new(__probe::movable, __probe::interruptible)
+        },
         run: __run,
     }
 }

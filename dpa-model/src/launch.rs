@@ -233,8 +233,8 @@ impl Launch {
     /// Whether its threads may go on on another worker after they were suspended.
     pub(crate) fn movable(&self) -> bool {
         match &self.body {
-            Body::Kernel(entry) => (entry.movable)(),
-            Body::Rpc(entry) => (entry.movable)(),
+            Body::Kernel(entry) => entry.reach.is_movable(),
+            Body::Rpc(entry) => entry.reach.is_movable(),
             // Jobs are kernels of crates like any other; one that must stay where it is stays, for all do.
             Body::Queue => false,
             Body::Step(_) => true,
@@ -245,9 +245,9 @@ impl Launch {
     #[cfg(not(dpa_sanitize))]
     pub(crate) fn interruptible(&self, job: Option<&dpa_abi::kernel::KernelEntry>) -> bool {
         match &self.body {
-            Body::Kernel(entry) => (entry.interruptible)(),
-            Body::Rpc(entry) => (entry.interruptible)(),
-            Body::Queue => job.is_some_and(|entry| (entry.interruptible)()),
+            Body::Kernel(entry) => entry.reach.is_interruptible(),
+            Body::Rpc(entry) => entry.reach.is_interruptible(),
+            Body::Queue => job.is_some_and(|entry| entry.reach.is_interruptible()),
             Body::Step(_) => false,
         }
     }

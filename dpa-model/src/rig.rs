@@ -24,8 +24,10 @@ pub(crate) static NOTHING: KernelEntry = KernelEntry {
     file: "",
     line: 0,
     arg_bytes: 0,
-    movable: || true,
-    interruptible: || true,
+    reach: {
+        // SAFETY: it keeps nothing across device calls, and calls nothing that does.
+        unsafe { dpa_abi::kernel::Reach::new(|| true, || true) }
+    },
     run: |_, _| (),
 };
 

@@ -176,6 +176,7 @@ mod tests {
         assert!(worker.is_recalled());
         device.interrupt_recalled(0);
         // As who has read it before it ended.
+        #[cfg(not(dpa_sanitize))]
         crate::trap::preempt(pthread);
         assert_eq!(cpu_time(pthread), None);
     }

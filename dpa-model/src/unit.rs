@@ -272,7 +272,7 @@ impl Core {
     fn is_interruptible(&self) -> bool {
         let called = self.called.get();
         if self.has_error_handler.get() {
-            return called.is_some_and(|entry| (entry.interruptible)());
+            return called.is_some_and(|entry| entry.reach.is_interruptible());
         }
         let running = self.running.try_borrow();
         running.is_ok_and(|running| {

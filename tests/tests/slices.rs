@@ -232,12 +232,12 @@ async fn rule_2_8_a_kernel_that_only_copies_is_interrupted_and_stopped() {
 
 #[test]
 fn rule_2_8_only_kernels_without_an_allocator_are_interruptible() {
-    assert!((spins.entry().interruptible)() && (compute.entry().interruptible)());
-    assert!((tests_alloc::allocates.entry().movable)());
-    assert!(!(tests_alloc::allocates.entry().interruptible)());
+    assert!(spins.entry().reach.is_interruptible() && compute.entry().reach.is_interruptible());
+    assert!(tests_alloc::allocates.entry().reach.is_movable());
+    assert!(!tests_alloc::allocates.entry().reach.is_interruptible());
     let call = tests_alloc::allocates_and_says.entry();
-    assert!((call.movable)() && !(call.interruptible)());
-    assert!(!(keeps_to_itself.entry().interruptible)());
+    assert!(call.reach.is_movable() && !call.reach.is_interruptible());
+    assert!(!keeps_to_itself.entry().reach.is_interruptible());
 }
 
 thread_local! {

@@ -190,8 +190,10 @@ const fn kernel(name: &'static str, run: fn(dpa_abi::UnitRef<'_>, &[u8])) -> Ker
         file: "",
         line: 0,
         arg_bytes: 0,
-        movable: || true,
-        interruptible: || true,
+        reach: {
+            // SAFETY: it keeps nothing across device calls, and calls nothing that does.
+            unsafe { dpa_abi::kernel::Reach::new(|| true, || true) }
+        },
         run,
     }
 }

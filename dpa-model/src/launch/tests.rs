@@ -11,8 +11,7 @@ static ENTRY: KernelEntry = KernelEntry {
     file: "",
     line: 0,
     arg_bytes: 0,
-    movable: || false,
-    interruptible: || false,
+    reach: dpa_abi::kernel::Reach::UNKNOWN,
     run: |_, _| (),
 };
 
@@ -21,8 +20,10 @@ static CALL: RpcEntry = RpcEntry {
     file: "",
     line: 0,
     arg_bytes: 0,
-    movable: || true,
-    interruptible: || true,
+    reach: {
+        // SAFETY: it keeps nothing across device calls, and calls nothing that does.
+        unsafe { dpa_abi::kernel::Reach::new(|| true, || true) }
+    },
     run: |_, _| 0,
 };
 

@@ -68,8 +68,10 @@ macro_rules! kernel {
             file: file!(),
             line: line!(),
             arg_bytes: 0,
-            movable: || true,
-            interruptible: || true,
+            reach: {
+            // SAFETY: it keeps nothing across device calls, and calls nothing that does.
+            unsafe { dpa_abi::kernel::Reach::new(|| true, || true) }
+        },
             run: {
                 fn run($unit: dpa_abi::UnitRef<'_>, $args: &[u8]) $body
                 run

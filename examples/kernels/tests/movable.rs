@@ -7,15 +7,15 @@ fn in_a_std_crate(_thread: &doca_dpa_dev::Thread) {}
 
 #[test]
 fn kernels_of_a_no_std_crate_may_move() {
-    assert!((examples_kernels::hello.entry().movable)());
-    assert!((examples_kernels::digest_blocks.entry().movable)());
-    assert!((examples_kernels::hello.entry().interruptible)());
+    assert!(examples_kernels::hello.entry().reach.is_movable());
+    assert!(examples_kernels::digest_blocks.entry().reach.is_movable());
+    assert!(examples_kernels::hello.entry().reach.is_interruptible());
 }
 
 #[test]
 fn kernels_of_a_std_crate_stay() {
-    assert!(!(in_a_std_crate.entry().movable)());
-    assert!(!(in_a_std_crate.entry().interruptible)());
+    assert!(!in_a_std_crate.entry().reach.is_movable());
+    assert!(!in_a_std_crate.entry().reach.is_interruptible());
 }
 
 #[test]
