@@ -38,11 +38,10 @@ impl Dpa {
         let process = self.process().clone();
         process.refuse();
         let mut deadline = std::pin::pin!(Deadline::after(&process, patience));
-        let at_rest = poll_fn(|cx| {
-            if process.poll_at_rest(cx).is_ready() {
-                return Poll::Ready(true);
-            }
-            deadline.as_mut().poll(cx).map(|()| false)
+        let mut resting = std::pin::pin!(process.at_rest());
+        let at_rest = poll_fn(|cx| match resting.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => deadline.as_mut().poll(cx).map(|()| false),
         })
         .await;
         let report = process.shut_down();

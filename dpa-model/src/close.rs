@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
 use sync_event::CloseReason;
 
@@ -67,14 +66,10 @@ impl Process {
         self.wake_all_hosts();
     }
 
-    /// Polls until nothing of it runs, steps included, or is ready to. What is parked does not count.
-    pub fn poll_at_rest(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll_quiet(cx, || {
-            let standing = self.device.sched.standing(self.number);
-            standing.started == 0
-                && standing.ready == 0
-                && self.stepping.load(Ordering::SeqCst) == 0
-        })
+    /// Whether nothing of it runs, steps included, or is ready to. What is parked does not count.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let standing = self.device.sched.standing(self.number);
+        standing.started == 0 && standing.ready == 0 && self.stepping.load(Ordering::SeqCst) == 0
     }
 
     /// Ends it: what has not started is dropped, what runs stops at its next safe point, every wait resolves as

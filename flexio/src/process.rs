@@ -279,9 +279,9 @@ impl ProcessRef {
         self.raw().refuse();
     }
 
-    /// Polls until nothing of it runs or is ready to.
-    pub fn poll_at_rest(&self, cx: &Context<'_>) -> Poll<()> {
-        self.raw().poll_at_rest(cx)
+    /// Waits until nothing of it runs or is ready to. Nothing is left of it when it is dropped.
+    pub async fn at_rest(&self) {
+        self.raw().at_rest().await;
     }
 
     /// Ends it for all clones, without waiting.

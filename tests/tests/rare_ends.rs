@@ -185,10 +185,7 @@ fn rule_7_a_close_waits_for_a_step_that_is_under_way() {
         std::thread::yield_now();
     }
     process.refuse();
-    let cx = std::task::Context::from_waker(std::task::Waker::noop());
-    while process.poll_at_rest(&cx).is_pending() {
-        std::thread::yield_now();
-    }
+    futures::executor::block_on(process.at_rest());
     assert!(done.load(Ordering::SeqCst));
     let refused = Command::kernel(nothing.entry(), ()).submit(&process);
     assert!(refused.is_err());

@@ -51,6 +51,16 @@ pub(crate) fn with_buffer(
     }
 }
 
+/// Something that is waited for by its owner only: nothing of that is left when it is dropped.
+#[derive(Debug)]
+struct Awaited(Arc<Pending>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
 /// Work that has been posted: a future of its end. It keeps its connection.
 ///
 /// # Cancel safety
@@ -58,7 +68,7 @@ pub(crate) fn with_buffer(
 #[derive(Debug)]
 #[must_use = "the work goes on, but nobody learns how it ended"]
 pub struct WorkOp {
-    pending: Arc<Pending>,
+    pending: Awaited,
     buffer: Option<HostBuffer>,
     _connection: Arc<low::Connection>,
 }
@@ -75,7 +85,7 @@ pub struct WorkResult {
 impl WorkOp {
     pub(crate) fn new(pending: Arc<Pending>, connection: Arc<low::Connection>) -> Self {
         Self {
-            pending,
+            pending: Awaited(pending),
             buffer: None,
             _connection: connection,
         }
@@ -86,7 +96,7 @@ impl Future for WorkOp {
     type Output = Result<WorkResult, WorkUnfinished>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.pending.poll(cx).map(|ended| match ended {
+        self.pending.0.poll(cx).map(|ended| match ended {
             Ended::Work(done) => match done.outcome {
                 Ok(()) => Ok(WorkResult {
                     buffer: self.buffer.take(),
@@ -103,7 +113,7 @@ impl Future for WorkOp {
 #[derive(Debug)]
 #[must_use = "a message that arrives in it is lost"]
 pub struct ReceiveOp {
-    pending: Arc<Pending>,
+    pending: Awaited,
     buffer: Option<HostBuffer>,
     _rdma: Rdma,
 }
@@ -131,7 +141,7 @@ impl ReceiveOp {
             Err(error) => return Err((WorkRefused::from(error).into(), buffer)),
         };
         Ok(Self {
-            pending: rdma.context().receive(segment, Box::new(registration)),
+            pending: Awaited(rdma.context().receive(segment, Box::new(registration))),
             buffer: Some(buffer),
             _rdma: rdma.clone(),
         })
@@ -142,7 +152,7 @@ impl Future for ReceiveOp {
     type Output = Result<Received, WorkUnfinished>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.pending.poll(cx).map(|ended| {
+        self.pending.0.poll(cx).map(|ended| {
             let Ended::Received(received, connection) = ended else {
                 return Err(WorkUnfinished::Gone);
             };

@@ -81,6 +81,12 @@ impl Pending {
         Poll::Pending
     }
 
+    /// Nobody waits any more.
+    pub fn forget(&self) {
+        let left = self.state.lock().waker.take();
+        drop(left);
+    }
+
     pub(crate) fn end(&self, ended: Ended) {
         let mut state = self.state.lock();
         state.ended.get_or_insert(ended);

@@ -68,6 +68,11 @@ impl Process {
         self.until(Self::is_stopped)
     }
 
+    /// Until nothing of it runs, steps included, or is ready to. What is parked does not count.
+    pub fn at_rest(&self) -> Until<Holds<'_>> {
+        self.until(Self::is_at_rest)
+    }
+
     fn until(&self, holds: fn(&Self) -> bool) -> Until<Holds<'_>> {
         let process = self;
         Until::new(Holds { process, holds })
