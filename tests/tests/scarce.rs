@@ -73,12 +73,34 @@ fn limit(resource: Resource, key: &str, more: u64) {
 }
 
 fn no_stacks() {
+    settled();
     limit(Resource::Data, "VmData:", 3 << 20);
 }
 
-/// There are no threads any more; those that were had for it wait.
+/// Until what was started has begun and waits, and what was ended has gone: a thread that begins takes memory, too.
+fn settled() {
+    let others_wait = || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("the threads");
+        let states = tasks.flatten().filter_map(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+            stat.rsplit_once(')')?.1.trim_start().chars().next()
+        });
+        // This one runs.
+        states.filter(|state| *state != 'S').count() <= 1
+    };
+    let begun = Instant::now();
+    let mut waited = 0;
+    while waited < 20 {
+        assert!(begun.elapsed() < PATIENCE, "they never wait");
+        waited = if others_wait() { waited + 1 } else { 0 };
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// There are no threads any more, for they need two mebibytes each; those that were had for it wait.
 fn no_threads() {
-    limit(Resource::As, "VmSize:", 1 << 20);
+    settled();
+    limit(Resource::As, "VmSize:", 3 << 19);
     let one = || std::thread::Builder::new().spawn(std::thread::park);
     let refused = (0..1000).find_map(|_| one().err());
     refused.expect("there is an end to them");
@@ -256,6 +278,8 @@ fn rule_5_2_a_report_without_a_file_for_its_core_has_its_text() {
             let reports = Earlier::new("core");
             let dpa = builder().crash_path(&reports.0).open()?;
             dpa.launch(nothing).submit()?.await?;
+            // Others may just have opened one.
+            settled();
             // One file may be opened, and no other.
             let next = std::fs::File::open("/dev/null")?.as_raw_fd();
             let limits = Rlimit {
