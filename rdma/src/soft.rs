@@ -1,7 +1,7 @@
 //! The soft provider: a [`Nic`] and its socket, driven by whoever calls.
 //!
 //! One call of [`SoftNic::progress`] does what there is to do: datagrams in, timers, requests and behind them
-//! replies out, completions to the [`Host`]. It sends and copies so much at most ([`MOST_BYTES`]): what one peer reads in one piece,
+//! replies out, completions to the [`Host`]. It sends and copies 4 MiB at most: what one peer reads in one piece,
 //! up to a gibibyte, is not to keep the others' packets in the socket. If something is left, [`SoftNic::poll_timeout`] is due.
 //! The calling thread is the one that carries a packet from the socket to memory and to the event behind it. Queue pairs of
 //! this same NIC talk to each other without the socket.
