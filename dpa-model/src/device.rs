@@ -162,10 +162,8 @@ impl Device {
     /// A new process on this device, opened with this.
     ///
     /// # Errors
-    /// No address space for its heap; a figure or a file of its log or its trace; the function is full; too many kernel stacks
-    /// were left behind.
+    /// No address space for its heap; a figure or a file of its log or its trace; the function is full.
     pub fn process_with(self: &Arc<Self>, spec: &ProcessSpec) -> Result<Arc<Process>, OpenError> {
-        self.stacks.may_be_left()?;
         let tenancy = self.settle_on(spec.function.as_deref())?;
         let (partition, function) = (tenancy.partition.index, tenancy.function.clone());
         let bytes = self.config.heap_bytes;

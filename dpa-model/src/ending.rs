@@ -146,7 +146,7 @@ impl Worker {
     #[cold]
     pub(crate) fn fail_for_lack_of(&self, error: StackError) {
         let kind = match error {
-            StackError::Exhausted { limit } | StackError::LeftBehind { limit } => {
+            StackError::Exhausted { limit } => {
                 let limit = limit as u64;
                 FaultKind::NoStack { limit }
             }

@@ -5,9 +5,10 @@
 //! there may be as many stacks as there is address space; elsewhere each guard costs two of the process's mappings,
 //! of which there are 65,530, and the pool is capped well below.
 //!
-//! A stack that is left with frames on it is never used again, and stays where it is for good. That is memory of a process that is over,
-//! so it is bounded otherwise: see [`LEFT_LIMIT`].
+//! A stack that is left with frames on it stays where it is, with what they had pinned or lent. That is memory of a process that is over, and
+//! who fails again and again must not use up what others need: of [`LEFT_LIMIT`] and more the oldest is used again.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use thiserror::Error;
 /// Bytes of guard below each stack.
 pub const GUARD: usize = 16 * 1024;
 
-/// Stacks that were left behind, from which number on no new process is opened on the device.
-pub const LEFT_LIMIT: usize = 8_192;
+/// Stacks that were left behind, at most: beyond that the one that was left first is used again.
+pub const LEFT_LIMIT: usize = 512;
 
 const GROUP: usize = 64;
 const MAPPED_GUARDS_LIMIT: usize = 16_000;
@@ -34,12 +35,6 @@ pub enum StackError {
     /// As many stacks are in use as there may be.
     #[error("all {limit} kernel stacks are in use")]
     Exhausted {
-        /// How many there may be.
-        limit: usize,
-    },
-    /// So many stacks were left behind by threads that could not be unwound, and are not used again.
-    #[error("{limit} kernel stacks were left behind by threads that could not be unwound")]
-    LeftBehind {
         /// How many there may be.
         limit: usize,
     },
@@ -68,7 +63,7 @@ struct State {
     free: Vec<u32>,
     cold: Vec<u32>,
     /// Those that nobody uses again.
-    left: Vec<u32>,
+    left: VecDeque<u32>,
     guard_by_advice: bool,
 }
 
@@ -124,7 +119,7 @@ impl StackPool {
             groups: Vec::new(),
             free: Vec::new(),
             cold: Vec::new(),
-            left: Vec::new(),
+            left: VecDeque::new(),
             guard_by_advice: true,
         };
         let pool = Self {
@@ -226,20 +221,21 @@ impl StackPool {
         state.groups.len() * GROUP - unused
     }
 
-    /// Stacks that were left behind.
-    pub fn left_behind(&self) -> usize {
-        self.state.lock().left.len()
+    /// Nobody uses this one for now. Of those that were left, the one that was first is a stack like others then, if there are more
+    /// than [`LEFT_LIMIT`].
+    fn leave_behind(&self, index: u32) {
+        let mut state = self.state.lock();
+        state.left.push_back(index);
+        if state.left.len() > LEFT_LIMIT {
+            let oldest = state.left.pop_front();
+            state.cold.extend(oldest);
+        }
     }
 
-    /// Refuses what could lead to more stacks that are left behind, when there are [`LEFT_LIMIT`].
-    ///
-    /// # Errors
-    /// There are.
-    pub fn may_be_left(&self) -> Result<(), StackError> {
-        match self.left_behind() < LEFT_LIMIT {
-            true => Ok(()),
-            false => Err(StackError::LeftBehind { limit: LEFT_LIMIT }),
-        }
+    /// Stacks that were left behind.
+    #[cfg(test)]
+    pub fn left_behind(&self) -> usize {
+        self.state.lock().left.len()
     }
 }
 
@@ -261,7 +257,7 @@ impl Drop for StackPool {
     /// Every stack that is used holds the pool, so there is none. Those that were left behind stay where they are.
     fn drop(&mut self) {
         let (slot, state) = (self.slot, self.state.get_mut());
-        state.left.sort_unstable();
+        state.left.make_contiguous().sort_unstable();
         let mut left = state.left.iter().map(|&index| index as usize).peekable();
         for (group, &base) in state.groups.iter().enumerate() {
             let mut from = 0;
@@ -324,7 +320,7 @@ impl PooledStack {
 impl Drop for PooledStack {
     fn drop(&mut self) {
         match self.left {
-            true => self.pool.state.lock().left.push(self.index),
+            true => self.pool.leave_behind(self.index),
             false => self.pool.give_back(self.index),
         }
     }
@@ -387,7 +383,6 @@ mod tests {
             let all: Vec<_> = (0..64).map(|_| pool.take().expect("as many")).collect();
             assert_eq!(pool.in_use(), 64);
             drop(all);
-            assert_eq!(pool.may_be_left(), Ok(()));
         }
         for (round, low) in (0..).zip(left) {
             // SAFETY: as above; it is mapped although the pool is gone.
@@ -396,14 +391,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_behind_has_a_limit() {
+    fn of_what_is_left_behind_the_oldest_is_used_again_in_the_end() {
         let pool = StackPool::new(4096, 1).expect("address space");
-        for _ in 0..LEFT_LIMIT {
-            assert_eq!(pool.may_be_left(), Ok(()));
-            pool.take().expect("a stack").leave_behind();
+        let mut lows = Vec::new();
+        for _ in 0..=LEFT_LIMIT {
+            let stack = pool.take().expect("a stack");
+            assert!(!lows.contains(&stack.low()));
+            lows.push(stack.low());
+            stack.leave_behind();
         }
-        let refused = Err(StackError::LeftBehind { limit: LEFT_LIMIT });
-        assert_eq!(pool.may_be_left(), refused);
-        assert!(pool.take().is_ok(), "what is there goes on");
+        assert_eq!(pool.left_behind(), LEFT_LIMIT);
+        let all: Vec<_> = std::iter::from_fn(|| pool.take().ok()).collect();
+        assert!(all.iter().any(|stack| stack.low() == lows[0]));
+        let newer = |stack: &&PooledStack| lows[1..].contains(&stack.low());
+        assert_eq!(all.iter().filter(newer).count(), 0);
     }
 }
