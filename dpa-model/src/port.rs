@@ -172,6 +172,15 @@ fn report(core: &Core, here: Frame, cause: impl Fn() -> Fault) {
     });
 }
 
+/// Ends a device call that was a safe point (rule 4).
+#[inline]
+fn end_safe_point(core: &Core) {
+    if !core.unwinding() {
+        take_turns(core, false);
+    }
+    end(core);
+}
+
 /// Lets others run if they wait and it is time.
 #[inline]
 fn take_turns(core: &Core, now: bool) {
@@ -280,10 +289,7 @@ unsafe fn safe_point(unit: NonNull<()>) {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
 }
 
 unsafe fn yield_now(unit: NonNull<()>) {
@@ -308,10 +314,7 @@ unsafe fn fence(unit: NonNull<()>, space: Space, pred: Ops, succ: Ops) {
         (Ops::W, Ops::W) => native_fence(Ordering::Release),
         _ => native_fence(Ordering::SeqCst),
     }
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
 }
 
 /// Nanoseconds of a cycle at 1.8 GHz, as a fraction.
@@ -385,10 +388,7 @@ unsafe fn trigger(unit: NonNull<()>, handler: Handle) -> bool {
         process.trigger_by(handler)
     });
     core.worker().opened_midway();
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
     found
 }
 
@@ -399,9 +399,6 @@ unsafe fn global(unit: NonNull<()>, global: &'static dyn AnyGlobal) -> Option<u6
     let found = core
         .switch()
         .on_parent_stack(|| core.process().global(global));
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
     found.ok()
 }

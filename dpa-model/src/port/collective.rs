@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use dpa_abi::FaultKind;
 use dpa_abi::port::Collective;
 
-use super::{begin, core, end, raise, stop, take_turns};
+use super::{begin, core, end_safe_point, raise, stop};
 use crate::fiber::Request;
 use crate::meeting::{self, Arrival};
 use crate::unit::{Core, Wake};
@@ -21,10 +21,7 @@ pub(super) unsafe fn collective(unit: NonNull<()>, what: Collective) -> u64 {
         meet(core, what)
     };
     core.acquire_all();
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
     result
 }
 

@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use dpa_abi::{Condition, EventError, EventHandle, Update};
 
-use super::{begin, core, end, stop, take_turns};
+use super::{begin, core, end_safe_point, stop};
 use crate::events::Slot;
 use crate::fiber::Request;
 use crate::unit::{Core, Wake};
@@ -25,10 +25,7 @@ pub(super) unsafe fn event_get(unit: NonNull<()>, event: EventHandle) -> Result<
         false => slot.event.get(),
     });
     core.acquire_all();
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
     value
 }
 
@@ -54,10 +51,7 @@ pub(super) unsafe fn event_update(
                 .on_parent_stack(|| finish_update(core, slot, reached)),
         }
     });
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
     result
 }
 
@@ -99,10 +93,7 @@ pub(super) unsafe fn event_wait(
         wait(core, event, slot, condition, timeout)
     });
     core.acquire_all();
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
     result
 }
 

@@ -8,7 +8,7 @@ use dpa_abi::port::Who;
 use dpa_abi::{Condition, EventError, UnitRef};
 
 use super::events::{find, wait};
-use super::{begin, begin_small, core, end, leave_for_good, take_turns, unwind};
+use super::{begin, begin_small, core, end_safe_point, leave_for_good, unwind};
 use crate::fault::Fault;
 use crate::foreign::discard;
 use crate::launch::Launch;
@@ -52,10 +52,7 @@ pub(super) unsafe fn await_trigger(unit: NonNull<()>) -> bool {
     core.release_all();
     let triggered = !core.unwinding() && triggered_again(core);
     core.acquire_all();
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
     triggered
 }
 
@@ -92,10 +89,7 @@ pub(super) unsafe fn data_ignore(unit: NonNull<()>, addr: u64) {
         let (windows, key) = (&core.process().windows, core.thread_key());
         core.switch().on_parent_stack(|| windows.ignore(key, addr));
     }
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
 }
 
 /// An error handler that does something wrong, or leaves, ends; but not one that is unwound already.

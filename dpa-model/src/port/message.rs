@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dpa_abi::StreamHandle;
 use dpa_abi::port::LogLevel;
 
-use super::{begin, begin_small, core, end, stop, switch_away, take_turns};
+use super::{begin, begin_small, core, end_safe_point, stop, switch_away};
 use crate::message::{Channel, Line, Origin};
 use crate::unit::Core;
 
@@ -54,10 +54,7 @@ pub(super) unsafe fn message(
     for (channel, number) in waits {
         wait_for_sink(core, &channel, number);
     }
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
     found
 }
 
@@ -93,10 +90,7 @@ pub(super) unsafe fn trace(unit: NonNull<()>, args: [u64; 5]) {
     begin(core);
     core.switch()
         .on_parent_stack(|| core.process().trace(origin(core), args));
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
 }
 
 pub(super) unsafe fn trace_flush(unit: NonNull<()>) {
@@ -105,8 +99,5 @@ pub(super) unsafe fn trace_flush(unit: NonNull<()>) {
     begin(core);
     core.switch()
         .on_parent_stack(|| core.process().trace_flush_by_kernel());
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
 }

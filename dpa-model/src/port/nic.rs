@@ -6,7 +6,7 @@ use dpa_abi::Handle;
 use dpa_abi::queue::NicCounter;
 use dpa_abi::queue::bell::{OutboxHandle, Ring, RingError};
 
-use super::{begin, core, end, take_turns};
+use super::{begin, core, end_safe_point};
 use crate::nic::doorbell::counter;
 
 pub(super) unsafe fn doorbell(unit: NonNull<()>, queue: Handle) -> bool {
@@ -21,10 +21,7 @@ pub(super) unsafe fn doorbell(unit: NonNull<()>, queue: Handle) -> bool {
     if rung == Some(true) {
         core.worker().opened_midway();
     }
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
     rung.is_some()
 }
 
@@ -43,10 +40,7 @@ pub(super) unsafe fn nic_counters(
     for (value, which) in values.iter_mut().zip(which) {
         *value = found.as_ref().map_or(0, |all| counter(all, *which));
     }
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
     found.is_some()
 }
 
@@ -65,9 +59,6 @@ pub(super) unsafe fn ring(
     if rung == Ok(true) {
         core.worker().opened_midway();
     }
-    if !core.unwinding() {
-        take_turns(core, false);
-    }
-    end(core);
+    end_safe_point(core);
     rung.map(drop)
 }
