@@ -1,5 +1,6 @@
 //! A process: an application on the device with its own heap, events, launches and faults.
 
+mod memory;
 mod quiet;
 mod waiting;
 
@@ -10,7 +11,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
 use crossbeam::utils::CachePadded;
-use dpa_abi::{FaultKind, Update};
+use dpa_abi::Update;
 use parking_lot::Mutex;
 use slab::Slab;
 use sync_event::{CloseReason, Closed};
@@ -33,7 +34,7 @@ use crate::layout::GroupSpec;
 use crate::message::{LogSpec, Messages};
 use crate::nic::{Doorbells, HostMemory, Leased};
 use crate::partition::Tenancy;
-use crate::placed::{self, Bytes, Places};
+use crate::placed::Places;
 use crate::quota::Quotas;
 use crate::sched::Tenant;
 use crate::stream::Stream;
@@ -388,49 +389,6 @@ impl Process {
     /// Closes the window at this address.
     pub fn close_window(&self, addr: u64) {
         self.windows.close(&self.epochs, addr);
-    }
-
-    /// Frees what was allocated at this address; false if nothing is.
-    pub fn free(&self, addr: u64) -> bool {
-        self.heap.free(&self.epochs, addr)
-    }
-
-    /// The host writes to the heap.
-    ///
-    /// # Errors
-    /// Not in one live allocation.
-    pub fn host_write(&self, addr: u64, bytes: &[u8]) -> Result<(), FaultKind> {
-        let cell = self.heap.checked(addr, bytes.len() as u64)?;
-        cell.copy_in(0, bytes);
-        self.wrote(addr, Bytes::Of(bytes));
-        Ok(())
-    }
-
-    /// The host sets so many bytes of the heap to one value.
-    ///
-    /// # Errors
-    /// Not in one live allocation.
-    pub fn host_fill(&self, addr: u64, len: u64, value: u8) -> Result<(), FaultKind> {
-        self.heap.checked(addr, len)?.fill(value);
-        self.wrote(addr, Bytes::Fill(value, len));
-        Ok(())
-    }
-
-    fn wrote(&self, addr: u64, bytes: Bytes<'_>) {
-        self.heap.wrote(addr, bytes.len());
-        placed::written_by_host(&self.places, addr, bytes);
-    }
-
-    /// The host reads the heap; of events that stand there, their values.
-    ///
-    /// # Errors
-    /// Not in one live allocation.
-    pub fn host_read(&self, addr: u64, copy: &mut [u8]) -> Result<(), FaultKind> {
-        self.heap
-            .checked(addr, copy.len() as u64)?
-            .copy_out(0, copy);
-        self.places.show_in(addr, copy);
-        Ok(())
     }
 
     /// Closes an event and settles what waited for it.
