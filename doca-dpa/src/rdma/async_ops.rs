@@ -1,13 +1,10 @@
 //! Asynchronous operations of kernels that need no peer: copies, and waits for events.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use dpa_abi::{IntoArg, Pod};
 use flexio::ContextSpec;
-use flexio::rdma::{
-    self as low, AckTimeout, Nic, PathMtu, RetryLimit, Rights, RnrTimer, ServiceLevel,
-};
+use flexio::rdma::{self as low, Nic, Rights};
 use flexio_dev::rdma::RdmaWire;
 
 use super::context::{CompletionQueue, Rdma};
@@ -85,7 +82,11 @@ impl AsyncOpsBuilder {
             Some(_) => return Err(RdmaOpenError::ForeignQueue),
             None => CompletionQueue::new(&nic, self.completion_entries)?,
         };
-        let rdma = Rdma::new(nic, local(self.entries, self.user_data), completions)?;
+        let rdma = Rdma::new(
+            nic,
+            ContextSpec::local(self.entries, self.user_data),
+            completions,
+        )?;
         let queue = rdma.context().open_local()?;
         Ok(AsyncOps {
             parts: Arc::new(Parts {
@@ -94,25 +95,6 @@ impl AsyncOpsBuilder {
                 user_data: self.user_data,
             }),
         })
-    }
-}
-
-/// A context without peers: what is about the transport is never used.
-fn local(entries: u32, user_data: u32) -> ContextSpec {
-    ContextSpec {
-        local: Some(user_data),
-        connections: 1,
-        send_entries: entries,
-        receive_entries: 0,
-        outstanding: 1,
-        mtu: PathMtu::B4096,
-        timeout: AckTimeout::NEVER,
-        retries: RetryLimit::Forever,
-        rnr_retries: RetryLimit::Forever,
-        rnr_timer: RnrTimer::at_least(Duration::from_millis(1)),
-        keep_alive: None,
-        service_level: ServiceLevel::DEFAULT,
-        depth: 1,
     }
 }
 

@@ -72,6 +72,27 @@ pub struct ContextSpec {
     pub depth: u8,
 }
 
+impl ContextSpec {
+    /// A context without peers, whose queue has so many entries: what is about the transport is never used.
+    pub fn local(entries: u32, user_data: u32) -> Self {
+        Self {
+            local: Some(user_data),
+            connections: 1,
+            send_entries: entries,
+            receive_entries: 0,
+            outstanding: 1,
+            mtu: PathMtu::B4096,
+            timeout: AckTimeout::NEVER,
+            retries: RetryLimit::Forever,
+            rnr_retries: RetryLimit::Forever,
+            rnr_timer: RnrTimer::at_least(Duration::from_millis(1)),
+            keep_alive: None,
+            service_level: ServiceLevel::DEFAULT,
+            depth: 1,
+        }
+    }
+}
+
 /// Why a context could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

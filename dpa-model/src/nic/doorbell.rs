@@ -168,7 +168,7 @@ impl Process {
 }
 
 /// A completion of nothing.
-const DUMMY: CompletionEntry = CompletionEntry {
+pub(super) const DUMMY: CompletionEntry = CompletionEntry {
     kind: CompletionKind::Dummy,
     syndrome: Syndrome::NONE,
     unsent: false,

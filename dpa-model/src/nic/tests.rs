@@ -6,9 +6,6 @@ use dpa_abi::Condition;
 use dpa_abi::access::AtomicNumber;
 use dpa_abi::queue::record::SEND_TAKEN;
 use dpa_abi::queue::{ENTRY_BYTES, RemotePlace, WorkEntry, WorkFlags, WorkOpcode};
-use rdma::config::{AckTimeout, RetryLimit, ServiceLevel};
-use rdma::mtu::PathMtu;
-use rdma::wire::RnrTimer;
 
 use super::*;
 use crate::rig::Still;
@@ -111,18 +108,8 @@ fn filled(process: &Still, local: bool, entry: &WorkEntry) -> (Arc<ContextRef>, 
     let lease = process.local_nic().expect("a NIC");
     let spec = ContextSpec {
         local: local.then_some(0),
-        connections: 1,
-        send_entries: ENTRIES as u32,
-        receive_entries: 0,
         outstanding: 256,
-        mtu: PathMtu::B4096,
-        timeout: AckTimeout::NEVER,
-        retries: RetryLimit::Forever,
-        rnr_retries: RetryLimit::Forever,
-        rnr_timer: RnrTimer::at_least(Duration::from_millis(1)),
-        keep_alive: None,
-        service_level: ServiceLevel::DEFAULT,
-        depth: 1,
+        ..ContextSpec::local(ENTRIES as u32, 0)
     };
     let context = ContextRef::new(&lease, process, spec, None).expect("a context");
     let queue = context.open_local().expect("a queue");

@@ -2,6 +2,7 @@
 
 use sync_event::{Location, Locations};
 
+use super::super::doorbell::DUMMY;
 use super::*;
 use crate::config::DeviceConfig;
 use crate::network::NetworkSpec;
@@ -43,20 +44,7 @@ fn with_queue(test: impl FnOnce(&mut CompletionRing, &dyn Fn(u64))) {
 }
 
 fn put(queue: &mut CompletionRing) -> Told {
-    let entry = CompletionEntry {
-        kind: dpa_abi::queue::CompletionKind::Dummy,
-        syndrome: dpa_abi::queue::Syndrome::NONE,
-        unsent: false,
-        user_data: 0,
-        immediate: 0,
-        len: 0,
-        original: 0,
-        queue_pair: 0,
-        receive_queue: 0,
-        index: 0,
-        timestamp: 0,
-    };
-    queue.put(&entry, None).expect("it overwrites")
+    queue.put(&DUMMY, None).expect("it overwrites")
 }
 
 /// The timer that is set.
