@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::*;
-use dpa_abi::FaultKind;
 use dpa_model::crash::{CrashFiles, CrashSpec};
 use dpa_model::launch::Outcome;
 
@@ -42,7 +41,7 @@ fn rule_5_2_a_stray_access_says_where_and_leaves_all_registers() {
     assert_eq!(outcome(&launch), Outcome::Faulted);
     let fault = process.fault().expect("a fault");
     let signal = libc::SIGSEGV;
-    assert_eq!(fault.kind, FaultKind::Native { signal });
+    assert_eq!(fault.kind, dpa_abi::FaultKind::Native { signal });
     let report = fault.wait_for_crash_report(LONG).expect("a report");
     assert!(report.problems.is_empty(), "{:?}", report.problems);
     let text = std::fs::read_to_string(report.text.as_ref().expect("a text")).expect("it");

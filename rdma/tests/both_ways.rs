@@ -4,13 +4,15 @@
 //! `DPA_SEEDS=n` tries n seeds (default 300); `DPA_SEED=s` replays one. A failure prints the command.
 
 mod rig;
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
 
 use std::time::Duration;
 
 use rdma::config::{AckTimeout, Config, RetryLimit};
 use rdma::work::{Flags, Operation, WorkRequest};
-use rig::seeds::each_seed;
 use rig::*;
+use seeds::seeds;
 
 /// What a node does: so many of each kind, in this order.
 const EACH: u64 = 12;
@@ -101,5 +103,5 @@ fn run(seed: u64) {
 
 #[test]
 fn rule_6_4_both_ways_over_a_bad_network() {
-    each_seed("both_ways", 300, run);
+    seeds(300).for_each(run);
 }

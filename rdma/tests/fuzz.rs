@@ -18,6 +18,8 @@
 mod bytes;
 #[path = "fuzz/mutate.rs"]
 mod mutate;
+#[path = "../../dpa-model/tests/seeds/number.rs"]
+mod number;
 #[path = "fuzz/peer.rs"]
 mod peer;
 #[path = "fuzz/reached.rs"]
@@ -32,7 +34,7 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use rig::seeds::number;
+use number::number;
 
 /// What the resident set may grow by in a whole run: a leak of a few bytes per packet is more.
 const GROWTH: usize = 16 << 20;

@@ -1,6 +1,8 @@
 //! Random, truncated, corrupted and replayed packets: nothing panics, nothing else is touched.
 
 mod rig;
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
 
 use rdma::queue_pair::State;
 use rdma::region::{RegionKind, RegionSpec, Rights};
@@ -8,11 +10,12 @@ use rdma::wire::{Aeth, AtomicEth, Body, ImmDt, Part, ReadPart, Reth, SendTail, s
 use rdma::work::{Data, Operation, RemoteAddress};
 use rig::forge::*;
 use rig::*;
+use seeds::seeds;
 
 /// Random, truncated, corrupted-and-resealed and replayed packets.
 #[test]
 fn rule_6_8_hostile_packets_neither_panic_nor_touch_what_is_not_theirs() {
-    seeds::each_seed("hostile", 200, hostile);
+    seeds(200).for_each(hostile);
 }
 
 fn hostile(seed: u64) {

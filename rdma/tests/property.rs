@@ -3,13 +3,15 @@
 //! `DPA_SEEDS=n` tries n seeds (default 1,000); `DPA_SEED=s` replays one. A failure prints the command.
 
 mod rig;
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
 
 use rdma::config::{AckTimeout, Config, RetryLimit};
 use rdma::memory::Atomic;
 use rdma::mtu::PathMtu;
 use rdma::work::{Data, Flags, Operation, ReceivedKind, Tail, WorkRequest};
-use rig::seeds::each_seed;
 use rig::*;
+use seeds::seeds;
 use std::time::Duration;
 
 /// Where the parts of a node's memory lie. Work requests read only from SOURCE, which never changes.
@@ -353,7 +355,7 @@ fn try_seed(seed: u64) {
 
 #[test]
 fn rule_6_3_6_4_random_work_under_random_faults_equals_a_sequential_reference() {
-    each_seed("property", 1000, try_seed);
+    seeds(1000).for_each(try_seed);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 //! `DPA_CASES` programs are tried (1,000 unless set), each from its own seed. A failure prints the command that
 //! replays it.
 
+#[path = "../../dpa-model/tests/seeds/number.rs"]
+mod number;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -10,6 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
+use number::number;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
@@ -230,11 +234,6 @@ fn run(seed: u64) {
         eprintln!("replay: DPA_SEED={seed} cargo test -p sync-event --test reference");
         resume_unwind(panic);
     }
-}
-
-fn number(name: &str) -> Option<u64> {
-    let given = std::env::var(name).ok().filter(|n| !n.is_empty());
-    given.map(|n| n.parse().expect("a number"))
 }
 
 #[test]

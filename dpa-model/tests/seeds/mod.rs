@@ -1,6 +1,10 @@
 //! Which seeds a test of the seeded driver tries, and what it says of one that fails.
 
+mod number;
+
 use std::ops::RangeInclusive;
+
+use number::number;
 
 /// Seeds to try. A panic that drops it says which one was being tried, and how to try it again.
 #[derive(Clone, Debug)]
@@ -40,11 +44,4 @@ impl Drop for Seeds {
         let test = thread.name().unwrap_or_default();
         eprintln!("replay: DPA_SEED={seed} cargo test {test}");
     }
-}
-
-/// A number that the environment gives; an empty variable gives none.
-fn number(name: &str) -> Option<u64> {
-    let given = std::env::var_os(name).filter(|given| !given.is_empty())?;
-    let number = given.to_str().and_then(|text| text.parse().ok());
-    Some(number.unwrap_or_else(|| panic!("{name} is {given:?}, a whole number is allowed")))
 }

@@ -4,7 +4,6 @@
 
 pub mod forge;
 mod node;
-pub mod seeds;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
