@@ -39,7 +39,7 @@ pub enum OpenError {
     /// A figure is out of its range.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Kernel stacks could not be reserved, or too many were left behind by threads that could not be unwound.
+    /// Kernel stacks could not be reserved.
     #[error("kernel stacks: {0}")]
     Stacks(#[from] StackError),
     /// A heap could not be reserved.

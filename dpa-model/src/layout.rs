@@ -164,6 +164,22 @@ pub struct FunctionSpec {
     pub partition: Option<PartitionSpec>,
 }
 
+impl FunctionSpec {
+    /// A function without an address that may use these units of the device, and has no groups of them.
+    pub fn with_units(name: impl Into<String>, kind: FunctionKind, units: UnitSet) -> Self {
+        let partition = PartitionSpec {
+            units,
+            groups: Vec::new(),
+        };
+        Self {
+            name: name.into(),
+            kind,
+            address: None,
+            partition: Some(partition),
+        }
+    }
+}
+
 /// What is wrong with a layout.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

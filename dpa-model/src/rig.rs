@@ -14,7 +14,7 @@ use crate::config::DeviceConfig;
 use crate::device::Device;
 use crate::event::EventRef;
 use crate::launch::{ArgBytes, Body, Extra, Gang, Launch, Parts};
-use crate::layout::{FunctionKind, FunctionSpec, PartitionSpec};
+use crate::layout::{FunctionKind, FunctionSpec};
 use crate::process::{Process, ProcessSpec};
 use crate::submit::Spec;
 
@@ -78,14 +78,9 @@ impl Still {
 
     /// One on each of these functions of a device, which have a unit each.
     pub(crate) fn on_functions<const N: usize>(names: [&str; N]) -> [Self; N] {
-        let function = |(unit, name): (usize, &&str)| FunctionSpec {
-            name: (*name).into(),
-            kind: FunctionKind::Virtual,
-            address: None,
-            partition: Some(PartitionSpec {
-                units: format!("{unit}").parse().expect("a unit"),
-                groups: Vec::new(),
-            }),
+        let function = |(unit, name): (usize, &&str)| {
+            let units = std::iter::once(unit as u32).collect();
+            FunctionSpec::with_units(*name, FunctionKind::Virtual, units)
         };
         let config = DeviceConfig {
             workers: 1,

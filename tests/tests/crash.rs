@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use doca_dpa::{
     Builder, CrashProblem, CrashReport, Dpa, Error, Fault, FaultKind, FunctionKind, FunctionSpec,
-    PartitionSpec, Sim, SyncEvent,
+    Sim, SyncEvent,
 };
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -311,14 +311,8 @@ async fn rule_5_2_two_processes_have_each_their_own_and_none_is_overwritten() ->
 #[tokio::test]
 async fn rule_5_2_another_function_has_names_of_its_own() -> Result<(), Error> {
     let dir = Dir::new("functions");
-    let function = |name: &str, units: &str| FunctionSpec {
-        name: name.into(),
-        kind: FunctionKind::Virtual,
-        address: None,
-        partition: Some(PartitionSpec {
-            units: units.parse().expect("units"),
-            groups: Vec::new(),
-        }),
+    let function = |name: &str, units: &str| {
+        FunctionSpec::with_units(name, FunctionKind::Virtual, units.parse().expect("units"))
     };
     let functions = [function("vf0", "0-3"), function("vf1", "4-7")];
     let dpa = builder(&dir).functions(functions).open()?;

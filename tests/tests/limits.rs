@@ -7,7 +7,7 @@ mod seeds;
 use std::net::Ipv4Addr;
 
 use doca_dpa::rdma::{HostBuffer, Rdma, Rights};
-use doca_dpa::{Dpa, Error, FunctionKind, FunctionSpec, Location, PartitionSpec, Sim, SyncEvent};
+use doca_dpa::{Dpa, Error, FunctionKind, FunctionSpec, Location, Sim, SyncEvent};
 use seeds::seeds;
 
 type Outcome = Result<(), Error>;
@@ -73,14 +73,8 @@ async fn regions(dpa: Dpa) -> Outcome {
 /// Each function has as many, and a context that is closed leaves its place.
 #[tokio::test]
 async fn contexts_of_a_function_are_limited() -> Outcome {
-    let function = |name: &str, units: &str| FunctionSpec {
-        name: name.into(),
-        kind: FunctionKind::Virtual,
-        address: None,
-        partition: Some(PartitionSpec {
-            units: units.parse().expect("units"),
-            groups: Vec::new(),
-        }),
+    let function = |name: &str, units: &str| {
+        FunctionSpec::with_units(name, FunctionKind::Virtual, units.parse().expect("units"))
     };
     let functions = [function("vf0", "0-3"), function("vf1", "4-7")];
     let dpa = Dpa::builder().functions(functions).max_contexts(2).open()?;

@@ -138,9 +138,10 @@ use dpa_abi::{Handle, KernelEntry, LogLevel, StreamHandle};
 
 use crate::config::DeviceConfig;
 use crate::launch::{ArgBytes, Body, Step};
-use crate::layout::{FunctionKind, FunctionSpec, PartitionSpec};
+use crate::layout::{FunctionKind, FunctionSpec};
 use crate::message::{Layout, Sink, StreamSpec};
 use crate::process::ProcessSpec;
+use crate::rig::NOTHING;
 use crate::submit::Spec;
 use crate::threads::Threads;
 
@@ -156,14 +157,8 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Two workers; two functions with half of the units each, and a process on each.
 fn two_functions() -> (Threads, [Arc<Process>; 2]) {
-    let function = |name: &str, units: &str| FunctionSpec {
-        name: name.into(),
-        kind: FunctionKind::Virtual,
-        address: None,
-        partition: Some(PartitionSpec {
-            units: units.parse().expect("units"),
-            groups: Vec::new(),
-        }),
+    let function = |name: &str, units: &str| {
+        FunctionSpec::with_units(name, FunctionKind::Virtual, units.parse().expect("units"))
     };
     let config = DeviceConfig {
         workers: 2,
@@ -187,14 +182,8 @@ fn two_functions() -> (Threads, [Arc<Process>; 2]) {
 const fn kernel(name: &'static str, run: fn(dpa_abi::UnitRef<'_>, &[u8])) -> KernelEntry {
     KernelEntry {
         name,
-        file: "",
-        line: 0,
-        arg_bytes: 0,
-        reach: {
-            // SAFETY: it keeps nothing across device calls, and calls nothing that does.
-            unsafe { dpa_abi::kernel::Reach::new(|| true, || true) }
-        },
         run,
+        ..NOTHING
     }
 }
 

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use attack::Attack;
 use clap::Parser;
-use doca_dpa::{Dpa, FunctionKind, FunctionSpec, PartitionSpec};
+use doca_dpa::{Dpa, FunctionKind, FunctionSpec};
 use victim::Victim;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -64,15 +64,7 @@ fn main() -> ExitCode {
 }
 
 fn function(name: &str, kind: FunctionKind, units: &str) -> Outcome<FunctionSpec> {
-    Ok(FunctionSpec {
-        name: name.into(),
-        kind,
-        address: None,
-        partition: Some(PartitionSpec {
-            units: units.parse()?,
-            groups: Vec::new(),
-        }),
-    })
+    Ok(FunctionSpec::with_units(name, kind, units.parse()?))
 }
 
 fn run(options: &Options) -> Outcome {
