@@ -19,7 +19,7 @@ pub enum Request {
     Wait(EventHandle, Condition, Option<u64>),
     /// It meets the other threads of its launch.
     Meet(Collective),
-    /// Its stack is left for good; its destructors do not run.
+    /// It never returns to its stack; its destructors do not run.
     Abandon,
 }
 

@@ -3,8 +3,9 @@
 //!
 //! A signal handler on an alternate stack acts only when the stack pointer lies in the kernel stack that this worker
 //! has entered, else it hands the signal to the handler that was there before. It resets the kernel stack and lets it
-//! return to its worker with what happened; the frames on it are abandoned, their destructors do not run, and stay where they are for
-//! good. So nothing of ours (lock, guard, count) may be live under a kernel's frame.
+//! return to its worker with what happened; the frames on it are abandoned, and their destructors do not run. The stack is not used
+//! again until many others were left behind after it (`stack.rs`). So nothing of ours (lock, guard, count) may be live under a kernel's
+//! frame.
 //!
 //! Another handler interrupts a kernel for others to run. It runs on the kernel's own stack, and leaves it as a device call
 //! does; when the thread goes on, on the same OS thread, the handler returns. It acts only where the kernel's crate has neither
@@ -15,13 +16,19 @@
 //! not at once (`unit/unwinding.rs`). The count of panics that the standard library keeps for the OS thread then includes its own: others on
 //! that worker see [`std::thread::panicking`] say so meanwhile, or, if the thread does not go on, for good.
 
+#[cfg(dpa_sanitize)]
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
 
+#[cfg(dpa_sanitize)]
 use crate::unit::Core;
 
 #[cfg(not(dpa_sanitize))]
 mod code;
+#[cfg(not(dpa_sanitize))]
+mod entered;
+#[cfg(all(test, not(dpa_sanitize)))]
+mod tests;
 
 /// Why a stack was reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,41 +39,6 @@ pub enum Trapped {
     Native(i32),
     /// The run-time limit.
     RunTime,
-}
-
-/// What the handlers know of the kernel stack a worker has entered.
-#[derive(Clone, Copy)]
-pub(crate) struct Entered {
-    pub(crate) core: *const Core,
-    pub(crate) low: usize,
-    pub(crate) limit: usize,
-    pub(crate) high: usize,
-    #[cfg(not(dpa_sanitize))]
-    pub(crate) trap: corosensei::trap::CoroutineTrapHandler<crate::fiber::Exit>,
-}
-
-thread_local! {
-    static ENTERED: Cell<*const Entered> = const { Cell::new(std::ptr::null()) };
-}
-
-/// Says that this thread enters a kernel stack, until the guard is dropped.
-pub(crate) fn enter(entered: &Entered) -> EnterGuard<'_> {
-    let before = ENTERED.replace(entered);
-    EnterGuard {
-        before,
-        of: std::marker::PhantomData,
-    }
-}
-
-pub(crate) struct EnterGuard<'a> {
-    before: *const Entered,
-    of: std::marker::PhantomData<&'a Entered>,
-}
-
-impl Drop for EnterGuard<'_> {
-    fn drop(&mut self) {
-        ENTERED.set(self.before);
-    }
 }
 
 #[cfg(dpa_sanitize)]
@@ -99,32 +71,17 @@ pub(crate) fn core_here() -> Option<*const Core> {
     Some(FIBER.get()).filter(|core| !core.is_null())
 }
 
-/// The core of the kernel on whose stack the caller runs, if it runs on one.
-#[cfg(not(dpa_sanitize))]
-#[inline(never)]
-pub(crate) fn core_here() -> Option<*const Core> {
-    let here = 0u8;
-    let at = std::ptr::from_ref(&here) as usize;
-    let entered = ENTERED.get();
-    // SAFETY: the pointer is set only while its target lives on this worker's stack (see `enter`).
-    let entered = unsafe { entered.as_ref() }?;
-    (entered.low..entered.high)
-        .contains(&at)
-        .then_some(entered.core)
-}
-
-/// Installs the panic hook and the signal handlers, once for the program.
+/// Installs the panic hook and the signal handlers, once for the program. They are there when this returns, whoever installed them.
 pub(crate) fn install() {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if DONE.swap(true, Ordering::SeqCst) {
-        return;
-    }
-    install_panic_hook();
-    #[cfg(not(dpa_sanitize))]
-    {
-        code::find_helpers();
-        signals::install();
-    }
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        install_panic_hook();
+        #[cfg(not(dpa_sanitize))]
+        {
+            code::find_helpers();
+            signals::install();
+        }
+    });
 }
 
 /// A panic on a kernel stack is recorded for the fault report and not printed; any other goes to the hook before.
@@ -138,6 +95,8 @@ fn install_panic_hook() {
 }
 
 #[cfg(not(dpa_sanitize))]
+pub(crate) use entered::{Entered, core_here, enter};
+#[cfg(not(dpa_sanitize))]
 pub(crate) use signals::{interrupt, preempt, ready_thread};
 
 #[cfg(dpa_sanitize)]
@@ -145,7 +104,8 @@ pub(crate) fn ready_thread() {}
 
 #[cfg(not(dpa_sanitize))]
 mod signals {
-    use super::{ENTERED, Entered, Trapped, code};
+    use super::entered::ENTERED;
+    use super::{Entered, Trapped, code};
     use crate::crash::stack::Trap;
     use crate::fiber::Exit;
     use std::mem::MaybeUninit;
@@ -404,6 +364,24 @@ mod signals {
     /// Interrupts a worker whose kernel exceeds the run-time limit.
     pub(crate) fn interrupt(pthread: u64) {
         send(pthread, run_time_signal());
+    }
+
+    /// Whether the handlers are in place.
+    #[cfg(test)]
+    pub(super) fn are_installed() -> bool {
+        let ours = [
+            (libc::SIGSEGV, handler as *const () as usize),
+            (libc::SIGBUS, handler as *const () as usize),
+            (run_time_signal(), handler as *const () as usize),
+            (preempt_signal(), preempt_handler as *const () as usize),
+        ];
+        ours.iter().all(|&(signal, ours)| {
+            let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+            // SAFETY: only asks what is installed.
+            unsafe { libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) };
+            // SAFETY: filled in, or all zero, which is a valid value too.
+            unsafe { now.assume_init() }.sa_sigaction == ours
+        })
     }
 
     /// Interrupts a worker whose kernel is to let others run.

@@ -27,6 +27,7 @@ use crate::launch::Launch;
 use crate::process::Process;
 use crate::recent::Recent;
 use crate::stack::PooledStack;
+#[cfg(not(dpa_sanitize))]
 use crate::trap::{self, Entered as EnteredStack};
 use crate::worker::Worker;
 
@@ -239,6 +240,7 @@ impl Core {
     }
 
     /// For the signal handler: whether kernel code runs, and it is the one that exceeded its time.
+    #[cfg(not(dpa_sanitize))]
     pub(crate) fn may_be_stopped_here(&self) -> bool {
         self.in_kernel.load(Ordering::Relaxed)
             && self.worker().is_to_be_stopped()
@@ -365,6 +367,7 @@ impl Core {
 pub struct Unit {
     fiber: Fiber,
     core: Box<Core>,
+    #[cfg(not(dpa_sanitize))]
     entered: EnteredStack,
 }
 
@@ -424,20 +427,22 @@ impl Unit {
         core.stack_limit.set(stack.limit_of_use());
         core.stack_high.set(stack.high());
         core.unwinding.set(false);
+        #[cfg(not(dpa_sanitize))]
         let (low, limit, high) = (stack.low(), stack.limit_of_use(), stack.high());
         // SAFETY: the core lives in the unit beside the fiber, is dropped after it, and its address is stable.
         let fiber = unsafe { Fiber::new(stack, crate::taking::on_stack, &raw const *core) };
+        #[cfg(not(dpa_sanitize))]
         let entered = EnteredStack {
             core: &raw const *core,
             low,
             limit,
             high,
-            #[cfg(not(dpa_sanitize))]
             trap: fiber.trap_handler(),
         };
         Box::new(Self {
             fiber,
             core,
+            #[cfg(not(dpa_sanitize))]
             entered,
         })
     }
@@ -451,6 +456,7 @@ impl Unit {
     pub fn resume(&mut self, worker: &Worker) -> Resumed {
         self.core.worker.set(worker);
         self.core.worker_index.set(worker.index());
+        #[cfg(not(dpa_sanitize))]
         let _entered = trap::enter(&self.entered);
         self.fiber.resume()
     }

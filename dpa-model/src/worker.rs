@@ -108,6 +108,7 @@ impl Worker {
     }
 
     /// Whether the kernel that runs now is the one that exceeded its time. For the signal handler.
+    #[cfg(not(dpa_sanitize))]
     pub(crate) fn is_to_be_stopped(&self) -> bool {
         let shared = self.shared();
         shared.stop_at.load(Ordering::Relaxed) == shared.safe_points.load(Ordering::Relaxed)

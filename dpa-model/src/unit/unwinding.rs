@@ -4,6 +4,7 @@ use super::{Core, PanicNote};
 use crate::keeper::own_cpu_time;
 
 /// CPU time, in nanoseconds, after which a thread that is unwound runs destructors for certain: the beginning takes microseconds.
+#[cfg(not(dpa_sanitize))]
 const BEGINNING_OF_UNWINDING: u64 = 2_000_000;
 
 impl PanicNote {
@@ -61,6 +62,7 @@ impl Core {
 
     /// Whether a thread that is unwound is past the beginning of that. The panic hook holds a lock of the standard library until
     /// shortly after [`Core::note_panic`], and a panic takes memory: neither is seen from here, but both are over soon.
+    #[cfg(not(dpa_sanitize))]
     pub(super) fn is_in_destructor(&self) -> bool {
         let since = self.unwinds_since.get();
         since == 0 || own_cpu_time().saturating_sub(since) > BEGINNING_OF_UNWINDING
