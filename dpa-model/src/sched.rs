@@ -10,8 +10,8 @@
 //! 4. A started launch with more than one thread is handed to every worker that asks until all its ranks are claimed.
 
 mod after;
+mod seat;
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 
 use sync_event::sync::atomic::{AtomicUsize, Ordering};
@@ -19,10 +19,10 @@ use sync_event::sync::{Arc, Mutex};
 
 use crate::inbox::Inbox;
 use crate::launch::{Body, Launch};
-use crate::ready::ReadyQueue;
 
 pub use after::After;
 use after::Strays;
+use seat::Seat;
 
 /// What the scheduler needs to know of a process.
 pub trait Tenant {
@@ -104,16 +104,6 @@ struct State<P> {
     claims: VecDeque<Arc<Launch>>,
 }
 
-#[derive(Debug)]
-struct Seat<P> {
-    process: Arc<P>,
-    ready: ReadyQueue<Arc<Launch>>,
-    /// None of what is ready takes fewer units than this.
-    least: u32,
-    started: u32,
-    gone: bool,
-}
-
 impl<P: Tenant> Sched<P> {
     /// For so many units.
     pub fn new(units: u32) -> Self {
@@ -144,13 +134,7 @@ impl<P: Tenant> Sched<P> {
         let number = state.next_number?;
         state.next_number = number.checked_add(state.step);
         let process = make(number);
-        let seat = Seat {
-            process: process.clone(),
-            ready: ReadyQueue::default(),
-            least: u32::MAX,
-            started: 0,
-            gone: false,
-        };
+        let seat = Seat::new(process.clone());
         state.tenants.insert(number, seat);
         Some(process)
     }
@@ -340,29 +324,6 @@ pub struct Standing {
     pub ready: usize,
     /// Whether one of them, or a rank of a started launch, could be run now, or when others give their units back.
     pub startable: bool,
-}
-
-impl<P> Seat<P> {
-    /// Takes the first launch that takes no more units. A search in vain is not made again before one comes that takes fewer than
-    /// all that it saw, or more are free: a million may be ready, and each worker that looks for work comes here.
-    fn take_that_fits(&mut self, free: u32) -> Option<(u64, Arc<Launch>)> {
-        if self.least > free {
-            return None;
-        }
-        let (_, first) = self.ready.first()?;
-        if first.units() <= free {
-            return self.ready.pop();
-        }
-        let least = Cell::new(first.units());
-        let found = self.ready.pop_behind(|launch| {
-            least.set(least.get().min(launch.units()));
-            launch.units() <= free
-        });
-        if found.is_none() {
-            self.least = least.get();
-        }
-        found
-    }
 }
 
 impl<P: Tenant> State<P> {

@@ -18,20 +18,25 @@
 //! 7. Without a thread (the system gives none) items stay queued, within the limit, and nobody waits for them; the next item, flush or
 //!    close asks for a thread again. If there is none when the channel is closed, they are lost.
 
+mod flushed;
+
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Wake, Waker};
+use std::task::Wake;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::foreign::{discard, let_go};
-use crate::wakers::{Awaited, Until, Wakers};
+use crate::wakers::{Until, Wakers};
 
 use super::delivery::{Delivery, FlushError, Overflow, SinkError};
+use flushed::{flushed, unserved};
+
+pub(crate) use flushed::Flushed;
 
 /// Something that can stand in a channel.
 pub(crate) trait Item: Send + 'static {
@@ -473,47 +478,6 @@ impl<T: Item> Channel<T> {
     }
 }
 
-/// Everything below a number is settled.
-pub(crate) struct Flushed<T> {
-    channel: Arc<Channel<T>>,
-    number: u64,
-}
-
-impl<T: Item> Awaited for Flushed<T> {
-    type Output = Result<(), FlushError>;
-
-    fn look(&self) -> Option<Result<(), FlushError>> {
-        let mut state = self.channel.state.lock();
-        match state.is_settled(self.number) {
-            true => Some(flushed(&mut state)),
-            false => state.lacks_thread.then(|| unserved(&mut state)),
-        }
-    }
-
-    fn wait(&self, number: &mut Option<u64>, waker: Waker) -> Option<Waker> {
-        self.channel.state.lock().wakers.wait(number, waker)
-    }
-
-    fn leave(&self, number: u64) -> Option<Waker> {
-        self.channel.state.lock().wakers.leave(number)
-    }
-}
-
-fn flushed<T>(state: &mut State<T>) -> Result<(), FlushError> {
-    state.error.take().map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// There is no thread that would ever settle anything.
-fn unserved<T>(state: &mut State<T>) -> Result<(), FlushError> {
-    let left = state.queue.len();
-    // Another flush may have been told why.
-    let none = FlushError::TimedOut {
-        waited: Duration::ZERO,
-        left,
-    };
-    Err(state.error.take().map_or(none, FlushError::from))
-}
-
 /// Calls the sink. One that panics is dropped.
 fn call<T>(
     outlet: &mut Option<Box<dyn Outlet<T>>>,
@@ -540,5 +504,4 @@ impl<T: Item> Wake for Channel<T> {
 }
 
 #[cfg(test)]
-#[path = "channel_tests.rs"]
 mod tests;

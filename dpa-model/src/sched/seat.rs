@@ -1,0 +1,52 @@
+//! A process's place in the scheduler: what of it is ready, and what has started.
+
+use std::cell::Cell;
+
+use sync_event::sync::Arc;
+
+use crate::launch::Launch;
+use crate::ready::ReadyQueue;
+
+/// A process among others.
+#[derive(Debug)]
+pub(super) struct Seat<P> {
+    pub(super) process: Arc<P>,
+    pub(super) ready: ReadyQueue<Arc<Launch>>,
+    /// None of what is ready takes fewer units than this.
+    pub(super) least: u32,
+    pub(super) started: u32,
+    pub(super) gone: bool,
+}
+
+impl<P> Seat<P> {
+    pub(super) fn new(process: Arc<P>) -> Self {
+        Self {
+            process,
+            ready: ReadyQueue::default(),
+            least: u32::MAX,
+            started: 0,
+            gone: false,
+        }
+    }
+
+    /// Takes the first launch that takes no more units. A search in vain is not made again before one comes that takes fewer than
+    /// all that it saw, or more are free: a million may be ready, and each worker that looks for work comes here.
+    pub(super) fn take_that_fits(&mut self, free: u32) -> Option<(u64, Arc<Launch>)> {
+        if self.least > free {
+            return None;
+        }
+        let (_, first) = self.ready.first()?;
+        if first.units() <= free {
+            return self.ready.pop();
+        }
+        let least = Cell::new(first.units());
+        let found = self.ready.pop_behind(|launch| {
+            least.set(least.get().min(launch.units()));
+            launch.units() <= free
+        });
+        if found.is_none() {
+            self.least = least.get();
+        }
+        found
+    }
+}
