@@ -65,6 +65,9 @@ enum Command {
         /// Only part K of N, from 0: `0/4`
         #[arg(long, value_name = "K/N")]
         shard: Option<String>,
+        /// Only in lines that changed since this revision
+        #[arg(long, value_name = "REVISION")]
+        since: Option<String>,
         /// How many at the same time
         #[arg(long, default_value_t = 1)]
         jobs: usize,
@@ -158,9 +161,12 @@ fn run(command: Command) -> Outcome {
         Command::Tidy => tidy::run(),
         Command::Loom { mutants: true, .. } => mutants::run(),
         Command::Loom { full, .. } => loom::run(full),
-        Command::Mutation { krate, shard, jobs } => {
-            mutation::run(&krate, &mutation::Options { shard, jobs })
-        }
+        Command::Mutation {
+            krate,
+            shard,
+            since,
+            jobs,
+        } => mutation::run(&krate, &mutation::Options { shard, since, jobs }),
         Command::Riscv => riscv::run(),
         Command::Tsan => tsan::run(),
         Command::Decoders => decoders::run(),

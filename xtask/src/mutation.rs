@@ -4,11 +4,12 @@
 //! First come the tests that are quick; what survives them meets the others of the scope. What survives these must stand,
 //! with the reason, in the crate's `mutation-survivors.txt`.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Outcome;
-use crate::run::{cargo, output, succeeds, target};
+use crate::run::{cargo, command, output, succeeds, target};
 
 mod accepted;
 mod outcomes;
@@ -27,6 +28,8 @@ const FINISHED: [i32; 3] = [0, 2, 3];
 pub struct Options {
     /// Part `k` of `n` as `k/n`, `k` from 0; all of them if `None`.
     pub shard: Option<String>,
+    /// Only those in lines that changed since this revision.
+    pub since: Option<String>,
     /// How many at the same time.
     pub jobs: usize,
 }
@@ -41,7 +44,46 @@ pub fn run(krate: &str, options: &Options) -> Outcome {
     let all = listed(scope)?;
     let accepted = accepted::read(krate)?;
     let outcomes = all_passes(scope, options)?;
-    report(&all, &accepted, &outcomes, options.shard.is_none())
+    report(&all, &accepted, &outcomes, options.are_all())
+}
+
+impl Options {
+    /// Whether all mutants of the scope are tried.
+    fn are_all(&self) -> bool {
+        self.shard.is_none() && self.since.is_none()
+    }
+
+    /// What chooses the mutants among those of the scope.
+    fn choice(&self, scope: &Scope) -> Result<Vec<OsString>, String> {
+        let mut choice = Vec::new();
+        if let Some(part) = &self.shard {
+            choice.extend(["--shard".into(), part.into()]);
+        }
+        if let Some(revision) = &self.since {
+            let place = directory(scope).join("since.diff");
+            write_changes(scope, revision, &place)?;
+            choice.extend(["--in-diff".into(), place.into()]);
+        }
+        Ok(choice)
+    }
+}
+
+/// What changed in the crate since a revision.
+fn write_changes(scope: &Scope, revision: &str, place: &Path) -> Outcome {
+    let changes = output(command("git").args(["diff", revision, "--", scope.krate]))?;
+    if changes.is_empty() {
+        return Err(format!(
+            "nothing of `{}` changed since `{revision}`",
+            scope.krate
+        ));
+    }
+    let written =
+        std::fs::create_dir_all(directory(scope)).and_then(|()| std::fs::write(place, changes));
+    written.map_err(|error| format!("{}: {error}", place.display()))
+}
+
+fn directory(scope: &Scope) -> PathBuf {
+    target().join("mutation").join(scope.krate)
 }
 
 /// All mutants of the scope, in cargo-mutants' words and order.
@@ -55,12 +97,11 @@ fn all_passes(scope: &Scope, options: &Options) -> Result<Outcomes, String> {
     for (number, tests) in scope.passes.iter().enumerate() {
         let mut command = mutants(scope);
         match number {
-            0 => command.args(options.shard.iter().flat_map(|part| ["--shard", part])),
+            0 => command.args(options.choice(scope)?),
             _ if outcomes.missed.is_empty() => break,
             _ => command.args(outcomes.missed.iter().flat_map(|name| again(name))),
         };
-        let directory = target().join("mutation").join(scope.krate);
-        let place = directory.join(format!("pass-{number}"));
+        let place = directory(scope).join(format!("pass-{number}"));
         run_pass(&mut command, &place, tests, options.jobs)?;
         let found = outcomes::read(&place.join("mutants.out"))?;
         outcomes = match number {
