@@ -80,10 +80,10 @@ impl Slot {
             .fetch_update(Ordering::Acquire, Ordering::Relaxed, claim)
             .ok()?;
         self.store(spec);
-        #[cfg(not(dpa_mutant = "region_same_tags"))]
-        let tags = Tags::of(old).step(random);
-        #[cfg(dpa_mutant = "region_same_tags")]
-        let tags = Tags::of(old);
+        let tags = match cfg!(dpa_mutant = "region_same_tags") {
+            false => Tags::of(old).step(random),
+            true => Tags::of(old),
+        };
         let live = |word: u64| Some(word & !TAGS | tags.bits() | LIVE | REMOTE);
         let published = self
             .word
