@@ -40,6 +40,7 @@ use crate::foreign;
 use crate::process::Process;
 use crate::unit::Core;
 use capture::Capture;
+use pending::Writing;
 use report::{CrashProblem, CrashReport, Expected, Slot};
 use stack::{Frame, StackCopy};
 
@@ -93,6 +94,17 @@ pub(crate) struct Target {
     pub(crate) core_bytes: u64,
 }
 
+/// What the end of the program waits for; nothing under the seeded driver, where a report is written at once. Or how many reports are on
+/// their way already, if no more may be.
+type Announced = Result<Option<Writing>, usize>;
+
+/// A report whose process is being stopped.
+#[derive(Debug)]
+enum Begun {
+    Captured(Box<Capture>, Option<Writing>),
+    Refused(usize),
+}
+
 /// The crash report of one process, before, while and after it is written.
 #[derive(Debug)]
 pub(crate) struct Crash {
@@ -100,7 +112,7 @@ pub(crate) struct Crash {
     /// Whether there is no target because none is wanted.
     by_choice: bool,
     slot: Arc<Slot>,
-    capture: Mutex<Option<Capture>>,
+    begun: Mutex<Option<Begun>>,
     parked: AtomicUsize,
 }
 
@@ -121,7 +133,7 @@ impl Crash {
             }),
             by_choice: spec.files == CrashFiles::Off,
             slot: Arc::default(),
-            capture: Mutex::default(),
+            begun: Mutex::default(),
             parked: AtomicUsize::new(0),
         }
     }
@@ -165,18 +177,32 @@ impl Crash {
         self.wants_core().then(|| StackCopy::of(core, at))
     }
 
+    /// Before anybody can know of the fault: from here on the end of the program waits for the report, if there will be one.
+    pub(crate) fn announce(&self, process: &Process) -> Option<Announced> {
+        self.target.as_ref()?;
+        let seeded = process.device.is_seeded();
+        let writing = (!seeded).then(|| Writing::begin(&process.tenancy.function));
+        Some(writing.transpose())
+    }
+
     /// The process has become fatal; what would be gone once it is stopped is taken down. Nothing of it waits long.
-    pub(crate) fn begin(&self, process: &Process, stack: Option<StackCopy>) {
-        if self.target.is_some() {
-            let capture = Capture::new(process, stack);
-            *self.capture.lock() = Some(capture);
-        }
+    pub(crate) fn begin(
+        &self,
+        process: &Process,
+        announced: Option<Announced>,
+        stack: Option<StackCopy>,
+    ) {
+        *self.begun.lock() = announced.map(|announced| match announced {
+            Ok(writing) => Begun::Captured(Box::new(Capture::new(process, stack)), writing),
+            Err(limit) => Begun::Refused(limit),
+        });
     }
 
     /// A thread that waited is taken out of its wait, and not yet resumed.
     pub(crate) fn saw_blocked(&self, core: &Core) {
-        let mut capture = self.capture.lock();
-        if let Some(capture) = capture.as_mut().filter(|_| self.wants_core()) {
+        if let Some(Begun::Captured(capture, _)) = &mut *self.begun.lock()
+            && self.wants_core()
+        {
             capture.add_blocked(core);
         }
     }
@@ -188,20 +214,19 @@ impl Crash {
 
     /// The process is stopped: the report is sent on its way.
     pub(crate) fn finish(&self, process: &Arc<Process>) {
-        let Some(mut capture) = self.capture.lock().take() else {
-            return;
-        };
-        capture.parked = self.parked.load(Ordering::Relaxed);
-        if process.device.is_seeded() {
-            self.write(process, capture);
-            return;
-        }
-        let writing = match pending::Writing::begin(&process.tenancy.function) {
-            Ok(writing) => writing,
-            Err(limit) => {
+        let begun = self.begun.lock().take();
+        let (mut capture, writing) = match begun {
+            None => return,
+            Some(Begun::Captured(capture, writing)) => (*capture, writing),
+            Some(Begun::Refused(limit)) => {
                 self.settle(CrashReport::of(CrashProblem::TooManyAtOnce { limit }));
                 return;
             }
+        };
+        capture.parked = self.parked.load(Ordering::Relaxed);
+        let Some(writing) = writing else {
+            self.write(process, capture);
+            return;
         };
         let of = process.clone();
         let helper = std::thread::Builder::new().name("dpa-crash".into());

@@ -271,8 +271,9 @@ impl Process {
         self.note_fault(&fault);
         fault.crash = self.crash.expected();
         let fault = Arc::new(fault);
+        let announced = self.crash.announce(self);
         if self.fault.set(fault.clone()).is_ok() {
-            self.crash.begin(self, stack);
+            self.crash.begin(self, announced, stack);
             self.stop(CloseReason::Faulted, Outcome::Faulted);
             self.crash.finish(self);
         }

@@ -415,10 +415,48 @@ async fn child_that_faults_and_ends() -> Result<(), Error> {
     std::process::exit(7);
 }
 
+/// Wakes nobody: says that it was asked to, and takes its time over it.
+struct Slow(std::sync::mpsc::Sender<()>);
+
+impl std::task::Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.send(());
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// Run as a program of its own: learns of the fault while its process is still being stopped, and ends.
+#[test]
+fn child_that_ends_while_its_process_stops() -> Result<(), Error> {
+    if std::env::var_os("DPA_CRASH_TEST_CHILD").is_none() {
+        return Ok(());
+    }
+    let dpa = Dpa::builder().workers(2).open()?;
+    let event = SyncEvent::device_to_host(&dpa)?;
+    let (told, tells) = std::sync::mpsc::channel();
+    let waker = std::task::Waker::from(Arc::new(Slow(told)));
+    let mut wait = std::pin::pin!(event.ge(1).into_future());
+    let first = wait
+        .as_mut()
+        .poll(&mut std::task::Context::from_waker(&waker));
+    assert!(first.is_pending());
+    let launch = dpa
+        .launch(panics)
+        .args(PanicsArgs { number: 1u64 })
+        .submit()?;
+    tells.recv().expect("the end of the event");
+    drop(launch);
+    std::process::exit(7);
+}
+
 fn child() -> Command {
+    child_of("child_that_faults_and_ends")
+}
+
+fn child_of(test: &str) -> Command {
     let program = std::env::current_exe().expect("this program");
     let mut child = Command::new(program);
-    child.args(["--exact", "child_that_faults_and_ends", "--nocapture"]);
+    child.args(["--exact", test, "--nocapture"]);
     child.env("DPA_CRASH_TEST_CHILD", "1");
     child.env_remove("DPA_CRASH_PATH");
     child
@@ -453,6 +491,16 @@ fn rule_5_2_a_program_that_ends_at_once_leaves_its_report_where_the_environment_
     let core = std::fs::read(dir.0.join(core)).expect("the core");
     let last = (1u64 << 24) - 4096 + 0x4000_0000_0000;
     assert_eq!(bytes_at(&core, last, 4096), [0; 4096], "it is complete");
+}
+
+#[test]
+fn rule_5_2_a_program_that_ends_while_its_process_stops_leaves_its_report() {
+    let dir = Dir::new("stops");
+    let mut child = child_of("child_that_ends_while_its_process_stops");
+    let child = child.env("DPA_CRASH_PATH", &dir.0).output();
+    let child = child.expect("a child");
+    assert_eq!(child.status.code(), Some(7), "{child:?}");
+    assert_eq!(dir.files().len(), 2, "{:?}", dir.files());
 }
 
 #[test]

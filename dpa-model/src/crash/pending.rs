@@ -4,6 +4,7 @@
 //! its way, a bounded time. A program that is killed or aborts does not wait.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, Once, PoisonError};
 use std::time::Duration;
 
@@ -18,34 +19,39 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 struct Count {
-    /// In which program: a child of `fork` has the counts but not the threads.
-    program: u32,
     all: usize,
     /// By the name of the function.
     each: BTreeMap<String, usize>,
 }
 
 struct Pending {
+    /// Of which program: a child of `fork` has the counts but not the threads, and may find the lock taken for good.
+    program: AtomicU32,
     count: Mutex<Count>,
     none: Condvar,
 }
 
-static PENDING: Pending = Pending {
-    count: Mutex::new(Count {
-        program: 0,
-        all: 0,
-        each: BTreeMap::new(),
-    }),
-    none: Condvar::new(),
-};
+static PENDING: Pending = Pending::new();
 
 impl Pending {
+    const fn new() -> Self {
+        let count = Count {
+            all: 0,
+            each: BTreeMap::new(),
+        };
+        Self {
+            program: AtomicU32::new(0),
+            count: Mutex::new(count),
+            none: Condvar::new(),
+        }
+    }
+
     /// One more, or how many there may be.
     fn add(&self, function: &str) -> Result<(), usize> {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         let program = std::process::id();
-        if count.program != program {
-            (count.program, count.all) = (program, 0);
+        if self.program.swap(program, Ordering::Relaxed) != program {
+            count.all = 0;
             count.each.clear();
         }
         if count.all >= MOST {
@@ -75,12 +81,11 @@ impl Pending {
     }
 
     fn wait(&self) {
-        // A child of `fork` may find the lock taken for good.
-        let Ok(count) = self.count.try_lock() else {
+        if self.program.load(Ordering::Relaxed) != std::process::id() {
             return;
-        };
-        let program = std::process::id();
-        let still = |count: &mut Count| count.all > 0 && count.program == program;
+        }
+        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let still = |count: &mut Count| count.all > 0;
         drop(self.none.wait_timeout_while(count, PATIENCE, still));
     }
 }
@@ -119,6 +124,30 @@ impl Drop for Writing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn rule_5_2_the_end_waits_also_while_another_report_is_counted() {
+        let pending = Pending::new();
+        let began = Instant::now();
+        pending.wait();
+        assert!(began.elapsed() < PATIENCE, "there is none");
+        pending.add("pf0").expect("the first");
+        let ended = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            let count = pending.count.lock().expect("nobody panics");
+            let end = scope.spawn(|| {
+                pending.wait();
+                ended.load(Ordering::Relaxed)
+            });
+            std::thread::sleep(Duration::from_millis(20));
+            drop(count);
+            std::thread::sleep(Duration::from_millis(20));
+            ended.store(1, Ordering::Relaxed);
+            pending.remove("pf0");
+            assert_eq!(end.join().expect("no panic"), 1, "it has waited");
+        });
+    }
 
     #[test]
     fn rule_5_2_the_reports_written_at_a_time_are_bounded() {
