@@ -75,12 +75,24 @@ pub(crate) fn core_here() -> Option<*const Core> {
 pub(crate) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        install_panic_hook();
+        install_panic_hook_from_anywhere();
         #[cfg(not(dpa_sanitize))]
         {
             code::find_helpers();
             signals::install();
         }
+    });
+}
+
+/// Also in a destructor of a thread that panics: that one may not change the hook.
+fn install_panic_hook_from_anywhere() {
+    if !std::thread::panicking() {
+        return install_panic_hook();
+    }
+    std::thread::scope(|scope| {
+        let other = std::thread::Builder::new();
+        // Without a thread kernels' panics are printed, and faults do not say what they said.
+        let _ = other.spawn_scoped(scope, install_panic_hook);
     });
 }
 

@@ -1,8 +1,16 @@
 use super::{install, signals};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Barrier;
 
 const CHILD: &str = "DPA_TRAP_TEST_CHILD";
+
+/// Runs this test alone, in a program of its own.
+fn child(test: &str) -> Output {
+    let program = std::env::current_exe().expect("this program");
+    let mut child = Command::new(program);
+    child.args(["--exact", test]).env(CHILD, "1");
+    child.output().expect("a child")
+}
 
 /// Not a test by itself: a program whose first devices are opened at the same time.
 #[test]
@@ -25,12 +33,35 @@ fn child_that_installs_at_once() {
 
 #[test]
 fn rule_5_1_no_device_is_opened_before_its_faults_are_caught() {
-    let program = std::env::current_exe().expect("this program");
-    let test = "trap::tests::child_that_installs_at_once";
     for round in 0..20 {
-        let mut child = Command::new(&program);
-        child.args(["--exact", test]).env(CHILD, "1");
-        let output = child.output().expect("a child");
+        let output = child("trap::tests::child_that_installs_at_once");
         assert!(output.status.success(), "{round}: {output:?}");
     }
+}
+
+/// Not a test by itself: a program whose first device is opened by a destructor, while a panic is on its way.
+#[test]
+fn child_that_installs_while_it_unwinds() {
+    struct Late;
+    impl Drop for Late {
+        fn drop(&mut self) {
+            install();
+        }
+    }
+    if std::env::var_os(CHILD).is_some() {
+        let unwinds = || {
+            let _late = Late;
+            panic!("so the destructor runs");
+        };
+        assert!(std::panic::catch_unwind(unwinds).is_err());
+        install();
+        assert!(signals::are_installed());
+    }
+}
+
+#[test]
+fn a_device_can_be_opened_by_a_destructor_that_a_panic_runs() {
+    let test = "trap::tests::child_that_installs_while_it_unwinds";
+    let output = child(test);
+    assert!(output.status.success(), "{output:?}");
 }
