@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use rdma::Datagram;
@@ -178,12 +177,13 @@ impl Device {
         wanted: SocketAddr,
         asked: &Asked,
     ) -> Result<Arc<NicLease>, NicError> {
-        let began = Instant::now();
+        let attempts = leaving::Attempts::new(wanted);
         loop {
-            // Looked up before it is tried: it may be free by now.
-            let soon_free = leaving::waits_for(wanted, began);
+            let attempt = attempts.begin();
             match self.open_nic(process, wanted, asked) {
-                Err(NicError::Bind(BindError::PortTaken { .. })) if soon_free => leaving::pause(),
+                Err(NicError::Bind(BindError::PortTaken { .. })) if attempts.again(&attempt) => {
+                    leaving::pause();
+                }
                 opened => return opened,
             }
         }

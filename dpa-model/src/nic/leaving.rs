@@ -4,6 +4,7 @@
 //! the same address in this program meanwhile waits for that thread, instead of being told that the address is taken.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -12,6 +13,9 @@ use parking_lot::Mutex;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 static LEAVING: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
+
+/// How often a NIC began to leave, or had left.
+static MOVES: AtomicU64 = AtomicU64::new(0);
 
 /// What a NIC drops after its sockets.
 #[derive(Debug)]
@@ -22,6 +26,7 @@ impl Drop for Leaving {
         let mut leaving = LEAVING.lock();
         if let Some(at) = leaving.iter().position(|address| *address == self.0) {
             leaving.swap_remove(at);
+            MOVES.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -29,14 +34,71 @@ impl Drop for Leaving {
 /// Nobody has a share in the NIC at this address any more.
 pub(super) fn begin(address: SocketAddr) {
     LEAVING.lock().push(address);
+    MOVES.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Whether the address is about to be free, and there is patience left.
-pub(super) fn waits_for(address: SocketAddr, since: Instant) -> bool {
-    since.elapsed() < PATIENCE && LEAVING.lock().contains(&address)
+/// Tries to open a NIC at an address.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    address: SocketAddr,
+    began: Instant,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    leaves: bool,
+    moves: u64,
+}
+
+impl Attempts {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            began: Instant::now(),
+        }
+    }
+
+    /// One begins now.
+    pub(super) fn begin(&self) -> Attempt {
+        let leaving = LEAVING.lock();
+        Attempt {
+            leaves: leaving.contains(&self.address),
+            moves: MOVES.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The address was taken: whether to try again, as it was, or may have been, about to be free. One of our own may have begun to leave
+    /// since the attempt began, and have left by now.
+    pub(super) fn again(&self, attempt: &Attempt) -> bool {
+        let now = self.begin();
+        let about_to_be_free = attempt.leaves || now.leaves || now.moves != attempt.moves;
+        about_to_be_free && self.began.elapsed() < PATIENCE
+    }
 }
 
 /// Between two tries.
 pub(super) fn pause() {
     std::thread::sleep(Duration::from_micros(100));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_began_to_be_left_during_the_attempt_is_tried_again() {
+        let address = SocketAddr::from(([127, 9, 9, 9], 4791));
+        let attempts = Attempts::new(address);
+        let attempt = attempts.begin();
+        begin(address);
+        assert!(attempts.again(&attempt), "it leaves now");
+        let attempt = attempts.begin();
+        drop(Leaving(address));
+        assert!(attempts.again(&attempt), "it left meanwhile");
+        let attempt = attempts.begin();
+        begin(address);
+        drop(Leaving(address));
+        assert!(attempts.again(&attempt), "it began and left meanwhile");
+    }
 }
