@@ -188,10 +188,15 @@ impl Handler {
         debug_assert!(!started, "an activation runs");
     }
 
+    /// Whether nothing can start it any more, and nothing of it runs.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state() == HandlerState::Over
+    }
+
     /// Nobody may start it any more.
     pub(crate) fn stop(&self) {
         self.activation.stop();
-        if self.state() == HandlerState::Over {
+        if self.is_over() {
             self.let_go();
         }
     }

@@ -276,7 +276,7 @@ impl CompletionRing {
 
     /// Who waits is to be told now. A handler that runs is told at once: it looks again before it ends.
     fn notify_now(&mut self) -> Told {
-        match &self.handler {
+        match self.attached() {
             Some(handler) if handler.trigger_running() => Told::Nobody,
             _ => Told::Now(self.notification()),
         }
@@ -403,30 +403,25 @@ impl CompletionRing {
         (self.produced > self.record.load(READ)).then(|| self.notification())
     }
 
-    /// Notifications go to the event again.
+    /// Notifications go to tasks and the event again.
     pub(crate) fn detach(&mut self) -> Option<Arc<Handler>> {
         self.handler.take()
     }
 
-    /// The handler that is attached.
+    /// The handler that is attached. One that is over does not count: nothing starts it any more.
     pub(crate) fn attached(&self) -> Option<&Arc<Handler>> {
-        self.handler.as_ref()
-    }
-
-    /// Whether a handler is attached.
-    pub(crate) fn is_attached(&self) -> bool {
-        self.handler.is_some()
+        self.handler.as_ref().filter(|handler| !handler.is_over())
     }
 
     /// What wakes whoever waits for a notification.
     pub(crate) fn notification(&mut self) -> After {
-        if self.handler.is_none()
+        if self.attached().is_none()
             && let Some(woken) = self.wake_readers()
         {
             return woken;
         }
         let process = self.record.process.clone();
-        match self.handler.clone() {
+        match self.attached().cloned() {
             Some(handler) => After::Trigger { process, handler },
             None => After::Notify {
                 process,

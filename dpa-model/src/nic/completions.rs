@@ -286,18 +286,20 @@ impl CompletionQueue {
     /// # Errors
     /// There is one already.
     pub fn attach(&self, handler: &Arc<Handler>) -> Result<(), AttachError> {
-        self.lease.nic().with(|engine| {
+        let before = self.lease.nic().with(|engine| {
             let world = &mut engine.world;
             let Some(ring) = world.queues.get_mut(self.key) else {
                 return Err(AttachError::Taken);
             };
-            if ring.is_attached() {
+            if ring.attached().is_some() {
                 return Err(AttachError::Taken);
             }
+            let before = ring.detach();
             let after = ring.attach(handler.clone());
             after.into_iter().for_each(|after| world.later(after));
-            Ok(())
-        })
+            Ok(before)
+        });
+        before.map(drop)
     }
 
     /// The handle of the handler that is attached.
@@ -306,15 +308,6 @@ impl CompletionQueue {
             let ring = engine.world.queues.get(self.key)?;
             ring.attached().map(|handler| handler.handle())
         })
-    }
-
-    /// Takes the handler off, if one is attached.
-    pub fn detach(&self) {
-        let handler = self.lease.nic().with(|engine| {
-            let ring = engine.world.queues.get_mut(self.key);
-            ring.and_then(CompletionRing::detach)
-        });
-        drop(handler);
     }
 
     pub(crate) fn key(&self) -> usize {

@@ -30,6 +30,25 @@ fn a_handler_that_arms_again_sees_every_completion() {
     });
 }
 
+/// Nobody starts it any more: tasks of the host are told again, and another can be attached.
+#[test]
+fn a_handler_that_is_gone_is_attached_no_longer() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let (a, b) = rig.two();
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+        for end in [&a, &b] {
+            drop(rig.handler(&end.completions, true));
+            rig.idle().await;
+        }
+        let another = rig.handler(&b.completions, true);
+        write(&rig, &a, &from, &to, 1).await;
+        assert_eq!(a.next().await.kind, CompletionKind::Send);
+        write(&rig, &b, &to, &from, 1).await;
+        another.has_read(1).await;
+    });
+}
+
 /// Nothing is lost: whoever arms later is told of what is there at once.
 #[test]
 fn a_handler_that_never_arms_again_is_triggered_once() {
