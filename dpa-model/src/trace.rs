@@ -5,7 +5,7 @@
 
 pub mod format;
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl Tracer {
             path: path.into(),
             source,
         };
-        let file = open(path).map_err(failed)?;
+        let file = open(path).and_then(alone).map_err(failed)?;
         let same = file.try_clone().map_err(failed)?;
         let tracer = with(Box::new(ToFile(BufWriter::new(file))));
         tracer.channel.start().map_err(TraceOpenError::Thread)?;
@@ -126,6 +126,17 @@ impl Drop for Tracer {
 fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create(true).truncate(false).open(path)
+}
+
+/// The file, if nobody else writes a trace to it: each would write over what the other has written. A pipe takes several.
+fn alone(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file()
+        && let Err(TryLockError::WouldBlock) = file.try_lock()
+    {
+        let taken = "another context writes its trace to it";
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, taken));
+    }
+    Ok(file)
 }
 
 /// The file begins anew.

@@ -153,6 +153,21 @@ fn trace_records_are_sent_when_the_buffer_is_full_and_when_flushed() {
 }
 
 #[tokio::test]
+async fn a_trace_file_is_of_one_context() -> Result<(), Error> {
+    let file = Path::new("shared");
+    let open = || Dpa::builder().trace_file(&file.0).open();
+    let dpa = open()?;
+    let_trace(&dpa, 2, true).await?;
+    let said = open().expect_err("it is in use").to_string();
+    assert!(said.contains("another context"), "{said}");
+    assert!(said.contains(&file.0.display().to_string()), "{said}");
+    dpa.trace_flush().expect("a file");
+    assert_eq!(read(&file).len(), 2, "it lost nothing");
+    drop(dpa);
+    open().map(drop)
+}
+
+#[tokio::test]
 async fn a_trace_says_what_when_and_who() -> Result<(), Error> {
     let file = Path::new("who");
     let dpa = Dpa::builder().trace_file(&file.0).trace_records(4).open()?;
