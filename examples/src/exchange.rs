@@ -134,7 +134,7 @@ impl Exchange {
         session: Session,
         timeout: Duration,
     ) -> Result<Self, ExchangeError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = after(timeout);
         let mut stream = tcp_connect(address, timeout, deadline).await?;
         let hello = hello::from_connecting(&mut stream, session.token);
         within(deadline, timeout, "hello", hello).await??;
@@ -244,7 +244,7 @@ impl Exchange {
     /// Takes the connection for a step, and says when that must be over.
     fn begin(&mut self, step: &'static str) -> Result<(TcpStream, Instant), ExchangeError> {
         match std::mem::replace(&mut self.stream, Err(step)) {
-            Ok(stream) => Ok((stream, Instant::now() + self.timeout)),
+            Ok(stream) => Ok((stream, after(self.timeout))),
             Err(earlier) => {
                 self.give_up(earlier);
                 Err(ExchangeError::GivenUp { earlier, step })
@@ -256,6 +256,13 @@ impl Exchange {
     fn give_up(&mut self, step: &'static str) {
         self.stream = Err(step);
     }
+}
+
+/// So long from now. A time that no clock reaches is longer than any program runs.
+fn after(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout)
+        .unwrap_or_else(|| now + Duration::from_secs(10 * 365 * 86_400))
 }
 
 /// The future's result, or `TimedOut` with `waited` as how long it was.

@@ -22,6 +22,7 @@ pub mod node;
 pub mod output;
 pub mod patience;
 pub mod portions;
+pub mod program;
 pub mod rally;
 pub mod reference;
 pub mod scatter;

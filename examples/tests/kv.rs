@@ -5,6 +5,8 @@ mod processes;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use examples::exchange::Exchange;
+use examples::kv;
 use processes::{Running, err, out};
 
 const KV: &str = env!("CARGO_BIN_EXE_kv-server");
@@ -126,6 +128,23 @@ fn clients_side_by_side_and_one_after_the_other() {
             assert!(status.success(), "{said}");
         }
     }
+}
+
+/// Also while as many stall as may come at a time: each has a place of its own.
+#[tokio::test]
+async fn a_client_that_says_nothing_keeps_nobody_out() {
+    let (_server, address) = server(&["--workers", "2"]);
+    let began = Instant::now();
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        let connecting = Exchange::connect(&address, kv::session(), Duration::from_secs(5));
+        silent.push(connecting.await.expect("an exchange"));
+    }
+    let bench = ["bench", "--connect", &address, "--requests", "100"];
+    let output = run(&bench);
+    assert!(output.status.success(), "{}", err(&output));
+    // Who is silent has ten seconds to introduce himself.
+    assert!(began.elapsed() < Duration::from_secs(9), "{began:?}");
 }
 
 #[test]

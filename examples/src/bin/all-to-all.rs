@@ -12,9 +12,9 @@ use examples::child::{is_child, this_program};
 use examples::exchange::{Group, Listener, Session};
 use examples::node::{Node, Place};
 use examples::patience::patiently;
+use examples::program;
 use examples::say;
 use examples::scatter::{Member, ScatterError, Terms};
-use examples::signals::interrupted;
 use tokio::process::Child;
 
 /// How long one node waits for the others.
@@ -48,21 +48,15 @@ struct Options {
     rdma: Option<IpAddr>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let options = Options::parse();
-    tokio::select! {
-        result = run(&options) => match result {
-            Ok(()) => ExitCode::SUCCESS,
+    program::run("all-to-all", async {
+        match run(&options).await {
             // The parent is rank 0, and says it.
             Err(error) if is_child() && error.is_known_to_all() => ExitCode::FAILURE,
-            Err(error) => {
-                eprintln!("all-to-all: {error}");
-                ExitCode::FAILURE
-            }
-        },
-        asked = interrupted() => asked.ends("all-to-all"),
-    }
+            result => program::end("all-to-all", result),
+        }
+    })
 }
 
 fn session() -> Session {

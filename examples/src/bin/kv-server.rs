@@ -14,8 +14,8 @@ use examples::exchange::{Exchange, Listener};
 use examples::kv::{self, Figures, KvError, Load, News, Server, ServerOptions};
 use examples::node::Place;
 use examples::patience::patiently;
+use examples::program;
 use examples::say;
-use examples::signals::interrupted;
 use tokio::process::Child;
 
 /// A key-value store in the memory of a DPA: requests by RDMA send, responses by RDMA write, host processors out of the way.
@@ -122,19 +122,11 @@ impl Shop {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let options = Options::parse();
-    tokio::select! {
-        result = run(&options) => match result {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("kv-server: {error}");
-                ExitCode::FAILURE
-            }
-        },
-        asked = interrupted() => asked.ends("kv-server"),
-    }
+    program::run("kv-server", async {
+        program::end("kv-server", run(&options).await)
+    })
 }
 
 async fn run(options: &Options) -> Result<(), KvError> {

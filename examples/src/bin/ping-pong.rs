@@ -11,9 +11,9 @@ use examples::child::this_program;
 use examples::exchange::{Exchange, Listener, Session};
 use examples::node::{Node, Place};
 use examples::patience::patiently;
+use examples::program;
 use examples::rally::{Figures, RallyError, Side, legs};
 use examples::say;
-use examples::signals::interrupted;
 use tokio::process::Child;
 
 /// How long the listening side waits for the other.
@@ -52,19 +52,11 @@ enum Role {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let options = Options::parse();
-    tokio::select! {
-        result = run(&options) => match result {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("ping-pong: {error}");
-                ExitCode::FAILURE
-            }
-        },
-        asked = interrupted() => asked.ends("ping-pong"),
-    }
+    program::run("ping-pong", async {
+        program::end("ping-pong", run(&options).await)
+    })
 }
 
 async fn run(options: &Options) -> Result<(), RallyError> {

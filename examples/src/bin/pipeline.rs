@@ -9,13 +9,12 @@ use clap::Parser;
 use doca_dpa::Dpa;
 use examples::analysis::{Analysis, Findings};
 use examples::portions::{FileError, Portions};
+use examples::program;
 use examples::reference::Reference;
 use examples::say;
-use examples::signals::interrupted;
 use examples::table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 use thiserror::Error;
-use tokio::runtime::Runtime;
 
 /// From this length on there is a progress bar, in bytes.
 const LARGE: u64 = 32 << 20;
@@ -41,22 +40,7 @@ enum Failure {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let runtime = match Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("pipeline: there can be no runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let code = runtime.block_on(async {
-        tokio::select! {
-            code = analyse_all(&options.files) => code,
-            asked = interrupted() => asked.ends("pipeline"),
-        }
-    });
-    // A pipe or a terminal may be opened or read without end, in a thread that nothing interrupts. It ends with the program.
-    runtime.shutdown_background();
-    code
+    program::run("pipeline", analyse_all(&options.files))
 }
 
 /// Every file in turn; one that cannot be read does not keep the others from their turn.

@@ -206,7 +206,7 @@ async fn gather_members(
     size: usize,
     timeout: Duration,
 ) -> Result<Vec<Exchange>, ExchangeError> {
-    let deadline = Instant::now() + timeout;
+    let deadline = super::after(timeout);
     let mut members: Vec<Option<Exchange>> = (1..size).map(|_| None).collect();
     for _ in 1..size {
         let left = deadline.saturating_duration_since(Instant::now());

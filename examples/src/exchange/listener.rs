@@ -51,7 +51,7 @@ impl Listener {
     /// # Errors
     /// `Address` if it names no address, `Bind` if it cannot be had.
     pub async fn bind(address: &str, session: Session) -> Result<Self, ExchangeError> {
-        let deadline = Instant::now() + session.timeout;
+        let deadline = super::after(session.timeout);
         let resolving = super::resolve(address);
         let addresses = within(deadline, session.timeout, "address", resolving).await??;
         let socket = listen(&addresses).map_err(|source| ExchangeError::Bind {

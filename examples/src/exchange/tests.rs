@@ -55,6 +55,20 @@ async fn both_get_what_the_other_gave() {
 }
 
 #[tokio::test]
+async fn a_timeout_may_be_longer_than_time() {
+    let for_ever = session().with_timeout(Duration::MAX);
+    let (mut listener, address) = listener(for_ever.clone()).await;
+    let connecting = Exchange::connect(&address, for_ever, Duration::MAX);
+    let (there, here) = tokio::join!(connecting, listener.accept(Duration::MAX));
+    let (mut here, mut there) = (here.unwrap(), there.unwrap());
+    let both = tokio::join!(here.swap("blob", b"1"), there.swap("blob", b"2"));
+    assert_eq!(
+        (both.0.unwrap(), both.1.unwrap()),
+        (b"2".into(), b"1".into())
+    );
+}
+
+#[tokio::test]
 async fn a_barrier_waits_for_the_other_for_the_timeout() {
     let (mut here, mut there) = pair(session().with_timeout(SHORT)).await;
     let alone = here.barrier("start").await.unwrap_err();

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use doca_dpa::rdma::{Connection, MemoryMap, Rdma, RdmaOpenError, RemoteMemoryMap, Rights};
@@ -28,6 +29,8 @@ use crate::rally::connect;
 const CLIENTS: u32 = 8;
 /// Entries of a connection's queue: what a client may have under way, and as much that waits to be acknowledged.
 const SEND_QUEUE: u32 = 2 * DEPTH;
+/// Clients that introduce themselves at the same time, at most.
+const MEETINGS: usize = 64;
 /// Longer than any server runs.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -48,7 +51,7 @@ pub struct Server {
     dpa: Dpa,
     desks: Vec<Desk>,
     entries: u32,
-    sessions: u32,
+    sessions: AtomicU32,
 }
 
 /// What one worker has.
@@ -132,7 +135,7 @@ impl Server {
             entries: shelves.table.capacity() as u32,
             desks,
             dpa,
-            sessions: 0,
+            sessions: AtomicU32::new(0),
         })
     }
 
@@ -160,10 +163,15 @@ impl Server {
         listener: &mut Listener,
         mut told: impl FnMut(News<'_>),
     ) -> Result<Infallible, KvError> {
+        let server = &*self;
+        let mut meetings = FuturesUnordered::new();
         let mut visits = FuturesUnordered::new();
         loop {
             tokio::select! {
-                exchange = listener.accept(FOR_EVER) => match self.let_in(exchange?).await {
+                exchange = listener.accept(FOR_EVER), if meetings.len() < MEETINGS => {
+                    meetings.push(server.let_in(exchange?));
+                }
+                Some(met) = meetings.next() => match met {
                     Ok(visit) => {
                         told(News::Came(visit.exchange.peer_addr()));
                         visits.push(visit.last());
@@ -174,9 +182,9 @@ impl Server {
                     told(News::Gone(visit.exchange.peer_addr(), &how));
                 }
             }
-            if let Some(fault) = self.dpa.last_error() {
+            if let Some(fault) = server.dpa.last_error() {
                 return Err(KvError::Lost {
-                    good: self.answered()?,
+                    good: server.answered()?,
                     why: fault.to_string(),
                 });
             }
@@ -196,24 +204,32 @@ impl Server {
         Ok(answered)
     }
 
-    async fn let_in(&mut self, exchange: Exchange) -> Result<Visit, KvError> {
+    /// Never 0: no client has that.
+    fn next_session(&self) -> u32 {
+        let next = |last: u32| Some(last.checked_add(1).unwrap_or(1));
+        let (order, sessions) = (Ordering::Relaxed, &self.sessions);
+        let (Ok(last) | Err(last)) = sessions.fetch_update(order, order, next);
+        last.checked_add(1).unwrap_or(1)
+    }
+
+    async fn let_in(&self, exchange: Exchange) -> Result<Visit, KvError> {
         let meeting = tokio::time::timeout(MEETING, self.meet(exchange)).await;
         meeting.unwrap_or(Err(KvError::Meeting(MEETING)))
     }
 
-    async fn meet(&mut self, mut exchange: Exchange) -> Result<Visit, KvError> {
-        let emptiest = (0..self.desks.len()).min_by_key(|at| self.desks[*at].visitors());
-        let at = emptiest.unwrap_or(0);
-        let Ok(connection) = self.desks[at].rdma.export() else {
+    async fn meet(&self, mut exchange: Exchange) -> Result<Visit, KvError> {
+        let mut desks: Vec<&Desk> = self.desks.iter().collect();
+        desks.sort_by_key(|desk| desk.visitors());
+        let free = |desk: &&'_ Desk| Some((desk.rdma.export().ok()?, *desk));
+        let Some((connection, desk)) = desks.iter().find_map(free) else {
             let clients = self.desks.iter().map(Desk::visitors).sum();
             exchange
                 .send("welcome", &welcome::encode(Err(clients)))
                 .await?;
             return Err(super::WelcomeError::Crowded { clients }.into());
         };
-        self.sessions = self.sessions.checked_add(1).unwrap_or(1);
         let welcome = Welcome {
-            session: self.sessions,
+            session: self.next_session(),
             entries: self.entries,
         };
         exchange
@@ -223,7 +239,7 @@ impl Server {
         let ring = exchange.receive("response ring").await?;
         let ring = RemoteMemoryMap::import(&ring)?;
         let mut visit = Visit {
-            _seat: self.desks[at].introduce(&connection, ring, welcome.session)?,
+            _seat: desk.introduce(&connection, ring, welcome.session)?,
             connection,
             exchange,
         };
