@@ -220,8 +220,10 @@ impl Server {
     async fn meet(&self, mut exchange: Exchange) -> Result<Visit, KvError> {
         let mut desks: Vec<&Desk> = self.desks.iter().collect();
         desks.sort_by_key(|desk| desk.visitors());
-        let free = |desk: &&'_ Desk| Some((desk.rdma.export().ok()?, *desk));
-        let Some((connection, desk)) = desks.iter().find_map(free) else {
+        let mut free = desks
+            .iter()
+            .filter_map(|desk| Some((desk.rdma.export().ok()?, desk)));
+        let Some((connection, desk)) = free.next() else {
             let clients = self.desks.iter().map(Desk::visitors).sum();
             exchange
                 .send("welcome", &welcome::encode(Err(clients)))
