@@ -69,7 +69,7 @@ impl Process {
     /// Whether nothing of it runs, steps included, or is ready to. What is parked does not count.
     pub(crate) fn is_at_rest(&self) -> bool {
         let standing = self.device.sched.standing(self.number);
-        standing.started == 0 && standing.ready == 0 && self.stepping.load(Ordering::SeqCst) == 0
+        standing.started == 0 && standing.steps == 0 && standing.ready == 0
     }
 
     /// Ends it: what has not started is dropped, what runs stops at its next safe point, every wait resolves as

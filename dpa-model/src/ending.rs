@@ -167,7 +167,7 @@ impl Worker {
         let (launch, rank) = (chunk.launch.clone(), chunk.next_rank());
         let fault = Fault::of(kind, launch.body.name(), launch.seq, rank);
         chunk.process.fail(fault);
-        self.give_back(launch.proc, chunk.lose_rest(), None);
+        self.give_back(Release::units(launch.proc, chunk.lose_rest()), None);
         self.end_chunk(chunk, None);
     }
 
@@ -193,7 +193,11 @@ impl Worker {
             .launch
             .gang()
             .is_none_or(|gang| lost > 0 && gang.returned(lost));
-        self.give_back(work.launch.proc, lost, None);
+        let lost = match work.launch.body {
+            Body::Step(_) => Release::step(work.launch.proc),
+            _ => Release::units(work.launch.proc, lost),
+        };
+        self.give_back(lost, None);
         if last && work.launch.finish(Outcome::Faulted) {
             process.settled(&work.launch, Outcome::Faulted);
         }
@@ -206,7 +210,7 @@ impl Worker {
         };
         core.memory_of_thread_over();
         core.leave_epoch(epoch);
-        self.give_back(launch.proc, 1, off);
+        self.give_back(Release::units(launch.proc, 1), off);
         if self.counted_in_chunk(&launch) {
             return;
         }
@@ -233,18 +237,19 @@ impl Worker {
         }
     }
 
-    pub(crate) fn give_back(&self, proc: u32, units: u32, off: Option<&Switch>) {
+    pub(crate) fn give_back(&self, back: Release, off: Option<&Switch>) {
         let release = match self.release.take() {
-            Some(mut release) if release.proc == proc => {
-                release.units += units;
-                release
-            }
+            Some(release) if release.proc == back.proc => Release {
+                units: release.units + back.units,
+                steps: release.steps + back.steps,
+                ..back
+            },
             other => {
                 if let Some(release) = other {
                     let after = self.device.sched.release(release);
                     self.follow([after], off);
                 }
-                Release { proc, units }
+                back
             }
         };
         self.release.set(Some(release));
@@ -280,7 +285,7 @@ impl Worker {
         let update = if process.is_stopped() || process.fault().is_some() {
             Updated::Done(process.stop_outcome())
         } else {
-            self.begin_update(process, launch, off.is_some())
+            self.begin_update(process, launch, off)
         };
         if matches!(update, Updated::Done(_)) && self.next.is_free() {
             self.look_soon();
@@ -295,8 +300,14 @@ impl Worker {
 
     /// The part of the completion update that runs nobody else's code.
     ///
-    /// Where it opens one plain launch and nothing else, as in most chains, that is handed over at once if `plainly`.
-    fn begin_update(&self, process: &Process, launch: &Launch, plainly: bool) -> Updated {
+    /// Where it opens one plain launch and nothing else, as in most chains, that is handed over at once if the caller is on the
+    /// stack of a kernel.
+    fn begin_update(
+        &self,
+        process: &Arc<Process>,
+        launch: &Launch,
+        off: Option<&Switch>,
+    ) -> Updated {
         let Some((index, update)) = launch.then() else {
             return Updated::Done(Outcome::Completed);
         };
@@ -304,14 +315,14 @@ impl Worker {
         process.note_update(index, update, event);
         let reached = match event.try_update_fast(update) {
             Ok(_) => return Updated::Done(Outcome::Completed),
-            Err(reached) if plainly => reached,
+            Err(reached) if off.is_some() => reached,
             Err(reached) => return Updated::Reached(index, reached),
         };
         let value = reached.value();
         match event.take_gate(reached) {
             Ok(Gate::Launch(next)) if next.is_plain() => {
                 process.note_opens(&next, value);
-                if self.hand_over(next) {
+                if self.hand_over(process, next, off) {
                     self.device.notify();
                 }
                 Updated::Done(Outcome::Completed)
@@ -344,7 +355,7 @@ impl Worker {
     fn open_gate(&self, process: &Arc<Process>, gate: Gate, value: u64) -> bool {
         process.note_opened(&gate, value);
         match gate {
-            Gate::Launch(next) => self.hand_over(next),
+            Gate::Launch(next) => self.hand_over(process, next, None),
             Gate::Unit(unit) => {
                 process.wake_unit(unit, Wake::Value(value));
                 true
@@ -429,13 +440,22 @@ impl Worker {
     }
 
     /// A launch that the end of another has opened (rule 1). True if it went to the queue.
-    pub(crate) fn hand_over(&self, launch: ModelArc<Launch>) -> bool {
+    fn hand_over(
+        &self,
+        process: &Arc<Process>,
+        launch: ModelArc<Launch>,
+        off: Option<&Switch>,
+    ) -> bool {
         let direct = launch.units() == 1
             && self.release_is_of(launch.proc)
             && self.device.allows_hand_over(self.shared().home())
             && self.shared().waiting.load(Ordering::Relaxed) == 0;
-        self.next
-            .offer(launch, direct, |launch| self.device.sched.push(launch))
+        let push = |launch| self.device.sched.push(launch);
+        let queued = self.next.offer(launch, direct, push);
+        if queued && process.is_stopped() {
+            on_own_stack(off, || process.end_late());
+        }
+        queued
     }
 
     pub(crate) fn release_is_of(&self, proc: u32) -> bool {
@@ -451,12 +471,9 @@ impl Worker {
         let process = core.process.borrow();
         let process = process.as_ref().expect("set with the work");
         if let Body::Step(step) = &launch.body {
-            process.stepping.fetch_add(1, Ordering::SeqCst);
-            let stopped = process.is_stopped();
-            let work = if stopped {
-                None
-            } else {
-                step.work.lock().take()
+            let work = match process.is_stopped() {
+                true => None,
+                false => step.work.lock().take(),
             };
             if let Some(Err(payload)) = work.map(|work| catch_unwind(AssertUnwindSafe(work))) {
                 let mut fault = Fault::of(FaultKind::Panic, step.name, launch.seq, 0);
@@ -464,8 +481,9 @@ impl Worker {
                 process.fail_on(None, fault);
                 discard(payload);
             }
-            process.stepping.fetch_sub(1, Ordering::SeqCst);
         }
         self.complete(process, launch, None, None);
+        // Behind its update: what that opened is in its queue before nothing of the process seems to be under way.
+        self.give_back(Release::step(launch.proc), None);
     }
 }

@@ -2,6 +2,8 @@
 
 mod memory;
 mod quiet;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -85,8 +87,6 @@ pub struct Process {
     pub(crate) progress: AtomicU64,
     stop: AtomicBool,
     pub(crate) dismissed: AtomicBool,
-    /// Steps that are under way.
-    pub(crate) stepping: AtomicU32,
     /// Launches that ended because it was closed, and had not started.
     pub(crate) dropped: AtomicUsize,
     fault: OnceLock<Arc<Fault>>,
@@ -188,7 +188,6 @@ impl Process {
             progress: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             dismissed: AtomicBool::new(false),
-            stepping: AtomicU32::new(0),
             dropped: AtomicUsize::new(0),
             fault: OnceLock::new(),
             cause: OnceLock::new(),
@@ -299,12 +298,8 @@ impl Process {
     /// Stops everything: what has not started is settled with `outcome`, events are closed, threads are told.
     pub(crate) fn stop(self: &Arc<Self>, reason: CloseReason, outcome: Outcome) {
         self.stop.store(true, Ordering::SeqCst);
-        let end_ready = || {
-            let sched = &self.device.sched;
-            sched.take_ready(self.number, |launch| self.take_back(&launch, outcome));
-        };
         // At once: workers that find them end them all the same, but then they have begun.
-        end_ready();
+        self.end_ready(outcome);
         self.doorbells.clear();
         for handler in self.handlers.clear() {
             handler.stop();
@@ -315,11 +310,25 @@ impl Process {
         self.break_streams(outcome);
         self.events.each(|index, _| self.close_event(index, reason));
         // What workers have opened that had not seen the stop.
-        end_ready();
+        self.end_ready(outcome);
         self.close_meetings();
         self.drop_error_handler();
         self.wake_all_hosts();
         self.device.notify();
+    }
+
+    /// What is ready and has not started ends.
+    fn end_ready(self: &Arc<Self>, outcome: Outcome) {
+        let sched = &self.device.sched;
+        sched.take_ready(self.number, |launch| self.take_back(&launch, outcome));
+    }
+
+    /// Something has become ready. A stop that came meanwhile may have looked for what is ready before this was there.
+    #[inline]
+    pub(crate) fn end_late(self: &Arc<Self>) {
+        if self.is_stopped() {
+            self.end_ready(self.stop_outcome());
+        }
     }
 
     fn break_streams(self: &Arc<Self>, outcome: Outcome) {
@@ -474,12 +483,8 @@ impl Process {
 
     pub(crate) fn make_ready(self: &Arc<Self>, launch: Arc<Launch>) {
         if launch.open() {
-            let seen = launch.clone();
             self.device.sched.push(launch);
-            // A stop that came meanwhile may have looked for what is ready before this was there.
-            if self.is_stopped() {
-                self.take_back(&seen, self.stop_outcome());
-            }
+            self.end_late();
         }
     }
 }

@@ -13,7 +13,7 @@ use sync_event::{Location, Locations};
 use crate::config::DeviceConfig;
 use crate::device::Device;
 use crate::event::EventRef;
-use crate::launch::{ArgBytes, Body, Extra, Gang, Launch, Parts};
+use crate::launch::{ArgBytes, Body, Extra, Gang, Launch, Parts, Step};
 use crate::layout::{FunctionKind, FunctionSpec};
 use crate::process::{Process, ProcessSpec};
 use crate::submit::Spec;
@@ -47,6 +47,19 @@ pub(crate) fn parts(proc: u32, seq: u64, threads: u32) -> Parts {
 /// A launch of nothing, which waits.
 pub(crate) fn launch(seq: u64, threads: u32) -> ModelArc<Launch> {
     launch_of(0, seq, threads)
+}
+
+/// A step of this process that does nothing, which waits.
+pub(crate) fn step_of(proc: u32, seq: u64) -> ModelArc<Launch> {
+    let parts = Parts {
+        body: step_body(),
+        ..parts(proc, seq, 1)
+    };
+    ModelArc::new(Launch::new(parts, None))
+}
+
+fn step_body() -> Body {
+    Body::Step(Box::new(Step::new("nothing", || ())))
 }
 
 /// A launch of nothing of this process, which waits.
@@ -138,6 +151,11 @@ impl Drop for Still {
 /// A launch of nothing, as the host asks for it.
 pub(crate) fn spec() -> Spec {
     Spec::new(Body::Kernel(&NOTHING), ArgBytes::new())
+}
+
+/// A step that does nothing, as the host asks for it.
+pub(crate) fn step() -> Spec {
+    Spec::new(step_body(), ArgBytes::new())
 }
 
 /// A task that counts how often it is woken.

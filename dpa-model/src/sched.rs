@@ -8,8 +8,12 @@
 //! 3. A head that does not fit reserves units as they become free: nothing younger takes them, except launches of a
 //!    process of which every started thread is blocked (else they could never go on).
 //! 4. A started launch with more than one thread is handed to every worker that asks until all its ranks are claimed.
+//! 5. A step takes no unit, but it is under way from when it is taken, under the lock, until its worker gives it back: behind its
+//!    completion update, which may make more of its process ready. As long as something is under way a process that is dismissed
+//!    keeps its seat, and is not at rest.
 
 mod after;
+mod release;
 mod seat;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +26,7 @@ use crate::launch::{Body, Launch};
 
 pub use after::After;
 use after::Strays;
+pub use release::Release;
 use seat::Seat;
 
 /// What the scheduler needs to know of a process.
@@ -39,10 +44,10 @@ pub trait Tenant {
         false
     }
 
-    /// Units of it have been given back.
+    /// Units of it have been given back, or a step is over.
     fn units_back(&self) {}
 
-    /// It was dismissed, and all its units are free.
+    /// It was dismissed, and nothing of it is under way any more.
     fn gone(&self) {}
 
     /// It was dismissed, and this launch of it has not started and never will.
@@ -69,15 +74,6 @@ pub struct Taking {
     pub fair: bool,
     /// A step is left to others: nobody can interrupt it.
     pub no_steps: bool,
-}
-
-/// Units that a worker gives back.
-#[derive(Clone, Copy, Debug)]
-pub struct Release {
-    /// Whose.
-    pub proc: u32,
-    /// How many.
-    pub units: u32,
 }
 
 /// The scheduler of a partition.
@@ -139,7 +135,8 @@ impl<P: Tenant> Sched<P> {
         Some(process)
     }
 
-    /// Lets a process go once none of its threads is started. What is ready of it ends; launches of it that arrive later are dropped.
+    /// Lets a process go once nothing of it is under way. What is ready of it ends; so do launches of it that arrive until then, and
+    /// those that arrive later are dropped.
     pub fn dismiss(&self, proc: u32) {
         // Also where this returns early it is dropped behind the lock, as it is declared before.
         let mut strays;
@@ -152,9 +149,9 @@ impl<P: Tenant> Sched<P> {
         while let Some((_, launch)) = seat.ready.pop() {
             strays.0.push((Some(seat.process.clone()), launch));
         }
-        let has_units = seat.started > 0;
+        let vacant = seat.is_vacant();
         state.has_nothing_ready(proc);
-        if !has_units {
+        if vacant {
             let seat = state.tenants.remove(&proc);
             drop(state);
             seat.iter().for_each(|seat| seat.process.gone());
@@ -275,6 +272,7 @@ impl<P: Tenant> Sched<P> {
             .get(&proc)
             .map_or(Standing::default(), |seat| Standing {
                 started: seat.started,
+                steps: seat.steps,
                 ready: seat.ready.len(),
                 startable: state.claims.iter().any(|l| l.proc == proc)
                     || seat
@@ -320,6 +318,8 @@ impl<P: Tenant> Sched<P> {
 pub struct Standing {
     /// Threads that have units.
     pub started: u32,
+    /// Steps that are under way.
+    pub steps: u32,
     /// Launches that are ready.
     pub ready: usize,
     /// Whether one of them, or a rank of a started launch, could be run now, or when others give their units back.
@@ -363,19 +363,19 @@ impl<P: Tenant> State<P> {
         strays
     }
 
-    fn release(&mut self, Release { proc, units }: Release) -> After<P> {
+    fn release(&mut self, release: Release) -> After<P> {
         let mut closing = None;
         let mut empty = false;
-        // A seat stays as long as threads of it are started.
-        if let Some(seat) = self.tenants.get_mut(&proc) {
-            self.free += units;
-            seat.started -= units;
-            empty = seat.gone && seat.started == 0;
+        // A seat stays as long as something of it is under way.
+        if let Some(seat) = self.tenants.get_mut(&release.proc) {
+            self.free += release.units;
+            seat.give_back(release);
+            empty = seat.gone && seat.is_vacant();
             closing = seat.process.is_closing().then(|| seat.process.clone());
         }
         After {
             gone: if empty {
-                self.tenants.remove(&proc)
+                self.tenants.remove(&release.proc)
             } else {
                 None
             },
@@ -403,10 +403,10 @@ impl<P: Tenant> State<P> {
                 return Some(launch);
             }
             // Taken back while it was in the queue: its units are free again.
-            let units = launch.units();
             if let Some(seat) = self.tenants.get_mut(&launch.proc) {
-                self.free += units;
-                seat.started -= units;
+                let release = Release::all_of(&launch);
+                self.free += release.units;
+                seat.give_back(release);
             }
         }
     }
@@ -470,7 +470,7 @@ impl<P: Tenant> State<P> {
         let units = launch.units();
         if let Some(seat) = self.tenants.get_mut(&launch.proc) {
             self.free -= units;
-            seat.started += units;
+            seat.take(units);
         }
         launch
     }

@@ -225,7 +225,9 @@ impl Worker {
 
     pub(crate) fn keep_unit(&self, proc: u32) {
         match self.release.take() {
-            Some(Release { units: 1, .. }) => {}
+            Some(Release {
+                units: 1, steps: 0, ..
+            }) => {}
             Some(release) => self.release.set(Some(Release {
                 units: release.units - 1,
                 ..release

@@ -4,17 +4,19 @@ mod drivers;
 mod ends;
 mod places;
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake};
 use std::time::Duration;
 
 use doca_dpa::error::LaunchError;
 use doca_dpa::rdma::{ConnectionState, HostBuffer};
 use doca_dpa::{Dpa, FaultKind, Location, SyncEvent};
-use dpa_abi::Kernel;
+use dpa_abi::{Kernel, Update};
 use drivers::{both, both_on};
 use ends::ends;
-use flexio::{Command, Device, DeviceConfig, HostMemory};
+use flexio::{Command, Device, DeviceConfig, HostMemory, Locations};
 use futures::executor::block_on;
 use tests::cmdq::{TallyArgs, tally};
 use tests::*;
@@ -189,6 +191,71 @@ fn rule_7_a_close_waits_for_a_step_that_is_under_way() {
     assert!(done.load(Ordering::SeqCst));
     let refused = Command::kernel(nothing.entry(), ()).submit(&process);
     assert!(refused.is_err());
+}
+
+/// However short it is, and however late it was taken up.
+#[test]
+fn rule_7_a_close_waits_for_a_step_that_is_ready() {
+    let config = DeviceConfig {
+        heap_bytes: 1 << 16,
+        ..DeviceConfig::default()
+    };
+    let device = Device::open(config).expect("a device");
+    for round in 0..1000u32 {
+        let process = device.process().expect("a process");
+        let sides = Locations::new(Location::Device, Location::Host).expect("sides");
+        let next = process.event(0, sides).expect("an event");
+        let done = Arc::new(AtomicBool::new(false));
+        let does = done.clone();
+        let step = Command::step("short", move || does.store(true, Ordering::SeqCst));
+        let step = step.then(next.handle(), Update::Add(1));
+        let step = step.submit(&process).map_err(|(error, _)| error);
+        let step = step.expect("room");
+        for _ in 0..round % 500 {
+            std::hint::spin_loop();
+        }
+        process.refuse();
+        block_on(process.at_rest());
+        assert!(done.load(Ordering::SeqCst), "round {round}");
+        assert_eq!(next.get(), 1, "round {round}");
+        drop(step);
+        process.shut_down();
+    }
+}
+
+/// A task that lets go of a context when it is woken.
+struct LetsGo(Mutex<Option<Dpa>>);
+
+impl Wake for LetsGo {
+    fn wake(self: Arc<Self>) {
+        let last = self.0.lock().expect("nobody panics").take();
+        drop(last);
+    }
+}
+
+/// The update of a step ends its context, and opens a launch of it behind that.
+#[test]
+fn rule_7_what_a_step_opens_in_a_context_that_ends_meanwhile_is_over() {
+    both(async |dpa| {
+        let other = dpa.open_beside()?;
+        let (done, words) = (places::everywhere(&other)?, other.zeroed::<u64>(1).await?);
+        let (stream, opens) = (other.stream(), other.launch(nothing));
+        let ends = Arc::new(LetsGo(Mutex::new(Some(other)))).into();
+        let mut wait = pin!(done.ge(1).into_future());
+        assert!(
+            wait.as_mut()
+                .poll(&mut Context::from_waker(&ends))
+                .is_pending()
+        );
+        let opened = opens.wait_for(done.ge(1)).submit()?;
+        stream.fill(&words, 1).then_add(&done, 1).submit()?;
+        let ended = opened.await;
+        assert!(
+            matches!(ended, Err(LaunchError::ContextClosed)),
+            "{ended:?}"
+        );
+        Ok(())
+    });
 }
 
 /// Launches become ready on one thread while their context ends on another: all of them end.

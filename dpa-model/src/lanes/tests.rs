@@ -105,10 +105,7 @@ fn units_go_back_to_their_partition_whoever_is_served() {
     (0..2).for_each(|seq| lanes.push(launch(procs[0], seq)));
     assert_eq!(next(&lanes, From::Each(0), None), Some((0, 0)));
     assert_eq!(next(&lanes, From::Each(0), None), None, "its unit is taken");
-    let back = Some(Release {
-        proc: procs[0],
-        units: 1,
-    });
+    let back = Some(Release::units(procs[0], 1));
     assert_eq!(next(&lanes, From::Only(1), back), None);
     assert_eq!([lanes.free(0), lanes.free(1)], [1, 1]);
     assert_eq!(next(&lanes, From::Each(0), None), Some((1, 0)));
@@ -126,12 +123,7 @@ fn a_dismissed_process_is_let_go_by_its_own_lane() {
     assert_eq!(lanes.standing(procs[1]).started, 1);
     lanes.dismiss(procs[1]);
     assert_eq!(lanes.processes().len(), 2, "a thread of it is started");
-    lanes
-        .release(Release {
-            proc: procs[1],
-            units: 1,
-        })
-        .follow();
+    lanes.release(Release::units(procs[1], 1)).follow();
     assert_eq!(lanes.processes().len(), 1);
     assert_eq!(lanes.standing(procs[0]), Standing::default());
 }

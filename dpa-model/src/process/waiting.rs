@@ -153,7 +153,7 @@ impl Process {
     fn could_be_helped(&self) -> bool {
         let may_run = |handler: &Arc<Handler>| handler.state() != HandlerState::Over;
         let mut helped = self.rdma.load(Ordering::Relaxed) > 0
-            || self.stepping.load(Ordering::SeqCst) > 0
+            || self.device.sched.standing(self.number).steps > 0
             || self.handlers.any(may_run);
         self.events
             .each(|_, slot| helped |= slot.others_publish() && slot.event.waiters() > 0);

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use sync_event::sync::Arc;
 
+use super::Release;
 use crate::launch::Launch;
 use crate::ready::ReadyQueue;
 
@@ -15,6 +16,8 @@ pub(super) struct Seat<P> {
     /// None of what is ready takes fewer units than this.
     pub(super) least: u32,
     pub(super) started: u32,
+    /// Steps that are under way (rule 5).
+    pub(super) steps: u32,
     pub(super) gone: bool,
 }
 
@@ -25,8 +28,26 @@ impl<P> Seat<P> {
             ready: ReadyQueue::default(),
             least: u32::MAX,
             started: 0,
+            steps: 0,
             gone: false,
         }
+    }
+
+    /// A launch that takes so many units is under way.
+    pub(super) fn take(&mut self, units: u32) {
+        self.started += units;
+        self.steps += u32::from(units == 0);
+    }
+
+    /// So much of it is not any more.
+    pub(super) fn give_back(&mut self, Release { units, steps, .. }: Release) {
+        self.started -= units;
+        self.steps -= steps;
+    }
+
+    /// Whether nothing of it is under way.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.started == 0 && self.steps == 0
     }
 
     /// Takes the first launch that takes no more units. A search in vain is not made again before one comes that takes fewer than

@@ -69,19 +69,9 @@ fn rule_2_3_a_head_that_does_not_fit_reserves_units() {
         None,
         "a younger launch must not take the reserved units"
     );
-    sched
-        .release(Release {
-            proc: p.1,
-            units: 1,
-        })
-        .follow();
+    sched.release(Release::units(p.1, 1)).follow();
     assert_eq!(next_seq(&sched), None);
-    sched
-        .release(Release {
-            proc: p.1,
-            units: 1,
-        })
-        .follow();
+    sched.release(Release::units(p.1, 1)).follow();
     assert_eq!(next_seq(&sched), Some(1));
     assert_eq!(next_seq(&sched), None);
 }
@@ -105,7 +95,7 @@ fn rule_2_3_a_fully_blocked_process_may_pass_its_head() {
 fn rule_2_3_what_fits_later_passes_a_head_that_was_passed_in_vain() {
     let sched = Sched::new(4);
     let p = process(&sched);
-    let release = |units| sched.release(Release { proc: p.1, units }).follow();
+    let release = |units| sched.release(Release::units(p.1, units)).follow();
     sched.push(launch(&p, 0, 3));
     assert_eq!(next_seq(&sched), Some(0));
     p.0.0.store(3, Ordering::Relaxed);
@@ -142,12 +132,7 @@ fn rule_2_3_processes_take_turns_by_the_age_of_their_heads() {
     let mut order = Vec::new();
     while let Some(work) = sched.next(None, None) {
         order.push(work.launch.seq);
-        sched
-            .release(Release {
-                proc: work.launch.proc,
-                units: 1,
-            })
-            .follow();
+        sched.release(Release::units(work.launch.proc, 1)).follow();
     }
     assert_eq!(order, [0, 1, 2, 3]);
 }
@@ -173,12 +158,7 @@ fn a_dismissed_process_is_dropped_when_its_last_unit_is_back() {
     sched.dismiss(p.1);
     assert_eq!(next_seq(&sched), None);
     assert_eq!(sched.processes().len(), 1);
-    sched
-        .release(Release {
-            proc: p.1,
-            units: 1,
-        })
-        .follow();
+    sched.release(Release::units(p.1, 1)).follow();
     assert_eq!(sched.processes().len(), 0);
     assert_eq!(sched.free(), 2);
     assert_eq!(Arc::strong_count(&p.0), 1);
@@ -272,7 +252,7 @@ fn rule_7_launches_of_a_process_that_is_dismissed_end() {
         sched.dismiss(proc);
         assert_eq!(ended(), 1, "the one that was ready");
         sched.push(launch_of(proc, 2, 1));
-        ask(&sched, Release { proc, units: 1 });
+        ask(&sched, Release::units(proc, 1));
         assert_eq!(ended(), 2, "the one that came late");
     }
 }
@@ -295,7 +275,7 @@ fn rule_2_3_what_is_ready_is_found_among_many_idle_processes() {
             assert_eq!(work.launch.seq, (round * 100 + at) as u64);
             assert_eq!(work.launch.proc, all[at].1);
             let proc = work.launch.proc;
-            sched.release(Release { proc, units: 1 }).follow();
+            sched.release(Release::units(proc, 1)).follow();
         }
         assert!(sched.next(None, None).is_none() && sched.looks_empty());
     }

@@ -37,7 +37,7 @@ fn rule_2_3_heads_that_do_not_fit_reserve_units_in_each_partition() {
     lanes.push(wide(b, 3, 2));
     lanes.push(launch(b, 4));
     assert_eq!(next_seq(&lanes), None, "neither head fits");
-    lanes.release(Release { proc: b, units: 1 }).follow();
+    lanes.release(Release::units(b, 1)).follow();
     assert_eq!(next_seq(&lanes), Some(3), "of the other partition's head");
     assert_eq!(next_seq(&lanes), None);
 }

@@ -10,7 +10,7 @@ fn start(sched: &Sched<Process>) -> Arc<Launch> {
 }
 
 fn give_back(sched: &Sched<Process>, p: &Process2, units: u32) {
-    sched.release(Release { proc: p.1, units }).follow();
+    sched.release(Release::units(p.1, units)).follow();
 }
 
 fn claim_all(launch: &Launch) {
@@ -66,6 +66,7 @@ fn rule_2_10_a_process_that_can_start_something_is_not_stuck() {
     let sched = Sched::new(3);
     let (p, other) = (process(&sched), process(&sched));
     let standing = |started, ready, startable| Standing {
+        steps: 0,
         started,
         ready,
         startable,
@@ -184,6 +185,7 @@ struct Told {
     closing: AtomicBool,
     back: AtomicU32,
     gone: AtomicU32,
+    never_started: AtomicU32,
 }
 
 impl Tenant for Told {
@@ -201,6 +203,10 @@ impl Tenant for Told {
 
     fn gone(&self) {
         self.gone.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn never_starts(process: &Arc<Self>, _launch: &Arc<Launch>) {
+        process.never_started.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -222,7 +228,7 @@ fn started(sched: &Sched<Told>, launches: u64) -> Arc<Told> {
 
 #[test]
 fn a_closing_process_is_told_of_each_unit_that_comes_back() {
-    let one = Release { proc: 0, units: 1 };
+    let one = Release::units(0, 1);
     let sched = Sched::new(3);
     let told = started(&sched, 3);
     sched.next(Some(one), None);
@@ -247,9 +253,47 @@ fn a_dismissed_process_is_told_once_when_its_units_are_free() {
     sched.dismiss(0);
     for gone in [0, 1] {
         assert_eq!(told.counts().1, 0);
-        sched.release(Release { proc: 0, units: 1 }).follow();
+        sched.release(Release::units(0, 1)).follow();
         assert_eq!(told.counts().1, gone);
     }
+}
+
+/// A step takes no unit. As long as it is under way its process has not gone: what it makes ready ends.
+#[test]
+fn rule_7_a_process_with_a_step_under_way_is_not_forgotten() {
+    let sched = Sched::new(1);
+    let told = started(&sched, 0);
+    told.closing.store(true, Ordering::Relaxed);
+    let step = rig::step_of(0, 0);
+    assert!(step.open());
+    sched.push(step);
+    let work = sched.next(None, None).expect("the step");
+    assert!(work.process.is_some());
+    let standing = sched.standing(0);
+    assert_eq!((standing.started, standing.steps), (0, 1));
+    sched.dismiss(0);
+    assert_eq!(told.counts(), (0, 0), "it is under way");
+    sched.push(super::launch_of(0, 1, 1));
+    sched.release(Release::step(0)).follow();
+    assert_eq!(told.counts(), (1, 1));
+    assert_eq!(told.never_started.load(Ordering::Relaxed), 1);
+    assert_eq!((sched.standing(0), sched.free()), (Standing::default(), 1));
+}
+
+#[test]
+fn a_step_that_was_taken_back_is_not_under_way() {
+    let sched = Sched::new(1);
+    started(&sched, 0);
+    let steps = [0, 1].map(|seq| rig::step_of(0, seq));
+    for step in &steps {
+        assert!(step.open());
+        sched.push(step.clone());
+    }
+    assert!(sched.next(None, None).is_some());
+    assert!(steps[1].take_back(Outcome::Cancelled));
+    assert!(sched.next(None, None).is_none());
+    let standing = sched.standing(0);
+    assert_eq!((standing.steps, standing.ready), (1, 0));
 }
 
 /// A process that is only what it must be.
@@ -271,6 +315,6 @@ fn a_process_that_does_not_say_so_is_not_closing() {
     assert!(sched.admit(|_| Arc::new(Plain)).is_some());
     sched.push(super::launch_of(0, 0, 1));
     assert!(sched.next(None, None).is_some());
-    sched.release(Release { proc: 0, units: 1 }).follow();
+    sched.release(Release::units(0, 1)).follow();
     assert_eq!(sched.free(), 1);
 }
