@@ -3,11 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sync_event::CloseReason;
-
 use crate::fault::Waiting;
 use crate::heap::HeapInfo;
-use crate::launch::Outcome;
 use crate::process::Process;
 use crate::sched::Tenant;
 
@@ -79,8 +76,9 @@ impl Process {
         let before = self.snapshot();
         let dropped = || self.dropped.load(Ordering::Relaxed);
         let dropped_before = dropped();
-        if self.fault().is_none() && !self.is_stopped() {
-            self.stop(CloseReason::ContextClosed, Outcome::ContextClosed);
+        // Also where another thread has begun to: when this returns nothing of it goes on, and nobody waits.
+        if !self.has_ended() {
+            self.stop();
         }
         // Once: the number may be another process's by the second time.
         if !self.dismissed.swap(true, Ordering::SeqCst) {

@@ -86,6 +86,8 @@ pub struct Process {
     pub(crate) closing: AtomicBool,
     pub(crate) progress: AtomicU64,
     stop: AtomicBool,
+    /// A stop has come to its end.
+    ended: AtomicBool,
     pub(crate) dismissed: AtomicBool,
     /// Launches that ended because it was closed, and had not started.
     pub(crate) dropped: AtomicUsize,
@@ -187,6 +189,7 @@ impl Process {
             closing: AtomicBool::new(false),
             progress: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             dismissed: AtomicBool::new(false),
             dropped: AtomicUsize::new(0),
             fault: OnceLock::new(),
@@ -273,7 +276,7 @@ impl Process {
         let announced = self.crash.announce(self);
         if self.fault.set(fault.clone()).is_ok() {
             self.crash.begin(self, announced, stack);
-            self.stop(CloseReason::Faulted, Outcome::Faulted);
+            self.stop();
             self.crash.finish(self);
         }
         // Last: who listens is foreign.
@@ -295,8 +298,10 @@ impl Process {
         self.rdma.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Stops everything: what has not started is settled with `outcome`, events are closed, threads are told.
-    pub(crate) fn stop(self: &Arc<Self>, reason: CloseReason, outcome: Outcome) {
+    /// Stops everything: what has not started is settled, events are closed, threads are told. Another thread may be in the middle
+    /// of the same, for as long as those take that it tells: whatever it has not done yet, this does.
+    pub(crate) fn stop(self: &Arc<Self>) {
+        let (reason, outcome) = (self.stop_reason(), self.stop_outcome());
         self.stop.store(true, Ordering::SeqCst);
         // At once: workers that find them end them all the same, but then they have begun.
         self.end_ready(outcome);
@@ -315,6 +320,12 @@ impl Process {
         self.drop_error_handler();
         self.wake_all_hosts();
         self.device.notify();
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether everything of it is stopped, and not only about to be.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// What is ready and has not started ends.
@@ -417,10 +428,9 @@ impl Process {
 
     /// Closes an event that nobody can update any more. While everything is stopped that is why, and not who let go of it.
     pub(crate) fn publisher_gone(self: &Arc<Self>, index: u32) {
-        let reason = match (self.is_stopped(), self.fault()) {
-            (false, _) => CloseReason::PublisherGone,
-            (true, None) => CloseReason::ContextClosed,
-            (true, Some(_)) => CloseReason::Faulted,
+        let reason = match self.is_stopped() {
+            false => CloseReason::PublisherGone,
+            true => self.stop_reason(),
         };
         self.close_event(index, reason);
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use dpa_abi::{Condition, EventHandle, Update};
+use sync_event::CloseReason;
 use thiserror::Error;
 
 use crate::events::LetGo;
@@ -165,6 +166,14 @@ impl Process {
             Outcome::Faulted
         } else {
             Outcome::ContextClosed
+        }
+    }
+
+    /// Why events are closed that a stop closes.
+    pub(crate) fn stop_reason(&self) -> CloseReason {
+        match self.fault() {
+            Some(_) => CloseReason::Faulted,
+            None => CloseReason::ContextClosed,
         }
     }
 

@@ -1,11 +1,29 @@
 //! How a process ends while something else is under way.
 
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::{Context, Wake};
+use std::time::Duration;
+
+use dpa_abi::{Condition, FaultKind};
+
 use super::*;
+use crate::event::EventRef;
 use crate::lanes::From;
-use crate::rig::{Still, Wakes, step};
+use crate::rig::{Still, Wakes, spec, step};
 use crate::sched::{Release, Taking, Work};
 use crate::stack::StackError;
+use crate::submit::Spec;
 use crate::worker::Worker;
+
+/// Longer than any of this takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn parked_at(event: &EventRef) -> Spec {
+    Spec {
+        wait: Some((event.handle(), Condition::ge(1))),
+        ..spec()
+    }
+}
 
 /// Takes what may start next, as a worker does.
 fn take(process: &Still) -> Option<Work<Process>> {
@@ -52,4 +70,56 @@ fn rule_7_a_step_for_which_there_is_no_stack_is_given_back() {
     assert_eq!(launch.outcome(), Some(Outcome::Faulted));
     assert!(process.is_at_rest());
     assert_eq!(process.snapshot().free_units, free);
+}
+
+/// A worker has begun to make it fatal, and still copies for the crash report.
+#[test]
+fn rule_7_a_process_that_is_shut_down_is_stopped_though_another_was_about_to() {
+    let process = Still::new();
+    let event = process.event();
+    let launch = process.accept(parked_at(&event));
+    let fault = Fault::of(FaultKind::Panic, "nothing", 0, 0);
+    assert!(process.fault.set(Arc::new(fault)).is_ok());
+    assert_eq!(process.shut_down().launches_dropped, 0);
+    assert!(process.is_stopped() && process.has_ended());
+    assert_eq!(launch.outcome(), Some(Outcome::Faulted));
+    let closed = event.update(Update::Add(1)).expect_err("closed");
+    assert!(closed.to_string().contains("fault"), "{closed}");
+}
+
+/// A task whose waker takes as long as it is let.
+struct Slow(parking_lot::Mutex<(Sender<()>, Receiver<()>)>);
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        let (begun, ends) = &*self.0.lock();
+        let _ = begun.send(());
+        let _ = ends.recv_timeout(PATIENCE);
+    }
+}
+
+/// A close that returns has closed everything, also if another is in the middle of that.
+#[test]
+fn rule_7_a_second_close_does_what_the_first_has_not_done_yet() {
+    let process = Still::new();
+    let events = [(); 2].map(|()| process.event());
+    let launch = process.accept(parked_at(&events[1]));
+    let ((begun, begins), (end, ends)) = (channel(), channel());
+    let slow = Arc::new(Slow(parking_lot::Mutex::new((begun, ends)))).into();
+    let mut wait = std::pin::pin!(events[0].wait(Condition::ge(1)).expect("the host may"));
+    assert!(
+        wait.as_mut()
+            .poll(&mut Context::from_waker(&slow))
+            .is_pending()
+    );
+    std::thread::scope(|scope| {
+        scope.spawn(|| process.shut_down());
+        begins.recv_timeout(PATIENCE).expect("it closes the first");
+        assert!(launch.outcome().is_none(), "it stands still there");
+        assert!(!process.has_ended());
+        process.shut_down();
+        assert_eq!(launch.outcome(), Some(Outcome::ContextClosed));
+        assert!(process.has_ended());
+        end.send(()).expect("it waits for this");
+    });
 }
