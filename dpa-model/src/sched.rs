@@ -263,6 +263,8 @@ impl<P: Tenant> Sched<P> {
         let _strays;
         let mut state = self.state.lock();
         _strays = state.drain(&self.inbox);
+        // No worker may come by to see that it was taken back, and who waits for rest is told of that no second time.
+        state.forget_what_is_over();
         self.count(&state);
         // Units that others have come back some day.
         let others = state.tenants.iter().filter(|&(&number, _)| number != proc);

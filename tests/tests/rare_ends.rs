@@ -258,6 +258,32 @@ fn rule_7_what_a_step_opens_in_a_context_that_ends_meanwhile_is_over() {
     });
 }
 
+/// No unit is free for it, so no worker comes by to see that it is over.
+#[test]
+fn rule_7_a_close_does_not_wait_for_what_was_cancelled() {
+    both_on(&Dpa::builder().partition_eus(1).workers(2), async |dpa| {
+        let [from, to] = [places::everywhere(&dpa)?, places::everywhere(&dpa)?];
+        let args = RelayArgs {
+            from: &from,
+            value: 1,
+            to: &to,
+        };
+        let waits = dpa.launch(relay).args(args).submit()?;
+        while dpa.snapshot().started == 0 {
+            dpa.sleep(Duration::from_micros(1)).await;
+        }
+        let other = dpa.open_beside()?;
+        let cancelled = other.launch(nothing).submit()?;
+        assert!(cancelled.cancel());
+        let begun = dpa.now();
+        other.close().await?;
+        assert!(dpa.now() - begun < Duration::from_secs(1));
+        from.add(1)?;
+        waits.await?;
+        Ok(())
+    });
+}
+
 /// Launches become ready on one thread while their context ends on another: all of them end.
 #[test]
 fn rule_7_what_becomes_ready_while_its_context_ends_is_over() {

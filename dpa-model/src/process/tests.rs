@@ -72,6 +72,24 @@ fn rule_7_a_step_for_which_there_is_no_stack_is_given_back() {
     assert_eq!(process.snapshot().free_units, free);
 }
 
+/// That a launch which was taken back is still in the queue is nobody's business.
+#[test]
+fn rule_7_what_was_taken_back_keeps_no_process_from_rest() {
+    let process = Still::new();
+    let launches = [(); 3].map(|()| process.accept(spec()));
+    process.refuse();
+    assert_eq!(process.snapshot().ready, 3);
+    let wakes = Wakes::new();
+    let mut rests = std::pin::pin!(process.at_rest());
+    for launch in &launches {
+        assert!(wakes.poll(|cx| rests.as_mut().poll(cx)).is_pending());
+        let told = wakes.count();
+        assert!(process.cancel(launch) && wakes.count() > told);
+    }
+    assert!(process.is_at_rest());
+    assert_eq!(process.snapshot().ready, 0);
+}
+
 /// A worker has begun to make it fatal, and still copies for the crash report.
 #[test]
 fn rule_7_a_process_that_is_shut_down_is_stopped_though_another_was_about_to() {
