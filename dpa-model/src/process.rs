@@ -121,6 +121,8 @@ pub struct Process {
 pub(crate) struct Wakers {
     /// For everything to be finished, or for nothing to run any more.
     pub(crate) quiet: Quiet,
+    /// For its end: idle moments are nothing to them.
+    pub(crate) stopped: Quiet,
     /// For room in the queue, in order.
     pub(crate) room: VecDeque<(u64, Waker)>,
 }
@@ -368,16 +370,6 @@ impl Process {
             self.crash.saw_blocked(unit.core());
             self.wake_unit(unit, Wake::Closed(0));
         }
-    }
-
-    pub(crate) fn wake_all_hosts(&self) {
-        let mut wakers = self.wakers.lock();
-        let quiet = wakers.quiet.take();
-        let room = std::mem::take(&mut wakers.room);
-        drop(wakers);
-        quiet
-            .chain(room.into_iter().map(|(_, w)| w))
-            .for_each(sync_event::wake);
     }
 
     /// The device address of a global variable. It is initialised when it is first asked for.

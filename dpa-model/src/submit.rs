@@ -437,48 +437,6 @@ impl Process {
             on_own_stack(off, || self.tell_hosts(left.nothing));
         }
     }
-
-    #[cold]
-    pub(crate) fn tell_hosts(&self, idle: bool) {
-        let mut wakers = self.wakers.lock();
-        let quiet = (idle || self.closing.load(Ordering::Relaxed)).then(|| wakers.quiet.take());
-        let room = wakers.room.front().map(|(_, waker)| waker.clone());
-        drop(wakers);
-        quiet
-            .into_iter()
-            .flatten()
-            .chain(room)
-            .for_each(sync_event::wake);
-    }
-
-    /// Whether nothing is unfinished.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.unfinished.is_none()
-    }
-
-    /// Polls until nothing is unfinished. The task's waker stays until something ends: [`Process::idle`] takes it back.
-    pub fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll_quiet(cx, || self.is_idle())
-    }
-
-    /// Polls until it is stopped: fatal or closed.
-    pub fn poll_stopped(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll_quiet(cx, || self.is_stopped())
-    }
-
-    /// Polls until `quiet` holds; it is asked again whenever something ends.
-    pub(crate) fn poll_quiet(&self, cx: &Context<'_>, quiet: impl Fn() -> bool) -> Poll<()> {
-        if quiet() {
-            return Poll::Ready(());
-        }
-        let mut wakers = self.wakers.lock();
-        wakers.quiet.polled(cx.waker());
-        if quiet() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
 }
 
 impl crate::process::Wakers {

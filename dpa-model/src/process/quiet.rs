@@ -1,28 +1,29 @@
 //! Tasks of the host that wait for something of the process as a whole: for idleness, for its end.
 
-use std::task::Waker;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 
 use super::Process;
-use crate::wakers::{Awaited, Until, Wakers};
+use crate::wakers::{Awaited, Until};
 
 /// Tasks to be woken whenever something ends that they may wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Quiet {
-    wakers: Wakers,
+    wakers: crate::wakers::Wakers,
     /// Those of tasks that poll without a number: each once, until something ends.
     polled: Vec<Waker>,
 }
 
 impl Quiet {
     /// A task has polled that takes nothing back.
-    pub(crate) fn polled(&mut self, waker: &Waker) {
+    fn polled(&mut self, waker: &Waker) {
         if !self.polled.iter().any(|other| other.will_wake(waker)) {
             self.polled.push(waker.clone());
         }
     }
 
     /// All of them, to be woken; those that go on waiting come back.
-    pub(crate) fn take(&mut self) -> impl Iterator<Item = Waker> + use<> {
+    fn take(&mut self) -> impl Iterator<Item = Waker> + use<> {
         let polled = std::mem::take(&mut self.polled);
         self.wakers.take().into_wakers().chain(polled)
     }
@@ -33,11 +34,18 @@ impl Quiet {
     }
 }
 
+/// Where those stand who wait for something.
+type Place = fn(&mut super::Wakers) -> &mut Quiet;
+
+const QUIET: Place = |wakers| &mut wakers.quiet;
+const STOPPED: Place = |wakers| &mut wakers.stopped;
+
 /// Something that holds of a process some day.
 #[derive(Debug)]
 pub struct Holds<'p> {
     process: &'p Process,
     holds: fn(&Process) -> bool,
+    place: Place,
 }
 
 impl Awaited for Holds<'_> {
@@ -48,33 +56,92 @@ impl Awaited for Holds<'_> {
     }
 
     fn wait(&self, number: &mut Option<u64>, waker: Waker) -> Option<Waker> {
-        let quiet = &mut self.process.wakers.lock().quiet;
-        quiet.wakers.wait(number, waker)
+        let mut wakers = self.process.wakers.lock();
+        (self.place)(&mut wakers).wakers.wait(number, waker)
     }
 
     fn leave(&self, number: u64) -> Option<Waker> {
-        self.process.wakers.lock().quiet.wakers.leave(number)
+        let mut wakers = self.process.wakers.lock();
+        (self.place)(&mut wakers).wakers.leave(number)
     }
 }
 
 impl Process {
+    /// Whether nothing is unfinished.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.unfinished.is_none()
+    }
+
     /// Until nothing is unfinished.
     pub fn idle(&self) -> Until<Holds<'_>> {
-        self.until(Self::is_idle)
+        self.until(Self::is_idle, QUIET)
     }
 
     /// Until it is stopped: fatal or closed.
     pub fn stopped(&self) -> Until<Holds<'_>> {
-        self.until(Self::is_stopped)
+        self.until(Self::is_stopped, STOPPED)
     }
 
     /// Until nothing of it runs, steps included, or is ready to. What is parked does not count.
     pub fn at_rest(&self) -> Until<Holds<'_>> {
-        self.until(Self::is_at_rest)
+        self.until(Self::is_at_rest, QUIET)
     }
 
-    fn until(&self, holds: fn(&Self) -> bool) -> Until<Holds<'_>> {
+    fn until(&self, holds: fn(&Self) -> bool, place: Place) -> Until<Holds<'_>> {
         let process = self;
-        Until::new(Holds { process, holds })
+        Until::new(Holds {
+            process,
+            holds,
+            place,
+        })
+    }
+
+    /// Polls until nothing is unfinished. The task's waker stays until something ends: [`Process::idle`] takes it back.
+    pub fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_quiet(cx, || self.is_idle())
+    }
+
+    /// Polls until it is stopped: fatal or closed. Among those who wait for idleness: else the wakers of tasks that poll once and go
+    /// would pile up.
+    pub fn poll_stopped(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_quiet(cx, || self.is_stopped())
+    }
+
+    /// Polls until `quiet` holds; it is asked again whenever something ends.
+    pub(crate) fn poll_quiet(&self, cx: &Context<'_>, quiet: impl Fn() -> bool) -> Poll<()> {
+        if quiet() {
+            return Poll::Ready(());
+        }
+        self.wakers.lock().quiet.polled(cx.waker());
+        // It may have come between.
+        match quiet() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Something has ended: wakes those who wait for that, and the first of those who wait for room. `idle`: nothing is left.
+    #[cold]
+    pub(crate) fn tell_hosts(&self, idle: bool) {
+        let mut wakers = self.wakers.lock();
+        let quiet = (idle || self.closing.load(Ordering::Relaxed)).then(|| wakers.quiet.take());
+        let room = wakers.room.front().map(|(_, waker)| waker.clone());
+        drop(wakers);
+        quiet
+            .into_iter()
+            .flatten()
+            .chain(room)
+            .for_each(sync_event::wake);
+    }
+
+    /// Wakes all who wait for anything of it.
+    pub(crate) fn wake_all_hosts(&self) {
+        let mut wakers = self.wakers.lock();
+        let quiet = wakers.quiet.take().chain(wakers.stopped.take());
+        let room = std::mem::take(&mut wakers.room);
+        drop(wakers);
+        quiet
+            .chain(room.into_iter().map(|(_, w)| w))
+            .for_each(sync_event::wake);
     }
 }

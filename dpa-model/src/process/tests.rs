@@ -141,3 +141,23 @@ fn rule_7_a_second_close_does_what_the_first_has_not_done_yet() {
         end.send(()).expect("it waits for this");
     });
 }
+
+/// Who waits for the end of a process is not asked again at each idle moment.
+#[test]
+fn who_waits_for_the_end_sleeps_through_idle_moments() {
+    let process = Still::new();
+    let [ends, idles] = [Wakes::new(), Wakes::new()];
+    let mut ended = std::pin::pin!(process.stopped());
+    assert!(ends.poll(|cx| ended.as_mut().poll(cx)).is_pending());
+    for round in 0..3 {
+        let launch = process.accept(spec());
+        let mut idle = std::pin::pin!(process.idle());
+        assert!(idles.poll(|cx| idle.as_mut().poll(cx)).is_pending());
+        assert!(take(&process).is_some());
+        assert!(launch.finish(Outcome::Completed));
+        process.settled(&launch, Outcome::Completed);
+        assert_eq!((idles.count(), ends.count()), (round + 1, 0));
+    }
+    process.shut_down();
+    assert!(ends.count() > 0 && ends.poll(|cx| ended.as_mut().poll(cx)).is_ready());
+}
