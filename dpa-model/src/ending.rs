@@ -198,8 +198,8 @@ impl Worker {
             _ => Release::units(work.launch.proc, lost),
         };
         self.give_back(lost, None);
-        if last && work.launch.finish(Outcome::Faulted) {
-            process.settled(&work.launch, Outcome::Faulted);
+        if last {
+            process.ended(&work.launch, Outcome::Faulted);
         }
     }
 
@@ -387,8 +387,8 @@ impl Worker {
         }
         if launch.is_plain() && !launch.watched() {
             self.settle_plain(process, launch, outcome, None);
-        } else if launch.finish(outcome) {
-            process.settled(launch, outcome);
+        } else {
+            process.ended(launch, outcome);
         }
     }
 

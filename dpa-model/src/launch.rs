@@ -10,7 +10,8 @@
 //! 2. `WATCHED` is set while a handle to it exists: only then are its times taken.
 //! 3. `WAKER` is set, under the lock of `cell`, while `cell` holds a waker. Who makes the step to `DONE` and finds it
 //!    set takes the waker and wakes it. It is cleared before `WATCHED` is: a launch that nobody watches has no waker.
-//! 4. `KEEPS` is set from the beginning if the launch keeps something alive. Who makes the step to `DONE` lets go of that.
+//! 4. `KEEPS` is set from the beginning if the launch keeps something alive. Who makes the step to `DONE` lets go of that: if
+//!    somebody may await the launch and it has started, before the step, which nobody else can make then.
 //! 5. `times` and `closed` are written before the step to `DONE` by its maker, and read only after it.
 
 mod body;
@@ -264,6 +265,13 @@ impl Launch {
         self.state.load(Ordering::Relaxed) & KEEPS != 0
     }
 
+    /// Whether something of its process started it, and not the host.
+    #[cfg(not(dpa_loom))]
+    pub(crate) fn is_beside(&self) -> bool {
+        let extra = self.extra.as_ref();
+        extra.is_some_and(|extra| extra.handler.is_some() || extra.queue.is_some())
+    }
+
     /// What its threads share, if it has more than one.
     pub fn gang(&self) -> Option<&Gang> {
         self.extra.as_ref()?.gang.as_ref()
@@ -446,8 +454,8 @@ impl Launch {
         ]
     }
 
-    /// Lets go of what it kept alive; called when it is over, by the one who made the step to that. What that calls finds the
-    /// launch unlocked.
+    /// Lets go of what it kept alive; called by the one who makes the step to its end (rule 4). What that calls finds the launch
+    /// unlocked.
     #[inline]
     pub(crate) fn release_kept(&self) {
         if self.keeps() {

@@ -355,15 +355,36 @@ impl Process {
         self.settled(launch, outcome);
     }
 
-    /// What follows the end of a launch, however it ended: its stream goes on or breaks, what it kept is let go of,
-    /// its place in the queue is free.
+    /// A launch that has run ends. What it kept is let go of and its room is free before it is over, so whoever awaits it finds
+    /// that so: nobody else can end it meanwhile, as who takes one back that has not started could.
+    pub(crate) fn ended(self: &Arc<Self>, launch: &Arc<Launch>, outcome: Outcome) {
+        launch.release_kept();
+        let limit = self.device.config.max_unfinished;
+        let room = !launch.is_beside() && self.unfinished.leave_room(limit);
+        if launch.finish(outcome) {
+            self.follow_end(launch, outcome);
+            let left = self.unfinished.end_beside();
+            self.tell_of(Left { room, ..left }, None);
+        }
+    }
+
+    /// A launch has ended that had not run: what it kept is let go of, its place in the queue is free.
     pub(crate) fn settled(self: &Arc<Self>, launch: &Arc<Launch>, outcome: Outcome) {
+        launch.release_kept();
+        self.follow_end(launch, outcome);
+        match launch.is_beside() {
+            true => self.tell_of(self.unfinished.end_beside(), None),
+            false => self.finished(1, None),
+        }
+    }
+
+    /// What follows the end of a launch, however it ended: its stream goes on or breaks, its events are let go of.
+    fn follow_end(self: &Arc<Self>, launch: &Arc<Launch>, outcome: Outcome) {
         self.note_settled(launch, outcome);
         let completed = matches!(
             outcome,
             Outcome::Completed | Outcome::CompletedButEventClosed
         );
-        launch.release_kept();
         if let Some(extra) = &launch.extra {
             if let Some((index, _)) = extra.wait {
                 self.unuse_event(index, 1);
@@ -380,11 +401,6 @@ impl Process {
         }
         if let Some((index, _)) = launch.then() {
             self.let_go_of_event(index, 1, None);
-        }
-        let beside = |extra: &Extra| extra.handler.is_some() || extra.queue.is_some();
-        match launch.extra.as_ref().is_some_and(|extra| beside(extra)) {
-            true => self.tell_of(self.unfinished.end_beside(), None),
-            false => self.finished(1, None),
         }
     }
 

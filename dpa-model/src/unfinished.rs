@@ -7,6 +7,8 @@
 //!    about to be refused.
 //! 2. The end after which nothing is left tells who waits for that. An end that finds no room leaves some, and tells who waits for
 //!    room.
+//! 3. A launch that has run leaves its room before it is over, and counts beside the limit until all that follows its end is done. So
+//!    who awaits it finds its room free, and who finds nothing unfinished finds it over.
 
 use std::fmt;
 
@@ -69,7 +71,20 @@ impl Unfinished {
         }
     }
 
+    /// One of those that the host submitted leaves its room (rule 3), and counts beside the limit from now on: it ends with
+    /// [`Unfinished::end_beside`]. Whether there was no room before.
+    #[inline]
+    pub fn leave_room(&self, limit: usize) -> bool {
+        #[cfg(not(dpa_mutant = "unfinished_leaves_with_room"))]
+        let beside = BESIDE;
+        #[cfg(dpa_mutant = "unfinished_leaves_with_room")]
+        let beside = 0;
+        let before = self.0.fetch_add(beside.wrapping_sub(1), Ordering::SeqCst);
+        submitted(before) >= limit
+    }
+
     /// One of those beside the limit is over.
+    #[inline]
     pub fn end_beside(&self) -> Left {
         Left {
             nothing: self.0.fetch_sub(BESIDE, Ordering::SeqCst) == BESIDE,
@@ -120,6 +135,18 @@ mod tests {
         assert_eq!(unfinished.end_beside(), some(false));
         let last = unfinished.end_beside();
         assert!(last.nothing && unfinished.is_none());
+    }
+
+    #[test]
+    fn who_leaves_its_room_is_unfinished_until_it_ends() {
+        let unfinished = Unfinished::default();
+        assert!(unfinished.take(2) && unfinished.take(2) && !unfinished.take(2));
+        assert!(unfinished.leave_room(2) && !unfinished.is_full(2));
+        assert!(!unfinished.leave_room(2), "there was room");
+        assert_eq!(unfinished.count(), 2);
+        assert!(!unfinished.end_beside().nothing && unfinished.take(2));
+        assert_eq!(unfinished.count(), 2);
+        assert!(!unfinished.end_beside().nothing && unfinished.end(1, 2).nothing);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use doca_dpa::error::LaunchError;
 use doca_dpa::rdma::{ConnectionState, HostBuffer};
@@ -282,6 +282,27 @@ fn rule_7_a_close_does_not_wait_for_what_was_cancelled() {
         waits.await?;
         Ok(())
     });
+}
+
+/// What is awaited takes no room and holds no memory any more, from the moment it is over.
+#[test]
+fn rule_2_1_who_awaits_a_launch_has_its_room_and_its_memory() {
+    const HEAP: usize = 1 << 20;
+    let builder = Dpa::builder().workers(1).max_unfinished(1).heap_bytes(HEAP);
+    let dpa = builder.open().expect("a device");
+    let begun = Instant::now();
+    for round in 0..20_000 {
+        let most = HEAP / size_of::<u64>() / 4 * 3;
+        let buffer = dpa.zeroed_blocking::<u64>(most);
+        let buffer = buffer.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let launch = dpa.launch(count).args(CountArgs { total: &buffer });
+        let launch = launch.submit();
+        let launch = launch.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        launch.wait().expect("it counts");
+        if begun.elapsed() > Duration::from_secs(10) {
+            break;
+        }
+    }
 }
 
 /// Launches become ready on one thread while their context ends on another: all of them end.

@@ -88,12 +88,13 @@ impl Pending {
     }
 
     pub(crate) fn end(&self, ended: Ended) {
+        // First: whoever sees that it is over finds that nothing of it is registered or held any more.
+        let kept = self.kept.lock().take();
+        foreign::let_go("a connection", || drop(kept));
         let mut state = self.state.lock();
         state.ended.get_or_insert(ended);
         let waker = state.waker.take();
         drop(state);
-        let kept = self.kept.lock().take();
-        foreign::let_go("a connection", || drop(kept));
         waker.into_iter().for_each(sync_event::wake);
     }
 }
@@ -122,5 +123,32 @@ impl World {
         if let Some(pending) = self.work.try_remove((id & !HOST) as usize) {
             self.later(After::Ended(pending, ended));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+
+    /// Says when it is dropped whether its work was over for whoever looked then.
+    struct Looks(Arc<Mutex<Vec<Option<Ended>>>>, Arc<Mutex<Weak<Pending>>>);
+
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            let pending = self.1.lock().upgrade().expect("it ends just now");
+            self.0.lock().push(pending.ended());
+        }
+    }
+
+    #[test]
+    fn what_is_over_holds_nothing() {
+        let (seen, itself): (Arc<Mutex<_>>, Arc<Mutex<_>>) = Default::default();
+        let pending = Pending::new(Box::new(Looks(seen.clone(), itself.clone())));
+        *itself.lock() = Arc::downgrade(&pending);
+        pending.end(Ended::Gone);
+        assert_eq!(*seen.lock(), [None], "it was let go of before");
+        assert_eq!(pending.ended(), Some(Ended::Gone));
     }
 }

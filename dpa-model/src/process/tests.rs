@@ -46,8 +46,7 @@ fn rule_7_a_process_rests_when_its_step_has_been_given_back() {
     let wakes = Wakes::new();
     let mut rests = std::pin::pin!(process.at_rest());
     assert!(wakes.poll(|cx| rests.as_mut().poll(cx)).is_pending());
-    assert!(work.launch.finish(Outcome::Completed));
-    process.settled(&work.launch, Outcome::Completed);
+    process.ended(&work.launch, Outcome::Completed);
     assert!(!process.is_at_rest(), "it may have opened something");
     let told = wakes.count();
     assert!(wakes.poll(|cx| rests.as_mut().poll(cx)).is_pending());
@@ -154,8 +153,7 @@ fn who_waits_for_the_end_sleeps_through_idle_moments() {
         let mut idle = std::pin::pin!(process.idle());
         assert!(idles.poll(|cx| idle.as_mut().poll(cx)).is_pending());
         assert!(take(&process).is_some());
-        assert!(launch.finish(Outcome::Completed));
-        process.settled(&launch, Outcome::Completed);
+        process.ended(&launch, Outcome::Completed);
         assert_eq!((idles.count(), ends.count()), (round + 1, 0));
     }
     process.shut_down();

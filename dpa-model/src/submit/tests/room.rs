@@ -1,6 +1,7 @@
 //! Room in the queue: what takes some, and who is told that there is some.
 
-use std::sync::Barrier;
+use std::sync::{Barrier, Weak};
+use std::task::Wake;
 
 use super::*;
 use crate::cmdq::{Job, QueueSpec};
@@ -59,12 +60,83 @@ fn rule_2_1_who_is_refused_leaves_no_trace() {
             end(&process, &launch, Outcome::Completed);
             let again = process.submit(spec()).map_err(|(error, _)| error);
             both.wait();
-            assert!(idle.count() > 0 && room.count() > 0, "round {round}");
             if let Ok(again) = again {
                 end(&process, &again, Outcome::Completed);
             }
+            assert!(idle.count() > 0 && room.count() > 0, "round {round}");
             process.leave_room(0);
             assert_eq!(process.unfinished(), 0);
         }
     });
+}
+
+/// A task that submits a launch as soon as it is woken.
+struct Submits {
+    process: Weak<Process>,
+    accepted: AtomicBool,
+    kept: Weak<()>,
+}
+
+impl Wake for Submits {
+    fn wake(self: std::sync::Arc<Self>) {
+        assert_eq!(self.kept.strong_count(), 0, "it is still held");
+        let process = self.process.upgrade().expect("it is there");
+        let accepted = process.submit(spec()).is_ok();
+        self.accepted.store(accepted, Ordering::SeqCst);
+    }
+}
+
+/// Who awaits a launch has its room, and whatever it kept, from the moment it is over.
+#[test]
+fn rule_2_1_what_is_over_has_left_its_room_and_holds_nothing() {
+    for threads in [1, 2] {
+        let process = Still::with_room(1);
+        let kept = std::sync::Arc::new(());
+        let task = std::sync::Arc::new(Submits {
+            process: std::sync::Arc::downgrade(&process),
+            accepted: AtomicBool::new(false),
+            kept: std::sync::Arc::downgrade(&kept),
+        });
+        let launch = process.accept(Spec {
+            threads,
+            keep: Some(Box::new(Some(kept))),
+            ..spec()
+        });
+        let waker = Waker::from(task.clone());
+        let polled = launch.poll(&Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        let idle = Wakes::new();
+        assert!(idle.poll(|cx| process.poll_idle(cx)).is_pending());
+        end(&process, &launch, Outcome::Completed);
+        assert!(task.accepted.load(Ordering::SeqCst));
+        assert_eq!((process.unfinished(), idle.count()), (1, 0));
+    }
+}
+
+/// A task that notes whether nothing was unfinished, and what it awaited over, when it was woken.
+struct Looks {
+    process: Weak<Process>,
+    idle: AtomicBool,
+}
+
+impl Wake for Looks {
+    fn wake(self: std::sync::Arc<Self>) {
+        let process = self.process.upgrade().expect("it is there");
+        self.idle.store(process.is_idle(), Ordering::SeqCst);
+    }
+}
+
+/// Who finds nothing unfinished finds all that follows the last end done.
+#[test]
+fn rule_2_11_a_launch_is_unfinished_until_its_end_has_been_told() {
+    let process = Still::with_room(1);
+    let task = std::sync::Arc::new(Looks {
+        process: std::sync::Arc::downgrade(&process),
+        idle: AtomicBool::new(true),
+    });
+    let launch = process.accept(spec());
+    let waker = Waker::from(task.clone());
+    assert!(launch.poll(&Context::from_waker(&waker)).is_pending());
+    end(&process, &launch, Outcome::Completed);
+    assert!(!task.idle.load(Ordering::SeqCst) && process.is_idle());
 }
