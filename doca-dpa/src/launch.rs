@@ -78,20 +78,21 @@ impl Order {
         }
     }
 
-    /// Submits, and waits for room in the queue if there is none.
+    /// Submits, and waits for room in the queue if there is none, or if others wait for it already.
     pub(crate) async fn submit_async(self) -> Result<Submitted, (LaunchRefused, Self)> {
-        let place = Place::reserve(&self.process);
-        let mut order = Self {
-            command: self.command.at_place(place.number),
-            ..self
-        };
+        let mut place = Place::reserve(&self.process);
+        let mut order = self;
+        let mut waits = order.refused.is_none() && place.process.has_line();
         loop {
+            if waits {
+                place.wait_for_room().await;
+            }
+            order.command = order.command.at_place(place.number);
             match order.submit() {
                 Err((LaunchRefused::Refused(SubmitError::QueueFull { .. }), back)) => order = back,
                 result => return result,
             }
-            poll_fn(|cx| place.process.poll_room(place.number, cx)).await;
-            order.command = order.command.at_place(place.number);
+            waits = true;
         }
     }
 }
@@ -100,6 +101,8 @@ impl Order {
 struct Place {
     process: ProcessRef,
     number: u64,
+    /// It has stood in the line of those who wait for room.
+    in_line: bool,
 }
 
 impl Place {
@@ -107,13 +110,21 @@ impl Place {
         Self {
             process: process.clone(),
             number: process.reserve_place(),
+            in_line: false,
         }
+    }
+
+    async fn wait_for_room(&mut self) {
+        self.in_line = true;
+        poll_fn(|cx| self.process.poll_room(self.number, cx)).await;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.process.leave_queue(self.number);
+        if self.in_line {
+            self.process.leave_queue(self.number);
+        }
     }
 }
 
@@ -254,7 +265,9 @@ impl<K: Kernel> LaunchBuilder<K, HasArgs> {
         }
     }
 
-    /// Submits the launch, and waits for room if the queue is full. It takes its place in the order at its first poll.
+    /// Submits the launch, and waits for room if the queue is full. It takes its place in the order at its first poll, and those who
+    /// wait for room already have it before: keep no future of this that you do not poll, as beside the branch of a `select!` that
+    /// submits in its turn. It would wait in front for ever, and with it those behind.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, the launch was not submitted and its place is given up.

@@ -100,6 +100,8 @@ pub struct Process {
     deadlocked_since: AtomicU64,
     waits: Mutex<Slab<BlockedThread>>,
     pub(crate) wakers: Mutex<Wakers>,
+    /// How many tasks wait for room: written under the lock of `wakers`, read without.
+    pub(crate) lined_up: AtomicUsize,
     pub(crate) streams: Mutex<Vec<Weak<Stream>>>,
     pub(crate) doorbells: Doorbells,
     pub(crate) leased: Arc<Leased>,
@@ -201,6 +203,7 @@ impl Process {
             deadlocked_since: AtomicU64::new(0),
             waits: Mutex::default(),
             wakers: Mutex::default(),
+            lined_up: AtomicUsize::new(0),
             streams: Mutex::default(),
             doorbells: Doorbells::default(),
             leased: Arc::default(),

@@ -14,7 +14,7 @@ use crate::fiber::Switch;
 use crate::foreign::{in_turn, on_own_stack};
 use crate::gate::{self, Gate, Parking};
 use crate::launch::{ArgBytes, Body, Extra, Gang, Keep, Launch, Outcome, Parts};
-use crate::process::Process;
+use crate::process::{Process, Wakers};
 use crate::stream::{Joined, Stream};
 use crate::unfinished::Left;
 
@@ -229,15 +229,16 @@ impl Process {
         let full = self.unfinished.is_full(limit);
         if self.is_stopped() || self.closing.load(Ordering::Acquire) || (first && !full) {
             // What the task owns may be dropped with its waker: without the lock.
-            let left = wakers.leave_room(seq);
+            let left = self.leave_line(&mut wakers, seq);
             drop(wakers);
             drop(left);
             return Poll::Ready(());
         }
-        let left = wakers.leave_room(seq);
+        let left = self.leave_line(&mut wakers, seq);
         let place = wakers.room.binary_search_by_key(&seq, |&(s, _)| s);
         let at = place.unwrap_or_else(|at| at);
         wakers.room.insert(at, (seq, cx.waker().clone()));
+        self.lined_up.store(wakers.room.len(), Ordering::Relaxed);
         drop(wakers);
         drop(left);
         Poll::Pending
@@ -246,12 +247,26 @@ impl Process {
     /// Nobody waits for room under this place any more.
     pub fn leave_room(&self, seq: u64) {
         let mut wakers = self.wakers.lock();
-        let left = wakers.leave_room(seq);
+        let left = self.leave_line(&mut wakers, seq);
         // The place given up may be the one that was woken: the next gets its chance.
         let next = wakers.room.front().map(|(_, w)| w.clone());
         drop(wakers);
         drop(left);
         next.into_iter().for_each(sync_event::wake);
+    }
+
+    /// Whether somebody waits for room, in front of whoever comes now.
+    #[inline]
+    pub fn has_line(&self) -> bool {
+        self.lined_up.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes out who waits under this place.
+    fn leave_line(&self, wakers: &mut Wakers, seq: u64) -> Option<Waker> {
+        let at = wakers.room.binary_search_by_key(&seq, |&(s, _)| s).ok()?;
+        let left = wakers.room.remove(at).map(|(_, waker)| waker);
+        self.lined_up.store(wakers.room.len(), Ordering::Relaxed);
+        left
     }
 
     fn make(&self, spec: Spec, seq: u64, wait: Option<(u32, Condition)>) -> Launch {
@@ -452,14 +467,6 @@ impl Process {
         if left.nothing || left.room || self.closing.load(Ordering::Relaxed) {
             on_own_stack(off, || self.tell_hosts(left.nothing));
         }
-    }
-}
-
-impl crate::process::Wakers {
-    /// Takes out who waits under this place.
-    fn leave_room(&mut self, seq: u64) -> Option<Waker> {
-        let at = self.room.binary_search_by_key(&seq, |&(s, _)| s).ok()?;
-        self.room.remove(at).map(|(_, waker)| waker)
     }
 }
 

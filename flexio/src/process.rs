@@ -259,6 +259,11 @@ impl ProcessRef {
         self.raw().poll_room(place, cx)
     }
 
+    /// Whether somebody waits for room, in front of whoever comes now.
+    pub fn has_line(&self) -> bool {
+        self.raw().has_line()
+    }
+
     /// Nobody waits for room under this place any more.
     pub fn leave_queue(&self, place: u64) {
         self.raw().leave_room(place);

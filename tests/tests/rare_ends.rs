@@ -4,6 +4,7 @@ mod drivers;
 mod ends;
 mod places;
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use doca_dpa::error::LaunchError;
 use doca_dpa::rdma::{ConnectionState, HostBuffer};
-use doca_dpa::{Dpa, FaultKind, Location, SyncEvent};
+use doca_dpa::{Dpa, FaultKind, Location, Sim, SyncEvent};
 use dpa_abi::{Kernel, Update};
 use drivers::{both, both_on};
 use ends::ends;
@@ -302,6 +303,35 @@ fn rule_2_1_who_awaits_a_launch_has_its_room_and_its_memory() {
         if begun.elapsed() > Duration::from_secs(10) {
             break;
         }
+    }
+}
+
+/// Who submits again and again does not pass those who wait for room.
+#[test]
+fn rule_2_1_who_waits_for_room_is_passed_by_nobody_who_comes_later() {
+    for seed in 0..20 {
+        let builder = Dpa::builder().max_unfinished(1);
+        let run = Sim::new(seed).on(builder).run(async |dpa: Dpa| {
+            let (rounds, passed) = (Cell::new(0u32), Cell::new(None));
+            let greedy = async {
+                for round in 1..=100 {
+                    let launch = dpa.launch(nothing).submit_async().await?;
+                    launch.await?;
+                    rounds.set(round);
+                }
+                Ok::<_, doca_dpa::Error>(())
+            };
+            let patient = async {
+                let launch = dpa.launch(nothing).submit_async().await?;
+                passed.set(Some(rounds.get()));
+                launch.await?;
+                Ok::<_, doca_dpa::Error>(())
+            };
+            let (first, second) = futures::join!(greedy, patient);
+            first.and(second).map(|()| passed.get())
+        });
+        let passed = run.expect("it ends").value.expect("no errors");
+        assert!(matches!(passed, Some(..=1)), "seed {seed}: {passed:?}");
     }
 }
 

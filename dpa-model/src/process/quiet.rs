@@ -139,6 +139,7 @@ impl Process {
         let mut wakers = self.wakers.lock();
         let quiet = wakers.quiet.take().chain(wakers.stopped.take());
         let room = std::mem::take(&mut wakers.room);
+        self.lined_up.store(0, Ordering::Relaxed);
         drop(wakers);
         quiet
             .chain(room.into_iter().map(|(_, w)| w))

@@ -140,3 +140,24 @@ fn rule_2_11_a_launch_is_unfinished_until_its_end_has_been_told() {
     end(&process, &launch, Outcome::Completed);
     assert!(!task.idle.load(Ordering::SeqCst) && process.is_idle());
 }
+
+/// Those who wait for room are seen without a lock, as long as they do.
+#[test]
+fn rule_2_1_the_line_is_seen_by_who_comes_later() {
+    let process = Still::with_room(1);
+    let launch = process.accept(spec());
+    let wakes = Wakes::new();
+    assert!(!process.has_line());
+    assert!(!room(&process, &wakes, 1) && !room(&process, &wakes, 2) && !room(&process, &wakes, 1));
+    assert!(process.has_line());
+    process.leave_room(1);
+    process.leave_room(1);
+    assert!(process.has_line());
+    end(&process, &launch, Outcome::Completed);
+    assert!(process.has_line(), "it is woken, and has not come yet");
+    assert!(room(&process, &wakes, 2) && !process.has_line());
+    process.accept(spec());
+    assert!(!room(&process, &wakes, 3) && process.has_line());
+    process.refuse();
+    assert!(!process.has_line());
+}
