@@ -17,10 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Dpa {
     /// Closes the context for all clones: refuses new work, waits (at most 30 s) for what runs, drops what is parked,
     /// and says what was still in use. What kernels have sent to the log, to message streams and to the trace is handed
-    /// to the sinks, as long as the time lasts.
+    /// to the sinks, as long as the time lasts. That a sink failed is told to who flushes its stream next.
+    ///
+    /// What runs may need what it opens: launches that become ready meanwhile start, and so do DPA threads that are triggered. One
+    /// that is triggered again and again, by itself or by its peers, may keep this for the whole time: drop it before.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, new work is refused already; dropping the last clone then does the rest.
+    /// Nothing happens before it is polled. Dropped later and before it is ready, new work is refused already; dropping the last
+    /// clone then does the rest.
     ///
     /// # Errors
     /// Kernels still ran when the time was up. The context is closed all the same: they stop at their next safe point.

@@ -36,7 +36,8 @@ impl Dpa {
     }
 
     /// Waits until the sinks of the log, of all message streams and of the trace have what was sent so far, or have
-    /// failed. There is no limit in time: a sink that never returns keeps it waiting.
+    /// failed. There is no limit in time: a sink that never returns keeps it waiting. That a sink failed is told to who flushes its
+    /// stream next.
     ///
     /// Cancel safety: what is buffered is handed over all the same.
     pub async fn flush_messages(&self) {

@@ -408,6 +408,11 @@ impl MessageStream {
         self.channel.flushed()
     }
 
+    /// As [`MessageStream::flushed`], but how it went is told to who flushes next.
+    pub fn settled(&self) -> impl Future<Output = Result<(), FlushError>> + Send + Unpin + use<> {
+        self.channel.settled()
+    }
+
     /// How many lines it has lost.
     pub fn lost(&self) -> u64 {
         self.channel.lost()

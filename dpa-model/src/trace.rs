@@ -232,13 +232,10 @@ impl Process {
         self.tracer.channel.flush()
     }
 
-    /// Has what is buffered sent, at once; until it is written.
-    ///
-    /// # Errors
-    /// The file could not be written since the last flush.
-    pub fn trace_flushed(
+    /// Has what is buffered sent, at once; until it is written. How it went is told to who flushes next.
+    pub fn trace_settled(
         &self,
     ) -> impl Future<Output = Result<(), FlushError>> + Send + Unpin + use<> {
-        self.tracer.channel.flushed()
+        self.tracer.channel.settled()
     }
 }

@@ -175,7 +175,7 @@ impl Drop for MessageStream {
 type Flush = Box<dyn Future<Output = Result<(), FlushError>> + Send + Unpin>;
 
 /// A flush of all message streams and the trace of a process, begun; see [`ProcessRef::flush_all`]. It is over when every sink
-/// has what it was sent, or has failed. What a sink refused is counted as lost.
+/// has what it was sent, or has failed. What a sink refused is counted as lost, and its error is told to who flushes its stream next.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Flushing {
     flushes: Vec<Flush>,
@@ -265,8 +265,8 @@ impl ProcessRef {
         let streams = self.raw().message_streams();
         let flushes = streams
             .iter()
-            .map(|stream| -> Flush { Box::new(stream.flushed()) });
-        let trace: Flush = Box::new(self.raw().trace_flushed());
+            .map(|stream| -> Flush { Box::new(stream.settled()) });
+        let trace: Flush = Box::new(self.raw().trace_settled());
         Flushing {
             flushes: flushes.chain([trace]).collect(),
         }

@@ -284,7 +284,8 @@ impl ProcessRef {
         self.raw().refuse();
     }
 
-    /// Waits until nothing of it runs or is ready to. Nothing is left of it when it is dropped.
+    /// Waits until nothing of it runs or is ready to, once it refuses new work: [`ProcessRef::refuse`] comes before. Nothing is left of
+    /// it when it is dropped.
     pub async fn at_rest(&self) {
         self.raw().at_rest().await;
     }

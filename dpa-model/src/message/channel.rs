@@ -302,12 +302,25 @@ impl<T: Item> Channel<T> {
 
     /// Makes everything due; until it is settled, and how it went.
     pub fn flushed(self: &Arc<Self>) -> Until<Flushed<T>> {
+        self.until_settled(true)
+    }
+
+    /// Makes everything due; until it is settled. How it went is told to who flushes next.
+    pub fn settled(self: &Arc<Self>) -> Until<Flushed<T>> {
+        self.until_settled(false)
+    }
+
+    fn until_settled(self: &Arc<Self>, tells: bool) -> Until<Flushed<T>> {
         let number = self.begin_flush();
         if self.figures.seeded {
             self.drain();
         }
         let channel = self.clone();
-        Until::new(Flushed { channel, number })
+        Until::new(Flushed {
+            channel,
+            number,
+            tells,
+        })
     }
 
     /// Hands everything over, and waits for the sink as long as the channel's patience lasts.

@@ -70,6 +70,24 @@ async fn a_sink_that_fails_or_panics_hurts_its_stream_only() -> Result<(), Error
     Ok(())
 }
 
+#[tokio::test]
+async fn what_a_flush_of_everything_met_is_told_to_who_flushes_the_stream() -> Result<(), Error> {
+    let dpa = open();
+    let stream = dpa.message_stream().patience(LONG);
+    let stream = stream.to_writer(Moody(Sink::default()));
+    let stream = stream.expect("a stream");
+    let args = EveryLevelArgs {
+        stream: stream.handle(),
+    };
+    dpa.call(every_level, args).await?;
+    dpa.flush_messages().await;
+    dpa.close().await.expect("nothing runs");
+    let failed = stream.flushed().await;
+    assert!(matches!(failed, Err(FlushError::Sink(SinkError::Panicked))));
+    stream.flushed().await.expect("it was told");
+    Ok(())
+}
+
 /// Uses far more stack than a kernel has.
 struct Deep(Sink);
 

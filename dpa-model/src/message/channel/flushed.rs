@@ -11,6 +11,8 @@ use crate::wakers::Awaited;
 pub(crate) struct Flushed<T> {
     pub(super) channel: Arc<Channel<T>>,
     pub(super) number: u64,
+    /// Whether this is told of an error, which nobody else is told of then.
+    pub(super) tells: bool,
 }
 
 impl<T: Item> Awaited for Flushed<T> {
@@ -19,6 +21,7 @@ impl<T: Item> Awaited for Flushed<T> {
     fn look(&self) -> Option<Result<(), FlushError>> {
         let mut state = self.channel.state.lock();
         match state.is_settled(self.number) {
+            over if !self.tells => (over || state.lacks_thread).then_some(Ok(())),
             true => Some(flushed(&mut state)),
             false => state.lacks_thread.then(|| unserved(&mut state)),
         }
