@@ -69,6 +69,8 @@ pub enum FaultKind {
     },
     /// A kernel ended its process, for no error.
     Finished,
+    /// A call ended itself as threads of handlers do, without its result.
+    NoResult,
     /// Every started thread waits for events that only the device can update.
     Deadlock,
     /// The threads of a launch met in different collectives (one in a barrier, one in a reduction).
@@ -121,6 +123,7 @@ impl fmt::Display for FaultKind {
             Self::StackOverflow { size } => write!(f, "stack overflow ({size} bytes)"),
             Self::User { code } => write!(f, "ended with error code {code}"),
             Self::Finished => f.write_str("a kernel ended its process"),
+            Self::NoResult => f.write_str("a call ended itself without a result"),
             Self::Deadlock => {
                 f.write_str("deadlock: every started thread waits for the device itself")
             }

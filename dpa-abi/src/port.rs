@@ -220,8 +220,9 @@ pub struct PortVtable {
     pub nic_counters: unsafe fn(NonNull<()>, Handle, &[NicCounter], &mut [u64]) -> bool,
     /// Says something about a queue, named by its number, through an outbox.
     pub ring: unsafe fn(NonNull<()>, OutboxHandle, Ring) -> Result<(), RingError>,
-    /// Ends this thread by unwinding its stack, and says what follows if it is the activation of a handler.
-    pub leave: unsafe fn(NonNull<()>, Leaving) -> !,
+    /// Ends this thread by unwinding its stack, and says what follows if it is the activation of a handler. In a call it is a
+    /// fault: nobody would have its result.
+    pub leave: unsafe fn(NonNull<()>, Leaving, &'static Location<'static>) -> !,
     /// The address of the handler's local storage; 0 in a launch.
     pub local_storage: unsafe fn(NonNull<()>) -> u64,
     /// Which thread this is.
@@ -348,7 +349,7 @@ forward! {
     /// See [`PortVtable::ring`].
     ring(outbox: OutboxHandle, ring: Ring) -> Result<(), RingError>;
     /// See [`PortVtable::leave`].
-    leave(how: Leaving) -> !;
+    leave(how: Leaving, at: &'static Location<'static>) -> !;
     /// See [`PortVtable::local_storage`].
     local_storage() -> u64;
     /// See [`PortVtable::global`].

@@ -6,6 +6,7 @@
 //! 1. What is added is in the queue before it is decided, under the same lock, whether a worker must be started for it; a
 //!    worker ends under that lock, having found nothing. So no job waits without a worker.
 //! 2. A job is plain bytes: nothing of it is dropped on a kernel's stack.
+//!    A job that ends itself, by unwinding, ends its worker: it is done when its last destructor has run.
 //! 3. A worker looks for its next job outside of kernel code, so it is neither interrupted nor reset while it holds the lock. Each
 //!    job begins with a safe point: a batch is no kernel that runs long, however many short jobs it has.
 
@@ -167,6 +168,11 @@ impl CommandQueue {
             true => state.jobs.pop_front(),
             false => None,
         }
+    }
+
+    /// The job that a worker ran has ended itself, and the worker with it.
+    pub(crate) fn job_left(&self) {
+        self.state.lock().done += 1;
     }
 
     fn wake(&self) {

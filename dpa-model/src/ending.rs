@@ -121,9 +121,20 @@ impl Worker {
             let mut note = core.take_note();
             let stack = note.as_mut().and_then(|note| note.stack.take());
             self.fail_running(core, FaultKind::Panic, note, stack);
+        } else if payload.is::<Leave>() {
+            self.job_left(core);
         }
         discard(payload);
         self.end_thread(core, None, None);
+    }
+
+    /// A thread has ended itself; if it was a job of a command queue, that is done.
+    fn job_left(&self, core: &Core) {
+        let running = core.running.borrow();
+        let queue = running.as_ref().and_then(|running| running.launch.queue());
+        if let Some(queue) = queue {
+            queue.job_left();
+        }
     }
 
     pub(crate) fn fail_running(

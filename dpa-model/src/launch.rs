@@ -283,6 +283,12 @@ impl Launch {
         self.extra.as_ref()?.handler.as_ref()
     }
 
+    /// The queue whose jobs it runs.
+    #[cfg(not(dpa_loom))]
+    pub(crate) fn queue(&self) -> Option<&std::sync::Arc<crate::cmdq::CommandQueue>> {
+        self.extra.as_ref()?.queue.as_ref()
+    }
+
     /// Units it takes: one for each thread, none for a step.
     pub(crate) fn units(&self) -> u32 {
         if matches!(self.body, Body::Step(_)) {

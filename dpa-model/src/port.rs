@@ -28,6 +28,7 @@ use dpa_abi::{FaultKind, Handle, Rights};
 use crate::crash::stack::Frame;
 use crate::fault::{Fault, Place};
 use crate::fiber::Request;
+use crate::launch::Body;
 use crate::unit::Core;
 use crate::windows::Windows;
 use crate::worker::{Leave, Stop};
@@ -160,6 +161,13 @@ fn raise(core: &Core, cause: impl Fn() -> Fault, is_error: bool) -> ! {
     stop(core)
 }
 
+/// A fault of the thread that runs, at this place of its source.
+fn placed(core: &Core, kind: FaultKind, at: &Location<'_>) -> Fault {
+    let mut fault = core.fault(kind);
+    fault.place = Some(Place::from(at));
+    fault
+}
+
 /// Makes the process of a thread fatal that did wrong here.
 fn report(core: &Core, here: Frame, cause: impl Fn() -> Fault) {
     core.switch().on_parent_stack(|| {
@@ -271,11 +279,7 @@ unsafe fn fault(unit: NonNull<()>, kind: FaultKind, at: &'static Location<'stati
     let core = unsafe { core(unit) };
     core.leave_kernel();
     handler::end_if_handling(core);
-    let cause = || {
-        let mut fault = core.fault(kind);
-        fault.place = Some(Place::from(at));
-        fault
-    };
+    let cause = || placed(core, kind, at);
     if core.unwinding() && core.still_unwinds() {
         if !core.has_note() && !core.process().is_stopped() {
             report(core, Frame::here(), cause);
@@ -334,7 +338,7 @@ unsafe fn counter(unit: NonNull<()>, which: Counter) -> u64 {
     }
 }
 
-unsafe fn leave(unit: NonNull<()>, how: Leaving) -> ! {
+unsafe fn leave(unit: NonNull<()>, how: Leaving, at: &'static Location<'static>) -> ! {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
@@ -342,15 +346,17 @@ unsafe fn leave(unit: NonNull<()>, how: Leaving) -> ! {
     if core.unwinding() {
         abandon(core);
     }
-    let running = core.running.borrow();
-    if let Some(handler) = running.as_ref().and_then(|r| r.launch.handler()) {
+    let launch = handler::launch(core);
+    if matches!(launch.body, Body::Rpc(_)) {
+        raise(core, || placed(core, FaultKind::NoResult, at), true);
+    }
+    if let Some(handler) = launch.handler() {
         match how {
             Leaving::Reschedule => {}
             Leaving::Retrigger => handler.retrigger(),
             Leaving::Finish => handler.finish(),
         }
     }
-    drop(running);
     unwind(core, Box::new(Leave))
 }
 

@@ -67,7 +67,7 @@ fn run_kernel(core: &Core) -> KernelResult {
             }
             Body::Rpc(entry) => (entry.run)(unit, &launch.args),
             Body::Queue => {
-                if let Some(queue) = launch.extra.as_ref().and_then(|extra| extra.queue.as_ref()) {
+                if let Some(queue) = launch.queue() {
                     queue.work(core, unit);
                 }
                 0

@@ -155,25 +155,29 @@ impl<'t> ThreadContext<'t> {
     }
 
     /// Ends this activation of an event handler or DPA thread: it runs again, from the top, when it is triggered. So does
-    /// one that returns, which costs less: this unwinds the stack. In a launch it ends the thread.
+    /// one that returns, which costs less: this unwinds the stack. In a launch, and in a job, it ends the thread; in a call it is
+    /// a fault, for nobody would have the result.
     #[doc(alias = "doca_dpa_dev_thread_reschedule")]
     #[doc(alias = "flexio_dev_thread_reschedule")]
+    #[track_caller]
     pub fn reschedule(&self) -> ! {
-        self.unit.leave(Leaving::Reschedule)
+        self.unit.leave(Leaving::Reschedule, Location::caller())
     }
 
-    /// Ends this activation, and has the handler run again at once, behind what is ready already. In a launch it ends the
-    /// thread.
+    /// Ends this activation, and has the handler run again at once, behind what is ready already. Elsewhere it is as
+    /// [`ThreadContext::reschedule`].
     #[doc(alias = "flexio_dev_thread_retrigger")]
+    #[track_caller]
     pub fn retrigger(&self) -> ! {
-        self.unit.leave(Leaving::Retrigger)
+        self.unit.leave(Leaving::Retrigger, Location::caller())
     }
 
-    /// Ends this activation, the last one of its handler. In a launch it ends the thread.
+    /// Ends this activation, the last one of its handler. Elsewhere it is as [`ThreadContext::reschedule`].
     #[doc(alias = "doca_dpa_dev_thread_finish")]
     #[doc(alias = "flexio_dev_thread_finish")]
+    #[track_caller]
     pub fn finish(&self) -> ! {
-        self.unit.leave(Leaving::Finish)
+        self.unit.leave(Leaving::Finish, Location::caller())
     }
 
     /// Leaves the kernel where it is until its handler is triggered again, and goes on there: what stands on the stack

@@ -25,3 +25,27 @@ pub fn stay(thread: &Thread, at: DevAddr<u64>) {
     }
     inside.at(0).add(u64::MAX);
 }
+
+struct Leaves<'t>(AtomicSlice<'t, u64>);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.at(1).add(1);
+    }
+}
+
+/// Adds 1 to the first of two words, and ends itself; a destructor adds 1 to the second.
+#[dpa_kernel]
+pub fn leave(thread: &Thread, at: DevAddr<u64>, how: u32) {
+    let words = match thread.bind_atomic(at, 2) {
+        Ok(words) => words,
+        Err(kind) => thread.fault(kind),
+    };
+    words.at(0).add(1);
+    let _leaves = Leaves(words);
+    match how {
+        0 => thread.finish(),
+        1 => thread.reschedule(),
+        _ => thread.retrigger(),
+    }
+}

@@ -185,3 +185,14 @@ pub fn ticket(_thread: &Thread, next: AtomicSlice<u64>) -> u64 {
 pub fn panicking_call(_thread: &Thread) -> u32 {
     panic!("not today")
 }
+
+/// Ends itself as threads of handlers do, instead of returning.
+#[dpa_rpc]
+pub fn leaving_call(thread: &Thread, how: u32) -> u64 {
+    match how {
+        0 => thread.finish(),
+        1 => thread.reschedule(),
+        2 => thread.retrigger(),
+        _ => 0,
+    }
+}

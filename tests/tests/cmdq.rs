@@ -100,6 +100,25 @@ fn a_full_queue_and_figures_out_of_range_are_refused() {
     });
 }
 
+/// Each ends its worker; those behind it are run by another.
+#[test]
+fn a_job_that_ends_itself_is_done() {
+    both(async |dpa| {
+        let words = dpa.zeroed::<u64>(2).await?;
+        let queue = dpa.command_queue().workers(2).batch(4).open()?;
+        let at = words.addr();
+        for how in 0..12 {
+            queue.add(leave, LeaveArgs { at, how: how % 3 })?;
+            queue.add(tally, TallyArgs { at, index: 0 })?;
+        }
+        queue.run();
+        queue.idle().await?;
+        assert_eq!((queue.done(), queue.is_empty()), (24, true));
+        assert_eq!(words.copy_out().await?, [24, 12]);
+        Ok(())
+    });
+}
+
 #[test]
 fn rule_5_1_a_job_that_faults_ends_the_queue_with_its_process() {
     both(async |dpa| {

@@ -3,7 +3,7 @@
 mod drivers;
 
 use doca_dpa::error::{CallError, LaunchError, MemoryError};
-use doca_dpa::{Builder, Dpa};
+use doca_dpa::{Builder, Dpa, FaultKind};
 use drivers::{both, both_on};
 use tests::*;
 
@@ -40,6 +40,27 @@ fn rule_3_a_fault_in_a_call_is_its_error_and_makes_the_process_fatal() {
             dpa.call(panicking_call, ()).await,
             Err(CallError::Refused(_))
         ));
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_3_a_call_that_ends_itself_is_a_fault_and_no_result() {
+    both(async |dpa| {
+        assert_eq!(dpa.call(leaving_call, LeavingCallArgs { how: 3 }).await?, 0);
+        for how in 0..3 {
+            let other = dpa.open_beside()?;
+            let ended = other.call(leaving_call, LeavingCallArgs { how }).await;
+            let Err(CallError::Failed(LaunchError::Faulted(fault))) = ended else {
+                panic!("{ended:?}");
+            };
+            assert_eq!(
+                (fault.kind, fault.kernel.as_str()),
+                (FaultKind::NoResult, "leaving_call")
+            );
+            let place = fault.place.as_ref().expect("a place");
+            assert!(place.file.ends_with("tests/src/lib.rs"), "{fault}");
+        }
         Ok(())
     });
 }

@@ -221,7 +221,7 @@ unsafe fn ring(_: NonNull<()>, _: OutboxHandle, _: Ring) -> Result<(), RingError
     Err(RingError::NoOutbox)
 }
 
-unsafe fn leave(_: NonNull<()>, how: Leaving) -> ! {
+unsafe fn leave(_: NonNull<()>, how: Leaving, _: &'static Location<'static>) -> ! {
     panic!("no handlers here: {how:?}")
 }
 
