@@ -81,8 +81,8 @@ mod thread;
 pub use dpa_abi::global::Global;
 pub use dpa_abi::queue::{CompletionKind, Matrix, NicCounter, Syndrome};
 pub use dpa_abi::{
-    Condition, DevAddr, EventError, EventHandle, FaultKind, Handle, HandlerHandle, MAX_ARG_BYTES,
-    Pod,
+    CollectiveKind, Condition, DevAddr, EventError, EventHandle, FaultKind, Handle, HandlerHandle,
+    MAX_ARG_BYTES, Pod,
 };
 pub use dpa_macros::{Arg, Pod, dpa_global, dpa_kernel, dpa_rpc};
 pub use flexio_dev::fence::compiler_barrier;

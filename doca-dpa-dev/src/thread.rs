@@ -99,11 +99,13 @@ impl<'t> Thread<'t> {
     }
 
     /// Everyone gets the combination of the numbers of all. Waits for all threads, like `barrier()`.
+    #[track_caller]
     pub fn reduce(&self, op: ReduceOp, value: u64) -> u64 {
         self.0.reduce(op, value)
     }
 
     /// As [`Thread::reduce`] for signed numbers: least and greatest are those of the signed order.
+    #[track_caller]
     pub fn reduce_signed(&self, op: ReduceOp, value: i64) -> i64 {
         const SIGN: u64 = 1 << 63;
         let flip = match op {
@@ -114,16 +116,19 @@ impl<'t> Thread<'t> {
     }
 
     /// The sum of everyone's number, wrapping. Waits for all threads, like `barrier()`.
+    #[track_caller]
     pub fn sum(&self, value: u64) -> u64 {
         self.reduce(ReduceOp::Sum, value)
     }
 
     /// The least of everyone's numbers. Waits for all threads, like `barrier()`.
+    #[track_caller]
     pub fn min(&self, value: u64) -> u64 {
         self.reduce(ReduceOp::Min, value)
     }
 
     /// The greatest of everyone's numbers. Waits for all threads, like `barrier()`.
+    #[track_caller]
     pub fn max(&self, value: u64) -> u64 {
         self.reduce(ReduceOp::Max, value)
     }

@@ -82,7 +82,10 @@ pub use builder::Builder;
 pub use call::Call;
 pub use cmdq::{CommandError, CommandQueue, CommandQueueBuilder};
 pub use dpa::Dpa;
-pub use dpa_abi::{Condition, DevAddr, EventHandle, FaultKind, HandlerHandle, LogLevel, Pod};
+pub use dpa_abi::{
+    CollectiveKind, Condition, DevAddr, EventHandle, FaultKind, HandlerHandle, LogLevel, Pod,
+    ReduceOp,
+};
 pub use dpa_macros::dpa_test;
 pub use error::Error;
 pub use event::{EventBuilder, EventCondition, EventWait, SyncEvent};

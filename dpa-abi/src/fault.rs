@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::port::CollectiveKind;
+
 /// What a kernel wants to do with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rights {
@@ -74,7 +76,12 @@ pub enum FaultKind {
     /// Every started thread waits for events that only the device can update.
     Deadlock,
     /// The threads of a launch met in different collectives (one in a barrier, one in a reduction).
-    CollectiveMismatch,
+    CollectiveMismatch {
+        /// What this thread called.
+        called: CollectiveKind,
+        /// What the threads wait in that were there before.
+        others: CollectiveKind,
+    },
     /// A thread could not be started because all kernel stacks are in use.
     NoStack {
         /// How many there may be.
@@ -127,8 +134,11 @@ impl fmt::Display for FaultKind {
             Self::Deadlock => {
                 f.write_str("deadlock: every started thread waits for the device itself")
             }
-            Self::CollectiveMismatch => {
-                f.write_str("the threads of a launch met in different collectives")
+            Self::CollectiveMismatch { called, others } => {
+                write!(
+                    f,
+                    "{called} was called while other threads of the launch wait in {others}"
+                )
             }
             Self::NoStack { limit } => write!(f, "all {limit} kernel stacks are in use"),
             Self::StackRefused { errno } => {

@@ -37,4 +37,4 @@ pub use handle::{EventHandle, Handle, HandlerHandle};
 pub use kernel::{Kernel, KernelEntry, Reach, Rpc, RpcEntry};
 pub use message::{LogFilter, StreamHandle};
 pub use pod::Pod;
-pub use port::{LogLevel, PortVtable, ReduceOp, UnitRef};
+pub use port::{CollectiveKind, LogLevel, PortVtable, ReduceOp, UnitRef};

@@ -4,6 +4,7 @@
 //! understand it. The native model, RISC-V execution and hardware each have a table of their own. The port uses no
 //! thread-locals, and no free function needs a hidden context.
 
+use core::fmt;
 use core::marker::PhantomData;
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -143,6 +144,44 @@ pub enum Collective {
     },
 }
 
+impl Collective {
+    /// What it is, without this thread's value.
+    pub const fn kind(self) -> CollectiveKind {
+        match self {
+            Self::Barrier => CollectiveKind::Barrier,
+            Self::Broadcast { root, .. } => CollectiveKind::Broadcast { root },
+            Self::Reduce { op, .. } => CollectiveKind::Reduce { op },
+        }
+    }
+}
+
+/// What threads that meet must agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CollectiveKind {
+    /// They wait for each other.
+    Barrier,
+    /// They get the value of one.
+    Broadcast {
+        /// Its rank.
+        root: u32,
+    },
+    /// They get the combination of their values.
+    Reduce {
+        /// How.
+        op: ReduceOp,
+    },
+}
+
+impl fmt::Display for CollectiveKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Barrier => f.write_str("a barrier"),
+            Self::Broadcast { root } => write!(f, "a broadcast of rank {root}"),
+            Self::Reduce { op } => write!(f, "a reduction ({op:?})"),
+        }
+    }
+}
+
 /// What follows the activation of a handler that ends itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Leaving {
@@ -204,8 +243,8 @@ pub struct PortVtable {
         Condition,
         timeout: Option<u64>,
     ) -> Result<u64, EventError>,
-    /// Meets the other threads of the launch.
-    pub collective: unsafe fn(NonNull<()>, Collective) -> u64,
+    /// Meets the other threads of the launch. If they do something else it is a fault.
+    pub collective: unsafe fn(NonNull<()>, Collective, &'static Location<'static>) -> u64,
     /// Hands a formatted message to the host.
     pub log: unsafe fn(NonNull<()>, LogLevel, &str, &'static Location<'static>),
     /// Orders accesses.
@@ -335,7 +374,7 @@ forward! {
     /// See [`PortVtable::event_wait`].
     event_wait(event: EventHandle, condition: Condition, timeout: Option<u64>) -> Result<u64, EventError>;
     /// See [`PortVtable::collective`].
-    collective(what: Collective) -> u64;
+    collective(what: Collective, at: &'static Location<'static>) -> u64;
     /// See [`PortVtable::log`].
     log(level: LogLevel, message: &str, at: &'static Location<'static>);
     /// See [`PortVtable::fence`].

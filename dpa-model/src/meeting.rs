@@ -6,7 +6,7 @@
 //!    or to [`Meeting::close`].
 //! 3. A thread is handed in only after it has left its stack, so whoever takes it out may run it at once.
 
-use dpa_abi::port::Collective;
+use dpa_abi::port::{Collective, CollectiveKind};
 use sync_event::sync::Mutex;
 
 /// The meeting place of one launch, for threads suspended as `U`.
@@ -33,8 +33,8 @@ pub enum Arrival<U> {
     Waits,
     /// It would have to wait: suspend it and hand it in.
     MustWait,
-    /// It does something else than those who wait.
-    Mismatch(Option<U>),
+    /// It does something else than those who wait, which is this. Its own handle back.
+    Mismatch(Option<U>, CollectiveKind),
     /// The meeting is closed. Its own handle back.
     Closed(Option<U>),
 }
@@ -87,8 +87,9 @@ impl<U> State<U> {
         if self.closed {
             return Arrival::Closed(unit);
         }
-        let Some(combined) = combine(self.so_far, what) else {
-            return Arrival::Mismatch(unit);
+        let combined = match combine(self.so_far, what) {
+            Ok(combined) => combined,
+            Err(others) => return Arrival::Mismatch(unit, others),
         };
         self.arrived += 1;
         if self.arrived == threads {
@@ -113,30 +114,30 @@ impl<U> State<U> {
     }
 }
 
-/// What the threads so far and one more do together; `None` if they do not do the same.
+/// What the threads so far and one more do together; what those so far do, if that is not the same.
 ///
 /// A thread's own broadcast is entered with its value only if it is the root (see [`own`]), so values can be or-ed.
-fn combine(so_far: Option<Collective>, what: Collective) -> Option<Collective> {
+fn combine(so_far: Option<Collective>, what: Collective) -> Result<Collective, CollectiveKind> {
     let Some(before) = so_far else {
-        return Some(what);
+        return Ok(what);
     };
     match (before, what) {
-        (Collective::Barrier, Collective::Barrier) => Some(Collective::Barrier),
+        (Collective::Barrier, Collective::Barrier) => Ok(Collective::Barrier),
         (Collective::Broadcast { root, value }, Collective::Broadcast { root: r, value: v })
             if root == r =>
         {
-            Some(Collective::Broadcast {
+            Ok(Collective::Broadcast {
                 root,
                 value: value | v,
             })
         }
         (Collective::Reduce { op, value }, Collective::Reduce { op: o, value: v }) if op == o => {
-            Some(Collective::Reduce {
+            Ok(Collective::Reduce {
                 op,
                 value: op.apply(value, v),
             })
         }
-        _ => None,
+        _ => Err(before.kind()),
     }
 }
 
@@ -211,7 +212,7 @@ mod tests {
         };
         assert!(matches!(
             meeting.arrive(1, other),
-            Arrival::Mismatch(Some(1))
+            Arrival::Mismatch(Some(1), CollectiveKind::Barrier)
         ));
     }
 
@@ -228,7 +229,11 @@ mod tests {
             let _ = meeting.arrive(0, one);
             assert_eq!(meeting.waiting(), 1);
             let arrival = meeting.arrive(1, other);
-            assert!(matches!(arrival, Arrival::Mismatch(Some(1))));
+            let Arrival::Mismatch(Some(1), others) = arrival else {
+                panic!("{arrival:?}");
+            };
+            assert_eq!(others, one.kind());
+            assert_ne!(others, other.kind());
             assert!(matches!(meeting.arrive(1, one), Arrival::Last(..)));
             assert_eq!(meeting.waiting(), 0);
         }

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use dpa_abi::FaultKind;
 use sync_event::Registered;
 
-use crate::fault::Fault;
 use crate::fiber::Request;
 use crate::gate::Gate;
 use crate::meeting::{self, Arrival};
@@ -128,16 +126,8 @@ impl Worker {
                 (own, Wake::Value(value))
             }
             Arrival::Closed(own) => (own, Wake::Closed(0)),
-            Arrival::Mismatch(own) => {
-                let kernel = launch.body.name();
-                process.fail(Fault::of(
-                    FaultKind::CollectiveMismatch,
-                    kernel,
-                    launch.seq,
-                    0,
-                ));
-                (own, Wake::Closed(0))
-            }
+            // On its own stack it is its own fault.
+            Arrival::Mismatch(own, others) => (own, Wake::Mismatch(others)),
             Arrival::Waits | Arrival::MustWait => return None,
         };
         let own = own?;

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
 use dpa_abi::FaultKind;
 use dpa_abi::kernel::KernelEntry;
+use dpa_abi::port::CollectiveKind;
 use sync_event::WaiterId;
 use sync_event::sync::Arc;
 
@@ -40,6 +41,8 @@ pub enum Wake {
     Closed(u64),
     /// Its time was up.
     TimedOut,
+    /// The others of its meeting do something else, this.
+    Mismatch(CollectiveKind),
 }
 
 /// The thread that a unit runs.

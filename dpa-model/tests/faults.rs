@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -46,7 +47,7 @@ kernel!(WAIT, |unit, args| {
 
 kernel!(MEET_OR_PANIC, |unit, _args| {
     assert_ne!(unit.rank(), 3, "rank three never comes");
-    unit.collective(Collective::Barrier);
+    unit.collective(Collective::Barrier, Location::caller());
 });
 
 kernel!(POLL, |unit, args| {
@@ -66,7 +67,7 @@ impl Drop for WaitsOnDrop<'_> {
     fn drop(&mut self) {
         let answer = self.0.event_wait(handle(self.1), Condition::ge(1), None);
         assert!(matches!(answer, Err(EventError::Closed { .. })));
-        self.0.collective(Collective::Barrier);
+        self.0.collective(Collective::Barrier, Location::caller());
         self.0.safe_point();
     }
 }

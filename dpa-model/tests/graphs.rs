@@ -8,6 +8,7 @@
 mod common;
 mod seeds;
 
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,10 +27,8 @@ kernel!(STEP, |unit, args| {
     }
     if doing & 2 != 0 {
         let threads = u64::from(unit.threads());
-        let sum = unit.collective(Collective::Reduce {
-            op: ReduceOp::Sum,
-            value: 1,
-        });
+        let (op, value) = (ReduceOp::Sum, 1);
+        let sum = unit.collective(Collective::Reduce { op, value }, Location::caller());
         assert_eq!(sum, threads);
     }
     if doing & 4 != 0 {

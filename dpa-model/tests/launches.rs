@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::panic::Location;
 use std::sync::atomic::Ordering;
 
 use common::*;
@@ -21,13 +22,12 @@ kernel!(WAIT, |unit, args| {
 });
 
 kernel!(SUM_OF_RANKS, |unit, args| {
-    unit.collective(Collective::Barrier);
+    let at = Location::caller();
+    unit.collective(Collective::Barrier, at);
     let value = u64::from(unit.rank());
-    let sum = unit.collective(Collective::Reduce {
-        op: ReduceOp::Sum,
-        value,
-    });
-    let root = unit.collective(Collective::Broadcast { root: 3, value });
+    let op = ReduceOp::Sum;
+    let sum = unit.collective(Collective::Reduce { op, value }, at);
+    let root = unit.collective(Collective::Broadcast { root: 3, value }, at);
     counter(args, 0).fetch_add(sum * 1000 + root, Ordering::SeqCst);
 });
 

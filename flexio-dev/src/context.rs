@@ -257,9 +257,12 @@ impl<'t> ThreadContext<'t> {
     }
 
     /// Waits until all threads of the launch are here. What any of them did before happens before what any does after.
+    /// A thread that calls another collective meanwhile does wrong, here as below.
     #[inline]
+    #[track_caller]
     pub fn barrier(&self) {
-        self.unit.collective(Collective::Barrier);
+        let at = Location::caller();
+        self.unit.collective(Collective::Barrier, at);
     }
 
     /// Everyone gets the value of the thread of rank `root`; waits for all, like [`ThreadContext::barrier`].
@@ -273,12 +276,16 @@ impl<'t> ThreadContext<'t> {
                 len: self.threads().into(),
             });
         }
-        self.unit.collective(Collective::Broadcast { root, value })
+        let at = Location::caller();
+        self.unit
+            .collective(Collective::Broadcast { root, value }, at)
     }
 
     /// Everyone gets the combination of the values of all; waits for all, like [`ThreadContext::barrier`].
+    #[track_caller]
     pub fn reduce(&self, op: ReduceOp, value: u64) -> u64 {
-        self.unit.collective(Collective::Reduce { op, value })
+        let at = Location::caller();
+        self.unit.collective(Collective::Reduce { op, value }, at)
     }
 
     /// Hands a formatted message to the host.

@@ -196,3 +196,13 @@ pub fn leaving_call(thread: &Thread, how: u32) -> u64 {
         _ => 0,
     }
 }
+
+/// The threads of ranks 0 and 2 do not meet, while that of rank 1 waits for what nobody does.
+#[dpa_kernel]
+pub fn does_not_meet(thread: &Thread, never: DevEvent) {
+    match thread.rank() {
+        0 => thread.barrier(),
+        1 => _ = never.wait(Condition::ge(1)),
+        _ => _ = thread.max(7),
+    }
+}

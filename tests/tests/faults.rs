@@ -1,10 +1,13 @@
 //! Section 5: faults.
 
 mod drivers;
+mod places;
 
 use doca_dpa::error::{EventError, LaunchError, LaunchRefused};
-use doca_dpa::{FaultKind, SyncEvent};
+use doca_dpa::{CollectiveKind, FaultKind, ReduceOp, SyncEvent};
 use drivers::both;
+use places::everywhere;
+use tests::device::{CleansUpArgs, cleans_up};
 use tests::*;
 
 #[test]
@@ -80,6 +83,39 @@ fn rule_5_1_a_stack_overflow_does_not_kill_the_host() {
             );
         }
         dpa.launch(nothing).submit()?.await?;
+        Ok(())
+    });
+}
+
+/// Whichever of the two comes first.
+#[test]
+fn rule_5_1_who_does_not_meet_the_others_is_told_of_with_its_place() {
+    both(async |dpa| {
+        let (never, told) = (everywhere(&dpa)?, everywhere(&dpa)?);
+        let note = dpa.zeroed::<u64>(3).await?;
+        let args = CleansUpArgs {
+            note: &note,
+            told: &told,
+            worse: 0u64,
+        };
+        dpa.on_error(cleans_up, args)?;
+        let args = DoesNotMeetArgs { never: &never };
+        let launch = dpa.launch(does_not_meet).args(args).threads(3).submit()?;
+        let Err(LaunchError::Faulted(fault)) = launch.await else {
+            panic!("they do not meet");
+        };
+        let reduction = CollectiveKind::Reduce { op: ReduceOp::Max };
+        let (called, others) = match fault.rank {
+            0 => (CollectiveKind::Barrier, reduction),
+            2 => (reduction, CollectiveKind::Barrier),
+            _ => panic!("{fault}"),
+        };
+        let kind = FaultKind::CollectiveMismatch { called, others };
+        assert_eq!((fault.kind, fault.kernel.as_str()), (kind, "does_not_meet"));
+        let place = fault.place.as_ref().expect("a place");
+        assert!(place.file.ends_with("tests/src/lib.rs"), "{fault}");
+        assert!(fault.to_string().contains("a reduction (Max)"), "{fault}");
+        assert_eq!((told.get(), note.copy_out().await?[0]), (1, 0xdead));
         Ok(())
     });
 }

@@ -185,7 +185,7 @@ unsafe fn event_wait(
     }
 }
 
-unsafe fn collective(unit: NonNull<()>, what: Collective) -> u64 {
+unsafe fn collective(unit: NonNull<()>, what: Collective, _: &'static Location<'static>) -> u64 {
     // SAFETY: called through the table.
     unsafe { device(unit) }.met.borrow_mut().push(what);
     match what {

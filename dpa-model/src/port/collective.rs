@@ -1,16 +1,21 @@
 //! Where the threads of a launch meet.
 
+use std::panic::Location;
 use std::ptr::NonNull;
 
 use dpa_abi::FaultKind;
-use dpa_abi::port::Collective;
+use dpa_abi::port::{Collective, CollectiveKind};
 
-use super::{begin, core, end_safe_point, raise, stop};
+use super::{begin, core, end_safe_point, placed, raise, stop};
 use crate::fiber::Request;
 use crate::meeting::{self, Arrival};
 use crate::unit::{Core, Wake};
 
-pub(super) unsafe fn collective(unit: NonNull<()>, what: Collective) -> u64 {
+pub(super) unsafe fn collective(
+    unit: NonNull<()>,
+    what: Collective,
+    at: &'static Location<'static>,
+) -> u64 {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
@@ -18,14 +23,14 @@ pub(super) unsafe fn collective(unit: NonNull<()>, what: Collective) -> u64 {
     let result = if core.unwinding() {
         0
     } else {
-        meet(core, what)
+        meet(core, what, at)
     };
     core.acquire_all();
     end_safe_point(core);
     result
 }
 
-fn meet(core: &Core, what: Collective) -> u64 {
+fn meet(core: &Core, what: Collective, at: &Location<'_>) -> u64 {
     let (launch, rank) = {
         let running = core.running.borrow();
         let running = running.as_ref().expect("a running thread");
@@ -42,14 +47,16 @@ fn meet(core: &Core, what: Collective) -> u64 {
                 .on_parent_stack(|| release(core, others, value));
             value
         }
-        Arrival::Mismatch(_) => mismatch(core),
-        _ => wait_for_the_others(core, what),
+        Arrival::Mismatch(_, others) => mismatch(core, what, others, at),
+        _ => wait_for_the_others(core, what, at),
     }
 }
 
 #[cold]
-fn mismatch(core: &Core) -> ! {
-    raise(core, || core.fault(FaultKind::CollectiveMismatch), true)
+fn mismatch(core: &Core, what: Collective, others: CollectiveKind, at: &Location<'_>) -> ! {
+    let called = what.kind();
+    let kind = FaultKind::CollectiveMismatch { called, others };
+    raise(core, || placed(core, kind, at), true)
 }
 
 fn release(core: &Core, others: Vec<crate::unit::Suspended>, value: u64) {
@@ -59,12 +66,13 @@ fn release(core: &Core, others: Vec<crate::unit::Suspended>, value: u64) {
     }
 }
 
-fn wait_for_the_others(core: &Core, what: Collective) -> u64 {
+fn wait_for_the_others(core: &Core, what: Collective, at: &Location<'_>) -> u64 {
     core.may_panic_here();
     core.calls.set(0);
     let wake = core.suspend(Request::Meet(what));
     match wake {
         Wake::Value(value) if !core.process().is_stopped() => value,
+        Wake::Mismatch(others) if !core.process().is_stopped() => mismatch(core, what, others, at),
         _ => stop(core),
     }
 }

@@ -117,5 +117,6 @@ pub(super) fn wait(
         Wake::TimedOut => Err(EventError::TimedOut {
             value: slot.event.get(),
         }),
+        Wake::Mismatch(_) => unreachable!("only a meeting ends so"),
     }
 }
