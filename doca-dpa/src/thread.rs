@@ -244,6 +244,9 @@ impl IntoArg<HandlerHandle> for &DpaThread {
 }
 
 /// DPA threads with ranks, from 0: `thread.rank()` and `thread.threads()` in each are those of the group.
+///
+/// Each runs for its own events, so they do not meet: `barrier`, `broadcast` and `reduce` in a group of two or more are faults. They
+/// tell each other by events, memory and notifications.
 #[doc(alias = "doca_dpa_tg")]
 #[doc(alias = "doca_dpa_thread_group_stop")]
 #[doc(alias = "doca_dpa_thread_group_destroy")]

@@ -82,6 +82,13 @@ pub enum FaultKind {
         /// What the threads wait in that were there before.
         others: CollectiveKind,
     },
+    /// A DPA thread of a group called a collective: each runs for its own events, so they do not meet.
+    NoMeeting {
+        /// What it called.
+        called: CollectiveKind,
+        /// How many threads its group has.
+        threads: u32,
+    },
     /// A thread could not be started because all kernel stacks are in use.
     NoStack {
         /// How many there may be.
@@ -138,6 +145,12 @@ impl fmt::Display for FaultKind {
                 write!(
                     f,
                     "{called} was called while other threads of the launch wait in {others}"
+                )
+            }
+            Self::NoMeeting { called, threads } => {
+                write!(
+                    f,
+                    "{called} was called in a group of {threads} threads, which run each for its own events and do not meet"
                 )
             }
             Self::NoStack { limit } => write!(f, "all {limit} kernel stacks are in use"),

@@ -257,7 +257,8 @@ impl<'t> ThreadContext<'t> {
     }
 
     /// Waits until all threads of the launch are here. What any of them did before happens before what any does after.
-    /// A thread that calls another collective meanwhile does wrong, here as below.
+    /// To call another collective meanwhile is a fault, here as below, and so is a call in a DPA thread of a group, for those run
+    /// each for its own events. Any other thread without others passes at once.
     #[inline]
     #[track_caller]
     pub fn barrier(&self) {

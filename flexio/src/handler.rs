@@ -141,7 +141,8 @@ impl EventHandler {
         queue.attach(&self.handler)
     }
 
-    /// Makes handlers the threads of one group: each has its place in the list as its rank.
+    /// Makes handlers the threads of one group: each has its place in the list as its rank. They do not meet: a barrier in one of
+    /// two or more is a fault.
     ///
     /// # Errors
     /// One of them has been run, is in a group already, or is there twice: then none is in this one.

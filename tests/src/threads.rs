@@ -146,3 +146,11 @@ pub fn wake_raw(thread: &Thread, other: HandlerHandle) {
         thread.error(1);
     }
 }
+
+/// Asks the thread of rank 0 for its rank.
+#[dpa_kernel]
+pub fn ask_rank(thread: &Thread, told: AtomicSlice<u64>, done: DevEvent) {
+    told.at(0)
+        .add(1 + u64::from(thread.broadcast(0, thread.rank())));
+    add(thread, done);
+}

@@ -5,7 +5,10 @@ mod places;
 
 use std::time::Duration;
 
-use doca_dpa::{Affinity, Dpa, DpaThread, Error, HandlerState, Sim, ThreadError, ThreadGroup};
+use doca_dpa::{
+    Affinity, CollectiveKind, Dpa, DpaThread, Error, FaultKind, HandlerState, Sim, ThreadError,
+    ThreadGroup,
+};
 use drivers::on::seeds;
 use drivers::{Outcome, both};
 use places::everywhere;
@@ -193,6 +196,41 @@ fn threads_wake_each_other_in_a_ring() {
         });
         run.expect("a simulation").value.expect("all well");
     }
+}
+
+#[test]
+fn rule_2_4_threads_of_a_group_do_not_meet() {
+    both(async |dpa| {
+        for threads in 1..=3 {
+            let dpa = dpa.open_beside()?;
+            let done = everywhere(&dpa)?;
+            let told = dpa.zeroed::<u64>(1).await?;
+            let thread = || {
+                let args = AskRankArgs {
+                    told: &told,
+                    done: &done,
+                };
+                dpa.thread(ask_rank, args).start()
+            };
+            let all: Vec<_> = (0..threads).map(|_| thread()).collect::<Result<_, _>>()?;
+            let group = ThreadGroup::new(all)?;
+            group.run()?;
+            let last = group.threads().last().expect("one at least");
+            last.notify();
+            if threads == 1 {
+                done.ge(1).await?;
+                assert_eq!(told.copy_out().await?, [1]);
+                continue;
+            }
+            let fault = dpa.failed().await.expect("a fault");
+            let called = CollectiveKind::Broadcast { root: 0 };
+            assert_eq!(fault.kind, FaultKind::NoMeeting { called, threads });
+            let place = fault.place.as_ref().expect("a place");
+            assert!(place.file.ends_with("tests/src/threads.rs"), "{fault}");
+            assert_eq!(told.copy_out().await?, [0]);
+        }
+        Ok(())
+    });
 }
 
 #[test]

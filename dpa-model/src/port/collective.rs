@@ -39,7 +39,10 @@ fn meet(core: &Core, what: Collective, at: &Location<'_>) -> u64 {
     // SAFETY: the core holds a count of the launch until the thread is over.
     let launch = unsafe { &*launch };
     let Some(gang) = launch.gang() else {
-        return alone(what);
+        return match launch.handler().map_or(1, |handler| handler.place().1) {
+            1 => alone(what),
+            threads => no_meeting(core, what, threads, at),
+        };
     };
     match gang.meeting.arrive_running(meeting::own(rank, what)) {
         Arrival::Last(_, others, value) => {
@@ -56,6 +59,14 @@ fn meet(core: &Core, what: Collective, at: &Location<'_>) -> u64 {
 fn mismatch(core: &Core, what: Collective, others: CollectiveKind, at: &Location<'_>) -> ! {
     let called = what.kind();
     let kind = FaultKind::CollectiveMismatch { called, others };
+    raise(core, || placed(core, kind, at), true)
+}
+
+/// The threads of a group have ranks, and nowhere to meet.
+#[cold]
+fn no_meeting(core: &Core, what: Collective, threads: u32, at: &Location<'_>) -> ! {
+    let called = what.kind();
+    let kind = FaultKind::NoMeeting { called, threads };
     raise(core, || placed(core, kind, at), true)
 }
 
