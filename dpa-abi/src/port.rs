@@ -196,7 +196,7 @@ pub enum Leaving {
 /// Which thread it is that runs on a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Who {
-    /// The name of its kernel or call.
+    /// The name of its kernel, call or job.
     pub kernel: &'static str,
     /// The number of its launch, or of this activation of its handler, in order of submission.
     pub launch: u64,

@@ -146,7 +146,7 @@ impl CommandQueue {
     pub(crate) fn work(&self, core: &Core, unit: UnitRef<'_>) {
         let mut ran = 0;
         while let Some(job) = self.next_for(core, ran) {
-            core.called.set(Some(job.entry));
+            core.job.set(Some(job.entry));
             unit.safe_point();
             (job.entry.run)(unit, &job.args[..job.entry.arg_bytes]);
             ran += 1;

@@ -97,7 +97,7 @@ impl fmt::Display for Waiting {
 pub struct Fault {
     /// What went wrong.
     pub kind: FaultKind,
-    /// The kernel or call that did it; empty for a deadlock.
+    /// The kernel, call or job that did it; empty for a deadlock.
     pub kernel: String,
     /// The number of its launch, in order of submission.
     pub launch: u64,

@@ -253,6 +253,14 @@ impl Launch {
         }
     }
 
+    /// The name of what its threads run; `job`: the one that runs now, of a queue.
+    pub(crate) fn kernel_name(&self, job: Option<&dpa_abi::kernel::KernelEntry>) -> &'static str {
+        match (&self.body, job) {
+            (Body::Queue, Some(job)) => job.name,
+            (body, _) => body.name(),
+        }
+    }
+
     /// Whether it has one thread, and nothing follows its end but its update, and that what it keeps is let go of.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {

@@ -108,8 +108,10 @@ pub struct Core {
     pub calls: Cell<u32>,
     /// The error handler of its process runs on it, and has done nothing wrong.
     pub(crate) handling: Cell<bool>,
-    /// The kernel that is run as a plain call by what runs: an error handler, or a job of a command queue.
+    /// The error handler that is run as a plain call.
     pub(crate) called: Cell<Option<&'static KernelEntry>>,
+    /// The job that a worker of a command queue runs; set before any code of it runs, and of no meaning for other threads.
+    pub(crate) job: Cell<Option<&'static KernelEntry>>,
     /// The error handler of its process has begun on it, and is not over.
     pub(crate) has_error_handler: Cell<bool>,
     /// What was noted of the panic that the error handler runs for.
@@ -148,6 +150,7 @@ impl Core {
             calls: Cell::new(0),
             handling: Cell::new(false),
             called: Cell::new(None),
+            job: Cell::new(None),
             has_error_handler: Cell::new(false),
             handled: Cell::new(None),
             preempted: Cell::new(false),
@@ -275,14 +278,14 @@ impl Core {
     /// thread between two device calls.
     #[cfg(not(dpa_sanitize))]
     fn is_interruptible(&self) -> bool {
-        let called = self.called.get();
         if self.has_error_handler.get() {
+            let called = self.called.get();
             return called.is_some_and(|entry| entry.reach.is_interruptible());
         }
         let running = self.running.try_borrow();
         running.is_ok_and(|running| {
             let launch = running.as_ref().map(|running| &running.launch);
-            launch.is_some_and(|launch| launch.interruptible(called))
+            launch.is_some_and(|launch| launch.interruptible(self.job.get()))
         })
     }
 
@@ -343,7 +346,7 @@ impl Core {
         let running = running.as_ref().expect("a running thread");
         Fault::of(
             kind,
-            running.launch.body.name(),
+            running.launch.kernel_name(self.job.get()),
             running.launch.seq,
             running.rank,
         )

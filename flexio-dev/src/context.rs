@@ -77,7 +77,7 @@ impl<'t> ThreadContext<'t> {
         self.unit.who().launch
     }
 
-    /// The name of the kernel or call that runs.
+    /// The name of the kernel, call or job that runs; in an error handler, of the one that did wrong.
     #[doc(alias = "flexio_dev_get_current_thread_name")]
     pub fn name(&self) -> &'static str {
         self.unit.who().kernel

@@ -49,3 +49,13 @@ pub fn leave(thread: &Thread, at: DevAddr<u64>, how: u32) {
         _ => thread.retrigger(),
     }
 }
+
+/// Writes 1 if it is called by its name, and waits.
+#[dpa_kernel]
+pub fn wait_by_name(thread: &Thread, at: DevAddr<u64>, event: EventHandle) {
+    match thread.bind_mut(at, 1) {
+        Ok(word) => word.write(0, (thread.name() == "wait_by_name").into()),
+        Err(kind) => thread.fault(kind),
+    }
+    _ = thread.event(event).wait(Condition::ge(1));
+}

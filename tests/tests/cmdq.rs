@@ -2,9 +2,11 @@
 
 mod drivers;
 
-use doca_dpa::{CommandError, Error, Sim};
-use drivers::both;
+use std::time::Duration;
+
+use doca_dpa::{CommandError, Dpa, Error, Sim, SyncEvent};
 use drivers::on::seeds;
+use drivers::{both, both_on};
 use tests::cmdq::*;
 
 #[test]
@@ -100,6 +102,28 @@ fn a_full_queue_and_figures_out_of_range_are_refused() {
     });
 }
 
+#[test]
+fn a_job_has_its_name_where_it_waits() {
+    let device = Dpa::builder().workers(2);
+    let device = device.deadlock_grace(Duration::from_millis(20));
+    both_on(&device, async |dpa| {
+        let never = SyncEvent::device_to_device(&dpa)?;
+        let word = dpa.zeroed::<u64>(1).await?;
+        let queue = dpa.command_queue().open()?;
+        let args = WaitByNameArgs {
+            at: word.addr(),
+            event: never.handle(),
+        };
+        queue.add(wait_by_name, args)?;
+        queue.run();
+        let fault = dpa.failed().await.expect("a deadlock");
+        let waiting: Vec<_> = fault.waiting.iter().map(|w| w.kernel.as_str()).collect();
+        assert_eq!(waiting, ["wait_by_name"], "{fault}");
+        assert_eq!(word.copy_out().await?, [1]);
+        Ok(())
+    });
+}
+
 /// Each ends its worker; those behind it are run by another.
 #[test]
 fn a_job_that_ends_itself_is_done() {
@@ -140,7 +164,8 @@ fn rule_5_1_a_job_that_faults_ends_the_queue_with_its_process() {
         )?;
         queue.run();
         assert!(matches!(queue.idle().await, Err(CommandError::Queue(_))));
-        assert!(dpa.last_error().is_some());
+        let fault = dpa.last_error().expect("a fault");
+        assert_eq!(fault.kernel, "tally");
         let late = queue.add(
             tally,
             TallyArgs {

@@ -202,7 +202,8 @@ impl StackCopy {
         let running = core.running.borrow();
         let of = running.as_ref().map(|running| {
             let launch = &running.launch;
-            (launch.body.name(), launch.seq, running.rank)
+            let kernel = launch.kernel_name(core.job.get());
+            (kernel, launch.seq, running.rank)
         });
         let (kernel, launch, rank) = of.unwrap_or_default();
         let (address, bytes) = copy(core.stack_bounds(), registers.frame.sp);

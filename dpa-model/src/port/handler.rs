@@ -36,7 +36,7 @@ pub(super) unsafe fn who(unit: NonNull<()>) -> Who {
     let launch = launch(core);
     let handler = launch.handler();
     let who = Who {
-        kernel: launch.body.name(),
+        kernel: launch.kernel_name(core.job.get()),
         launch: launch.seq,
         handler: handler.map(|handler| handler.handle()),
         continuable: handler.is_some_and(|handler| handler.resumes().is_some()),
@@ -131,7 +131,6 @@ pub(crate) fn handle_error(core: &Core, cause: impl FnOnce() -> Fault) {
     core.set_unwinding(true);
     core.handling.set(true);
     core.has_error_handler.set(true);
-    let before = core.called.get();
     let ended = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: its process keeps it until it is told that it has run, at this thread's end at the latest.
         let handler = unsafe { handler.as_ref() };
@@ -140,7 +139,7 @@ pub(crate) fn handle_error(core: &Core, cause: impl FnOnce() -> Fault) {
         handler.run(unit);
     }));
     core.handling.set(false);
-    core.called.set(before);
+    core.called.set(None);
     core.set_unwinding(was);
     core.put_note(core.handled.take());
     // A panic of the handler is the second thing that went wrong; the first is what is reported.

@@ -77,7 +77,7 @@ fn origin(core: &Core) -> Origin {
     let running = core.running.borrow();
     let running = running.as_ref().expect("a running thread");
     Origin {
-        kernel: running.launch.body.name(),
+        kernel: running.launch.kernel_name(core.job.get()),
         launch: running.launch.seq,
         rank: running.rank,
         time: core.worker().device().clock.now(),

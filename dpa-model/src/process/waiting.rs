@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+use dpa_abi::kernel::KernelEntry;
 use dpa_abi::{Condition, EventHandle};
 use sync_event::WaiterId;
 
@@ -20,6 +21,7 @@ use crate::unit::{Core, Suspended, Wake};
 pub(super) struct BlockedThread {
     pub(super) launch: Arc<Launch>,
     rank: u32,
+    job: Option<&'static KernelEntry>,
     pub(super) on: BlockedOn,
 }
 
@@ -64,6 +66,7 @@ impl Process {
         let thread = BlockedThread {
             launch: running.launch.clone(),
             rank: running.rank,
+            job: core.job.get(),
             on,
         };
         core.blocked_key.set(self.waits.lock().insert(thread));
@@ -105,7 +108,7 @@ impl Process {
             }
         };
         Waiting {
-            kernel: thread.launch.body.name().into(),
+            kernel: thread.launch.kernel_name(thread.job).into(),
             launch: thread.launch.seq,
             rank: thread.rank,
             on,
