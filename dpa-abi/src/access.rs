@@ -4,9 +4,11 @@
 //! and Rust allows neither racing plain accesses nor overlapping atomics of different sizes. So no reference and no
 //! `memcpy` ever points into a heap. On x86-64 and aarch64 each access is one instruction in inline assembly, which
 //! the language's memory model does not see; elsewhere, and under sanitizers (`cfg(dpa_sanitize)`), it is a relaxed
-//! atomic of the same size. A bulk copy is a block instruction, or a loop of eight-byte accesses.
+//! atomic of the same size. A bulk copy is a block instruction, or a loop; it takes what lies at a multiple of 2, 4 or 8 bytes in
+//! device memory as whole as that allows.
 //!
-//! All functions need a pointer into native memory that stays mapped, aligned to the access. None of them tears.
+//! All functions need a pointer into native memory that stays mapped, aligned to the access. None of them tears. Of a bulk copy that
+//! is promised for numbers at multiples of their size, if the copy begins and ends at such a multiple.
 
 #[cfg_attr(
     all(target_arch = "x86_64", not(dpa_sanitize)),
@@ -17,6 +19,12 @@
     path = "access/portable.rs"
 )]
 mod native;
+
+/// What other machines do, to be tested here, too.
+#[cfg(all(test, target_arch = "x86_64", not(dpa_sanitize)))]
+#[expect(dead_code, reason = "of it only the copies are tested")]
+#[path = "access/portable.rs"]
+mod portable;
 
 /// Checked access to one bound range of device memory.
 ///
@@ -84,8 +92,8 @@ impl Cell {
     /// If `out` is longer than what is there.
     pub fn copy_out(self, at: usize, out: &mut [u8]) {
         let from = self.part(at, out.len());
-        // SAFETY: `from` is within the range; `out` is host memory, which never overlaps device memory.
-        unsafe { native::copy(from.base, out.as_mut_ptr(), out.len()) };
+        // SAFETY: `from` is within the range, and as long as `out`, which is host memory and never overlaps device memory.
+        unsafe { native::copy_out(from.base, out) };
     }
 
     /// Copies bytes in, from `at` on.
@@ -95,7 +103,7 @@ impl Cell {
     pub fn copy_in(self, at: usize, bytes: &[u8]) {
         let to = self.part(at, bytes.len());
         // SAFETY: as in `copy_out`.
-        unsafe { native::copy(bytes.as_ptr(), to.base, bytes.len()) };
+        unsafe { native::copy_in(bytes, to.base) };
     }
 
     /// Copies from another range of device memory of the same length. Overlapping ranges give a mixture.

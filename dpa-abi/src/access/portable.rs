@@ -93,32 +93,118 @@ pub(super) unsafe fn load_word_twice(base: *const u64, at: usize) -> [u64; 3] {
     [at, at + 1, at].map(|at| unsafe { load_word(base, at) })
 }
 
-pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+/// Bytes of the largest access that this address allows (1, 2, 4 or 8), of so many that are left, which are not none.
+fn largest(addr: usize, left: usize) -> usize {
+    let (aligned, fits) = (1 << (addr | 8).trailing_zeros(), 1 << left.ilog2());
+    usize::min(aligned, fits)
+}
+
+/// Copies as many bytes as `out` has out of device memory. Where they go does not matter to how whole they are taken.
+pub(super) unsafe fn copy_out(from: *const u8, out: &mut [u8]) {
     let mut at = 0;
-    let together = (from.addr() | to.addr()) % 8 == 0;
-    while together && len - at >= 8 {
-        // SAFETY: the caller gives two mapped ranges of `len` bytes; both pointers are aligned to 8 here.
-        unsafe { store_u64(to.add(at).cast(), load_u64(from.add(at).cast())) };
-        at += 8;
-    }
-    while at < len {
-        // SAFETY: within the ranges.
-        unsafe { store_u8(to.add(at), load_u8(from.add(at))) };
-        at += 1;
+    while at < out.len() {
+        let size = largest(from.addr() + at, out.len() - at);
+        // SAFETY: the caller gives a mapped range of that length.
+        let p = unsafe { from.add(at) };
+        let out = &mut out[at..];
+        // SAFETY: `size` bytes at `p` are within the range, and it is aligned to that.
+        unsafe {
+            match size {
+                8 => {
+                    at += copy_words_out(p.cast(), out);
+                    continue;
+                }
+                4 => out[..4].copy_from_slice(&load_u32(p.cast()).to_ne_bytes()),
+                2 => out[..2].copy_from_slice(&load_u16(p.cast()).to_ne_bytes()),
+                _ => out[0] = load_u8(p),
+            }
+        }
+        at += size;
     }
 }
 
-pub(super) unsafe fn fill(to: *mut u8, value: u8, len: usize) {
-    let mut at = 0;
-    while to.addr() % 8 == 0 && len - at >= 8 {
-        // SAFETY: the caller gives a mapped, writable range; aligned to 8 here.
-        unsafe { store_u64(to.add(at).cast(), u64::from_ne_bytes([value; 8])) };
-        at += 8;
+/// Copies whole words; bytes that this was.
+unsafe fn copy_words_out(from: *const u64, out: &mut [u8]) -> usize {
+    for (i, bytes) in out.chunks_exact_mut(8).enumerate() {
+        // SAFETY: the caller gives a mapped range as long as `out`, aligned to 8.
+        bytes.copy_from_slice(&unsafe { load_u64(from.add(i)) }.to_ne_bytes());
     }
+    out.len() / 8 * 8
+}
+
+/// Copies bytes into device memory, as whole as in [`copy_out`].
+pub(super) unsafe fn copy_in(bytes: &[u8], to: *mut u8) {
+    let mut at = 0;
+    while at < bytes.len() {
+        let size = largest(to.addr() + at, bytes.len() - at);
+        // SAFETY: the caller gives a mapped, writable range of that length.
+        let p = unsafe { to.add(at) };
+        let bytes = &bytes[at..];
+        // SAFETY: `size` bytes at `p` are within the range, and it is aligned to that.
+        unsafe {
+            match size {
+                8 => {
+                    at += copy_words_in(bytes, p.cast());
+                    continue;
+                }
+                4 => store_u32(
+                    p.cast(),
+                    u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
+                ),
+                2 => store_u16(p.cast(), u16::from_ne_bytes([bytes[0], bytes[1]])),
+                _ => store_u8(p, bytes[0]),
+            }
+        }
+        at += size;
+    }
+}
+
+/// Copies whole words; bytes that this was.
+unsafe fn copy_words_in(bytes: &[u8], to: *mut u64) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        // SAFETY: the caller gives a mapped, writable range as long as `bytes`, aligned to 8.
+        unsafe { store_u64(to.add(i), u64::from_ne_bytes(*word)) };
+    }
+    words.len() * 8
+}
+
+/// Copies from device memory to device memory, as whole as both addresses allow.
+pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    let mut at = 0;
     while at < len {
-        // SAFETY: within the range.
-        unsafe { store_u8(to.add(at), value) };
-        at += 1;
+        let size = largest((from.addr() + at) | (to.addr() + at), len - at);
+        // SAFETY: the caller gives two mapped ranges of `len` bytes, of which `size` are left here; both are aligned to that.
+        unsafe {
+            let (from, to) = (from.add(at), to.add(at));
+            match size {
+                8 => store_u64(to.cast(), load_u64(from.cast())),
+                4 => store_u32(to.cast(), load_u32(from.cast())),
+                2 => store_u16(to.cast(), load_u16(from.cast())),
+                _ => store_u8(to, load_u8(from)),
+            }
+        }
+        at += size;
+    }
+}
+
+/// Stores `value` into `len` bytes, as whole as in [`copy_in`].
+pub(super) unsafe fn fill(to: *mut u8, value: u8, len: usize) {
+    let word = u64::from_ne_bytes([value; 8]);
+    let mut at = 0;
+    while at < len {
+        let size = largest(to.addr() + at, len - at);
+        // SAFETY: the caller gives a mapped, writable range, of which `size` bytes are left here; it is aligned to that.
+        unsafe {
+            let to = to.add(at);
+            match size {
+                8 => store_u64(to.cast(), word),
+                4 => store_u32(to.cast(), word as u32),
+                2 => store_u16(to.cast(), word as u16),
+                _ => store_u8(to, value),
+            }
+        }
+        at += size;
     }
 }
 

@@ -61,6 +61,159 @@ fn bulk_copies_and_fills_touch_only_their_bytes() {
     }
 }
 
+/// The copies of one kind of machine.
+struct Copies {
+    copy_out: unsafe fn(*const u8, &mut [u8]),
+    copy_in: unsafe fn(&[u8], *mut u8),
+    copy: unsafe fn(*const u8, *mut u8, usize),
+    fill: unsafe fn(*mut u8, u8, usize),
+}
+
+macro_rules! copies {
+    ($machine:ident) => {
+        Copies {
+            copy_out: $machine::copy_out,
+            copy_in: $machine::copy_in,
+            copy: $machine::copy,
+            fill: $machine::fill,
+        }
+    };
+}
+
+const MACHINES: &[Copies] = &[
+    copies!(native),
+    #[cfg(all(target_arch = "x86_64", not(dpa_sanitize)))]
+    copies!(portable),
+];
+
+const ROOM: usize = 2560;
+
+/// From `from` to `to`, `len` bytes, in each of the ways that there are.
+fn copy_between(machine: &Copies, from: usize, to: usize, len: usize) {
+    let source: [u8; ROOM] = core::array::from_fn(|i| (i % 251) as u8 + 1);
+    let mut memory = [[0u64; ROOM / 8]; 2];
+    let [a, b] = memory
+        .each_mut()
+        .map(|words| words.as_mut_ptr().cast::<u8>());
+    let mut out = [0u8; ROOM];
+    // SAFETY: all ranges are within the arrays, which are this function's.
+    unsafe {
+        (machine.copy_in)(&source[to..to + len], a.add(from));
+        (machine.copy)(a.add(from), b.add(to), len);
+        (machine.copy_out)(b.add(to), &mut out[from..from + len]);
+    }
+    assert_eq!(out[from..from + len], source[to..to + len]);
+    assert!(
+        out[..from]
+            .iter()
+            .chain(&out[from + len..])
+            .all(|&b| b == 0)
+    );
+    // SAFETY: as above.
+    unsafe {
+        (machine.copy_out)(b, &mut out);
+        (machine.fill)(b.add(to), 0, len);
+    }
+    assert!(out[..to].iter().chain(&out[to + len..]).all(|&b| b == 0));
+    // SAFETY: as above.
+    unsafe { (machine.copy_out)(b, &mut out) };
+    assert_eq!(out, [0; ROOM]);
+}
+
+#[test]
+fn bulk_copies_of_any_length_from_anywhere_to_anywhere() {
+    for machine in MACHINES {
+        for (from, to) in (0..9).flat_map(|from| (0..9).map(move |to| (from, to))) {
+            let lengths = (0..41).chain([2047, 2048, 2049, 2055, 2062]);
+            lengths.for_each(|len| copy_between(machine, from, to, len));
+        }
+    }
+}
+
+/// One thread stores one of two values, whole or within a copy, while another looks whether it ever sees something else.
+fn never_torn<const N: usize>(
+    store: impl Fn(*mut u8, [u8; N]) + Sync,
+    load: impl Fn(*mut u8) -> [u8; N] + Sync,
+) {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    const ROUNDS: u32 = 50_000;
+    // The number lies at a multiple of its size, and not of more.
+    let memory = [const { AtomicU64::new(0) }; 4];
+    let place = || memory.as_ptr().cast::<u8>().cast_mut().wrapping_add(8 + N);
+    let (both, stored) = (Barrier::new(2), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            both.wait();
+            for round in 1..=ROUNDS {
+                store(place(), [0xff; N]);
+                store(place(), [0; N]);
+                stored.store(round, Ordering::Relaxed);
+            }
+        });
+        both.wait();
+        let (mut looked, mut torn) = (0, 0);
+        while looked < ROUNDS || stored.load(Ordering::Relaxed) < ROUNDS {
+            let seen = load(place());
+            torn += u32::from(![[0; N], [0xff; N]].contains(&seen));
+            looked += 1;
+        }
+        assert_eq!(torn, 0, "numbers of {N} bytes");
+    });
+}
+
+/// A number at the end of a copy, behind another of its size or alone, through bytes that lie anywhere.
+fn numbers_stay_whole<const N: usize>(
+    machine: &Copies,
+    get: fn(&Cell) -> [u8; N],
+    put: fn(&mut Cell, [u8; N]),
+) {
+    // SAFETY: the number lies within the memory of `never_torn`, and the one before it does.
+    let cell = |p: *mut u8| unsafe { Cell::new(p, N) };
+    for before in [0, N, 2 * N] {
+        let load = |p: *mut u8| {
+            let mut bytes = [0u8; 32];
+            // SAFETY: as above.
+            unsafe { (machine.copy_out)(p.sub(before), &mut bytes[1..=before + N]) };
+            core::array::from_fn(|i| bytes[1 + before + i])
+        };
+        never_torn(|p, v| put(&mut cell(p), v), load);
+        let store = |p: *mut u8, v: [u8; N]| {
+            let mut bytes = [0u8; 32];
+            bytes[1 + before..][..N].copy_from_slice(&v);
+            // SAFETY: as above.
+            unsafe { (machine.copy_in)(&bytes[1..=before + N], p.sub(before)) };
+        };
+        never_torn(store, |p| get(&cell(p)));
+        // SAFETY: as above.
+        let fill = |p: *mut u8, v: [u8; N]| unsafe {
+            (machine.fill)(p.sub(before), v[0], before + N);
+        };
+        never_torn(fill, |p| get(&cell(p)));
+    }
+}
+
+#[test]
+fn bulk_copies_cut_no_number() {
+    for machine in MACHINES {
+        numbers_stay_whole(
+            machine,
+            |cell| cell.u16(0).to_ne_bytes(),
+            |cell, v| cell.put_u16(0, u16::from_ne_bytes(v)),
+        );
+        numbers_stay_whole(
+            machine,
+            |cell| cell.u32(0).to_ne_bytes(),
+            |cell, v| cell.put_u32(0, u32::from_ne_bytes(v)),
+        );
+        numbers_stay_whole(
+            machine,
+            |cell| cell.u64(0).to_ne_bytes(),
+            |cell, v| cell.put_u64(0, u64::from_ne_bytes(v)),
+        );
+    }
+}
+
 #[test]
 #[should_panic(expected = "access in a cell")]
 fn an_offset_outside_is_a_panic() {

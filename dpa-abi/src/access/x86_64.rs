@@ -105,7 +105,22 @@ pub(super) unsafe fn load_word_twice(base: *const u64, at: usize) -> [u64; 3] {
 /// From here on the string instructions are faster than a loop: they have a start-up cost of some 30 ns.
 const LONG: usize = 2048;
 
-/// Copies `len` bytes upwards; aligned quadwords do not tear.
+/// Copies as many bytes as `out` has out of device memory.
+#[inline]
+pub(super) unsafe fn copy_out(from: *const u8, out: &mut [u8]) {
+    // SAFETY: the caller gives a mapped range of that length, apart from `out`.
+    unsafe { copy(from, out.as_mut_ptr(), out.len()) }
+}
+
+/// Copies bytes into device memory.
+#[inline]
+pub(super) unsafe fn copy_in(bytes: &[u8], to: *mut u8) {
+    // SAFETY: as above, and writable.
+    unsafe { copy(bytes.as_ptr(), to, bytes.len()) }
+}
+
+/// Copies `len` bytes upwards, by eight and what is left by 4, 2 and 1: from where numbers of some size begin to where they end, none
+/// of them is cut.
 #[inline]
 pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     if len < LONG {
@@ -149,16 +164,25 @@ unsafe fn copy_short(from: *const u8, to: *mut u8, len: usize) {
             "cmp {len}, 8",
             "jae 4b",
             "5:",
-            "test {len}, {len}",
-            "jz 7f",
+            "test {len}, 4",
+            "jz 6f",
+            "mov {word:e}, dword ptr [{from}]",
+            "mov dword ptr [{to}], {word:e}",
+            "add {from}, 4",
+            "add {to}, 4",
             "6:",
+            "test {len}, 2",
+            "jz 7f",
+            "movzx {word:e}, word ptr [{from}]",
+            "mov word ptr [{to}], {word:x}",
+            "add {from}, 2",
+            "add {to}, 2",
+            "7:",
+            "test {len}, 1",
+            "jz 8f",
             "movzx {word:e}, byte ptr [{from}]",
             "mov byte ptr [{to}], {word:l}",
-            "inc {from}",
-            "inc {to}",
-            "dec {len}",
-            "jnz 6b",
-            "7:",
+            "8:",
             from = inout(reg) from => _,
             to = inout(reg) to => _,
             len = inout(reg) len => _,
@@ -174,44 +198,50 @@ unsafe fn copy_short(from: *const u8, to: *mut u8, len: usize) {
 
 /// Whole quadwords first.
 unsafe fn copy_long(from: *const u8, to: *mut u8, len: usize) {
+    let (from_tail, to_tail): (*const u8, *mut u8);
     // SAFETY: the caller gives two mapped ranges of `len` bytes that do not overlap; the direction flag is clear
     // by the calling convention.
     unsafe {
         asm!(
-            "mov {tail}, rcx",
-            "shr rcx, 3",
             "rep movsq",
-            "mov rcx, {tail}",
-            "and rcx, 7",
-            "rep movsb",
-            tail = out(reg) _,
-            inout("rcx") len => _,
-            inout("rsi") from => _,
-            inout("rdi") to => _,
-            options(nostack)
+            inout("rcx") len / 8 => _,
+            inout("rsi") from => from_tail,
+            inout("rdi") to => to_tail,
+            options(nostack, preserves_flags)
         );
     }
+    // SAFETY: what is left of both.
+    unsafe { copy_short(from_tail, to_tail, len % 8) }
 }
 
-/// Stores `value` into `len` bytes.
+/// Stores `value` into `len` bytes, cut up as in a copy.
 #[inline]
 pub(super) unsafe fn fill(to: *mut u8, value: u8, len: usize) {
     let word = u64::from_ne_bytes([value; 8]);
+    let mut tail: *mut u8;
     // SAFETY: the caller gives a mapped, writable range of `len` bytes.
     unsafe {
         asm!(
-            "mov {tail}, rcx",
-            "shr rcx, 3",
             "rep stosq",
-            "mov rcx, {tail}",
-            "and rcx, 7",
-            "rep stosb",
-            tail = out(reg) _,
-            inout("rcx") len => _,
+            inout("rcx") len / 8 => _,
             in("rax") word,
-            inout("rdi") to => _,
-            options(nostack)
+            inout("rdi") to => tail,
+            options(nostack, preserves_flags)
         );
+    }
+    // SAFETY: what is left of it: each store begins where the one before ended.
+    unsafe {
+        if len & 4 != 0 {
+            store_u32(tail.cast(), word as u32);
+            tail = tail.add(4);
+        }
+        if len & 2 != 0 {
+            store_u16(tail.cast(), word as u16);
+            tail = tail.add(2);
+        }
+        if len & 1 != 0 {
+            store_u8(tail, value);
+        }
     }
 }
 
