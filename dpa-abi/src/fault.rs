@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::handle::EventHandle;
+use crate::location::LocationSet;
 use crate::port::CollectiveKind;
 
 /// What a kernel wants to do with memory.
@@ -47,13 +49,27 @@ pub enum FaultKind {
         /// The address.
         addr: u64,
     },
+    /// There is no memory for a global variable.
+    OutOfMemory {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes free in all.
+        free: u64,
+        /// Bytes of the largest free block.
+        largest: u64,
+    },
     /// A handle that refers to nothing (any more).
     StaleHandle {
         /// The handle's bits.
         bits: u64,
     },
     /// An event was used from a side it is not configured for.
-    EventSide(EventError),
+    EventSide {
+        /// The event.
+        event: EventHandle,
+        /// What it is configured for.
+        error: EventError,
+    },
     /// The kernel ran longer than the limit without a safe point.
     RunTimeExceeded {
         /// The limit, in milliseconds.
@@ -129,8 +145,18 @@ impl fmt::Display for FaultKind {
                 )
             }
             Self::NotWritable { addr } => write!(f, "store to read-only memory at {addr:#x}"),
+            Self::OutOfMemory {
+                asked,
+                free,
+                largest,
+            } => {
+                write!(
+                    f,
+                    "out of device memory: {asked} bytes asked, {free} free, the largest block has {largest}"
+                )
+            }
             Self::StaleHandle { bits } => write!(f, "stale handle {bits:#x}"),
-            Self::EventSide(error) => write!(f, "sync event: {error}"),
+            Self::EventSide { event, error } => write!(f, "sync event {}: {error}", event.0.index),
             Self::RunTimeExceeded { limit_ms } => {
                 write!(f, "ran longer than {limit_ms} ms without a safe point")
             }
@@ -175,9 +201,15 @@ pub enum EventError {
         last: u64,
     },
     /// The device is not a publisher of this event.
-    NotPublisher,
+    NotPublisher {
+        /// Who publishes.
+        allowed: LocationSet,
+    },
     /// The device is not a subscriber of this event.
-    NotSubscriber,
+    NotSubscriber {
+        /// Who subscribes.
+        allowed: LocationSet,
+    },
     /// The handle refers to no event of this process.
     Stale,
     /// The wait's timeout passed.
@@ -191,8 +223,12 @@ impl fmt::Display for EventError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Closed { last } => write!(f, "closed (last value {last})"),
-            Self::NotPublisher => f.write_str("the device is not among its publishers"),
-            Self::NotSubscriber => f.write_str("the device is not among its subscribers"),
+            Self::NotPublisher { allowed } => {
+                write!(f, "the device is not among its publishers ({allowed})")
+            }
+            Self::NotSubscriber { allowed } => {
+                write!(f, "the device is not among its subscribers ({allowed})")
+            }
             Self::Stale => f.write_str("no such event in this process"),
             Self::TimedOut { value } => write!(f, "timed out at value {value}"),
         }

@@ -272,8 +272,8 @@ pub struct PortVtable {
     pub data_ignore: unsafe fn(NonNull<()>, addr: u64),
     /// Triggers a handler of the process. A handle that refers to none is answered with `false`.
     pub trigger: unsafe fn(NonNull<()>, Handle) -> bool,
-    /// The device address of a global variable of the process; `None` if there is no memory for it.
-    pub global: unsafe fn(NonNull<()>, &'static dyn AnyGlobal) -> Option<u64>,
+    /// The device address of a global variable of the process; what is wrong if there is no memory for it.
+    pub global: unsafe fn(NonNull<()>, &'static dyn AnyGlobal) -> Result<u64, FaultKind>,
     /// Whether a message of this level would reach a stream now. Asked before a message is formatted.
     pub message_enabled: unsafe fn(NonNull<()>, StreamHandle, LogLevel) -> bool,
     /// Hands a formatted message to a stream, or to all; `false` if the handle refers to none.
@@ -392,7 +392,7 @@ forward! {
     /// See [`PortVtable::local_storage`].
     local_storage() -> u64;
     /// See [`PortVtable::global`].
-    global(global: &'static dyn AnyGlobal) -> Option<u64>;
+    global(global: &'static dyn AnyGlobal) -> Result<u64, FaultKind>;
     /// See [`PortVtable::who`].
     who() -> Who;
     /// See [`PortVtable::await_trigger`].

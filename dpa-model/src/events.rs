@@ -9,7 +9,7 @@ use dpa_abi::EventHandle;
 use dpa_abi::handle::Handle;
 use sync_event::sync::Mutex;
 use sync_event::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use sync_event::{Event, Location, Locations};
+use sync_event::{Event, Location, LocationSet, Locations};
 
 use crate::epoch::{Epochs, Quarantine};
 use crate::gate::Gate;
@@ -29,11 +29,26 @@ pub enum LetGo {
 
 const PUBLISHES: u32 = 1;
 const SUBSCRIBES: u32 = 2;
-const OTHERS_PUBLISH: u32 = 4;
+const HOST_PUBLISHES: u32 = 4;
+const REMOTE_PUBLISHES: u32 = 16;
+const HOST_SUBSCRIBES: u32 = 32;
 /// A device behind verbs writes its value to a word of its own.
 const FAR: u32 = 8;
 /// Exports on software NICs, which update the event itself: all bits from here on count them.
 const NEAR: u32 = 1 << 8;
+
+/// The bits of publishers.
+const PUBLISHERS: [(u32, Location); 3] = [
+    (HOST_PUBLISHES, Location::Host),
+    (PUBLISHES, Location::Device),
+    (REMOTE_PUBLISHES, Location::Remote),
+];
+
+/// The bits of subscribers.
+const SUBSCRIBERS: [(u32, Location); 2] = [
+    (HOST_SUBSCRIBES, Location::Host),
+    (SUBSCRIBES, Location::Device),
+];
 
 /// What is known of an event besides its value: who holds it, and from where it is used.
 #[derive(Debug)]
@@ -87,18 +102,28 @@ pub struct Slot<'a> {
 
 impl Slot<'_> {
     fn configure(&self, locations: Locations) {
-        let publishers = locations.publishers();
-        let side = |bit, on| if on { bit } else { 0 };
-        let sides = side(PUBLISHES, publishers.contains(Location::Device))
-            | side(
-                SUBSCRIBES,
-                locations.subscribers().contains(Location::Device),
-            )
-            | side(
-                OTHERS_PUBLISH,
-                publishers.contains(Location::Host) || publishers.contains(Location::Remote),
-            );
+        let bits = |table: &[(u32, Location)], places: LocationSet| {
+            let of = table.iter().filter(|(_, place)| places.contains(*place));
+            of.fold(0, |bits, (bit, _)| bits | bit)
+        };
+        let sides =
+            bits(&PUBLISHERS, locations.publishers()) | bits(&SUBSCRIBERS, locations.subscribers());
         self.account.sides.store(sides, Ordering::Relaxed);
+    }
+
+    fn places(&self, table: &[(u32, Location)]) -> LocationSet {
+        let of = table.iter().filter(|(bit, _)| self.side(*bit));
+        of.map(|(_, place)| *place).collect()
+    }
+
+    /// Who publishes.
+    pub(crate) fn publishers(&self) -> LocationSet {
+        self.places(&PUBLISHERS)
+    }
+
+    /// Who subscribes.
+    pub(crate) fn subscribers(&self) -> LocationSet {
+        self.places(&SUBSCRIBERS)
     }
 
     fn side(&self, bit: u32) -> bool {
@@ -158,7 +183,7 @@ impl Slot<'_> {
 
     /// Whether the host or a remote node may update it.
     pub fn others_publish(&self) -> bool {
-        self.side(OTHERS_PUBLISH)
+        self.side(HOST_PUBLISHES | REMOTE_PUBLISHES)
     }
 
     /// One more that may update it: a host handle, an unfinished launch, an export. A publisher is a user too.

@@ -42,6 +42,21 @@ pub struct OutOfMemory {
     pub largest: u64,
 }
 
+impl From<OutOfMemory> for FaultKind {
+    fn from(none: OutOfMemory) -> Self {
+        let OutOfMemory {
+            asked,
+            free,
+            largest,
+        } = none;
+        Self::OutOfMemory {
+            asked,
+            free,
+            largest,
+        }
+    }
+}
+
 /// A figure of a heap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeapInfo {

@@ -398,7 +398,7 @@ unsafe fn trigger(unit: NonNull<()>, handler: Handle) -> bool {
     found
 }
 
-unsafe fn global(unit: NonNull<()>, global: &'static dyn AnyGlobal) -> Option<u64> {
+unsafe fn global(unit: NonNull<()>, global: &'static dyn AnyGlobal) -> Result<u64, FaultKind> {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
@@ -406,5 +406,5 @@ unsafe fn global(unit: NonNull<()>, global: &'static dyn AnyGlobal) -> Option<u6
         .switch()
         .on_parent_stack(|| core.process().global(global));
     end_safe_point(core);
-    found.ok()
+    found.map_err(FaultKind::from)
 }

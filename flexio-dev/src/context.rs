@@ -220,11 +220,8 @@ impl<'t> ThreadContext<'t> {
     #[track_caller]
     pub fn global<T: Pod + Sync>(&self, global: &'static Global<T>) -> DevAddr<T> {
         match self.unit.global(global) {
-            Some(addr) => DevAddr::from_raw(addr),
-            None => self.fault(FaultKind::OutOfRange {
-                addr: 0,
-                len: T::SIZE as u64,
-            }),
+            Ok(addr) => DevAddr::from_raw(addr),
+            Err(none) => self.fault(none),
         }
     }
 

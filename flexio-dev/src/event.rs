@@ -34,11 +34,18 @@ impl<'t> DevEvent<'t> {
             Err(EventError::Stale) => self.thread.fault(FaultKind::StaleHandle {
                 bits: self.handle.0.to_bits(),
             }),
-            Err(error @ (EventError::NotPublisher | EventError::NotSubscriber)) => {
-                self.thread.fault(FaultKind::EventSide(error))
+            Err(error @ (EventError::NotPublisher { .. } | EventError::NotSubscriber { .. })) => {
+                self.wrong_side(error)
             }
             other => other,
         }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn wrong_side(&self, error: EventError) -> ! {
+        let event = self.handle;
+        self.thread.fault(FaultKind::EventSide { event, error })
     }
 
     /// The value now. Reading is allowed from everywhere; for polling, every 1,024th is a safe point.
@@ -49,7 +56,7 @@ impl<'t> DevEvent<'t> {
         self.thread.polled();
         value.unwrap_or_else(|error| match error {
             EventError::Closed { last } => last,
-            other => self.thread.fault(FaultKind::EventSide(other)),
+            other => self.wrong_side(other),
         })
     }
 

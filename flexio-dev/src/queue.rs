@@ -446,7 +446,11 @@ impl<'t> CompletionQueue<'t> {
             Ok(_) => Ok(()),
             Err(EventError::Closed { .. }) => Err(CompletionError::Closed),
             Err(EventError::TimedOut { .. }) => Err(CompletionError::TimedOut),
-            Err(error) => self.thread.fault_at(FaultKind::EventSide(error), caller),
+            Err(error) => {
+                let event = event.handle();
+                self.thread
+                    .fault_at(FaultKind::EventSide { event, error }, caller)
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ mod drivers;
 use std::time::Duration;
 
 use doca_dpa::error::EventError;
-use doca_dpa::{CloseReason, Dpa, Error, Location, Sim, SyncEvent};
+use doca_dpa::{CloseReason, Dpa, Error, FaultKind, Location, Sim, SyncEvent};
 use drivers::both;
 use drivers::on::seeds;
 use tests::*;
@@ -219,10 +219,34 @@ fn rule_1_8_the_wrong_side_in_a_kernel_is_a_fault() {
             .submit()?;
         assert!(launch.await.is_err());
         let fault = dpa.last_error().expect("a fault");
-        assert!(
-            matches!(fault.kind, doca_dpa::FaultKind::EventSide(_)),
-            "{fault}"
-        );
+        let FaultKind::EventSide { event, .. } = fault.kind else {
+            panic!("{fault}");
+        };
+        assert_eq!(event, inwards.handle());
+        let text = format!("sync event {}: ", event.0.index);
+        let text = text + "the device is not among its publishers (host)";
+        assert!(fault.to_string().contains(&text), "{fault}");
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_1_8_a_wait_from_the_wrong_side_in_a_kernel_says_who_may() {
+    both(async |dpa| {
+        let outwards = SyncEvent::builder(&dpa)
+            .publisher(Location::Device | Location::Remote)
+            .subscriber(Location::Host)
+            .create()?;
+        let total = dpa.zeroed::<u64>(1).await?;
+        let args = WaitThenCountArgs {
+            event: &outwards,
+            value: 1u64,
+            total: &total,
+        };
+        let launch = dpa.launch(wait_then_count).args(args).submit()?;
+        assert!(launch.await.is_err());
+        let fault = dpa.last_error().expect("a fault").to_string();
+        assert!(fault.contains("among its subscribers (host)"), "{fault}");
         Ok(())
     });
 }

@@ -2,7 +2,8 @@
 
 mod drivers;
 
-use drivers::both;
+use doca_dpa::{Dpa, FaultKind};
+use drivers::{both, both_on};
 use tests::globals::*;
 
 #[test]
@@ -20,6 +21,30 @@ fn rule_4_6_globals_are_per_process_and_initialised() {
         second.launch(double_table).submit()?.await?;
         assert_eq!(first.global(&TABLE)?.read()?, [10, 12, 14, 16]);
         assert_eq!(second.global(&TABLE)?.read()?, [2, 4, 6, 8]);
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_4_1_a_global_without_memory_says_asked_free_and_largest() {
+    let small = Dpa::builder().workers(2).heap_bytes(1 << 16);
+    both_on(&small, async |dpa| {
+        let mut all = Vec::new();
+        while let Ok(buffer) = dpa.zeroed::<u8>(64).await {
+            all.push(buffer);
+        }
+        assert!(dpa.launch(count_globally).submit()?.await.is_err());
+        let fault = dpa.last_error().expect("a fault");
+        let (asked, free, largest) = (8, 0, 0);
+        assert_eq!(
+            fault.kind,
+            FaultKind::OutOfMemory {
+                asked,
+                free,
+                largest
+            }
+        );
+        assert!(fault.to_string().contains("8 bytes asked"), "{fault}");
         Ok(())
     });
 }

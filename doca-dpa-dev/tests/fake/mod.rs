@@ -272,6 +272,13 @@ unsafe fn trace_flush(unit: NonNull<()>) {
     unsafe { device(unit) }.traced.borrow_mut().push(None);
 }
 
-unsafe fn global(_: NonNull<()>, _: &'static dyn dpa_abi::global::AnyGlobal) -> Option<u64> {
-    None
+unsafe fn global(
+    _: NonNull<()>,
+    global: &'static dyn dpa_abi::global::AnyGlobal,
+) -> Result<u64, FaultKind> {
+    Err(FaultKind::OutOfMemory {
+        asked: global.size() as u64,
+        free: 0,
+        largest: 0,
+    })
 }

@@ -40,7 +40,8 @@ pub(super) unsafe fn event_update(
     core.release_all();
     let result = find(core, event).and_then(|slot| {
         if !slot.device_publishes() {
-            return Err(EventError::NotPublisher);
+            let allowed = slot.publishers();
+            return Err(EventError::NotPublisher { allowed });
         }
         core.process()
             .note_update(event.0.index, update, slot.event);
@@ -81,7 +82,8 @@ pub(super) unsafe fn event_wait(
     begin(core);
     let result = find(core, event).and_then(|slot| {
         if !slot.device_subscribes() {
-            return Err(EventError::NotSubscriber);
+            let allowed = slot.subscribers();
+            return Err(EventError::NotSubscriber { allowed });
         }
         let value = slot.event.get();
         if condition.holds(value) {
