@@ -65,6 +65,10 @@ impl KernelOrRpc for total {
     type Args = <total as Rpc>::Args;
 }
 
+impl KernelOrRpc for sum_alike {
+    type Args = <sum_alike as Rpc>::Args;
+}
+
 fn packed<W: Pod>(wire: W) -> Vec<u8> {
     let mut bytes = vec![0; W::SIZE];
     wire.store(&mut Bytes(&mut bytes[..]), 0);
@@ -131,6 +135,46 @@ fn total(thread: &Thread, xs: DevSlice<u32>, less: i64) -> i64 {
         .map(|i| i64::from(xs.read(i)))
         .sum::<i64>()
         - less
+}
+
+/// Types with names that macros might give their own; and what is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Pod)]
+struct A1 {
+    x: u16,
+    #[cfg(any())]
+    never: u64,
+    y: u16,
+}
+
+#[derive(Arg)]
+struct A0<'t> {
+    a: A1,
+    #[cfg(any())]
+    never: u64,
+    b: DevSlice<'t, u32>,
+}
+
+/// As `total`, of things with other names.
+#[dpa_rpc]
+fn sum_alike(_thread: &Thread, first: A1, second: A0<'_>) -> u64 {
+    let sum = [first.x, first.y, second.a.x, second.a.y].map(u64::from);
+    sum.iter().sum::<u64>() + u64::from(second.b.read(0))
+}
+
+/// Nothing here warns of what is deprecated, but its use.
+#[deny(deprecated)]
+mod aged {
+    use doca_dpa_dev::prelude::*;
+
+    #[dpa_kernel]
+    #[deprecated(note = "use another")]
+    pub fn old(_thread: &Thread, _by: u32) {}
+
+    #[deprecated(note = "use another")]
+    #[dpa_rpc]
+    pub fn old_call(_thread: &Thread, by: u32) -> u32 {
+        by
+    }
 }
 
 #[dpa_rpc]
@@ -266,6 +310,30 @@ fn calls_return_their_result() {
         .unwrap();
     assert_eq!(result_from_bits::<f32>(bits), 1.5);
     assert_eq!(half.entry().name, "half");
+}
+
+#[test]
+fn types_may_be_named_as_the_parameters_of_macros() {
+    let device = Device::with_memory(&words([5]));
+    let a = A1 { x: 3, y: 4 };
+    let b = Buffer { at: 0, len: 1 };
+    let args = SumAlikeArgs {
+        first: A1 { x: 1, y: 2 },
+        second: A0Arg { a, b },
+    };
+    let (bytes, kept) = wire!(sum_alike, args);
+    assert_eq!((kept, bytes.len()), (((), ((), 0)), 32));
+    let bits = device
+        .run(0, 1, |unit| (sum_alike.entry().run)(unit, &bytes))
+        .unwrap();
+    assert_eq!(bits, 15);
+}
+
+#[test]
+#[expect(deprecated, reason = "that it says so is what is tested")]
+fn what_is_deprecated_says_so_where_it_is_used() {
+    assert_eq!(aged::old.entry().name, "old");
+    assert_eq!(aged::old_call.entry().name, "old_call");
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn impls(input: &DeriveInput, mirror: &Ident, fields: &[Argument]) -> Result<Tok
         Some(_) => (quote!(#name<'t>), quote!(#name<'static>)),
         None => (quote!(#name), quote!(#name)),
     };
-    let params = args::parameters(fields.len());
+    let params = args::apart(fields.len());
     let bounds = args::bounds(fields);
     let (names, binds) = (fields.iter().map(|f| &f.name), fields.iter().map(bind));
     let body = args::into_body(fields);

@@ -8,10 +8,17 @@ use crate::fields::{Field, pod_impl};
 use crate::refuse;
 use crate::signature::{Argument, Function};
 
-/// Type parameters `A0, A1, ..`.
-pub fn parameters(count: usize) -> Vec<Ident> {
+/// Type parameters `A0, A1, ..`, where no type of the user's is named.
+fn parameters(count: usize) -> Vec<Ident> {
     (0..count)
         .map(|i| format_ident!("A{}", i, span = Span::mixed_site()))
+        .collect()
+}
+
+/// Type parameters beside types of the user's, one of which may be called `A0`.
+pub fn apart(count: usize) -> Vec<Ident> {
+    (0..count)
+        .map(|i| format_ident!("__A{}", i, span = Span::mixed_site()))
         .collect()
 }
 
@@ -90,7 +97,7 @@ pub fn wire_type(args: &[Argument]) -> TokenStream {
 
 /// What the host's types must be.
 pub fn bounds(args: &[Argument]) -> TokenStream {
-    let bounds = args.iter().zip(parameters(args.len())).map(|(arg, param)| {
+    let bounds = args.iter().zip(apart(args.len())).map(|(arg, param)| {
         let marker = &arg.marker;
         quote_spanned!(refuse::place(&arg.written)=> #param: ::doca_dpa_dev::__private::IntoArg<#marker>)
     });
@@ -110,7 +117,7 @@ pub fn marker(function: &Function) -> TokenStream {
 /// The wire form, and `KernelArgs` and `IntoArgs` for the struct the host fills in.
 pub fn impls(function: &Function) -> TokenStream {
     let (name, marker) = (function.args_name(), marker(function));
-    let params = parameters(function.arguments.len());
+    let params = apart(function.arguments.len());
     let (wire, bounds) = (wire_type(&function.arguments), bounds(&function.arguments));
     let (definition, body) = (
         self::wire(&function.arguments),

@@ -148,6 +148,7 @@ fn kernel_impl(function: &Function) -> TokenStream {
         false => quote!(NeedsArgs),
     };
     let (fields, call) = (entry_fields(function), bound_call(function));
+    let own = function.in_its_own_name();
     quote! {
         fn __run(__unit: ::doca_dpa_dev::__private::UnitRef<'_>, __bytes: &[u8]) {
             #call
@@ -156,6 +157,7 @@ fn kernel_impl(function: &Function) -> TokenStream {
             ::doca_dpa_dev::__private::KernelEntry { #fields };
         // SAFETY: `movable` is true only where the standard library, and with it every value that is bound to an OS
         // thread, is out of the crate's reach; `interruptible` only where the allocator is, too.
+        #own
         unsafe impl ::doca_dpa_dev::__private::Kernel for #name {
             type Args = #marker;
             type Given = ::doca_dpa_dev::__private::#given;

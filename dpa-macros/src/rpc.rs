@@ -24,7 +24,7 @@ pub fn expand(attr: TokenStream, item: TokenStream) -> Result<TokenStream> {
 fn rpc_impl(function: &Function, output: &Type) -> TokenStream {
     let (name, marker) = (&function.item.sig.ident, args::marker(function));
     let (fields, call) = (entry_fields(function), bound_call(function));
-    let size = size_check(output);
+    let (size, own) = (size_check(output), function.in_its_own_name());
     quote! {
         #size
         fn __run(__unit: ::doca_dpa_dev::__private::UnitRef<'_>, __bytes: &[u8]) -> u64 {
@@ -34,6 +34,7 @@ fn rpc_impl(function: &Function, output: &Type) -> TokenStream {
             ::doca_dpa_dev::__private::RpcEntry { #fields };
         // SAFETY: as for kernels, `movable` and `interruptible` are true only where the standard library, and the allocator,
         // are out of the crate's reach.
+        #own
         unsafe impl ::doca_dpa_dev::__private::Rpc for #name {
             type Args = #marker;
             type Output = #output;

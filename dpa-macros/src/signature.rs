@@ -1,7 +1,7 @@
 //! The signature of a kernel or call, checked.
 
 use proc_macro2::TokenStream;
-use quote::format_ident;
+use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::{
     Attribute, FnArg, GenericParam, Ident, ItemFn, Pat, PatType, Result, ReturnType, Signature,
@@ -83,6 +83,14 @@ impl Function {
     /// Conditions under which all of it is there.
     pub fn conditions(&self) -> Vec<&Attribute> {
         self.attributes(|a| is(a, &["cfg"]))
+    }
+
+    /// For what names the value in its own expansion: that is no use of something deprecated.
+    pub fn in_its_own_name(&self) -> Option<TokenStream> {
+        let deprecated = self.item.attrs.iter().any(|a| is(a, &["deprecated"]));
+        deprecated.then(|| {
+            quote!(#[allow(deprecated, reason = "what is deprecated is to be used, not to be made")])
+        })
     }
 
     fn attributes(&self, keep: impl Fn(&Attribute) -> bool) -> Vec<&Attribute> {
@@ -196,6 +204,14 @@ fn is_thread(ty: &Type) -> bool {
 }
 
 fn argument(typed: &PatType, what: &str) -> Result<Argument> {
+    if let Some(condition) = typed.attrs.iter().find(|a| is(a, &["cfg"])) {
+        return refuse::at(
+            condition,
+            format!(
+                "an argument of a {what} is always there; put the condition on the {what}, and write another"
+            ),
+        );
+    }
     let Pat::Ident(pat) = &*typed.pat else {
         return refuse::at(
             &typed.pat,
