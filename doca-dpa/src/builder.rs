@@ -66,7 +66,7 @@ figures! {
     run_time_limit: Option<Duration>;
     /// How long an idle worker looks for work before it parks. Default 50 us.
     spin: Duration;
-    /// How long a deadlock must stand before it is reported. Default 1 s.
+    /// How long a deadlock must stand before it is reported. Default 1 s. A simulation does not wait when nothing else can happen.
     deadlock_grace: Duration;
 }
 

@@ -44,7 +44,7 @@ pub struct DeviceConfig {
     pub run_time_limit: Option<Duration>,
     /// How long an idle worker looks for work before it parks.
     pub spin: Duration,
-    /// How long a deadlock must stand before it is reported by the threads driver.
+    /// How long a deadlock must stand before it is reported. The seeded driver does not wait when nothing else can happen.
     pub deadlock_grace: Duration,
 }
 

@@ -3,14 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::device::Device;
 use crate::errands::Errands;
 use crate::fairness::Shares;
 use crate::fault::Fault;
-use crate::process::Process;
+use crate::process::{Process, Standstill};
 use crate::slices::{SLICE, Slices};
 
 /// What the thread does. It ends with the device.
@@ -93,38 +92,36 @@ fn read(clock: libc::clockid_t) -> Option<Duration> {
 /// Looks for processes of which every thread waits for its own device, and nothing moves for the whole grace.
 #[derive(Default)]
 struct DeadlockWatch {
-    suspects: HashMap<u32, (u64, Instant)>,
+    suspects: HashMap<u32, (Standstill, Instant)>,
 }
 
 impl DeadlockWatch {
     fn look(&mut self, device: &Device, errands: &Errands) {
         let mut suspects = HashMap::new();
         for process in device.sched.processes() {
-            let progress = process.progress.load(Ordering::Relaxed);
-            if process.deadlocked().is_none() {
+            let Some(found) = process.deadlocked() else {
                 continue;
-            }
+            };
             let number = process.number();
-            let mut since = match self.suspects.get(&number) {
-                Some(&(before, since)) if before == progress => since,
+            let mut since = match self.suspects.remove(&number) {
+                Some((before, since)) if before == found => since,
                 _ => Instant::now(),
             };
             if since.elapsed() >= device.config.deadlock_grace {
-                errands.post(number, Box::new(move || end(&process, progress)));
+                let found = found.clone();
+                errands.post(number, Box::new(move || end(&process, &found)));
                 // It is done soon.
                 since = Instant::now();
             }
-            suspects.insert(number, (progress, since));
+            suspects.insert(number, (found, since));
         }
         self.suspects = suspects;
     }
 }
 
 /// Ends a process that has stood still, if it does still.
-fn end(process: &Arc<Process>, progress: u64) {
-    if process.progress.load(Ordering::Relaxed) == progress
-        && let Some(waiting) = process.deadlocked()
-    {
-        process.fail(Fault::deadlock(waiting));
+fn end(process: &Arc<Process>, found: &Standstill) {
+    if let Some(still) = process.deadlocked().filter(|still| still == found) {
+        process.fail(Fault::deadlock(still.waiting));
     }
 }

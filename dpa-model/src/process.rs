@@ -47,7 +47,7 @@ use crate::windows::{WindowError, Windows};
 use quiet::Quiet;
 
 use waiting::BlockedThread;
-pub(crate) use waiting::{BlockedOn, UnitTimeout};
+pub(crate) use waiting::{BlockedOn, Standstill, UnitTimeout};
 
 /// What a process is opened with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,8 +96,8 @@ pub struct Process {
     pub(crate) cause: OnceLock<Fault>,
     pub(crate) crash: Crash,
     blocked: AtomicU32,
-    /// Under the seeded driver: since when it is deadlocked, plus 1; 0 if it is not.
-    deadlocked_since: AtomicU64,
+    /// Under the seeded driver: how it was seen to stand still, and since when.
+    standstill: Mutex<Option<(Standstill, u64)>>,
     waits: Mutex<Slab<BlockedThread>>,
     pub(crate) wakers: Mutex<Wakers>,
     /// How many tasks wait for room: written under the lock of `wakers`, read without.
@@ -200,7 +200,7 @@ impl Process {
             cause: OnceLock::new(),
             crash,
             blocked: AtomicU32::new(0),
-            deadlocked_since: AtomicU64::new(0),
+            standstill: Mutex::default(),
             waits: Mutex::default(),
             wakers: Mutex::default(),
             lined_up: AtomicUsize::new(0),

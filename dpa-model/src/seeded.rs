@@ -344,9 +344,9 @@ impl Device {
         for process in self.sched.processes() {
             let long = |since: u64| since.saturating_add(grace) <= now;
             if process.deadlocked_since(now).is_some_and(long)
-                && let Some(waiting) = process.deadlocked()
+                && let Some(still) = process.deadlocked()
             {
-                process.fail(Fault::deadlock(waiting));
+                process.fail(Fault::deadlock(still.waiting));
                 found = true;
             }
         }

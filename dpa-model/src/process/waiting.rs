@@ -31,6 +31,15 @@ pub(crate) enum BlockedOn {
     Meeting,
 }
 
+/// How a process stands of which every started thread waits for what only they could bring about. Nothing has moved between two that
+/// are equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standstill {
+    progress: u64,
+    /// The threads, and for what, with the values of their events.
+    pub(crate) waiting: Vec<Waiting>,
+}
+
 /// A timer's reference to a thread that waits for an event.
 #[derive(Debug)]
 pub(crate) struct UnitTimeout {
@@ -115,20 +124,21 @@ impl Process {
         }
     }
 
-    /// Since when it is known to be deadlocked, if it is.
+    /// Since when it was seen to stand still as it does now, if it does.
     pub(crate) fn deadlocked_since(&self, now: u64) -> Option<u64> {
-        if self.deadlocked().is_none() {
-            self.deadlocked_since.store(0, Ordering::Relaxed);
-            return None;
-        }
-        let known = self.deadlocked_since.load(Ordering::Relaxed);
-        let since = known.checked_sub(1).unwrap_or(now);
-        self.deadlocked_since.store(since + 1, Ordering::Relaxed);
-        Some(since)
+        let found = self.deadlocked();
+        let mut known = self.standstill.lock();
+        let same = known
+            .take()
+            .filter(|(before, _)| Some(before) == found.as_ref());
+        let since = same.map_or(now, |(_, since)| since);
+        *known = found.map(|found| (found, since));
+        known.is_some().then_some(since)
     }
 
-    /// Whether every started thread waits for something that only they could bring about (SEMANTICS 2.10).
-    pub(crate) fn deadlocked(&self) -> Option<Vec<Waiting>> {
+    /// How it stands, if every started thread waits for something that only they could bring about (SEMANTICS 2.10).
+    pub(crate) fn deadlocked(&self) -> Option<Standstill> {
+        let progress = self.progress.load(Ordering::Relaxed);
         let standing = self.device.sched.standing(self.number);
         if standing.started == 0
             || self.blocked() < standing.started
@@ -147,7 +157,7 @@ impl Process {
         };
         let all_stuck = waiting.len() == standing.started as usize && waiting.iter().all(stuck);
         // Last: it looks at every event that there is.
-        (all_stuck && !self.could_be_helped()).then_some(waiting)
+        (all_stuck && !self.could_be_helped()).then_some(Standstill { progress, waiting })
     }
 
     /// Whether a launch is parked at an event that the host or a remote node may update: once opened it could do
