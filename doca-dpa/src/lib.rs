@@ -103,7 +103,10 @@ pub use global::GlobalRef;
 pub use hash_table::{HashTable, HashTableError};
 pub use launch::{Launch, LaunchBuilder, Times, TrySubmitError};
 pub use log::{LogFilter, MessageStream, StreamHandle};
-pub use sim::{Chance, Diary, NetworkCounters, NetworkSpec, Note, Sim, Simulated, VirtualNetwork};
+pub use sim::{
+    Chance, Diary, Endless, NetworkCounters, NetworkSpec, Note, Sim, SimError, Simulated, Stuck,
+    VirtualNetwork,
+};
 pub use step::{Step, StepBuilder};
 pub use stream::Stream;
 pub use sync_event::{CloseReason, Location, LocationSet, Locations};

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use flexio::{OpenError, SimError, SimPlan};
+use flexio::{OpenError, SimPlan};
 
 use crate::builder::Builder;
 use crate::dpa::Dpa;
+use crate::testing::number;
 
 pub use flexio::{
-    Actor, Chance, Diary, Fate, MishapCounters, Mishaps, NetworkCounters, NetworkSpec, Note,
-    Simulated, Struck, VirtualNetwork, When,
+    Actor, Chance, Diary, Endless, Fate, MishapCounters, Mishaps, NetworkCounters, NetworkSpec,
+    Note, SimError, Simulated, Struck, Stuck, VirtualNetwork, When,
 };
 
 /// A simulation to be run.
@@ -33,6 +34,7 @@ pub struct Sim {
     network: NetworkSpec,
     mishaps: Mishaps,
     diary: Option<Arc<Diary>>,
+    steps: Option<u64>,
 }
 
 impl Sim {
@@ -44,6 +46,7 @@ impl Sim {
             network: NetworkSpec::default(),
             mishaps: Mishaps::NONE,
             diary: None,
+            steps: None,
         }
     }
 
@@ -82,18 +85,27 @@ impl Sim {
         self
     }
 
+    /// The most steps that the run takes: turns of the host program or of a kernel's thread, moves of time. Default: 50 million, which
+    /// is minutes. The environment variable `DPA_STEPS` is stronger.
+    pub fn steps(mut self, steps: u64) -> Self {
+        self.steps = Some(steps);
+        self
+    }
+
     /// Runs the program to its end, and then what it has left behind.
     ///
     /// # Errors
-    /// The device or its context could not be made, or the program waits for something that can never happen: then the error names the
-    /// seed and the kernels' threads that wait.
+    /// The device or its context could not be made; the program waits for something that can never happen; the run does not end
+    /// within its [steps](Sim::steps): then the error names the seed and the kernels' threads that wait. A kernel that comes to no
+    /// safe point takes no steps and is waited for.
     ///
     /// # Panics
-    /// As the program does.
+    /// As the program does; `DPA_STEPS` is no number.
     pub fn run<T>(self, program: impl AsyncFnOnce(Dpa) -> T) -> Result<Simulated<T>, SimError> {
         let (config, process) = self.builder.into_parts()?;
         let plan = SimPlan {
             seed: self.seed,
+            steps: number("DPA_STEPS").or(self.steps),
             config,
             network: self.network,
             diary: self.diary,

@@ -32,13 +32,14 @@
 //! });
 //! ```
 //!
-//! A test fails if it panics, returns an error, or waits for something that can never happen. Then the run is made again
+//! A test fails if it panics, returns an error, does not end or waits for something that can never happen. Then the run is made again
 //! with a [`Diary`], the end of that is printed, and the command that runs this seed alone.
 //!
 //! | variable | |
 //! |---|---|
 //! | `DPA_SEED=17` | this seed only |
 //! | `DPA_SEEDS=100000` | so many seeds, whatever the test says |
+//! | `DPA_STEPS=1000` | so many steps before a run counts as one without end ([`Sim::steps`]) |
 //! | `DPA_DIARY=all` | the whole story of a failure, not its end |
 
 use std::fmt::Debug;
@@ -197,7 +198,7 @@ fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
 ///
 /// # Panics
 /// It gives something else: a test that ran other seeds than those it was told would pass for the wrong reason.
-fn number(variable: &str) -> Option<u64> {
+pub(crate) fn number(variable: &str) -> Option<u64> {
     let given = std::env::var_os(variable).filter(|given| !given.is_empty())?;
     let number = given.to_str().and_then(|text| text.trim().parse().ok());
     Some(number.unwrap_or_else(|| {

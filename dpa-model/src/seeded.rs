@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::config::DeviceConfig;
@@ -27,10 +29,19 @@ use crate::worker::{Pick, Worker};
 const SWITCH_ONE_IN: u64 = 4;
 /// Virtual nanoseconds that a step takes, at most.
 const STEP_NANOS: u64 = 400;
+/// Steps that a run takes at most if its plan does not say.
+pub const STEPS: u64 = 50_000_000;
 
 /// Where choices come from: a generator (SplitMix64) and a digest of what it gave.
 #[derive(Debug)]
 pub struct Choices {
+    seed: u64,
+    /// Steps that the run takes at most.
+    steps: u64,
+    /// Those that are left.
+    left: AtomicU64,
+    /// How the run stood when one was refused.
+    endless: Mutex<Option<Endless>>,
     state: AtomicU64,
     made: AtomicU64,
     digest: AtomicU64,
@@ -43,6 +54,8 @@ pub struct Choices {
 pub struct Plan {
     /// Where its choices come from.
     pub seed: u64,
+    /// The most steps that it takes: turns of the host program or of a thread, moves of time. `None`: [`STEPS`].
+    pub steps: Option<u64>,
     /// The figures of its device.
     pub config: DeviceConfig,
     /// What its network does to packets.
@@ -52,8 +65,12 @@ pub struct Plan {
 }
 
 impl Choices {
-    fn new(seed: u64, diary: Option<Arc<Diary>>) -> Self {
+    fn new(seed: u64, steps: u64, diary: Option<Arc<Diary>>) -> Self {
         Self {
+            seed,
+            steps,
+            left: AtomicU64::new(steps),
+            endless: Mutex::default(),
             diary,
             mishaps: mishaps::State::default(),
             state: AtomicU64::new(seed),
@@ -84,6 +101,19 @@ impl Choices {
         choice
     }
 
+    /// Counts a step; false if there were as many as there may be.
+    fn count_step(&self) -> bool {
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
+        left > 0
+    }
+
+    /// What follows may take as many steps as the run.
+    fn begin_steps(&self) {
+        self.left.store(self.steps, Ordering::Relaxed);
+        *self.endless.lock() = None;
+    }
+
     /// Whether a thread is switched at this safe point.
     pub(crate) fn switch_here(&self) -> bool {
         self.below(SWITCH_ONE_IN) == 0
@@ -110,6 +140,20 @@ pub struct Stuck {
     pub waiting: Vec<Waiting>,
 }
 
+/// A run that has taken as many steps as it may, and is not over.
+#[derive(Clone, Debug, Error)]
+#[error("seed {seed}: the run does not end: {steps} steps and {time:?} of virtual time{}", describe(.waiting))]
+pub struct Endless {
+    /// The seed that replays it.
+    pub seed: u64,
+    /// The steps that it may take.
+    pub steps: u64,
+    /// How late it was by then, in virtual time.
+    pub time: Duration,
+    /// Threads of kernels that wait. Others may run.
+    pub waiting: Vec<Waiting>,
+}
+
 fn describe(waiting: &[Waiting]) -> String {
     waiting.iter().map(|w| format!("; {w}")).collect()
 }
@@ -124,6 +168,9 @@ pub enum SimError {
     /// The program can never end.
     #[error(transparent)]
     Stuck(#[from] Stuck),
+    /// The program, or what it left behind, does not end.
+    #[error(transparent)]
+    Endless(#[from] Endless),
 }
 
 thread_local! {
@@ -141,65 +188,73 @@ impl Wake for Woken {
 /// Makes a device, runs the host program that `program` makes with it to its end, and then the device to its own.
 ///
 /// # Errors
-/// The device could not be made; the program can never end.
+/// The device could not be made; the program can never end; it does not end within its steps.
 pub fn run<T, F>(plan: Plan, program: impl FnOnce(Arc<Device>) -> F) -> Result<T, SimError>
 where
     F: Future<Output = T>,
 {
     let seed = plan.seed;
-    let device = Device::new(plan.config, Some(Choices::new(seed, plan.diary)))?;
+    let choices = Choices::new(seed, plan.steps.unwrap_or(STEPS), plan.diary);
+    let device = Device::new(plan.config, Some(choices))?;
     device.network.set(plan.network);
     let before = STEPPER.replace(Some(Rc::new(Worker::new(device.clone(), 0))));
     trap::ready_thread();
     device.i_am(0);
     let result = drive(seed, &device, program);
     device.stop_when_empty();
-    wind_down(&device);
+    let wound_down = wind_down(&device);
     Device::i_am_nobody();
     if let Some(worker) = STEPPER.replace(before) {
         worker.let_go();
     }
-    Ok(result?)
+    let value = result?;
+    wound_down?;
+    Ok(value)
 }
 
 fn drive<T, F: Future<Output = T>>(
     seed: u64,
     device: &Arc<Device>,
     program: impl FnOnce(Arc<Device>) -> F,
-) -> Result<T, Stuck> {
+) -> Result<T, SimError> {
     let woken = Arc::new(Woken(AtomicBool::new(true)));
     let waker = Waker::from(woken.clone());
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(program(device.clone()));
     loop {
+        device.take_step()?;
         let host_waits = !woken.0.load(Ordering::SeqCst);
         // Time passes only when nobody can go on: a host program takes none.
         let went_on = match host_waits {
-            true => device.step(),
+            true => device.go_on(),
             false => device.choose(2) == 0 && device.work(),
         };
         if went_on {
             continue;
         }
         if !woken.0.swap(false, Ordering::SeqCst) {
-            return Err(Stuck {
-                seed,
-                waiting: device.all_waiting(),
-            });
+            let waiting = device.all_waiting();
+            return Err(Stuck { seed, waiting }.into());
         }
         device.note_turn(|| Actor::Host);
         if let Poll::Ready(value) = future.as_mut().poll(&mut cx) {
+            // A wait within the program may have ended for want of steps.
+            device.check_steps()?;
             return Ok(value);
         }
     }
 }
 
 /// Stops what the program has left behind, and lets it run out.
-fn wind_down(device: &Arc<Device>) {
+fn wind_down(device: &Arc<Device>) -> Result<(), SimError> {
+    if let Some(choices) = &device.choices {
+        choices.begin_steps();
+    }
     for process in device.sched.processes() {
         process.shut_down();
     }
     while !device.is_over() && device.step() {}
+    Ok(device.check_steps()?)
 }
 
 impl Device {
@@ -225,9 +280,40 @@ impl Device {
             .collect()
     }
 
+    /// Counts a step of the run.
+    fn take_step(&self) -> Result<(), Endless> {
+        if let Some(choices) = self.choices.as_ref().filter(|c| !c.count_step()) {
+            // As it stands now: what the program does for want of steps changes that.
+            let mut endless = choices.endless.lock();
+            endless.get_or_insert_with(|| self.endless(choices));
+        }
+        self.check_steps()
+    }
+
+    /// Whether the run has not asked for more steps than it may take.
+    fn check_steps(&self) -> Result<(), Endless> {
+        let choices = self.choices.as_ref();
+        let endless = choices.and_then(|choices| choices.endless.lock().clone());
+        endless.map_or(Ok(()), Err)
+    }
+
+    fn endless(&self, choices: &Choices) -> Endless {
+        Endless {
+            seed: choices.seed,
+            steps: choices.steps,
+            time: Duration::from_nanos(self.clock.now()),
+            waiting: self.all_waiting(),
+        }
+    }
+
     /// One step of the seeded driver: runs one thread to its next switch, or moves time on. False if nothing is left
-    /// to do. Has no effect on a device of the threads driver.
+    /// to do, or the run has taken as many steps as it may. Has no effect on a device of the threads driver.
     pub fn step(&self) -> bool {
+        self.take_step().is_ok() && self.go_on()
+    }
+
+    /// As [`Device::step`], but counts nothing.
+    fn go_on(&self) -> bool {
         self.work() || (self.is_stepped_here() && (self.pass_time() || self.report_deadlocks(0)))
     }
 
@@ -353,7 +439,8 @@ impl Device {
         found
     }
 
-    /// Steps until `ready` gives something; `None` if nothing is left to do before it does.
+    /// Steps until `ready` gives something; `None` if nothing is left to do before it does, or the run has taken as many steps as it
+    /// may: then that is what it ends with.
     pub fn step_until<R>(&self, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
         loop {
             if let Some(result) = ready() {

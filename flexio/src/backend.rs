@@ -33,7 +33,7 @@ pub use dpa_model::nic::{
 };
 pub use dpa_model::partition::{FunctionError, FunctionInfo};
 pub use dpa_model::placed::{EventPlace, Keep};
-pub use dpa_model::seeded::{Plan as SimPlan, SimError, Stuck};
+pub use dpa_model::seeded::{Endless, Plan as SimPlan, SimError, Stuck};
 pub use dpa_model::stream::Stream;
 pub use dpa_model::trace::{TraceOpenError, TraceSpec};
 pub use dpa_model::windows::WindowError;

@@ -33,7 +33,7 @@ mod window;
 pub use backend::trace;
 pub use backend::{
     Actor, Chance, CloseReport, ConfigError, ContextError, ContextSpec, CrashFiles, CrashProblem,
-    CrashReport, CrashSpec, DeviceConfig, DeviceFileError, Diary, ErrorHandlerError, Event,
+    CrashReport, CrashSpec, DeviceConfig, DeviceFileError, Diary, Endless, ErrorHandlerError, Event,
     EventLimit, EventPlace, EventUseError, Fault, FileError, FunctionError, FunctionInfo,
     FunctionKind, FunctionSpec, GroupSpec, HeapInfo, HostMemory, HostWait, LayoutError,
     LogOpenError, LogSpec, MishapCounters, Mishaps, NetworkCounters, NetworkSpec, NicError,

@@ -4,8 +4,6 @@ use sync_event::{Location, Locations};
 
 use super::super::doorbell::DUMMY;
 use super::*;
-use crate::config::DeviceConfig;
-use crate::network::NetworkSpec;
 use crate::seeded::{self, Plan};
 
 const MOMENT: u64 = 1000;
@@ -18,9 +16,7 @@ const PERIOD: Moderation = Moderation {
 fn with_queue(test: impl FnOnce(&mut CompletionRing, &dyn Fn(u64))) {
     let plan = Plan {
         seed: 1,
-        config: DeviceConfig::default(),
-        network: NetworkSpec::default(),
-        diary: None,
+        ..Plan::default()
     };
     let ended = seeded::run(plan, |device| async move {
         let process = device.process().expect("a process");

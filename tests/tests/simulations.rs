@@ -1,0 +1,77 @@
+//! Simulations: how they end, and what is said of those that do not.
+
+use std::process::Command;
+use std::time::Duration;
+
+use doca_dpa::{Dpa, Error, Sim, SimError, SyncEvent, dpa_test};
+use tests::*;
+
+/// A kernel that polls for what never comes, beside one that waits.
+async fn without_end(dpa: &Dpa, blocking: bool) -> Result<(), Error> {
+    let flag = dpa.zeroed::<u64>(1).await?;
+    let never = SyncEvent::host_to_device(dpa)?;
+    let args = WaitsFromArgs {
+        event: &never,
+        first: 0,
+    };
+    let waits = dpa.launch(waits_from).args(args).submit()?;
+    let polls = dpa.launch(poll).args(PollArgs { flag: &flag }).submit()?;
+    match blocking {
+        true => polls.wait()?,
+        false => polls.await?,
+    };
+    waits.await?;
+    Ok(())
+}
+
+#[test]
+fn a_run_without_end_is_told_with_its_seed() {
+    for blocking in [false, true] {
+        let sim = Sim::new(7).steps(2000);
+        let run = sim.run(async |dpa| without_end(&dpa, blocking).await);
+        let Err(SimError::Endless(endless)) = run else {
+            panic!("{run:?}")
+        };
+        assert_eq!((endless.seed, endless.steps), (7, 2000));
+        assert_eq!(endless.waiting.len(), 1, "the other polls: {endless}");
+        assert!(endless.time > Duration::ZERO);
+        let said = endless.to_string();
+        assert!(said.contains("seed 7: the run does not end"), "{said}");
+        assert!(said.contains("waits_from"), "{said}");
+    }
+}
+
+#[test]
+fn steps_are_enough_for_a_run_that_ends() {
+    let run = Sim::new(7).steps(2000).run(async |dpa| {
+        dpa.launch(nothing).threads(4).submit()?.await?;
+        Ok::<_, Error>(())
+    });
+    run.expect("it ends").value.expect("no errors");
+}
+
+/// Does not end, if it is asked to.
+#[dpa_test(seeds = 3)]
+async fn child_without_end(dpa: Dpa) -> Result<(), Error> {
+    match std::env::var_os("DPA_TEST_FAILS") {
+        Some(_) => without_end(&dpa, false).await,
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn a_test_without_end_fails_and_says_how_to_replay_it() {
+    let mut child = Command::new(std::env::current_exe().expect("this program"));
+    child.args(["child_without_end", "--exact", "--nocapture"]);
+    child.envs([("DPA_TEST_FAILS", "1"), ("DPA_STEPS", "2000")]);
+    let child = child.env_remove("DPA_SEEDS").env_remove("DPA_SEED");
+    let output = child.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    for part in [
+        "child_without_end fails at seed 0: the run does not end: 2000 steps",
+        "replay: DPA_SEED=0 cargo test",
+    ] {
+        assert!(said.contains(part), "no `{part}` in:\n{said}");
+    }
+}
