@@ -42,6 +42,8 @@ pub struct Choices {
     left: AtomicU64,
     /// How the run stood when one was refused.
     endless: Mutex<Option<Endless>>,
+    /// When deadlocks are looked for again, whoever can go on.
+    next_look: AtomicU64,
     state: AtomicU64,
     made: AtomicU64,
     digest: AtomicU64,
@@ -71,6 +73,7 @@ impl Choices {
             steps,
             left: AtomicU64::new(steps),
             endless: Mutex::default(),
+            next_look: AtomicU64::new(0),
             diary,
             mishaps: mishaps::State::default(),
             state: AtomicU64::new(seed),
@@ -333,21 +336,25 @@ impl Device {
         }
         if let Some(pick) = self.pick_any(&worker) {
             worker.run(pick);
-            self.clock
-                .advance_to(self.clock.now().saturating_add(self.choose(STEP_NANOS)));
-            self.run_timers();
+            self.let_pass(self.choose(STEP_NANOS));
+            self.watch_deadlocks();
             return true;
         }
         let drained = |process: &Arc<Process>| process.drain_stores();
         self.sched.processes().iter().any(drained) || self.poll_nics(None)
     }
 
+    /// So many nanoseconds pass.
+    fn let_pass(&self, nanos: u64) {
+        self.clock
+            .advance_to(self.clock.now().saturating_add(nanos));
+        self.run_timers();
+    }
+
     fn between_steps(&self, choices: &Choices) {
         if let Some(nanos) = choices.mishaps.clock_jump(choices) {
             self.note(|| format!("mishap: time jumps by {nanos} ns"));
-            self.clock
-                .advance_to(self.clock.now().saturating_add(nanos));
-            self.run_timers();
+            self.let_pass(nanos);
         }
         self.may_stall_nic(choices);
         let processes = self.sched.processes();
@@ -401,7 +408,7 @@ impl Device {
         let Some(next) = next.into_iter().flatten().min() else {
             return false;
         };
-        let grace = u64::try_from(self.config.deadlock_grace.as_nanos()).unwrap_or(u64::MAX);
+        let grace = self.deadlock_grace();
         if let Some(at) = self.next_deadlock(grace).filter(|&at| at <= next) {
             self.clock.advance_to(at);
             return self.report_deadlocks(grace);
@@ -413,6 +420,25 @@ impl Device {
         }
         self.poll_nics(None);
         true
+    }
+
+    /// Now and then, while others can go on: reports the deadlocks that have stood for long enough.
+    fn watch_deadlocks(&self) {
+        let Some(choices) = &self.choices else {
+            return;
+        };
+        let now = self.clock.now();
+        if choices.next_look.load(Ordering::Relaxed) <= now {
+            let grace = self.deadlock_grace();
+            let next = now.saturating_add(grace / 4);
+            choices.next_look.store(next, Ordering::Relaxed);
+            self.report_deadlocks(grace);
+        }
+    }
+
+    /// In nanoseconds.
+    fn deadlock_grace(&self) -> u64 {
+        u64::try_from(self.config.deadlock_grace.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// When the next deadlock has stood for long enough to be reported.

@@ -5,8 +5,9 @@ mod drivers;
 
 use std::time::Duration;
 
-use doca_dpa::{Dpa, SyncEvent};
-use drivers::{Outcome, both_on};
+use doca_dpa::error::LaunchError;
+use doca_dpa::{Dpa, Error, FaultKind, Launch, Sim, SyncEvent};
+use drivers::{Outcome, both_on, seeds};
 use tests::*;
 
 const GRACE: Duration = Duration::from_secs(2);
@@ -53,4 +54,44 @@ fn rule_2_10_who_waits_for_a_value_that_grows_is_not_deadlocked() {
         &Dpa::builder().workers(2).deadlock_grace(GRACE),
         async |dpa| helped_in_time(&dpa, &[3]).await,
     );
+}
+
+/// Two kernels that wait for each other.
+fn deadlocked(dpa: &Dpa) -> Result<[Launch; 2], Error> {
+    let (a, b) = (
+        SyncEvent::device_to_device(dpa)?,
+        SyncEvent::device_to_device(dpa)?,
+    );
+    let passes = |from, to| {
+        let args = RelayArgs { from, value: 1, to };
+        Ok::<_, Error>(dpa.launch(relay).args(args).submit()?)
+    };
+    Ok([passes(&a, &b)?, passes(&b, &a)?])
+}
+
+async fn are_reported(launches: [Launch; 2]) {
+    for launch in launches {
+        match launch.await {
+            Err(LaunchError::Faulted(fault)) => assert_eq!(fault.kind, FaultKind::Deadlock),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn rule_2_10_a_deadlock_is_reported_while_another_context_goes_on() {
+    let device = Dpa::builder().deadlock_grace(Duration::from_micros(20));
+    for seed in seeds(10) {
+        let sim = Sim::new(seed).on(device.clone()).steps(20_000);
+        let run = sim.run(async |dpa| {
+            let other = dpa.open_beside()?;
+            let flag = other.zeroed::<u64>(1).await?;
+            let polls = other.launch(poll).args(PollArgs { flag: &flag }).submit()?;
+            are_reported(deadlocked(&dpa)?).await;
+            flag.write(0, &[1]).await?;
+            polls.await?;
+            Ok::<_, Error>(())
+        });
+        run.expect("it ends").value.expect("no errors");
+    }
 }
