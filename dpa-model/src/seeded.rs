@@ -224,13 +224,17 @@ fn drive<T, F: Future<Output = T>>(
     let waker = Waker::from(woken.clone());
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(program(device.clone()));
+    // The host program was woken by the time that its turn ended: it lets others go first, and does not wait.
+    let mut yields = false;
     loop {
         device.take_step()?;
         let host_waits = !woken.0.load(Ordering::SeqCst);
-        // Time passes only when nobody can go on: a host program takes none.
+        // Time passes only when nobody can go on: a host program takes none, but for one that polls.
         let went_on = match host_waits {
             true => device.go_on(),
-            false => device.choose(2) == 0 && device.work(),
+            false => {
+                device.choose(2) == 0 && (device.work() || (yields && device.pass_moment()))
+            }
         };
         if went_on {
             continue;
@@ -245,6 +249,7 @@ fn drive<T, F: Future<Output = T>>(
             device.check_steps()?;
             return Ok(value);
         }
+        yields = woken.0.load(Ordering::SeqCst);
     }
 }
 
@@ -402,6 +407,22 @@ impl Device {
         }
     }
 
+    /// Nobody can go on but a host program that does not wait.
+    fn pass_moment(&self) -> bool {
+        self.let_pass(self.choose(STEP_NANOS));
+        self.watch_deadlocks();
+        self.carry();
+        true
+    }
+
+    /// What has arrived is delivered, and NICs do what is due.
+    fn carry(&self) {
+        if let Some(choices) = &self.choices {
+            self.network.carry(self, choices);
+        }
+        self.poll_nics(None);
+    }
+
     fn pass_time(&self) -> bool {
         let arrival = self.network.next_arrival();
         let next = [self.clock.next(), self.nics.next_timer(), arrival];
@@ -415,10 +436,7 @@ impl Device {
         }
         self.clock.advance_to(next);
         self.run_timers();
-        if let Some(choices) = &self.choices {
-            self.network.carry(self, choices);
-        }
-        self.poll_nics(None);
+        self.carry();
         true
     }
 

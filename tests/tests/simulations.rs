@@ -1,9 +1,18 @@
 //! Simulations: how they end, and what is said of those that do not.
 
+mod ends;
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
+
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::process::Command;
+use std::task::Poll;
 use std::time::Duration;
 
+use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
 use doca_dpa::{Dpa, Error, Sim, SimError, SyncEvent, dpa_test};
+use seeds::seeds;
 use tests::*;
 
 /// A kernel that polls for what never comes, beside one that waits.
@@ -48,6 +57,72 @@ fn steps_are_enough_for_a_run_that_ends() {
         Ok::<_, Error>(())
     });
     run.expect("it ends").value.expect("no errors");
+}
+
+/// Lets others go first.
+async fn others_first() {
+    let mut were = false;
+    poll_fn(|cx| match std::mem::replace(&mut were, true) {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// Reads memory until a peer has written it.
+async fn polls_for_a_write(dpa: Dpa) -> Result<(), Error> {
+    let ends = ends::ends(&dpa, 21)?;
+    let map = ends
+        .there
+        .0
+        .map_host(HostBuffer::new(8), Rights::REMOTE_WRITE)?;
+    let to = RemoteMemoryMap::import(&map.map().export())?;
+    let written = HostBuffer::new(8);
+    written.write(0, &[7; 8])?;
+    let write = ends.here.1.write(written, &to, 0);
+    let write = write.map_err(|(refused, _)| refused)?;
+    let mut seen = [0; 8];
+    while seen != [7; 8] {
+        others_first().await;
+        map.buffer().read(0, &mut seen)?;
+    }
+    write.await?;
+    assert!(ends.other.last_error().is_none());
+    Ok(())
+}
+
+#[test]
+fn packets_arrive_while_the_host_polls() {
+    for seed in seeds(20) {
+        let run = Sim::new(seed).steps(20_000).run(polls_for_a_write);
+        run.expect("it ends").value.expect("no errors");
+    }
+}
+
+#[test]
+fn time_passes_while_the_host_polls() {
+    const DELAY: Duration = Duration::from_micros(50);
+    for seed in seeds(20) {
+        let run = Sim::new(seed).steps(20_000).run(async |dpa| {
+            let slept = Cell::new(false);
+            let sleeps = async {
+                dpa.sleep(DELAY).await;
+                slept.set(true);
+            };
+            let polls = async {
+                while !slept.get() {
+                    others_first().await;
+                }
+                dpa.now()
+            };
+            futures::join!(sleeps, polls).1
+        });
+        let now = run.expect("it ends").value;
+        assert!(DELAY <= now && now < 2 * DELAY, "{now:?}");
+    }
 }
 
 /// Does not end, if it is asked to.
