@@ -292,6 +292,13 @@ impl<G: Gate> Event<G> {
         }
     }
 
+    /// Whether `f` holds for a gate that waits. It is asked until it does, in no particular order, under the event's lock: `f` must
+    /// not use the event.
+    pub fn any_gate(&self, f: impl FnMut(&G) -> bool) -> bool {
+        let table = self.table.lock();
+        table.as_deref().is_some_and(|table| table.gates.any(f))
+    }
+
     /// Makes a closed event, or one that nobody has used, an open one with this value. For those who keep events in
     /// a table and use a place again: the caller knows that nobody uses the event any more.
     pub fn reopen(&self, initial: u64) {

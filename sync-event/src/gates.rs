@@ -132,6 +132,12 @@ impl<G> Gates<G> {
         }
     }
 
+    /// Whether `f` holds for someone; it is asked until it does, in no particular order.
+    pub(crate) fn any(&self, mut f: impl FnMut(&G) -> bool) -> bool {
+        let single = self.single.as_ref().is_some_and(|single| f(&single.gate));
+        single || self.others.as_ref().is_some_and(|others| others.any(f))
+    }
+
     /// Calls `f` for everyone, in no particular order.
     pub(crate) fn each(&self, mut f: impl FnMut(&G)) {
         if let Some(single) = &self.single {

@@ -143,6 +143,11 @@ impl<T> Waiters<T> {
         self.slab.iter().for_each(|waiter| f(&waiter.what));
     }
 
+    /// Whether `f` holds for someone, settled or not; it is asked until it does, in no particular order.
+    pub fn any(&self, mut f: impl FnMut(&T) -> bool) -> bool {
+        self.slab.iter().any(|waiter| f(&waiter.what))
+    }
+
     /// Everyone, settled or not, in no particular order, with their sequence numbers.
     pub fn into_all(self) -> impl Iterator<Item = (u64, T)> {
         self.slab.into_waiters().map(|w| (w.seq, w.what))

@@ -115,8 +115,17 @@ fn gates_that_wait_can_be_looked_at() {
     assert_eq!(seen(&event), [1, 2, 3, 4]);
     assert_eq!(event.add(2), Ok(0));
     assert_eq!(seen(&event), [3, 4]);
+    let some = |event: &Event<Number>| {
+        let is = |n| event.any_gate(|gate| gate.0 == n);
+        [1, 2, 3, 4].map(is)
+    };
+    assert_eq!(some(&event), [false, false, true, true]);
+    let (fifth, log) = (Event::new(0), log);
+    let _ = fifth.register(Condition::ge(1), |_| Number(1, Arc::clone(&log)));
+    assert_eq!(some(&fifth), [true, false, false, false]);
     event.close(CloseReason::Explicit);
     assert!(seen(&event).is_empty());
+    assert_eq!(some(&event), [false; 4]);
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 #[path = "drivers/on.rs"]
 mod drivers;
+mod places;
 
 use std::time::Duration;
 
-use doca_dpa::error::LaunchError;
-use doca_dpa::{Dpa, Error, FaultKind, Launch, Sim, SyncEvent};
+use doca_dpa::error::{EventError, LaunchError};
+use doca_dpa::rdma::HostBuffer;
+use doca_dpa::{Dpa, Error, FaultKind, Launch, Location, Sim, SyncEvent};
 use drivers::{Outcome, both_on, seeds};
+use futures::future::{Either, select};
 use tests::*;
 
 const GRACE: Duration = Duration::from_secs(2);
@@ -94,4 +97,45 @@ fn rule_2_10_a_deadlock_is_reported_while_another_context_goes_on() {
         });
         run.expect("it ends").value.expect("no errors");
     }
+}
+
+/// What could help is a launch, and not who waits beside.
+#[test]
+fn rule_2_10_a_deadlock_is_reported_while_the_host_waits_for_another_event() {
+    let device = Dpa::builder().workers(2);
+    both_on(
+        &device.deadlock_grace(Duration::from_millis(100)),
+        async |dpa| {
+            let other = places::everywhere(&dpa)?;
+            let waits = other.ge(1).timeout(Duration::from_secs(10)).into_future();
+            // The wait is polled first: it stands when the kernels do.
+            let (ended, ()) = futures::join!(waits, are_reported(deadlocked(&dpa)?));
+            match ended {
+                Err(EventError::Faulted(fault)) => assert_eq!(fault.kind, FaultKind::Deadlock),
+                other => panic!("{other:?}"),
+            }
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn rule_2_10_a_deadlock_is_reported_while_an_event_stands_in_memory() {
+    let device = Dpa::builder().workers(2);
+    both_on(
+        &device.deadlock_grace(Duration::from_millis(100)),
+        async |dpa| {
+            let buffer = HostBuffer::new(64);
+            let event = SyncEvent::builder(&dpa)
+                .publisher(Location::Host | Location::Device)
+                .subscriber(Location::Host | Location::Device);
+            let _placed = event.in_host_memory(&buffer, 0).create()?;
+            let reported = are_reported(deadlocked(&dpa)?);
+            let most = dpa.sleep(Duration::from_secs(10));
+            match select(std::pin::pin!(reported), std::pin::pin!(most)).await {
+                Either::Left(_) => Ok(()),
+                Either::Right(_) => panic!("it is not reported"),
+            }
+        },
+    );
 }

@@ -161,15 +161,18 @@ impl Process {
     }
 
     /// Whether a launch is parked at an event that the host or a remote node may update: once opened it could do
-    /// anything, so nothing is proven. Nor is it while there is an RDMA context, whose completions may wake a thread, a step under way,
+    /// anything, so nothing is proven. Nor is it while a queue of a NIC waits so, there is an RDMA context, whose completions may wake a thread, a step under way,
     /// or a handler that may be triggered.
     fn could_be_helped(&self) -> bool {
         let may_run = |handler: &Arc<Handler>| handler.state() != HandlerState::Over;
         let mut helped = self.rdma.load(Ordering::Relaxed) > 0
             || self.device.sched.standing(self.number).steps > 0
             || self.handlers.any(may_run);
+        // Tasks of the host do nothing by themselves, nor does a place that shows the value.
+        let acts =
+            |gate: &Gate| matches!(gate, Gate::Launch(_) | Gate::Unit(_) | Gate::Queue(_));
         self.events
-            .each(|_, slot| helped |= slot.others_publish() && slot.event.waiters() > 0);
+            .each(|_, slot| helped |= slot.others_publish() && slot.event.any_gate(acts));
         helped
     }
 }
