@@ -95,9 +95,9 @@ impl Sim {
     /// Runs the program to its end, and then what it has left behind.
     ///
     /// # Errors
-    /// The device or its context could not be made; the program waits for something that can never happen; the run does not end
-    /// within its [steps](Sim::steps): then the error names the seed and the kernels' threads that wait. A kernel that comes to no
-    /// safe point takes no steps and is waited for.
+    /// The device or its context could not be made; the program waits for what nothing in the simulation brings about, as it does for
+    /// threads, timers and I/O outside of it; the run does not end within its [steps](Sim::steps). The error names the seed and the
+    /// kernels' threads that wait. A kernel that comes to no safe point takes no steps and is waited for.
     ///
     /// # Panics
     /// As the program does; `DPA_STEPS` is no number.

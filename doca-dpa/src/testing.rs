@@ -32,7 +32,7 @@
 //! });
 //! ```
 //!
-//! A test fails if it panics, returns an error, does not end or waits for something that can never happen. Then the run is made again
+//! A test fails if it panics, returns an error, does not end or waits for what nothing in the simulation brings about. Then the run is made again
 //! with a [`Diary`], the end of that is printed, and the command that runs this seed alone.
 //!
 //! | variable | |

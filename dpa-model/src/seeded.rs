@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -133,14 +134,27 @@ impl Choices {
     }
 }
 
-/// A run that can never end: the host program waits, and nothing is left that could wake it.
+/// A run that does not go on: the host program waits, and nothing in the simulation is left that could wake it.
 #[derive(Clone, Debug, Error)]
-#[error("seed {seed}: the host program waits for something that can never happen{}", describe(.waiting))]
+#[error(
+    "seed {seed}: the host program waits, and nothing in the simulation can wake it{}; {}",
+    describe(.waiting),
+    outside(*.woken_from_outside)
+)]
 pub struct Stuck {
     /// The seed that replays it.
     pub seed: u64,
     /// Threads of kernels that wait.
     pub waiting: Vec<Waiting>,
+    /// A thread outside of the simulation has woken the host program before: the run depends on more than its seed.
+    pub woken_from_outside: bool,
+}
+
+fn outside(woken: bool) -> &'static str {
+    match woken {
+        true => "a thread outside of it has woken it before: the run depends on more than its seed",
+        false => "threads, timers and I/O outside of it do not count, `Dpa::sleep` and contexts beside this do",
+    }
 }
 
 /// A run that has taken as many steps as it may, and is not over.
@@ -168,7 +182,7 @@ pub enum SimError {
     /// The device could not be made.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The program can never end.
+    /// The program waits for what nothing in the simulation brings about.
     #[error(transparent)]
     Stuck(#[from] Stuck),
     /// The program, or what it left behind, does not end.
@@ -180,18 +194,43 @@ thread_local! {
     static STEPPER: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
 }
 
-struct Woken(AtomicBool);
+/// Who wakes the host program.
+struct Woken {
+    /// It is to go on.
+    goes_on: AtomicBool,
+    /// The thread of the simulation.
+    here: ThreadId,
+    /// Another thread has woken it since it was looked at last.
+    from_outside: AtomicBool,
+}
+
+impl Woken {
+    fn new() -> Self {
+        Self {
+            goes_on: AtomicBool::new(true),
+            here: thread::current().id(),
+            from_outside: AtomicBool::new(false),
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.goes_on.load(Ordering::SeqCst)
+    }
+}
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
+        if thread::current().id() != self.here {
+            self.from_outside.store(true, Ordering::SeqCst);
+        }
+        self.goes_on.store(true, Ordering::SeqCst);
     }
 }
 
 /// Makes a device, runs the host program that `program` makes with it to its end, and then the device to its own.
 ///
 /// # Errors
-/// The device could not be made; the program can never end; it does not end within its steps.
+/// The device could not be made; the program waits for what nothing in the simulation brings about; it does not end within its steps.
 pub fn run<T, F>(plan: Plan, program: impl FnOnce(Arc<Device>) -> F) -> Result<T, SimError>
 where
     F: Future<Output = T>,
@@ -220,36 +259,44 @@ fn drive<T, F: Future<Output = T>>(
     device: &Arc<Device>,
     program: impl FnOnce(Arc<Device>) -> F,
 ) -> Result<T, SimError> {
-    let woken = Arc::new(Woken(AtomicBool::new(true)));
+    let woken = Arc::new(Woken::new());
     let waker = Waker::from(woken.clone());
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(program(device.clone()));
     // The host program was woken by the time that its turn ended: it lets others go first, and does not wait.
     let mut yields = false;
+    let mut woken_from_outside = false;
     loop {
         device.take_step()?;
-        let host_waits = !woken.0.load(Ordering::SeqCst);
         // Time passes only when nobody can go on: a host program takes none, but for one that polls.
-        let went_on = match host_waits {
-            true => device.go_on(),
-            false => {
+        let went_on = match woken.goes_on() {
+            false => device.go_on(),
+            true => {
                 device.choose(2) == 0 && (device.work() || (yields && device.pass_moment()))
             }
         };
         if went_on {
             continue;
         }
-        if !woken.0.swap(false, Ordering::SeqCst) {
-            let waiting = device.all_waiting();
-            return Err(Stuck { seed, waiting }.into());
+        if !woken.goes_on.swap(false, Ordering::SeqCst) {
+            let stuck = Stuck {
+                seed,
+                waiting: device.all_waiting(),
+                woken_from_outside,
+            };
+            return Err(stuck.into());
         }
         device.note_turn(|| Actor::Host);
+        if woken.from_outside.swap(false, Ordering::SeqCst) {
+            woken_from_outside = true;
+            device.note(|| "was woken by a thread outside of the simulation".to_owned());
+        }
         if let Poll::Ready(value) = future.as_mut().poll(&mut cx) {
             // A wait within the program may have ended for want of steps.
             device.check_steps()?;
             return Ok(value);
         }
-        yields = woken.0.load(Ordering::SeqCst);
+        yields = woken.goes_on();
     }
 }
 

@@ -268,7 +268,7 @@ impl<T, E> Simulated<Result<T, E>> {
 /// seed.
 ///
 /// # Errors
-/// The device could not be made, the program waits for something that can never happen, or it does not end within its steps.
+/// The device could not be made, the program waits for what nothing in the simulation brings about, or it does not end within its steps.
 pub fn simulate<T, F: Future<Output = T>>(
     plan: SimPlan,
     program: impl FnOnce(Device) -> F,

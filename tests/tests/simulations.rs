@@ -7,11 +7,14 @@ mod seeds;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::process::Command;
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
 use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
-use doca_dpa::{Dpa, Error, Sim, SimError, SyncEvent, dpa_test};
+use doca_dpa::testing::Diary;
+use doca_dpa::{Dpa, Error, Sim, SimError, Stuck, SyncEvent, dpa_test};
+use futures::channel::oneshot;
 use seeds::seeds;
 use tests::*;
 
@@ -149,4 +152,50 @@ fn a_test_without_end_fails_and_says_how_to_replay_it() {
     ] {
         assert!(said.contains(part), "no `{part}` in:\n{said}");
     }
+}
+
+fn stuck<T: std::fmt::Debug>(run: Result<T, SimError>) -> (Stuck, String) {
+    let Err(SimError::Stuck(stuck)) = run else {
+        panic!("{run:?}")
+    };
+    let said = stuck.to_string();
+    (stuck, said)
+}
+
+#[test]
+fn threads_outside_are_not_waited_for_and_it_says_so() {
+    let (end, ended) = mpsc::channel::<()>();
+    let run = Sim::new(3).run(async move |_dpa: Dpa| {
+        let (answer, answered) = oneshot::channel();
+        std::thread::spawn(move || {
+            let _ = ended.recv();
+            answer.send(1)
+        });
+        answered.await
+    });
+    drop(end);
+    let (stuck, said) = stuck(run);
+    assert!(!stuck.woken_from_outside);
+    let said = said.strip_prefix("seed 3: the host program waits, and nothing in the simulation");
+    let said = said.expect("what has happened");
+    assert!(said.contains("threads, timers and I/O outside"), "{said}");
+}
+
+#[test]
+fn who_was_woken_by_a_thread_outside_is_told_that_the_seed_is_not_all() {
+    let diary = Arc::new(Diary::default());
+    let run = Sim::new(3).diary(&diary).run(async |_dpa: Dpa| {
+        let (answer, mut answered) = oneshot::channel();
+        assert!(futures::poll!(&mut answered).is_pending());
+        let thread = std::thread::spawn(move || answer.send(1));
+        let _ = thread.join();
+        assert_eq!(answered.await, Ok(1));
+        std::future::pending::<()>().await;
+    });
+    let (stuck, said) = stuck(run);
+    assert!(stuck.woken_from_outside);
+    assert!(said.contains("more than its seed"), "{said}");
+    let story = diary.take();
+    let told = |part| story.iter().any(|note| note.what.contains(part));
+    assert!(told("woken by a thread outside"), "{story:?}");
 }
