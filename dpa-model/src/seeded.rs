@@ -4,7 +4,9 @@
 //! thread is resumed, whether a new launch starts first, whether a thread is switched at a safe point, how much time
 //! passes: all of it comes from the seed, so the same seed gives the same run.
 
+use std::any::Any;
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::config::DeviceConfig;
 use crate::device::{Device, OpenError};
 use crate::diary::{Actor, Diary};
 use crate::fault::{Fault, Waiting};
+use crate::foreign;
 use crate::mishaps;
 use crate::network::NetworkSpec;
 use crate::process::Process;
@@ -227,10 +230,37 @@ impl Wake for Woken {
     }
 }
 
+/// The calling thread is the worker of a simulation until this is dropped.
+struct Stepping {
+    /// The one that it is of otherwise.
+    before: Option<Rc<Worker>>,
+}
+
+impl Stepping {
+    fn begin(device: &Arc<Device>) -> Self {
+        let before = STEPPER.replace(Some(Rc::new(Worker::new(device.clone(), 0))));
+        trap::ready_thread();
+        device.i_am(0);
+        Self { before }
+    }
+}
+
+impl Drop for Stepping {
+    fn drop(&mut self) {
+        Device::i_am_nobody();
+        if let Some(worker) = STEPPER.replace(self.before.take()) {
+            worker.let_go();
+        }
+    }
+}
+
 /// Makes a device, runs the host program that `program` makes with it to its end, and then the device to its own.
 ///
 /// # Errors
 /// The device could not be made; the program waits for what nothing in the simulation brings about; it does not end within its steps.
+///
+/// # Panics
+/// As the program does, when what it has left behind has run out.
 pub fn run<T, F>(plan: Plan, program: impl FnOnce(Arc<Device>) -> F) -> Result<T, SimError>
 where
     F: Future<Output = T>,
@@ -239,19 +269,31 @@ where
     let choices = Choices::new(seed, plan.steps.unwrap_or(STEPS), plan.diary);
     let device = Device::new(plan.config, Some(choices))?;
     device.network.set(plan.network);
-    let before = STEPPER.replace(Some(Rc::new(Worker::new(device.clone(), 0))));
-    trap::ready_thread();
-    device.i_am(0);
-    let result = drive(seed, &device, program);
+    let stepping = Stepping::begin(&device);
+    let ended = drive_to_end(seed, &device, program);
     device.stop_when_empty();
     let wound_down = wind_down(&device);
-    Device::i_am_nobody();
-    if let Some(worker) = STEPPER.replace(before) {
-        worker.let_go();
-    }
-    let value = result?;
+    drop(stepping);
+    let value = ended.unwrap_or_else(|panic| resume_unwind(panic))?;
     wound_down?;
     Ok(value)
+}
+
+/// As [`drive`]; a panic of the program is caught here, for no kernel runs right on a thread that panics.
+fn drive_to_end<T, F: Future<Output = T>>(
+    seed: u64,
+    device: &Arc<Device>,
+    program: impl FnOnce(Arc<Device>) -> F,
+) -> Result<Result<T, SimError>, Box<dyn Any + Send>> {
+    let ended = catch_unwind(AssertUnwindSafe(|| drive(seed, device, program)));
+    ended.or_else(|panic| match device.check_steps() {
+        Ok(()) => Err(panic),
+        // A wait that ended for want of steps was not what the program expected.
+        Err(endless) => {
+            foreign::discard(panic);
+            Ok(Err(endless.into()))
+        }
+    })
 }
 
 fn drive<T, F: Future<Output = T>>(

@@ -3,7 +3,9 @@
 mod common;
 mod seeds;
 
-use std::sync::atomic::Ordering;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use common::*;
@@ -30,6 +32,20 @@ kernel!(WAIT_WITH_TIMEOUT, |unit, args| {
         Err(dpa_abi::EventError::TimedOut { value: 0 })
     ));
     counter(args, 0).store(unit.counter(dpa_abi::port::Counter::Time), Ordering::SeqCst);
+});
+
+struct Bumps(&'static AtomicU64);
+
+impl Drop for Bumps {
+    fn drop(&mut self) {
+        bump(self.0);
+    }
+}
+
+kernel!(HOLD, |unit, args| {
+    bump(counter(args, 0));
+    let _held = Bumps(counter(args, 0));
+    let _ = unit.event_wait(handle(word(args, 1)), Condition::ge(1), None);
 });
 
 fn plan(seed: u64) -> Plan {
@@ -180,6 +196,40 @@ fn nothing_is_left_when_a_run_ends() {
             },
         )
         .expect("ends");
+        assert_eq!(device.stacks_in_use(), 0, "seed {seed}");
+        assert!(device.sched.processes().is_empty(), "seed {seed}");
+    }
+}
+
+/// Started kernels end with their destructors, and launches let go of what they keep.
+#[test]
+fn nothing_is_left_of_a_program_that_panics() {
+    for seed in seeds::seeds(20) {
+        let (kept, left) = (Arc::new(()), OnceLock::new());
+        let (started, address) = leaked();
+        let program = async |device: &Arc<dpa_model::Device>| {
+            let process = device.process().expect("a process");
+            let never = event(&process);
+            for condition in [None, Some((never.handle(), Condition::ge(1)))] {
+                let mut spec = spec(&HOLD, &[address, bits(&never)]);
+                spec.keep = Some(Box::new(Some(kept.clone())));
+                spec.wait = condition;
+                submit(&process, spec);
+            }
+            while started.load(Ordering::SeqCst) == 0 {
+                assert!(device.step());
+            }
+            panic!("the program is wrong");
+        };
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            seeded::run(plan(seed), async |device| {
+                program(left.get_or_init(|| device)).await;
+            })
+        }));
+        assert!(ran.is_err(), "seed {seed}");
+        assert_eq!(started.load(Ordering::SeqCst), 2, "seed {seed}: it ends");
+        assert_eq!(Arc::strong_count(&kept), 1, "seed {seed}");
+        let device = left.get().expect("it ran");
         assert_eq!(device.stacks_in_use(), 0, "seed {seed}");
         assert!(device.sched.processes().is_empty(), "seed {seed}");
     }

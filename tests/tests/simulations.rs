@@ -54,6 +54,15 @@ fn a_run_without_end_is_told_with_its_seed() {
 }
 
 #[test]
+fn a_program_that_panics_because_its_wait_ended_is_one_without_end() {
+    let run = Sim::new(7).steps(2000).run(async |dpa| {
+        let waited = without_end(&dpa, true).await;
+        waited.expect("the kernel ends");
+    });
+    assert!(matches!(run, Err(SimError::Endless(_))), "{run:?}");
+}
+
+#[test]
 fn steps_are_enough_for_a_run_that_ends() {
     let run = Sim::new(7).steps(2000).run(async |dpa| {
         dpa.launch(nothing).threads(4).submit()?.await?;
