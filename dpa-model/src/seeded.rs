@@ -16,18 +16,22 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use thiserror::Error;
 
 use crate::config::DeviceConfig;
-use crate::device::{Device, OpenError};
+use crate::device::Device;
 use crate::diary::{Actor, Diary};
-use crate::fault::{Fault, Waiting};
+use crate::fault::Waiting;
 use crate::foreign;
 use crate::mishaps;
 use crate::network::NetworkSpec;
 use crate::process::Process;
 use crate::trap;
 use crate::worker::{Pick, Worker};
+
+mod deadlocks;
+mod ends;
+
+pub use ends::{Endless, SimError, Stuck};
 
 /// At a safe point a thread is switched one time in so many.
 const SWITCH_ONE_IN: u64 = 4;
@@ -135,62 +139,6 @@ impl Choices {
     pub fn digest(&self) -> u64 {
         self.digest.load(Ordering::Relaxed)
     }
-}
-
-/// A run that does not go on: the host program waits, and nothing in the simulation is left that could wake it.
-#[derive(Clone, Debug, Error)]
-#[error(
-    "seed {seed}: the host program waits, and nothing in the simulation can wake it{}; {}",
-    describe(.waiting),
-    outside(*.woken_from_outside)
-)]
-pub struct Stuck {
-    /// The seed that replays it.
-    pub seed: u64,
-    /// Threads of kernels that wait.
-    pub waiting: Vec<Waiting>,
-    /// A thread outside of the simulation has woken the host program before: the run depends on more than its seed.
-    pub woken_from_outside: bool,
-}
-
-fn outside(woken: bool) -> &'static str {
-    match woken {
-        true => "a thread outside of it has woken it before: the run depends on more than its seed",
-        false => "threads, timers and I/O outside of it do not count, `Dpa::sleep` and contexts beside this do",
-    }
-}
-
-/// A run that has taken as many steps as it may, and is not over.
-#[derive(Clone, Debug, Error)]
-#[error("seed {seed}: the run does not end: {steps} steps and {time:?} of virtual time{}", describe(.waiting))]
-pub struct Endless {
-    /// The seed that replays it.
-    pub seed: u64,
-    /// The steps that it may take.
-    pub steps: u64,
-    /// How late it was by then, in virtual time.
-    pub time: Duration,
-    /// Threads of kernels that wait. Others may run.
-    pub waiting: Vec<Waiting>,
-}
-
-fn describe(waiting: &[Waiting]) -> String {
-    waiting.iter().map(|w| format!("; {w}")).collect()
-}
-
-/// Why a simulation did not give the program's result.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum SimError {
-    /// The device could not be made.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The program waits for what nothing in the simulation brings about.
-    #[error(transparent)]
-    Stuck(#[from] Stuck),
-    /// The program, or what it left behind, does not end.
-    #[error(transparent)]
-    Endless(#[from] Endless),
 }
 
 thread_local! {
@@ -313,9 +261,7 @@ fn drive<T, F: Future<Output = T>>(
         // Time passes only when nobody can go on: a host program takes none, but for one that polls.
         let went_on = match woken.goes_on() {
             false => device.go_on(),
-            true => {
-                device.choose(2) == 0 && (device.work() || (yields && device.pass_moment()))
-            }
+            true => device.choose(2) == 0 && (device.work() || (yields && device.pass_moment())),
         };
         if went_on {
             continue;
@@ -527,49 +473,6 @@ impl Device {
         self.run_timers();
         self.carry();
         true
-    }
-
-    /// Now and then, while others can go on: reports the deadlocks that have stood for long enough.
-    fn watch_deadlocks(&self) {
-        let Some(choices) = &self.choices else {
-            return;
-        };
-        let now = self.clock.now();
-        if choices.next_look.load(Ordering::Relaxed) <= now {
-            let grace = self.deadlock_grace();
-            let next = now.saturating_add(grace / 4);
-            choices.next_look.store(next, Ordering::Relaxed);
-            self.report_deadlocks(grace);
-        }
-    }
-
-    /// In nanoseconds.
-    fn deadlock_grace(&self) -> u64 {
-        u64::try_from(self.config.deadlock_grace.as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// When the next deadlock has stood for long enough to be reported.
-    fn next_deadlock(&self, grace: u64) -> Option<u64> {
-        let now = self.clock.now();
-        let processes = self.sched.processes();
-        let since = processes.iter().filter_map(|p| p.deadlocked_since(now));
-        since.min().map(|since| since.saturating_add(grace))
-    }
-
-    /// Reports the deadlocks that have stood for so long.
-    fn report_deadlocks(&self, grace: u64) -> bool {
-        let now = self.clock.now();
-        let mut found = false;
-        for process in self.sched.processes() {
-            let long = |since: u64| since.saturating_add(grace) <= now;
-            if process.deadlocked_since(now).is_some_and(long)
-                && let Some(still) = process.deadlocked()
-            {
-                process.fail(Fault::deadlock(still.waiting));
-                found = true;
-            }
-        }
-        found
     }
 
     /// Steps until `ready` gives something; `None` if nothing is left to do before it does, or the run has taken as many steps as it

@@ -33,8 +33,8 @@ mod window;
 pub use backend::trace;
 pub use backend::{
     Actor, Chance, CloseReport, ConfigError, ContextError, ContextSpec, CrashFiles, CrashProblem,
-    CrashReport, CrashSpec, DeviceConfig, DeviceFileError, Diary, Endless, ErrorHandlerError, Event,
-    EventLimit, EventPlace, EventUseError, Fault, FileError, FunctionError, FunctionInfo,
+    CrashReport, CrashSpec, DeviceConfig, DeviceFileError, Diary, Endless, ErrorHandlerError,
+    Event, EventLimit, EventPlace, EventUseError, Fault, FileError, FunctionError, FunctionInfo,
     FunctionKind, FunctionSpec, GroupSpec, HeapInfo, HostMemory, HostWait, LayoutError,
     LogOpenError, LogSpec, MishapCounters, Mishaps, NetworkCounters, NetworkSpec, NicError,
     NoUnitSet, Note, OpenError, OutOfMemory, Outcome, PartitionSpec, Place, ProcessSpec,

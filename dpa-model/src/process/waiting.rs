@@ -169,8 +169,7 @@ impl Process {
             || self.device.sched.standing(self.number).steps > 0
             || self.handlers.any(may_run);
         // Tasks of the host do nothing by themselves, nor does a place that shows the value.
-        let acts =
-            |gate: &Gate| matches!(gate, Gate::Launch(_) | Gate::Unit(_) | Gate::Queue(_));
+        let acts = |gate: &Gate| matches!(gate, Gate::Launch(_) | Gate::Unit(_) | Gate::Queue(_));
         self.events
             .each(|_, slot| helped |= slot.others_publish() && slot.event.any_gate(acts));
         helped
