@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use dpa_abi::{Condition, Update};
+use dpa_abi::{Condition, EventHandle, Update};
 use parking_lot::Mutex;
 use rdma::memory::Atomic;
 use sync_event::{CloseReason, Event};
@@ -242,9 +242,10 @@ impl Process {
     }
 
     #[inline]
-    pub(crate) fn note_submitted(&self, launch: &Launch, wait: Option<(u32, Condition)>) {
+    pub(crate) fn note_submitted(&self, launch: &Launch, wait: Option<(EventHandle, Condition)>) {
         self.device.note(|| {
-            let wait = wait.map(|(index, condition)| {
+            let wait = wait.map(|(event, condition)| {
+                let index = event.0.index;
                 let value = self.events.event(index).get();
                 let event = self.event_name(index);
                 format!(", waits for {event} {condition}, is {value}")

@@ -145,6 +145,15 @@ impl Process {
 }
 
 impl Process {
+    /// One more user of the event of this handle; `None` if that is gone.
+    pub(crate) fn use_of(self: &Arc<Self>, event: EventHandle) -> Option<EventUse> {
+        let slot = self.events.find(event)?;
+        self.used(slot.try_use(event), event).then(|| EventUse {
+            process: self.clone(),
+            index: event.0.index,
+        })
+    }
+
     /// The value of an event now.
     #[inline]
     pub(crate) fn value_of(&self, slot: Slot<'_>) -> u64 {

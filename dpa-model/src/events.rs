@@ -2,6 +2,17 @@
 //!
 //! Slots are never freed while the process lives, so a handle can be looked up without a lock; a slot is used again,
 //! under a new generation, once all launches that started before its event was closed are over.
+//!
+//! Whoever is no such launch may find an event, and use its slot when that is another event's. Rules:
+//!
+//! 1. A slot is retired by who takes its last user away, and not used again before. So an event stays what it is for as long as
+//!    its slot has a user; who has one may add others.
+//! 2. Who has none adds one only to those that there are, and looks at the generation then ([`Slot::try_hold`],
+//!    [`Slot::try_use`]): the slot may have been another event's already when it was added to. If so, it takes it away again as
+//!    any other user does, for it may be the last of that event by now.
+//! 3. Who wants no user, but to register with the event, looks at the generation under the event's lock
+//!    ([`sync_event::Event::register_if`]): an event is closed under it before its slot is retired, and opened again under it after
+//!    that. So one that is open then, under the old generation, is the one that was found.
 
 use std::sync::OnceLock;
 
@@ -17,6 +28,19 @@ use crate::gate::Gate;
 /// In `holds`: one user in the low half, one publisher in the high half.
 const USER: u64 = 1;
 const PUBLISHER: u64 = 1 << 32;
+
+/// What became of an attempt to hold or use an event that may be gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Tried {
+    /// It is held or used.
+    Done,
+    /// It is gone.
+    Gone,
+    /// It is gone, and its slot is another event's, which is held or used instead: the caller takes that back
+    /// as any holder or user does.
+    Another,
+}
 
 /// What is left when publishers let go of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,14 +210,58 @@ impl Slot<'_> {
         self.side(HOST_PUBLISHES | REMOTE_PUBLISHES)
     }
 
-    /// One more that may update it: a host handle, an unfinished launch, an export. A publisher is a user too.
+    /// Whether it is still the event of this handle.
+    #[inline]
+    pub fn is(&self, handle: EventHandle) -> bool {
+        self.account.generation.load(Ordering::Acquire) == handle.0.generation
+    }
+
+    /// As [`Slot::hold`], by who has no user in the event of this handle (rule 2). One that nobody is left to update is gone.
+    #[inline]
+    pub fn try_hold(&self, handle: EventHandle) -> Tried {
+        self.try_add(PUBLISHER | USER, u64::MAX << 32, handle)
+    }
+
+    /// As [`Slot::use_`], by who has no user in the event of this handle (rule 2).
+    #[inline]
+    pub fn try_use(&self, handle: EventHandle) -> Tried {
+        self.try_add(USER, PUBLISHER - 1, handle)
+    }
+
+    /// Adds to those that `among` counts, if there are any.
+    #[inline]
+    fn try_add(&self, more: u64, among: u64, handle: EventHandle) -> Tried {
+        let mut holds = self.account.holds.load(Ordering::Relaxed);
+        loop {
+            if holds & among == 0 && cfg!(not(dpa_mutant = "events_add_to_nobody")) {
+                return Tried::Gone;
+            }
+            // What came before the slot was used again is seen where its new holders are.
+            match self.account.holds.compare_exchange_weak(
+                holds,
+                holds + more,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(now) => holds = now,
+            }
+        }
+        match self.is(handle) || cfg!(dpa_mutant = "events_trust_the_slot") {
+            true => Tried::Done,
+            false => Tried::Another,
+        }
+    }
+
+    /// One more that may update it: a host handle, an unfinished launch, an export. A publisher is a user too. The caller is one, or
+    /// knows of one (rule 1).
     pub fn hold(&self) {
         self.account
             .holds
             .fetch_add(PUBLISHER | USER, Ordering::Relaxed);
     }
 
-    /// One more that looks at it, as a wait of the host does.
+    /// One more that looks at it, as a wait of the host does. The caller is one, or knows of one (rule 1).
     pub fn use_(&self) {
         self.account.holds.fetch_add(USER, Ordering::Relaxed);
     }
@@ -232,7 +300,8 @@ impl Slot<'_> {
     }
 }
 
-const FIRST_CHUNK: usize = 64;
+// A model has few events.
+const FIRST_CHUNK: usize = if cfg!(dpa_loom) { 1 } else { 64 };
 const CHUNKS: usize = 20;
 
 /// The events of a process.
@@ -285,9 +354,10 @@ impl Events {
         let slot = self.slot_or_make(index);
         slot.event.reopen(initial);
         slot.configure(locations);
+        // Whoever finds them sees that the slot was retired (rule 2).
         slot.account
             .holds
-            .store(PUBLISHER | USER, Ordering::Relaxed);
+            .store(PUBLISHER | USER, Ordering::Release);
         let generation = slot.account.generation.fetch_add(1, Ordering::AcqRel) + 1;
         Some(EventHandle(Handle { index, generation }))
     }
@@ -308,6 +378,12 @@ impl Events {
         let (chunk, at) = place(index);
         let slot = self.chunks[chunk].get().and_then(|chunk| chunk.slot(at));
         slot.expect("an index of a slot that was created")
+    }
+
+    /// The handle of an event that the caller holds or uses.
+    pub fn handle(&self, index: u32) -> EventHandle {
+        let generation = self.slot(index).account.generation.load(Ordering::Relaxed);
+        EventHandle(Handle { index, generation })
     }
 
     /// The event of this index, which must have been created.

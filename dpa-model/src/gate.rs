@@ -46,19 +46,26 @@ pub enum Parking {
     Holds(Gate, u64),
     /// The event is closed.
     Closed(Closed),
+    /// The event is gone, and its place may be another's. The launch is parked nowhere.
+    Gone,
 }
 
-/// Parks a launch at the event of this index until the condition holds.
+/// Parks a launch at the event of this index until the condition holds. `is_it`: the event is still the one that is meant.
 pub fn park(
     event: &Event<Gate>,
     index: u32,
     launch: &Arc<Launch>,
     condition: Condition,
+    is_it: impl Fn() -> bool,
 ) -> Parking {
-    let registered = event.register(condition, |id| {
+    let is_it = || cfg!(dpa_mutant = "park_trusts_the_slot") || is_it();
+    let registered = event.register_if(condition, is_it, |id| {
         launch.parked(index, id);
         Gate::Launch(launch.clone())
     });
+    let Some(registered) = registered else {
+        return Parking::Gone;
+    };
     match registered {
         Registered::Waiting(waiter) => {
             if cfg!(not(dpa_mutant = "park_no_cancel_check")) && launch.outcome().is_some() {

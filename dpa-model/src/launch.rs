@@ -20,7 +20,7 @@ mod gang;
 use std::fmt;
 use std::task::{Context, Poll, Waker};
 
-use dpa_abi::{Condition, Update};
+use dpa_abi::{Condition, EventHandle, Update};
 use smallvec::SmallVec;
 use sync_event::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sync_event::sync::{Arc, Mutex};
@@ -100,7 +100,7 @@ pub struct Extra {
     /// The stream it belongs to.
     pub stream: Option<Arc<crate::stream::Stream>>,
     /// The condition it waits for, while it waits in its stream.
-    pub wait: Option<(u32, Condition)>,
+    pub wait: Option<(EventHandle, Condition)>,
     /// What its threads share, if it has more than one.
     pub gang: Option<Gang>,
     /// Whose activation it is.
@@ -228,6 +228,20 @@ impl Launch {
             cell: Mutex::new(cell),
             times: [AtomicU64::new(0), AtomicU64::new(0)],
             extra,
+        }
+    }
+
+    /// What it was made of, again.
+    pub(crate) fn into_parts(self) -> Parts {
+        let then = self.then();
+        Parts {
+            body: self.body,
+            args: self.args,
+            threads: self.threads,
+            proc: self.proc,
+            seq: self.seq,
+            then,
+            keep: self.cell.into_inner().keep,
         }
     }
 

@@ -60,6 +60,8 @@ pub mod error_handler;
 mod event;
 #[cfg(not(dpa_loom))]
 mod events;
+#[cfg(dpa_loom)]
+pub mod events;
 #[cfg(not(dpa_loom))]
 mod fairness;
 #[cfg(not(dpa_loom))]

@@ -1,5 +1,7 @@
 //! How launches enter a process and how they leave it.
 
+mod held;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,14 +11,14 @@ use dpa_abi::{Condition, EventHandle, Update};
 use sync_event::CloseReason;
 use thiserror::Error;
 
-use crate::events::LetGo;
 use crate::fiber::Switch;
-use crate::foreign::{in_turn, on_own_stack};
+use crate::foreign::on_own_stack;
 use crate::gate::{self, Gate, Parking};
 use crate::launch::{ArgBytes, Body, Extra, Gang, Keep, Launch, Outcome, Parts};
 use crate::process::{Process, Wakers};
 use crate::stream::{Joined, Stream};
 use crate::unfinished::Left;
+use held::{Gone, Slots};
 
 /// A launch as the host asks for it.
 #[derive(Debug)]
@@ -108,31 +110,29 @@ impl Process {
         reason = "the refused launch goes back to the caller, whole"
     )]
     pub fn submit(self: &Arc<Self>, mut spec: Spec) -> Result<Arc<Launch>, (SubmitError, Spec)> {
-        if let Err(error) = self.check(&spec) {
-            return Err((error, spec));
-        }
-        if let Err(error) = self.take_room() {
+        let slots = match self.check(&spec) {
+            Ok(slots) => slots,
+            Err(error) => return Err((error, spec)),
+        };
+        if let Err(error) = self
+            .take_room()
+            .and_then(|()| self.take_events(&spec, slots))
+        {
             return Err((error, spec));
         }
         let seq = spec.seq.take().unwrap_or_else(|| self.device.next_seq());
-        if let Some((event, _)) = spec.then {
-            self.events.slot(event.0.index).hold();
-        }
-        let wait = spec
-            .wait
-            .map(|(event, condition)| (event.0.index, condition));
-        if let (Some(_), Some((index, _))) = (&spec.stream, wait) {
-            // Until its turn comes, and it looks: its place is not to be another event's by then.
-            self.events.slot(index).use_();
-        }
-        let stream = spec.stream.clone();
-        let launch = self.device.pool.fill(self.make(spec, seq, wait));
+        let (wait, stream) = (spec.wait, spec.stream.clone());
+        let launch = self.device.pool.fill(self.make(spec, seq));
         self.note_submitted(&launch, wait);
         match stream
             .as_ref()
             .map_or(Joined::Go, |stream| stream.join(&launch))
         {
-            Joined::Go => self.begin(launch.clone(), wait),
+            Joined::Go => {
+                if self.begin(launch.clone(), wait).is_err() {
+                    return Err((SubmitError::NoWaitEvent, self.unmake(launch, wait)));
+                }
+            }
             Joined::Waits => {}
             Joined::Broken => self.take_back(&launch, Outcome::Cancelled),
         }
@@ -177,7 +177,7 @@ impl Process {
         }
     }
 
-    fn check(&self, spec: &Spec) -> Result<(), SubmitError> {
+    fn check(&self, spec: &Spec) -> Result<Slots<'_>, SubmitError> {
         if self.fault().is_some() {
             return Err(SubmitError::Faulted);
         }
@@ -191,21 +191,24 @@ impl Process {
                 max,
             });
         }
+        let mut slots = Slots::default();
         if let Some((event, _)) = spec.wait {
             let slot = self.events.find(event).ok_or(SubmitError::NoWaitEvent)?;
             slot.device_subscribes()
                 .then_some(())
                 .ok_or(SubmitError::NotSubscriber)?;
+            slots.wait = Some(slot);
         }
         if let Some((event, _)) = spec.then {
             let slot = self.events.find(event).ok_or(SubmitError::NoThenEvent)?;
             slot.device_publishes()
                 .then_some(())
                 .ok_or(SubmitError::NotPublisher)?;
+            slots.then = Some(slot);
         }
         match &spec.stream {
             Some(stream) if stream.is_broken() => Err(SubmitError::StreamBroken),
-            _ => Ok(()),
+            _ => Ok(slots),
         }
     }
 
@@ -269,10 +272,10 @@ impl Process {
         left
     }
 
-    fn make(&self, spec: Spec, seq: u64, wait: Option<(u32, Condition)>) -> Launch {
+    fn make(&self, spec: Spec, seq: u64) -> Launch {
         let gang = (spec.threads > 1).then(|| Gang::new(spec.threads));
         let plain = gang.is_none() && spec.stream.is_none();
-        let wait = if spec.stream.is_some() { wait } else { None };
+        let wait = spec.stream.as_ref().and(spec.wait);
         let extra = (!plain).then(|| {
             Box::new(Extra {
                 stream: spec.stream,
@@ -295,20 +298,28 @@ impl Process {
         Launch::new(parts, extra)
     }
 
-    /// Parks the launch at its event, or makes it ready.
-    fn begin(self: &Arc<Self>, launch: Arc<Launch>, wait: Option<(u32, Condition)>) {
-        let Some((index, condition)) = wait else {
+    /// Parks the launch at its event, or makes it ready. It does neither if the event is gone.
+    fn begin(
+        self: &Arc<Self>,
+        launch: Arc<Launch>,
+        wait: Option<(EventHandle, Condition)>,
+    ) -> Result<(), Gone> {
+        let Some((event, condition)) = wait else {
             self.make_ready(launch);
-            return self.device.notify();
+            self.device.notify();
+            return Ok(());
         };
-        match gate::park(self.events.event(index), index, &launch, condition) {
+        let (index, slot) = (event.0.index, self.events.slot(event.0.index));
+        match gate::park(slot.event, index, &launch, condition, || slot.is(event)) {
             Parking::Done => {}
             Parking::Holds(gate, value) => {
                 self.opened(gate, value);
                 self.device.notify();
             }
             Parking::Closed(closed) => self.wait_event_closed(&launch, closed),
+            Parking::Gone => return Err(Gone),
         }
+        Ok(())
     }
 
     /// Takes a launch back that has not started. True if this call did it.
@@ -325,9 +336,10 @@ impl Process {
     /// Cancels what is parked at an event, and what is parked at the events those would have updated, and so on.
     /// How many launches were cancelled.
     pub fn cancel_chain(self: &Arc<Self>, event: EventHandle) -> usize {
-        if self.events.find(event).is_none() {
+        // It is this event's launches that are cancelled, and not those of another in its place.
+        let Some(_used) = self.use_of(event) else {
             return 0;
-        }
+        };
         let mut todo = vec![event.0.index];
         let mut seen = HashSet::from([event.0.index]);
         let mut found = Vec::new();
@@ -401,8 +413,8 @@ impl Process {
             Outcome::Completed | Outcome::CompletedButEventClosed
         );
         if let Some(extra) = &launch.extra {
-            if let Some((index, _)) = extra.wait {
-                self.unuse_event(index, 1);
+            if let Some((event, _)) = extra.wait {
+                self.unuse_event(event.0.index, 1);
             }
             if let Some(stream) = &extra.stream {
                 self.stream_moves(stream, launch, completed);
@@ -423,7 +435,8 @@ impl Process {
         if completed {
             if let Some(next) = stream.advance() {
                 let wait = next.extra.as_ref().and_then(|extra| extra.wait);
-                self.begin(next, wait);
+                let begun = self.begin(next, wait);
+                debug_assert!(begun.is_ok(), "who waits in a stream uses its event");
             }
             return;
         }
@@ -434,25 +447,6 @@ impl Process {
         };
         for launch in stream.fail(launch) {
             self.take_back(&launch, outcome);
-        }
-    }
-
-    /// So many that may update the event less; the last closes it. `off`: the caller is on the stack of a kernel.
-    pub(crate) fn let_go_of_event(self: &Arc<Self>, index: u32, count: u32, off: Option<&Switch>) {
-        let slot = self.events.slot(index);
-        if slot.let_go(count) == LetGo::LastPublisher {
-            let process = self.clone();
-            in_turn(off, move || {
-                process.publisher_gone(index);
-                process.unuse_event(index, count);
-            });
-        }
-    }
-
-    /// So many that look at the event less; the last frees its slot.
-    pub(crate) fn unuse_event(&self, index: u32, count: u32) {
-        if self.events.slot(index).unuse(count) {
-            self.events.retire(&self.epochs, index);
         }
     }
 

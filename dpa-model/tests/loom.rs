@@ -4,6 +4,8 @@
 //! cover stands in `dpa_abi::sync`.
 #![cfg(dpa_loom)]
 
+#[path = "loom/events.rs"]
+mod events;
 #[path = "loom/homes.rs"]
 mod homes;
 #[path = "loom/nic.rs"]

@@ -228,7 +228,32 @@ impl<G: Gate> Event<G> {
         if let Some(value) = self.holds_now(condition) {
             return Registered::Holds(make(WaiterId::NOBODY), value);
         }
+        self.register_waiting(&mut self.table.lock(), condition, make)
+    }
+
+    /// As [`Event::register`], for those who keep events in a table and use a place again ([`Event::reopen`]): `is_it` says whether
+    /// the place still has the event that is meant. It is asked behind the first look at the value, and under the event's lock.
+    /// `None`: it has not, and nothing is registered or made.
+    pub fn register_if(
+        &self,
+        condition: Condition,
+        is_it: impl Fn() -> bool,
+        make: impl FnOnce(WaiterId) -> G,
+    ) -> Option<Registered<G>> {
+        if let Some(value) = self.holds_now(condition) {
+            return is_it().then(|| Registered::Holds(make(WaiterId::NOBODY), value));
+        }
         let mut guard = self.table.lock();
+        is_it().then(|| self.register_waiting(&mut guard, condition, make))
+    }
+
+    #[inline]
+    fn register_waiting(
+        &self,
+        guard: &mut Guard<'_, Option<Box<Table<G>>>>,
+        condition: Condition,
+        make: impl FnOnce(WaiterId) -> G,
+    ) -> Registered<G> {
         let table = guard.get_or_insert_default();
         match self.closed_for(table, condition) {
             Some(Ok(value)) => return Registered::Holds(make(WaiterId::NOBODY), value),

@@ -385,6 +385,72 @@ fn rule_1_9_the_event_that_a_launch_updates_is_closed_when_it_can_be_updated_no_
     assert_eq!(process.events.live(), live - 1, "its slot is free");
 }
 
+/// The event goes, and another comes in its place.
+fn replaced(process: &Still, event: EventRef) -> EventRef {
+    let index = event.handle().0.index;
+    drop(event);
+    let other = process.event();
+    assert_eq!(other.handle().0.index, index);
+    other
+}
+
+#[test]
+fn rule_1_9_an_event_in_the_place_of_one_that_was_checked_is_not_held() {
+    let process = Still::new();
+    let stream = process.stream();
+    for in_order in [false, true] {
+        let (event, live) = (process.event(), process.events.live());
+        let spec = match in_order {
+            true => Spec {
+                stream: Some(stream.clone()),
+                ..parked_at(&event)
+            },
+            false => Spec {
+                then: Some((event.handle(), Update::Add(1))),
+                ..spec()
+            },
+        };
+        let slots = process.check(&spec).expect("it is there");
+        process.take_room().expect("room");
+        let other = replaced(&process, event);
+        let gone = match in_order {
+            true => SubmitError::NoWaitEvent,
+            false => SubmitError::NoThenEvent,
+        };
+        assert_eq!(process.take_events(&spec, slots), Err(gone));
+        assert_eq!(process.unfinished(), 0);
+        assert!(other.closed().is_none());
+        let index = other.handle().0.index;
+        drop(other);
+        assert!(process.events.slot(index).event.closed().is_some());
+        assert_eq!(process.events.live(), live - 1);
+    }
+}
+
+#[test]
+fn rule_1_9_nothing_is_parked_at_an_event_in_the_place_of_one_that_was_checked() {
+    let process = Still::new();
+    let (gate, done) = (process.event(), process.event());
+    let spec = Spec {
+        then: Some((done.handle(), Update::Add(1))),
+        ..parked_at(&gate)
+    };
+    let (wait, then) = (spec.wait, spec.then);
+    let slots = process.check(&spec).expect("both are there");
+    process.take_room().expect("room");
+    process.take_events(&spec, slots).expect("it is there");
+    let launch = process.device.pool.fill(process.make(spec, 7));
+    let other = replaced(&process, gate);
+    let index = done.handle().0.index;
+    drop(done);
+    assert!(process.begin(launch.clone(), wait).is_err());
+    assert_eq!(other.slot().event.waiters(), 0);
+    let spec = process.unmake(launch, wait);
+    assert_eq!((spec.wait, spec.then, spec.seq), (wait, then, Some(7)));
+    assert_eq!(process.unfinished(), 0);
+    assert!(process.events.slot(index).event.closed().is_some());
+}
+
 fn idle(process: &Still, wakes: &std::sync::Arc<Wakes>) -> bool {
     wakes.poll(|cx| process.poll_idle(cx)).is_ready()
 }

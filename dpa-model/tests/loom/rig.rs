@@ -112,10 +112,11 @@ impl Device {
     }
 
     pub fn submit(&self, launch: &Arc<Launch>, condition: Condition) {
-        match gate::park(&self.event, 0, launch, condition) {
+        match gate::park(&self.event, 0, launch, condition, || true) {
             Parking::Done => {}
             Parking::Holds(gate, _) => self.opened(gate),
             Parking::Closed(_) => assert!(launch.take_back(Outcome::Faulted)),
+            Parking::Gone => unreachable!("it is always the same event"),
         }
     }
 
