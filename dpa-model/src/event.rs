@@ -85,7 +85,8 @@ pub struct EventRef {
     locations: Locations,
 }
 
-/// What keeps an event's slot from being used again without being a publisher: a wait.
+/// What keeps an event's slot from being used again without being a publisher: a wait, or what is yet to be done with the event.
+/// When it is dropped, it takes no lock but that of the free slots.
 #[derive(Debug)]
 pub struct EventUse {
     process: Arc<Process>,
@@ -152,6 +153,15 @@ impl Process {
             process: self.clone(),
             index: event.0.index,
         })
+    }
+
+    /// One more user of an event of which the caller knows that it has one.
+    pub(crate) fn another_use(self: &Arc<Self>, index: u32) -> EventUse {
+        self.events.slot(index).use_();
+        EventUse {
+            process: self.clone(),
+            index,
+        }
     }
 
     /// The value of an event now.
@@ -239,12 +249,9 @@ impl EventRef {
         })
     }
 
-    fn use_(&self) -> EventUse {
-        self.slot().use_();
-        EventUse {
-            process: self.process.clone(),
-            index: self.handle.0.index,
-        }
+    /// One more user of it.
+    pub(crate) fn use_(&self) -> EventUse {
+        self.process.another_use(self.handle.0.index)
     }
 
     /// A wait of the host that blocks its thread, for at most `timeout`.
@@ -321,6 +328,18 @@ impl Clone for EventRef {
 impl Drop for EventRef {
     fn drop(&mut self) {
         self.process.let_go_of_event(self.handle.0.index, 1, None);
+    }
+}
+
+impl EventUse {
+    /// The process that the event belongs to.
+    pub(crate) fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// Its index.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
     }
 }
 

@@ -109,6 +109,7 @@ async fn a_case_of_its_own() {
         "one word" => one_word(),
         "two nics" => two_nics(),
         "heap" => in_the_heap(HERE).await,
+        "another event" => another_event().await,
         "taken out" => taken_out().await,
         "by its lid" => in_the_heap([127, 7, 7, 7]).await,
         other => panic!("{other}"),
@@ -232,6 +233,34 @@ fn two_nics() -> Outcome<String> {
     drop(export);
     soft.export_event(&event)?;
     Ok(refused.to_string())
+}
+
+/// What a peer writes where an event stood is for none that came after it.
+async fn another_event() -> Outcome<String> {
+    let dpa = Dpa::builder().workers(1).open()?;
+    let rdma = dpa.rdma().address(HERE.into()).connections(2).open()?;
+    let (one, other) = (rdma.export()?, rdma.export()?);
+    one.connect(&other.blob())?;
+    other.connect(&one.blob())?;
+    let of_peers = || {
+        SyncEvent::builder(&dpa)
+            .publisher(Location::Host | Location::Remote)
+            .subscriber(Location::Host)
+    };
+    let memory = dpa.zeroed::<u64>(4).await?;
+    let place = memory.slice(2..3)?;
+    let event = of_peers().in_device_memory(&place).create()?;
+    let map = rdma.map(&memory, Rights::REMOTE_ATOMIC)?;
+    let theirs = RemoteMemoryMap::import(&map.export())?;
+    drop(event);
+    let others = [of_peers().create()?, of_peers().create()?];
+    let before = one.fetch_add(&theirs, 16, 6)?.await?.original;
+    let _export = rdma.export_event(&others[0])?;
+    others[0].add(1)?;
+    drop(map);
+    others[1].add(2)?;
+    let seen = [others[0].get(), others[1].get()];
+    Ok(format!("{before} {seen:?} {}", memory.copy_out().await?[2]))
 }
 
 /// The device is taken out while it works: connections fail, work ends, and nothing keeps a processor busy.
@@ -474,6 +503,7 @@ fn an_event_in_memory_is_the_word_that_the_device_writes() {
     let device = &libraries().device;
     let verbs = |name| case(name, device, "", Some("verbs"));
     assert_eq!(verbs("heap"), "5 11 [0, 0, 12, 0] (13, 13)");
+    assert_eq!(verbs("another event"), "0 [1, 2] 6");
     let said = verbs("one word");
     assert!(
         said.contains("the NIC writes one word of an event, and this one has another already"),

@@ -25,9 +25,11 @@ use sync_event::Observer;
 use super::DeviceNic;
 use super::host_memory::HostMemory;
 use super::memory::NicMemory;
+use crate::event::EventUse;
 use crate::placed::Placed;
 #[cfg(feature = "verbs")]
 use crate::placed::{EventPlace, Touched};
+#[cfg(feature = "verbs")]
 use crate::process::Process;
 
 /// Bytes of a word.
@@ -44,8 +46,8 @@ pub(crate) struct Words {
 
 #[derive(Debug)]
 struct Word {
-    process: Arc<Process>,
-    index: u32,
+    /// Its event, whose slot is no other's as long as a device may write the word.
+    event: EventUse,
     /// The value that the event has been given.
     seen: u64,
     /// What the registrations that give it away are known by to peers.
@@ -116,8 +118,9 @@ impl Words {
 
     #[cfg(feature = "verbs")]
     fn key_of(&self, process: &Process, index: u32) -> Option<usize> {
-        let is =
-            |word: &Word| word.index == index && std::ptr::eq(&raw const *word.process, process);
+        let is = |Word { event, .. }: &Word| {
+            event.index() == index && std::ptr::eq(&raw const **event.process(), process)
+        };
         self.all
             .iter()
             .find(|(_, word)| is(word))
@@ -151,8 +154,7 @@ impl Words {
             None => drop(self.pages[page].put(offset as u64, &seen.to_ne_bytes())),
         }
         Ok(self.all.insert(Word {
-            process: process.clone(),
-            index,
+            event: process.another_use(index),
             seen,
             users: Vec::new(),
             place: placed,
@@ -190,9 +192,9 @@ impl Words {
             word.place
                 .iter()
                 .for_each(|placed| placed.take_from_device());
-            let slot = word.process.events.slot(word.index);
-            slot.event.observe(None);
-            slot.end_far();
+            word.event.observe(None);
+            let process = word.event.process();
+            process.events.slot(word.event.index()).end_far();
         }
     }
 
@@ -214,7 +216,7 @@ impl Words {
         let mut any = false;
         for (key, word) in &mut self.all {
             let value = match &word.place {
-                Some(placed) => placed.read(&word.process),
+                Some(placed) => placed.read(word.event.process()),
                 None => {
                     let (page, offset) = place(key);
                     let cell = self.pages[page].cell(offset as u64, BYTES);
@@ -226,9 +228,9 @@ impl Words {
             };
             word.seen = value;
             any = true;
-            let event = word.process.events.event(word.index);
+            let event = &word.event;
             if let Err(reached) = event.try_update_fast(Update::Set(value)) {
-                memory.open_later(&word.process, word.index, reached);
+                memory.open_later(event.process(), event.index(), reached);
             }
         }
         any
@@ -236,8 +238,7 @@ impl Words {
 
     /// Whether somebody waits for one of the events.
     pub(crate) fn has_waiters(&self) -> bool {
-        let event = |word: &Word| word.process.events.event(word.index).waiters();
-        self.all.iter().any(|(_, word)| event(word) > 0)
+        self.all.iter().any(|(_, word)| word.event.waiters() > 0)
     }
 }
 
