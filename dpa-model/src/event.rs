@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -90,6 +90,13 @@ pub struct EventRef {
 #[derive(Debug)]
 pub struct EventUse {
     process: Arc<Process>,
+    index: u32,
+}
+
+/// As [`EventUse`], of what the process itself keeps.
+#[derive(Debug)]
+pub(crate) struct InnerUse {
+    process: Weak<Process>,
     index: u32,
 }
 
@@ -341,6 +348,11 @@ impl EventUse {
     pub(crate) fn index(&self) -> u32 {
         self.index
     }
+
+    /// One more.
+    pub(crate) fn again(&self) -> Self {
+        self.process.another_use(self.index)
+    }
 }
 
 impl Deref for EventUse {
@@ -353,6 +365,30 @@ impl Deref for EventUse {
 impl Drop for EventUse {
     fn drop(&mut self) {
         self.process.unuse_event(self.index, 1);
+    }
+}
+
+impl InnerUse {
+    /// One more user of an event of which the caller knows that it has one.
+    pub(crate) fn begin(process: &Arc<Process>, index: u32) -> Self {
+        process.events.slot(index).use_();
+        Self {
+            process: Arc::downgrade(process),
+            index,
+        }
+    }
+
+    /// The event's index.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+}
+
+impl Drop for InnerUse {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.upgrade() {
+            process.unuse_event(self.index, 1);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::activation::{Activation, HandlerState, Next};
 use crate::affinity::Bound;
+use crate::event::InnerUse;
 use crate::foreign::let_go_in_turn;
 use crate::launch::{ArgBytes, Body, Extra, Parts};
 use crate::process::Process;
@@ -108,7 +109,13 @@ pub struct Handler {
     keep: Mutex<Option<Box<dyn Any + Send>>>,
     handle: OnceLock<Handle>,
     /// What its triggers are counted at, if it is continuable; closed when it is over.
-    resumes: Option<EventHandle>,
+    resumes: Option<Resumes>,
+}
+
+/// The event of a continuable handler. Its slot is no other event's as long as somebody may trigger the handler.
+struct Resumes {
+    event: EventHandle,
+    _used: InnerUse,
 }
 
 impl std::fmt::Debug for Handler {
@@ -154,7 +161,7 @@ impl Handler {
 
     /// The event that its triggers are counted at, if it is continuable.
     pub(crate) fn resumes(&self) -> Option<EventHandle> {
-        self.resumes
+        self.resumes.as_ref().map(|resumes| resumes.event)
     }
 
     /// Takes a trigger that came while it runs.
@@ -245,13 +252,17 @@ impl Process {
     }
 
     /// An event that stays open until its handler is dropped.
-    fn trigger_event(&self) -> Result<EventHandle, HandlerError> {
+    fn trigger_event(self: &Arc<Self>) -> Result<Resumes, HandlerError> {
         let limit = self.device.config.max_events;
         let locations = Locations::new(Location::Host | Location::Device, Location::Device);
         let handle = locations
             .ok()
             .and_then(|at| self.events.create(&self.epochs, 0, at));
-        handle.ok_or(HandlerError::Events { limit })
+        let event = handle.ok_or(HandlerError::Events { limit })?;
+        Ok(Resumes {
+            event,
+            _used: InnerUse::begin(self, event.0.index),
+        })
     }
 
     /// Makes these handlers the threads of one group: each has its place in the list as its rank.
@@ -299,9 +310,7 @@ impl Process {
     pub fn trigger(self: &Arc<Self>, handler: &Arc<Handler>) {
         if handler.activation.trigger() {
             self.activate(handler.clone());
-        } else if let Some(event) = handler.resumes
-            && self.events.find(event).is_some()
-        {
+        } else if let Some(event) = handler.resumes() {
             // It waits where it is, or will look before it does. A closed event has nobody that waits.
             let _ = self.update(event.0.index, Update::Add(1));
         }
@@ -322,7 +331,7 @@ impl Process {
 
     /// Nobody will trigger it any more: what waits for that ends.
     fn let_go_of_trigger(self: &Arc<Self>, handler: &Handler) {
-        if let Some(event) = handler.resumes {
+        if let Some(event) = handler.resumes() {
             self.let_go_of_event(event.0.index, 1, None);
         }
     }

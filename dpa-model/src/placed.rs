@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use sync_event::{Location, Locations, Registered};
 
+use crate::event::{EventUse, InnerUse};
 use crate::foreign;
 use crate::gate::Gate;
 use crate::nic::HostMemory;
@@ -72,7 +73,8 @@ pub type Keep = Box<dyn Any + Send + Sync>;
 /// An event that stands in memory.
 pub struct Placed {
     place: EventPlace,
-    index: u32,
+    /// Its slot is no other event's before this is gone: who has found it updates no other.
+    event: InnerUse,
     locations: Locations,
     /// A device behind verbs writes the place.
     by_device: AtomicBool,
@@ -82,7 +84,7 @@ pub struct Placed {
 
 impl fmt::Debug for Placed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "event {} at {:?}", self.index, self.place)
+        write!(f, "event {} at {:?}", self.event.index(), self.place)
     }
 }
 
@@ -109,7 +111,7 @@ impl Placed {
         }
         let placed = Arc::new(Self {
             place,
-            index,
+            event: InnerUse::begin(process, index),
             locations,
             by_device: AtomicBool::new(false),
             _keep: keep,
@@ -127,7 +129,7 @@ impl Placed {
 
     /// Stores the value of now, and waits for the next. If there will be none, the place is memory like any other.
     pub(crate) fn follow(self: Arc<Self>, process: &Process) {
-        let event = process.events.event(self.index);
+        let event = process.events.event(self.event.index());
         loop {
             let value = event.get();
             self.show(process, value);
@@ -228,7 +230,12 @@ pub(crate) struct Touched {
 impl Touched {
     /// The event.
     pub(crate) fn index(&self) -> u32 {
-        self.placed.index
+        self.placed.event.index()
+    }
+
+    /// One more user of the event.
+    pub(crate) fn event(&self) -> EventUse {
+        self.process.another_use(self.index())
     }
 
     /// How it stands there.
@@ -387,8 +394,42 @@ pub(crate) fn written_by_host(places: &Places, offset: u64, bytes: Bytes<'_>) {
     for touched in places.touched(offset, bytes.len()) {
         if touched.admits(&[Location::Host]) {
             let value = touched.written(offset, bytes);
-            // A closed event has left its place.
+            // A closed event has left its place, or is about to.
             let _ = touched.process.update(touched.index(), Update::Set(value));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::Still;
+
+    /// Who has found it there may be about to update it.
+    #[test]
+    fn an_event_has_its_place_among_events_as_long_as_its_place_in_memory_is_looked_at() {
+        let process = Still::new();
+        let memory = Arc::new(HostMemory::new(64).expect("room"));
+        let everywhere = || Location::Host | Location::Device;
+        let locations = Locations::new(everywhere(), everywhere()).expect("locations");
+        let place = EventPlace::Host(memory.clone(), 8);
+        let event = process
+            .event_at(5, locations, place, None)
+            .expect("an event");
+        let touched = memory.places().touched(8, BYTES);
+        let [found] = touched.as_slice() else {
+            unreachable!("one stands there");
+        };
+        drop(event);
+        let others = [(); 3].map(|()| process.event());
+        assert!(
+            others
+                .iter()
+                .all(|other| other.handle().0.index != found.index())
+        );
+        assert!(process.update(found.index(), Update::Set(7)).is_err());
+        let live = process.events.live();
+        drop(touched);
+        assert_eq!(process.events.live(), live - 1);
     }
 }

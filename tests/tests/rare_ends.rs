@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Wake};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use doca_dpa::error::LaunchError;
@@ -102,6 +102,50 @@ fn rule_5_4_a_connection_that_fails_closes_what_it_exports_and_nothing_else() {
             late.ge(1).await.is_err(),
             "nor what is exported over it then"
         );
+        Ok(())
+    });
+}
+
+/// A task that lets go of an export and its event when it is woken, and makes another event.
+struct Replaces {
+    dpa: Dpa,
+    old: Mutex<Option<(doca_dpa::rdma::EventExport, SyncEvent)>>,
+    new: Mutex<Option<SyncEvent>>,
+}
+
+impl Wake for Replaces {
+    fn wake(self: Arc<Self>) {
+        let old = self.old.lock().expect("no panic").take();
+        drop(old);
+        *self.new.lock().expect("no panic") = inbox(&self.dpa).ok();
+    }
+}
+
+#[test]
+fn rule_5_4_a_connection_that_fails_closes_no_event_in_the_place_of_one_that_was_exported() {
+    both(async |dpa| {
+        let ends = ends(&dpa, 13)?;
+        let old = inbox(&ends.other)?;
+        let export = ends.there.1.export_event(&old)?;
+        let replaces = Arc::new(Replaces {
+            dpa: ends.other.clone(),
+            old: Mutex::new(Some((export, old))),
+            new: Mutex::default(),
+        });
+        let mut failed = pin!(ends.there.1.failed());
+        let waker = Waker::from(replaces.clone());
+        assert!(
+            failed
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        ends.there.1.disconnect();
+        let new = replaces.new.lock().expect("no panic").take();
+        let new = new.expect("it was woken, and there is room");
+        assert!(!new.is_closed());
+        new.set(1)?;
+        assert_eq!(new.ge(1).await?, 1);
         Ok(())
     });
 }

@@ -1,4 +1,7 @@
 //! What the NIC leaves to be done when its lock is free: opening gates, waking tasks, closing events.
+//!
+//! By then whoever held an event may have let go of it. So what concerns one uses it, from where somebody is known to hold it, and
+//! another event does not get its place before that is done.
 
 use std::sync::Arc;
 
@@ -8,6 +11,7 @@ use sync_event::Reached;
 use super::pending::{Ended, Pending};
 use super::period::Begun;
 use super::watch::Watch;
+use crate::event::EventUse;
 use crate::handler::Handler;
 use crate::process::Process;
 use crate::wakers::Woken;
@@ -16,20 +20,16 @@ use crate::wakers::Woken;
 #[derive(Debug)]
 pub(crate) enum After {
     /// An event's counter was changed, and someone waits for its value.
-    Open {
-        process: Arc<Process>,
-        index: u32,
-        reached: Reached,
-    },
+    Open { event: EventUse, reached: Reached },
     /// 1 is added to a notification event.
-    Notify { process: Arc<Process>, index: u32 },
+    Notify(EventUse),
     /// The thread of a completion queue is triggered.
     Trigger {
         process: Arc<Process>,
         handler: Arc<Handler>,
     },
     /// The last who could have updated an event is gone.
-    Close { process: Arc<Process>, index: u32 },
+    Close(EventUse),
     /// Tasks of the host that wait for a completion are woken.
     Wake(Woken),
     /// A completion queue holds a notification back for so long.
@@ -44,18 +44,14 @@ impl After {
     /// Does it; whether a kernel may have been opened.
     pub(crate) fn run(self) -> bool {
         match self {
-            Self::Open {
-                process,
-                index,
-                reached,
-            } => open(&process, index, reached),
-            Self::Notify { process, index } => notify(&process, index),
+            Self::Open { event, reached } => open(&event, reached),
+            Self::Notify(event) => notify(&event),
             Self::Trigger { process, handler } => {
                 process.trigger(&handler);
                 true
             }
-            Self::Close { process, index } => {
-                process.publisher_gone(index);
+            Self::Close(event) => {
+                event.process().publisher_gone(event.index());
                 true
             }
             Self::Wake(woken) => {
@@ -78,24 +74,20 @@ impl After {
     }
 }
 
-fn open(process: &Arc<Process>, index: u32, reached: Reached) -> bool {
-    let mut opened = false;
+fn open(event: &EventUse, reached: Reached) -> bool {
+    let (process, mut opened) = (event.process(), false);
     // A close that came between wins: whoever waited has its answer.
-    let _ = process
-        .events
-        .slot(index)
-        .event
-        .finish_update(reached, |gate, value| {
-            opened = true;
-            process.opened(gate, value);
-        });
+    let _ = event.finish_update(reached, |gate, value| {
+        opened = true;
+        process.opened(gate, value);
+    });
     if opened {
         process.device.notify();
     }
     opened
 }
 
-fn notify(process: &Arc<Process>, index: u32) -> bool {
+fn notify(event: &EventUse) -> bool {
     // A closed event takes no notification: its waiters know.
-    process.update(index, Update::Add(1)).is_ok()
+    event.process().update(event.index(), Update::Add(1)).is_ok()
 }

@@ -420,13 +420,12 @@ impl CompletionRing {
         {
             return woken;
         }
-        let process = self.record.process.clone();
         match self.attached().cloned() {
-            Some(handler) => After::Trigger { process, handler },
-            None => After::Notify {
-                process,
-                index: self.event.handle().0.index,
+            Some(handler) => After::Trigger {
+                process: self.record.process.clone(),
+                handler,
             },
+            None => After::Notify(self.event.use_()),
         }
     }
 }

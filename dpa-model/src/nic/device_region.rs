@@ -123,8 +123,9 @@ mod verbs {
                     (process.clone(), (offset - dpa_abi::HEAP_BASE) as usize)
                 }
                 Some(Space::Host(memory)) => (memory.clone(), offset as usize),
-                Some(Space::Event(process, index)) => {
-                    let (key, memory, at) = world.words.enter(&world.nic, process, *index)?;
+                Some(Space::Event(event)) => {
+                    let (process, index) = (event.process(), event.index());
+                    let (key, memory, at) = world.words.enter(&world.nic, process, index)?;
                     word = Some(key);
                     (memory, at)
                 }

@@ -15,6 +15,7 @@ use sync_event::{Location, Reached};
 
 use super::after::After;
 use super::host_memory::HostMemory;
+use crate::event::EventUse;
 use crate::placed::{Bytes, Places, Touched};
 use crate::process::Process;
 
@@ -29,7 +30,7 @@ pub(crate) enum Space {
     /// Host memory; offsets from its first byte.
     Host(Arc<HostMemory>),
     /// A sync event.
-    Event(Arc<Process>, u32),
+    Event(EventUse),
 }
 
 impl Space {
@@ -39,14 +40,15 @@ impl Space {
         match self {
             Self::Heap(process) => Some(&process.places),
             Self::Host(memory) => Some(memory.places()),
-            Self::Event(..) => None,
+            Self::Event(_) => None,
         }
     }
 
     /// Whether it belongs to this process.
     pub(crate) fn is_of(&self, process: &Process) -> bool {
         match self {
-            Self::Heap(owner) | Self::Event(owner, _) => std::ptr::eq(&raw const **owner, process),
+            Self::Heap(owner) => std::ptr::eq(&raw const **owner, process),
+            Self::Event(event) => std::ptr::eq(&raw const **event.process(), process),
             Self::Host(_) => false,
         }
     }
@@ -64,7 +66,7 @@ impl NicMemory {
         match self.spaces.get(at.space.0 as usize)? {
             Space::Heap(process) => process.heap.within(at.offset, len as u64),
             Space::Host(memory) => memory.cell(at.offset, len),
-            Space::Event(..) => None,
+            Space::Event(_) => None,
         }
     }
 
@@ -86,20 +88,21 @@ impl NicMemory {
             let event = process.events.event(index);
             process.note_update_by_nic(index, Update::Set(value), event);
             if let Err(reached) = event.try_update_fast(Update::Set(value)) {
-                self.open_later(process, index, reached);
+                self.open_later(touched.event(), reached);
             }
         }
     }
 
     #[cold]
-    fn update_placed(&self, process: &Arc<Process>, index: u32, operation: Atomic) -> u64 {
+    fn update_placed(&self, touched: &Touched, operation: Atomic) -> u64 {
+        let (process, index) = (&touched.process, touched.index());
         let event = process.events.event(index);
         process.note_atomic_by_nic(index, operation, event);
         let result = match operation {
             Atomic::Add(n) => event.try_update_fast(Update::Add(n)),
             Atomic::CompareSwap { compare, swap } => event.try_compare_swap(compare, swap),
         };
-        result.unwrap_or_else(|reached| self.open_later(process, index, reached))
+        result.unwrap_or_else(|reached| self.open_later(touched.event(), reached))
     }
 
     /// Kernels see what the NIC has stored.
@@ -126,7 +129,7 @@ impl Memory for NicMemory {
             Some(Space::Host(memory)) => {
                 memory.read(from.offset, out);
             }
-            Some(Space::Event(..)) | None => {}
+            Some(Space::Event(_)) | None => {}
         }
     }
 
@@ -143,7 +146,7 @@ impl Memory for NicMemory {
     fn atomic(&self, at: Target, operation: Atomic) -> u64 {
         for touched in self.touched(at, 8) {
             if touched.admits(BY_NIC) {
-                return self.update_placed(&touched.process, touched.index(), operation);
+                return self.update_placed(&touched, operation);
             }
         }
         let Some(cell) = self.cell(at, 8) else {
@@ -158,18 +161,18 @@ impl Memory for NicMemory {
     }
 
     fn event_update(&self, at: Target, update: EventUpdate) -> Result<u64, EventGone> {
-        let Some(Space::Event(process, index)) = self.spaces.get(at.space.0 as usize) else {
+        let Some(Space::Event(event)) = self.spaces.get(at.space.0 as usize) else {
             return Err(EventGone);
         };
-        let event = process.events.event(*index);
+        let (process, index) = (event.process(), event.index());
         if event.closed().is_some() {
             return Err(EventGone);
         }
         match update {
             EventUpdate::Set(value) => {
-                process.note_update_by_nic(*index, Update::Set(value), event);
+                process.note_update_by_nic(index, Update::Set(value), event);
             }
-            EventUpdate::Atomic(operation) => process.note_atomic_by_nic(*index, operation, event),
+            EventUpdate::Atomic(operation) => process.note_atomic_by_nic(index, operation, event),
         }
         let result = match update {
             EventUpdate::Set(value) => event.try_update_fast(Update::Set(value)),
@@ -178,19 +181,15 @@ impl Memory for NicMemory {
                 event.try_compare_swap(compare, swap)
             }
         };
-        Ok(result.unwrap_or_else(|reached| self.open_later(process, *index, reached)))
+        Ok(result.unwrap_or_else(|reached| self.open_later(event.again(), reached)))
     }
 }
 
 impl NicMemory {
     #[cold]
-    pub(crate) fn open_later(&self, process: &Arc<Process>, index: u32, reached: Reached) -> u64 {
+    pub(crate) fn open_later(&self, event: EventUse, reached: Reached) -> u64 {
         let previous = reached.previous();
-        self.after.borrow_mut().push(After::Open {
-            process: process.clone(),
-            index,
-            reached,
-        });
+        self.after.borrow_mut().push(After::Open { event, reached });
         previous
     }
 }

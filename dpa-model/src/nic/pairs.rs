@@ -14,6 +14,7 @@ use slab::Slab;
 use super::queues::{IndexedReceives, ReceiveRing, Record, SendRing};
 use super::waiting::Waiting;
 use super::watch::Watch;
+use crate::event::EventUse;
 use crate::process::Process;
 use crate::quota::Share;
 
@@ -43,7 +44,7 @@ pub(crate) struct Pair {
     pub(crate) pool: Option<usize>,
     pub(crate) watch: Arc<Watch>,
     /// Events that only its peer updates: closed when it fails.
-    pub(crate) events: Vec<u32>,
+    pub(crate) events: Vec<EventUse>,
     pub(crate) waiting: Waiting,
     pub(crate) _share: Share,
 }

@@ -171,17 +171,16 @@ impl Registration {
             true => Kept::Event(event.clone()),
             false => Kept::Near(Near::begin(event)?),
         };
-        let space = Space::Event(process.clone(), index);
+        let space = Space::Event(event.use_());
         let rights = Rights::REMOTE_WRITE | Rights::REMOTE_ATOMIC;
         let mut registration = Self::new(lease, process, space, (0, 8, 0), rights, kept)?;
         if let Some(number) = connection {
             registration.closes = Some((number, index));
             lease.nic().with(|engine| {
                 if engine.provider.has_failed(number) {
-                    let process = process.clone();
-                    engine.world.later(After::Close { process, index });
+                    engine.world.later(After::Close(event.use_()));
                 } else if let Some(pair) = engine.world.pairs.get_mut(number) {
-                    pair.events.push(index);
+                    pair.events.push(event.use_());
                 }
             });
         }
@@ -197,7 +196,7 @@ impl Registration {
         kept: Kept,
     ) -> Result<Self, RegistrationError> {
         let kind = match space {
-            Space::Event(..) => RegionKind::Event,
+            Space::Event(_) => RegionKind::Event,
             _ => RegionKind::Bytes,
         };
         let share = process.quotas.region()?;
@@ -303,9 +302,9 @@ impl Drop for Registration {
             device_region::leave(engine, &self.entered, self.space);
             if let Some((number, index)) = self.closes
                 && let Some(pair) = engine.world.pairs.get_mut(number)
-                && let Some(at) = pair.events.iter().position(|&other| other == index)
+                && let Some(at) = pair.events.iter().position(|other| other.index() == index)
             {
-                // Its place may be another event's soon.
+                // Others may have exported it over the same connection: that closes it for them.
                 pair.events.swap_remove(at);
             }
             // Stale if the process was stopped: then its own memory has been taken out, too, and only that.

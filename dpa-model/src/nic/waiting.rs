@@ -8,6 +8,7 @@ use rdma::psn::Qpn;
 use sync_event::{Registered, WaiterId};
 
 use super::DeviceNic;
+use crate::event::EventUse;
 use crate::gate::Gate;
 use crate::process::Process;
 
@@ -26,15 +27,13 @@ pub(crate) enum Waiting {
 /// A wait that is registered; taken out again if it is dropped.
 #[derive(Debug)]
 pub(crate) struct Parked {
-    process: Arc<Process>,
-    index: u32,
+    event: EventUse,
     waiter: WaiterId,
 }
 
 impl Drop for Parked {
     fn drop(&mut self) {
-        let event = self.process.events.event(self.index);
-        drop(event.cancel(self.waiter));
+        drop(self.event.cancel(self.waiter));
     }
 }
 
@@ -81,26 +80,20 @@ pub(crate) fn begin(
     let handle = Handle::from_bits(entry.remote.address);
     let [operand, mask] = entry.atomic;
     let condition = Condition::from_code(entry.remote.key, operand, mask);
-    let slot = process.events.find(EventHandle(handle));
-    let (Some(condition), Some(slot)) = (condition, slot) else {
+    // It runs in no launch that keeps the slot from being another event's.
+    let event = process.use_of(EventHandle(handle));
+    let (Some(condition), Some(event)) = (condition, event) else {
         return Looked::Impossible;
     };
-    if !slot.device_subscribes() {
+    if !process.events.slot(event.index()).device_subscribes() {
         return Looked::Impossible;
     }
     let gate = QueueGate {
         nic: nic.clone(),
         number,
     };
-    match slot
-        .event
-        .register(condition, |_| Gate::Queue(Box::new(gate)))
-    {
-        Registered::Waiting(waiter) => Looked::Parked(Parked {
-            process: process.clone(),
-            index: handle.index,
-            waiter,
-        }),
+    match event.register(condition, |_| Gate::Queue(Box::new(gate))) {
+        Registered::Waiting(waiter) => Looked::Parked(Parked { event, waiter }),
         Registered::Holds(..) => Looked::Met,
         Registered::Closed(..) => Looked::Impossible,
     }

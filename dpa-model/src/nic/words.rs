@@ -230,7 +230,7 @@ impl Words {
             any = true;
             let event = &word.event;
             if let Err(reached) = event.try_update_fast(Update::Set(value)) {
-                memory.open_later(event.process(), event.index(), reached);
+                memory.open_later(event.again(), reached);
             }
         }
         any

@@ -472,15 +472,13 @@ impl Host for World {
         let Some(pair) = self.pairs.get_mut(number) else {
             return;
         };
-        let process = pair.process.clone();
         pair.record.store(STATE, STATE_ERROR);
         pair.watch.set(ConnectionState::Failed(cause));
         let watch = pair.watch.clone();
         let events = std::mem::take(&mut pair.events);
         self.later(After::Changed(watch));
-        for index in events {
-            let process = process.clone();
-            self.later(After::Close { process, index });
+        for event in events {
+            self.later(After::Close(event));
         }
         // What kernels have posted and the NIC has not taken is flushed.
         self.look_at.push_back(number);

@@ -311,6 +311,30 @@ fn the_end_of_an_activation_starts_the_next_if_there_was_a_trigger() {
     process.drop_handler(&handler, handle);
 }
 
+/// Whoever has found it may be about to add to its event, also when both are over.
+#[test]
+fn the_event_of_a_handler_has_its_place_as_long_as_the_handler_may_be_triggered() {
+    let process = Still::new();
+    let spec = HandlerSpec {
+        entry: &NOTHING,
+        args: ArgBytes::new(),
+        storage: DevAddr::NULL,
+        affinity: Affinity::None,
+        continuable: true,
+        keep: None,
+    };
+    let (handler, handle) = process.handler(spec).expect("a handler");
+    let index = handler.resumes().expect("it is continuable").0.index;
+    process.drop_handler(&handler, handle);
+    assert!(process.events.slot(index).event.closed().is_some());
+    let others = [(); 3].map(|()| process.event());
+    assert!(others.iter().all(|other| other.handle().0.index != index));
+    process.trigger(&handler);
+    let live = process.events.live();
+    drop(handler);
+    assert_eq!(process.events.live(), live - 1);
+}
+
 #[test]
 fn streams_that_are_gone_are_forgotten() {
     let process = Still::new();
