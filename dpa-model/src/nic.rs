@@ -10,7 +10,9 @@
 //! host program that posts, or the NIC's own thread when all others are busy or asleep (`attend`). That thread carries a
 //! packet from the socket to memory, to the event behind it, and on to the kernel that the event opens.
 //!
-//! Lock order: engine, then an event's waiters (a queue that waits registers there), then nothing. What wakes anybody is collected under the lock (`after`) and done behind it.
+//! Lock order: engine, then an event's waiters (a queue that waits registers there), then nothing. What wakes anybody is collected under the lock (`after`) and done behind it;
+//! what may be the host program's code, also behind the work on the NIC. That runs where it comes up all the same, on a worker or on the NIC's own thread, and
+//! must not wait for anything there.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -79,6 +81,7 @@ pub(crate) use doorbell::Doorbells;
 pub(crate) use lease::Nics;
 pub(crate) use leased::Leased;
 
+use after::{run_all, run_own};
 use attend::Attendant;
 use bell::Bell;
 use engine::Engine;
@@ -122,6 +125,9 @@ const MOST_RUNG: usize = 4096;
 /// Who works a NIC looks so often, at most, because others ring meanwhile, or what rang takes long. They might ring without end,
 /// and what is due by now and what arrives is for its own thread (`attend`, `relief`), which looks next.
 const MOST_LOOKS: usize = 16;
+
+/// And so often, at most, while tasks of the host program are to be woken.
+const MOST_LOOKS_OWING: usize = 3;
 
 /// One NIC of a device.
 #[derive(Debug)]
@@ -308,6 +314,7 @@ impl DeviceNic {
         let looks = self.looks.load(Ordering::Relaxed);
         self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
         let mut looks_left = MOST_LOOKS;
+        let mut foreign = Vec::new();
         loop {
             let mut engine = self.engine.lock();
             let now = Duration::from_nanos(now);
@@ -326,22 +333,28 @@ impl DeviceNic {
                 true => MutexGuard::unlock_fair(engine),
                 false => drop(engine),
             }
-            for after in after {
-                looked.opened |= after.run();
+            looked.opened |= run_own(after, &mut foreign);
+            let ended = !goes_on && self.bell.end();
+            looks_left -= 1;
+            if !foreign.is_empty() {
+                looks_left = looks_left.min(MOST_LOOKS_OWING);
             }
-            if !goes_on && self.bell.end() {
+            if !ended && looks_left > 0 {
+                continue;
+            }
+            let another = !ended && self.has_another();
+            if !ended {
+                self.bell.leave_rung();
+            }
+            if another {
+                self.call_another();
+            }
+            looked.opened |= run_all(std::mem::take(&mut foreign));
+            // If nobody else looks, it goes on.
+            if ended || another || !self.bell.try_begin() {
                 return looked;
             }
-            looks_left -= 1;
-            if looks_left == 0 {
-                if self.has_another() {
-                    self.bell.leave_rung();
-                    self.call_another();
-                    return looked;
-                }
-                // Nobody else looks.
-                looks_left = MOST_LOOKS;
-            }
+            looks_left = MOST_LOOKS;
         }
     }
 
@@ -407,9 +420,7 @@ impl DeviceNic {
         self.tell_attendant(&engine);
         let goes_on = engine.has_more();
         drop(engine);
-        for after in after {
-            after.run();
-        }
+        run_all(after);
         if goes_on {
             self.leave_the_rest();
         }

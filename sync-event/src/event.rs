@@ -18,6 +18,7 @@
 //!    the last value.
 
 use alloc::boxed::Box;
+use core::task::Waker;
 
 use crate::lock::{Guard, Lock};
 use crate::mutant;
@@ -176,19 +177,29 @@ impl<G: Gate> Event<G> {
     /// # Errors
     ///
     /// As for [`Event::update`].
-    pub fn finish_update(
+    pub fn finish_update(&self, reached: Reached, open: impl FnMut(G, u64)) -> Result<u64, Closed> {
+        self.finish_update_by(reached, open, wake)
+    }
+
+    /// As [`Event::finish_update`], but gives the tasks to `tell`, which wakes them by [`wake`](crate::wake), at once or later.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Event::update`].
+    pub fn finish_update_by(
         &self,
         reached: Reached,
         mut open: impl FnMut(G, u64),
+        mut tell: impl FnMut(Waker),
     ) -> Result<u64, Closed> {
         let Reached { previous, value } = reached;
         match self.take_only(value)? {
             Only::Nobody => {}
             Only::One(Woken::Gate(gate)) => open(gate, value),
-            Only::One(Woken::Task(waker)) => wake(waker),
+            Only::One(Woken::Task(waker)) => tell(waker),
             Only::Several(list) => list.in_order(|woken| match woken {
                 Woken::Gate(gate) => open(gate, value),
-                Woken::Task(waker) => wake(waker),
+                Woken::Task(waker) => tell(waker),
             }),
         }
         Ok(previous)

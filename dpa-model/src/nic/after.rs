@@ -2,8 +2,13 @@
 //!
 //! By then whoever held an event may have let go of it. So what concerns one uses it, from where somebody is known to hold it, and
 //! another event does not get its place before that is done.
+//!
+//! Code of the host program (wakers, and what work kept) may take long, and may wait for what the NIC is yet to do. Whoever works the
+//! NIC has made others leave it to him ([`super::bell`]): he runs such code when he has ended that ([`After::is_foreign`]), and the rest
+//! at once.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use dpa_abi::Update;
 use sync_event::Reached;
@@ -12,6 +17,7 @@ use super::pending::{Ended, Pending};
 use super::period::Begun;
 use super::watch::Watch;
 use crate::event::EventUse;
+use crate::foreign::in_turn;
 use crate::handler::Handler;
 use crate::process::Process;
 use crate::wakers::Woken;
@@ -32,6 +38,8 @@ pub(crate) enum After {
     Close(EventUse),
     /// Tasks of the host that wait for a completion are woken.
     Wake(Woken),
+    /// A task of the host that waited for an event is woken.
+    Tell(Waker),
     /// A completion queue holds a notification back for so long.
     Moderate(Arc<Begun>),
     /// Work of the host is over.
@@ -40,19 +48,63 @@ pub(crate) enum After {
     Changed(Arc<Watch>),
 }
 
+/// Does what is not foreign, and adds the rest to `foreign`; whether a kernel may have been opened.
+#[inline]
+pub(crate) fn run_own(mut after: Vec<After>, foreign: &mut Vec<After>) -> bool {
+    let mut opened = false;
+    for own in after.extract_if(.., |after| !after.is_foreign()) {
+        opened |= own.run(foreign);
+    }
+    match foreign.is_empty() {
+        true => *foreign = after,
+        false => foreign.append(&mut after),
+    }
+    opened
+}
+
+/// Does all of it, by somebody who keeps nobody from the NIC; whether a kernel may have been opened.
+pub(crate) fn run_all(mut all: Vec<After>) -> bool {
+    let mut opened = false;
+    while !all.is_empty() {
+        let mut left = Vec::new();
+        for after in all {
+            opened |= after.run(&mut left);
+        }
+        all = left;
+    }
+    opened
+}
+
 impl After {
-    /// Does it; whether a kernel may have been opened.
-    pub(crate) fn run(self) -> bool {
+    /// Whether doing it may run code of the host program.
+    pub(crate) fn is_foreign(&self) -> bool {
         match self {
-            Self::Open { event, reached } => open(&event, reached),
+            Self::Open { .. } | Self::Notify(_) | Self::Trigger { .. } | Self::Moderate(_) => false,
+            Self::Close(_) | Self::Wake(_) | Self::Tell(_) | Self::Ended(..) | Self::Changed(_) => {
+                true
+            }
+        }
+    }
+
+    /// Does it; whether a kernel may have been opened. What is left of it runs code of the host program.
+    pub(crate) fn run(self, left: &mut Vec<Self>) -> bool {
+        match self {
+            Self::Open { event, reached } => open(&event, reached, left),
             Self::Notify(event) => notify(&event),
             Self::Trigger { process, handler } => {
                 process.trigger(&handler);
                 true
             }
             Self::Close(event) => {
-                event.process().publisher_gone(event.index());
+                // It may fail other connections, and so on.
+                in_turn(None, move || {
+                    event.process().publisher_gone(event.index());
+                });
                 true
+            }
+            Self::Tell(waker) => {
+                sync_event::wake(waker);
+                false
             }
             Self::Wake(woken) => {
                 woken.wake();
@@ -74,13 +126,14 @@ impl After {
     }
 }
 
-fn open(event: &EventUse, reached: Reached) -> bool {
+fn open(event: &EventUse, reached: Reached, left: &mut Vec<After>) -> bool {
     let (process, mut opened) = (event.process(), false);
-    // A close that came between wins: whoever waited has its answer.
-    let _ = event.finish_update(reached, |gate, value| {
+    let open = |gate, value| {
         opened = true;
         process.opened(gate, value);
-    });
+    };
+    // A close that came between wins: whoever waited has its answer.
+    let _ = event.finish_update_by(reached, open, |waker| left.push(After::Tell(waker)));
     if opened {
         process.device.notify();
     }
@@ -89,5 +142,8 @@ fn open(event: &EventUse, reached: Reached) -> bool {
 
 fn notify(event: &EventUse) -> bool {
     // A closed event takes no notification: its waiters know.
-    event.process().update(event.index(), Update::Add(1)).is_ok()
+    event
+        .process()
+        .update(event.index(), Update::Add(1))
+        .is_ok()
 }

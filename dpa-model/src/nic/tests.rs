@@ -1,5 +1,6 @@
 //! Who works a NIC, and for how long.
 
+use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
 use dpa_abi::Condition;
@@ -7,6 +8,7 @@ use dpa_abi::access::AtomicNumber;
 use dpa_abi::queue::record::SEND_TAKEN;
 use dpa_abi::queue::{ENTRY_BYTES, RemotePlace, WorkEntry, WorkFlags, WorkOpcode};
 
+use super::after::After;
 use super::*;
 use crate::rig::Still;
 
@@ -42,6 +44,64 @@ fn who_rings_is_not_kept_by_others_that_ring_without_end() {
     assert!(looked.worked);
     assert!(!nic.bell.is_rung());
     assert!(nic.rung.is_empty());
+}
+
+/// A task that runs where it is woken, and goes on only when the NIC is worked: how often that was.
+struct RunsInPlace(Arc<DeviceNic>, AtomicU64);
+
+impl Wake for RunsInPlace {
+    fn wake(self: Arc<Self>) {
+        let before = self.0.looks();
+        let _ = self.0.poll(0);
+        let looks = self.0.looks() - before;
+        self.1.fetch_add(looks, Ordering::Relaxed);
+    }
+}
+
+/// What is left to be done of work that this task waits for, of a change of an event, and of the event's end.
+fn left_for(process: &Still, task: &Waker) -> [(After, impl Sized + use<>); 3] {
+    let cx = &mut Context::from_waker(task);
+    let pending = Pending::new(Box::new(()));
+    assert!(pending.poll(cx).is_pending());
+    let waiting = [(); 2].map(|()| {
+        let event = process.event();
+        let mut wait = Box::pin(event.wait(Condition::ge(1)).expect("the host waits for it"));
+        assert!(wait.as_mut().poll(cx).is_pending());
+        (event, wait)
+    });
+    let [changed, ended] = waiting;
+    let reached = changed
+        .0
+        .slot()
+        .event
+        .try_update_fast(dpa_abi::Update::Add(1));
+    let event = changed.0.use_();
+    let open = After::Open {
+        event,
+        reached: reached.expect_err("the task waits for it"),
+    };
+    let close = After::Close(ended.0.use_());
+    [
+        (After::Ended(pending, Ended::Gone), None),
+        (open, Some(changed)),
+        (close, Some(ended)),
+    ]
+}
+
+#[test]
+fn a_task_that_is_woken_keeps_nobody_from_the_nic() {
+    let (process, nic) = (Still::new(), nic());
+    let ways: [fn(&mut Engine, Duration) -> bool; 2] = [Engine::progress, rings_again];
+    for progress in ways {
+        let task = Arc::new(RunsInPlace(nic.clone(), AtomicU64::new(0)));
+        let left = left_for(&process, &task.clone().into());
+        for (times, (after, _kept)) in (1..).zip(left) {
+            nic.engine.lock().world.later(after);
+            let _ = nic.bell.ring();
+            let _ = nic.work(0, progress);
+            assert_eq!(task.1.load(Ordering::Relaxed), times);
+        }
+    }
 }
 
 #[test]
