@@ -171,6 +171,14 @@ impl Process {
         }
     }
 
+    /// As [`Process::update`], of an event that a device behind verbs may begin to write meanwhile; `None` if one does.
+    fn update_near(self: &Arc<Self>, index: u32, update: Update) -> Option<Result<u64, Closed>> {
+        let slot = self.events.slot(index);
+        self.note_update(index, update, slot.event);
+        let updated = slot.update_near(update)?;
+        Some(updated.or_else(|reached| self.finish_update(slot.event, reached)))
+    }
+
     /// The value of an event now.
     #[inline]
     pub(crate) fn value_of(&self, slot: Slot<'_>) -> u64 {
@@ -218,15 +226,34 @@ impl EventRef {
     #[inline]
     pub fn update(&self, update: Update) -> Result<u64, EventUseError> {
         self.locations.check_publish(Location::Host)?;
-        if self.slot().is_far() {
-            return self.update_far(update);
+        if cfg!(feature = "verbs") && self.is_for_peers() {
+            return self.update_of_peers(update);
         }
         Ok(self.process.update(self.handle.0.index, update)?)
     }
 
-    /// Updates it where a device writes it, by a request of that device to itself.
+    /// Whether a device behind verbs may write it.
+    #[inline]
+    fn is_for_peers(&self) -> bool {
+        self.locations.publishers().contains(Location::Remote) || self.slot().is_far()
+    }
+
+    /// Updates one that a device behind verbs may write, or begin to.
+    fn update_of_peers(&self, update: Update) -> Result<u64, EventUseError> {
+        loop {
+            if let Some(updated) = self.process.update_near(self.handle.0.index, update) {
+                return Ok(updated?);
+            }
+            if let Some(updated) = self.update_far(update)? {
+                return Ok(updated);
+            }
+            // Its registration went meanwhile.
+        }
+    }
+
+    /// Updates it where a device writes it, by a request of that device to itself. `None`: none does.
     #[cold]
-    fn update_far(&self, update: Update) -> Result<u64, EventUseError> {
+    fn update_far(&self, update: Update) -> Result<Option<u64>, EventUseError> {
         if let Some(closed) = self.closed() {
             return Err(closed.into());
         }
@@ -238,11 +265,7 @@ impl EventRef {
                 done = nic.update_word(&self.process, index, update);
             }
         });
-        match done {
-            Some(done) => Ok(done?),
-            // Its registration went meanwhile.
-            None => Ok(self.process.update(index, update)?),
-        }
+        Ok(done.transpose()?)
     }
 
     /// A wait of the host, as a future.

@@ -13,14 +13,18 @@
 //! 3. Who wants no user, but to register with the event, looks at the generation under the event's lock
 //!    ([`sync_event::Event::register_if`]): an event is closed under it before its slot is retired, and opened again under it after
 //!    that. So one that is open then, under the old generation, is the one that was found.
+//! 4. A device behind verbs counts on from the value that an event has when it begins to write it, and what it comes to is
+//!    stored over whatever the event has then. So an update by a thread of the host is begun only while no device does, and a
+//!    device begins when those that were begun are made. Both see the other in one word.
 
 use std::sync::OnceLock;
 
-use dpa_abi::EventHandle;
 use dpa_abi::handle::Handle;
+use dpa_abi::{EventHandle, Update};
 use sync_event::sync::Mutex;
 use sync_event::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use sync_event::{Event, Location, LocationSet, Locations};
+use sync_event::sync::thread::yield_now;
+use sync_event::{Event, Location, LocationSet, Locations, Reached};
 
 use crate::epoch::{Epochs, Quarantine};
 use crate::gate::Gate;
@@ -58,8 +62,10 @@ const REMOTE_PUBLISHES: u32 = 16;
 const HOST_SUBSCRIBES: u32 = 32;
 /// A device behind verbs writes its value to a word of its own.
 const FAR: u32 = 8;
+/// Updates by threads of the host that are just being made: the bits from here to below [`NEAR`] count them.
+const HOST: u32 = 1 << 6;
 /// Exports on software NICs, which update the event itself: all bits from here on count them.
-const NEAR: u32 = 1 << 8;
+const NEAR: u32 = 1 << 14;
 
 /// The bits of publishers.
 const PUBLISHERS: [(u32, Location); 3] = [
@@ -166,10 +172,38 @@ impl Slot<'_> {
         self.side(FAR)
     }
 
-    /// From now on one does. False if one does already, or if a software NIC updates the event itself.
-    #[cfg(feature = "verbs")]
-    pub(crate) fn begin_far(&self) -> bool {
-        self.change_sides(|sides| (sides < NEAR && sides & FAR == 0).then_some(sides | FAR))
+    /// From now on one does: the value that it starts from, which every update by the host includes that was begun before. `None` if
+    /// one does already, or if a software NIC updates the event itself.
+    #[cfg(any(feature = "verbs", dpa_loom))]
+    pub fn begin_far(&self) -> Option<u64> {
+        if !self.change_sides(|sides| (sides < NEAR && sides & FAR == 0).then_some(sides | FAR)) {
+            return None;
+        }
+        // None is begun any more, and each is a few instructions.
+        while self.account.sides.load(Ordering::Acquire) & (NEAR - HOST) != 0
+            && cfg!(not(dpa_mutant = "events_far_before_the_host"))
+        {
+            yield_now();
+        }
+        Some(self.event.get())
+    }
+
+    /// Updates it by a thread of the host, unless a device behind verbs writes its value (rule 4): then `None`. What the update has
+    /// reached is for the caller to finish.
+    pub fn update_near(&self, update: Update) -> Option<Result<u64, Reached>> {
+        let begin = |sides: u32| {
+            let room = sides & (NEAR - HOST) != NEAR - HOST;
+            (sides & FAR == 0 && room).then(|| sides + HOST)
+        };
+        while !self.change_sides(begin) {
+            if self.is_far() {
+                return None;
+            }
+            yield_now();
+        }
+        let result = self.event.try_update_fast(update);
+        self.account.sides.fetch_sub(HOST, Ordering::Release);
+        Some(result)
     }
 
     /// None does any more.
@@ -195,7 +229,7 @@ impl Slot<'_> {
         let changed = self
             .account
             .sides
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, change);
         changed.is_ok()
     }
 

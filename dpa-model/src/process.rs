@@ -16,7 +16,7 @@ use crossbeam::utils::CachePadded;
 use dpa_abi::Update;
 use parking_lot::Mutex;
 use slab::Slab;
-use sync_event::{CloseReason, Closed};
+use sync_event::{CloseReason, Closed, Event, Reached};
 
 use crate::crash::stack::StackCopy;
 use crate::crash::{Crash, CrashSpec};
@@ -464,8 +464,20 @@ impl Process {
     pub(crate) fn update(self: &Arc<Self>, index: u32, update: Update) -> Result<u64, Closed> {
         let event = self.events.event(index);
         self.note_update(index, update, event);
+        match event.try_update_fast(update) {
+            Ok(previous) => Ok(previous),
+            Err(reached) => self.finish_update(event, reached),
+        }
+    }
+
+    /// The second half of an update: what it opened is sent on its way.
+    pub(crate) fn finish_update(
+        self: &Arc<Self>,
+        event: &Event<Gate>,
+        reached: Reached,
+    ) -> Result<u64, Closed> {
         let mut opened = false;
-        let result = event.update_with(update, |gate, value| {
+        let result = event.finish_update(reached, |gate, value| {
             opened = true;
             self.opened(gate, value);
         });

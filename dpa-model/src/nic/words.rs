@@ -142,12 +142,9 @@ impl Words {
             let made = HostMemory::new(4096).ok_or(NoWord::Full)?;
             self.pages.push(Arc::new(made));
         }
-        // Another NIC updates it.
-        if !slot.begin_far() {
-            return Err(NoWord::Another);
-        }
+        // None: another NIC updates it.
+        let seen = slot.begin_far().ok_or(NoWord::Another)?;
         slot.event.observe(Some(observer(nic, process)));
-        let seen = slot.event.get();
         // No device knows the word yet, or any more.
         match &placed {
             Some(placed) => placed.give_to_device(process, seen),

@@ -108,3 +108,28 @@ fn parking_vs_last_drop_and_another_event() {
         assert_eq!(slot.event.waiters(), 0);
     });
 }
+
+/// A device counts on from the event's value, in a word of its own; what that comes to is then stored over the event's.
+#[test]
+fn update_by_the_host_vs_first_export_over_verbs() {
+    check(|| {
+        let (one, event) = One::with_event();
+        let index = event.0.index;
+        let host = thread::spawn({
+            let one = one.clone();
+            move || {
+                let updated = one.events.slot(index).update_near(Update::Add(1));
+                updated.map(|updated| updated.expect("nobody waits"))
+            }
+        });
+        let slot = one.events.slot(index);
+        let word = slot.begin_far().expect("the only device");
+        let updated = host.join().expect("no panic");
+        let word = word + 2;
+        let carried = slot.event.try_update_fast(Update::Set(word));
+        carried.expect("nobody waits");
+        // Who was refused asks the device.
+        let by_device = u64::from(updated.is_none());
+        assert_eq!(slot.event.get() + by_device, 3);
+    });
+}
