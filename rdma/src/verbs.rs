@@ -328,10 +328,8 @@ impl VerbsNic {
         };
         self.recent = None;
         let mut pair = self.pairs.remove(slot);
-        pair.give_up(Cause::Closed);
-        while let Some(completion) = pair.flushed() {
-            self.reports.completions.push_back((number, completion));
-        }
+        let cause = pair.give_up(Cause::Closed);
+        self.reports.settle(&mut pair, cause);
         self.next_count = self.next_count.max(pair.next_count());
         self.queues[pair.queue].room += pair.reserved;
         pair.pool

@@ -212,12 +212,14 @@ impl Pair {
         }
     }
 
-    /// Gives it up: nothing of it is under way in the device any more. Without that its work ends here.
-    pub(super) fn give_up(&mut self, cause: Cause) {
-        if !matches!(self.state, State::Error(_)) {
-            self.state = State::Error(cause);
-        }
+    /// Gives it up: nothing of it is under way in the device any more. Without that its work ends here. Why it is in ERR.
+    pub(super) fn give_up(&mut self, cause: Cause) -> Cause {
         self.raw = None;
+        if let State::Error(before) = self.state {
+            return before;
+        }
+        self.state = State::Error(cause);
+        cause
     }
 
     /// Takes a work request.

@@ -5,7 +5,8 @@
  *
  *   DPA_MOCK_SYSFS  its directory: `DIR/mock0` has what /sys/class/infiniband/DEVICE has of ports and addresses
  *   DPA_MOCK_GONE   a file: once it is there the device is taken out, at the next request
- *   DPA_MOCK_LACKS  words: `kernel`, `device`, `permission`, `memory`, `port`, `atomics`, `ethernet` (its port is of InfiniBand)
+ *   DPA_MOCK_LACKS  words: `kernel`, `device`, `permission`, `memory`, `port`, `atomics`, `ethernet` (its port is of InfiniBand),
+ *                   `haste` (a queue pair that has failed flushes what it has after a while)
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -51,6 +52,8 @@ struct pair {
 	uint32_t peer;
 	int access;
 	uint8_t rnr_retries;
+	/* It has failed, and what it has is not flushed yet. */
+	bool flushes;
 	/* Requests that wait for a receive of the peer, and those behind them. */
 	struct request *waiting;
 	unsigned capacity, first, count;
@@ -488,13 +491,40 @@ static void done(struct pair *pair, const struct ibv_send_wr *wr, int status, ui
 	complete(pair->qp.send_cq, &wc);
 }
 
-/* To ERR: what waits is flushed. */
-static void fail(struct pair *pair)
+static void flush(struct pair *pair)
 {
-	pair->qp.state = IBV_QPS_ERR;
 	for (; pair->count; pair->count--) {
 		done(pair, &pair->waiting[pair->first].wr, IBV_WC_WR_FLUSH_ERR, 0);
 		pair->first = (pair->first + 1) % pair->capacity;
+	}
+}
+
+/* A queue pair that is destroyed meanwhile says nothing any more. Its memory stays. */
+static void *flush_late(void *of)
+{
+	struct pair *pair = of;
+
+	usleep(50 * 1000);
+	pthread_mutex_lock(&lock);
+	if (pairs[pair->qp.qp_num] == pair)
+		flush(pair);
+	pair->flushes = false;
+	pthread_mutex_unlock(&lock);
+	return NULL;
+}
+
+/* To ERR: what waits is flushed. */
+static void fail(struct pair *pair)
+{
+	pthread_t thread;
+
+	pair->qp.state = IBV_QPS_ERR;
+	if (!lacks("haste")) {
+		flush(pair);
+	} else if (!pair->flushes) {
+		pair->flushes = true;
+		if (pthread_create(&thread, NULL, flush_late, pair) || pthread_detach(thread))
+			abort();
 	}
 }
 
@@ -647,11 +677,11 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
 		bool inside = wr->send_flags & IBV_SEND_INLINE;
 		struct request *kept;
 
-		if (qp->state == IBV_QPS_ERR) {
+		if (qp->state == IBV_QPS_ERR && !pair->flushes) {
 			done(pair, wr, IBV_WC_WR_FLUSH_ERR, 0);
 			continue;
 		}
-		if (!pair->count && try(pair, wr, wr->sg_list, inside ? (void *)wr->sg_list->addr : NULL))
+		if (!pair->count && qp->state != IBV_QPS_ERR && try(pair, wr, wr->sg_list, inside ? (void *)wr->sg_list->addr : NULL))
 			continue;
 		if (pair->count == pair->capacity) {
 			*bad = wr;
