@@ -92,6 +92,16 @@ impl Engine {
         }
     }
 
+    /// Receives of the host in contexts of a domain that is over: nothing will come, neither in those that a device has been
+    /// given nor in the others.
+    pub(crate) fn end_receives_of(&mut self, domain: Domain) {
+        for pool in self.world.pools_of(domain) {
+            let held = self.provider.take_back_receives(pool);
+            held.into_iter().for_each(|id| self.world.end_work(id));
+            self.world.end_receives(pool);
+        }
+    }
+
     #[cfg(not(feature = "verbs"))]
     pub(crate) fn update_word(
         &self,

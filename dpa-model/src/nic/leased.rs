@@ -102,7 +102,7 @@ impl DeviceNic {
                 .memory
                 .spaces
                 .retain(|_, space| !space.is_of(process));
-            engine.world.end_receives_of(domain);
+            engine.end_receives_of(domain);
             engine.world.wake_readers_of(process);
         });
     }

@@ -1,7 +1,6 @@
 //! Work that the host has posted and awaits.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -100,16 +99,19 @@ impl Pending {
 }
 
 impl World {
-    /// Receives of the host in contexts of this domain: nothing will come.
-    pub(crate) fn end_receives_of(&mut self, domain: Domain) {
-        let mut ended = VecDeque::new();
-        let of = self.contexts.iter().map(|(_, context)| context);
-        for context in of.filter(|context| context.domain == domain) {
-            if let Some(Pool::Host(receives)) = self.pairs.pools.get_mut(context.pool) {
-                ended.append(receives);
-            }
+    /// The pools of the contexts of this domain.
+    pub(crate) fn pools_of(&self, domain: Domain) -> Vec<usize> {
+        let all = self.contexts.iter().map(|(_, context)| context);
+        let ours = all.filter(|context| context.domain == domain);
+        ours.map(|context| context.pool).collect()
+    }
+
+    /// Receives of the host in this pool that no device has been given: nothing will come.
+    pub(crate) fn end_receives(&mut self, pool: usize) {
+        if let Some(Pool::Host(receives)) = self.pairs.pools.get_mut(pool) {
+            let ended = std::mem::take(receives);
+            ended.iter().for_each(|receive| self.end_work(receive.id));
         }
-        ended.iter().for_each(|receive| self.end_work(receive.id));
     }
 
     /// Work of the host that nobody will ever do: its context is gone.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use doca_dpa::rdma::{Connection, HostBuffer, Rdma};
+use doca_dpa::rdma::{Connection, HostBuffer, Rdma, ReceiveOp};
 use doca_dpa::{Dpa, Location, SyncEvent};
+
+use tests::{PanicsArgs, panics};
 
 use super::{HERE, Outcome, libraries};
 
@@ -14,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub async fn case(name: &str) -> Outcome<String> {
     match name {
         "dropped at work" => dropped_at_work().await,
+        "faulted" => receives_of_a_faulted().await,
+        "closed" => receives_of_a_closed().await,
         other => panic!("{other}"),
     }
 }
@@ -62,6 +66,50 @@ async fn dropped_at_work() -> Outcome<String> {
     drop((sent, one));
     let waited = soon(event.ge(1)).await?.err().ok_or("it is closed")?;
     Ok(waited.to_string())
+}
+
+/// Receives that the device has been given, while their context is kept by them.
+async fn receives_of_a_faulted() -> Outcome<String> {
+    let (dpa, rdma) = open()?;
+    let (one, other) = connected(&rdma)?;
+    let receive = given(&rdma, &one).await?;
+    let panicked = dpa.launch(panics).args(PanicsArgs { number: 5 }).submit()?;
+    soon(panicked).await?.err().ok_or("it panics")?;
+    soon(other.failed()).await?;
+    let ended = soon(receive).await?.err().ok_or("nothing comes")?;
+    Ok(ended.to_string())
+}
+
+async fn receives_of_a_closed() -> Outcome<String> {
+    let (dpa, rdma) = open()?;
+    let (one, _other) = connected(&rdma)?;
+    let receive = given(&rdma, &one).await?;
+    // The connection is in use, so it is not closed in order.
+    let _closed = soon(dpa.close_within(Duration::from_millis(100))).await?;
+    let ended = soon(receive).await?.err().ok_or("nothing comes")?;
+    Ok(ended.to_string())
+}
+
+/// A receive that the device has, for the one before it has got a message.
+async fn given(rdma: &Rdma, from: &Connection) -> Outcome<ReceiveOp> {
+    let [first, second] = [receive(rdma)?, receive(rdma)?];
+    let sent = from.send(HostBuffer::from_bytes(b"a message"));
+    soon(sent.map_err(|(error, _)| error)?).await??;
+    soon(first).await??;
+    Ok(second)
+}
+
+fn receive(rdma: &Rdma) -> Outcome<ReceiveOp> {
+    let posted = rdma.receive(HostBuffer::new(64));
+    Ok(posted.map_err(|(error, _)| error)?)
+}
+
+#[test]
+fn rule_5_2_receives_that_a_device_was_given_end_with_their_process() {
+    for name in ["faulted", "closed"] {
+        let ended = verbs(name, "");
+        assert!(ended.contains("closed") || ended.contains("gone"), "{ended}");
+    }
 }
 
 #[test]
