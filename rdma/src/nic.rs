@@ -245,6 +245,15 @@ impl Nic {
         Some(&self.slots[*slot].queue_pair)
     }
 
+    /// Whether work that was posted to this queue pair is not over, or its completion has not been polled.
+    pub fn owes(&self, number: Qpn) -> bool {
+        let of = |(whose, done): &(Qpn, Completion)| {
+            *whose == number && matches!(done, Completion::Work(_))
+        };
+        let pair = self.queue_pair(number);
+        pair.is_some_and(|pair| pair.outstanding() > 0) || self.completions.iter().any(of)
+    }
+
     /// The numbers of all queue pairs, in order.
     pub fn numbers(&self) -> impl Iterator<Item = Qpn> + '_ {
         self.index.keys().copied()

@@ -222,6 +222,20 @@ impl SoftNic {
         self.report(host) | sent
     }
 
+    /// Reports what is over; whether there was anything. It sends nothing.
+    pub fn report(&mut self, host: &mut dyn Host) -> bool {
+        let mut any = false;
+        while let Some((number, completion)) = self.nic.poll_completion() {
+            any = true;
+            host.completed(number, completion);
+        }
+        while let Some((number, cause)) = self.nic.poll_failure() {
+            any = true;
+            host.failed(number, cause);
+        }
+        any
+    }
+
     fn take_in(&mut self, now: Duration, host: &mut dyn Host) -> bool {
         let nic = &mut self.nic;
         let mut take = |from, datagram: &[u8]| {
@@ -290,18 +304,5 @@ impl SoftNic {
             let mut io = host.io(Nic::destination(packet));
             self.nic.receive(now, from, packet, &mut io);
         }
-    }
-
-    fn report(&mut self, host: &mut dyn Host) -> bool {
-        let mut any = false;
-        while let Some((number, completion)) = self.nic.poll_completion() {
-            any = true;
-            host.completed(number, completion);
-        }
-        while let Some((number, cause)) = self.nic.poll_failure() {
-            any = true;
-            host.failed(number, cause);
-        }
-        any
     }
 }

@@ -319,8 +319,14 @@ impl VerbsNic {
         ours.any(|(_, pair)| !pair.is_idle())
     }
 
-    /// Removes a queue pair. The device touches nothing for it when this returns; what it had under way is reported as
-    /// flushed by the next [`VerbsNic::progress`] or here, to `host`.
+    /// Whether work that was posted to this queue pair is not over, or its end is not reported.
+    pub fn owes(&self, number: Qpn) -> bool {
+        let slot = self.index.get(&number);
+        slot.is_some_and(|slot| !self.pairs[*slot].is_idle()) || self.reports.has_work_of(number)
+    }
+
+    /// Removes a queue pair. The device touches nothing for it when this returns. What it had under way is reported to `host`
+    /// as flushed, and then that it has failed, if that was not said before.
     pub fn destroy(&mut self, number: Qpn, host: &mut dyn Host) {
         self.poll_queues(host);
         let Some(slot) = self.index.remove(&number) else {

@@ -2,6 +2,7 @@
 
 mod external;
 mod fences;
+mod order;
 
 use doca_dpa_dev::prelude::*;
 use doca_dpa_dev::raw::{
@@ -11,6 +12,7 @@ use doca_dpa_dev::raw::{
 
 pub use external::*;
 pub use fences::*;
+pub use order::*;
 
 /// What a doorbell is answered with, as a number.
 fn answer(rung: Result<(), RingError>) -> u64 {

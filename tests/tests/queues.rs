@@ -11,6 +11,8 @@ mod external;
 mod fences;
 #[path = "queues/numbers.rs"]
 mod numbers;
+#[path = "queues/order.rs"]
+mod order;
 #[path = "queues/outboxes.rs"]
 mod outboxes;
 #[path = "queues/rig.rs"]

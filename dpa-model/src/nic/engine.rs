@@ -172,11 +172,17 @@ impl Engine {
         worked
     }
 
-    /// Sends what was just posted; whether there was anything.
+    /// Sends what was just posted, and what follows from it as long as the turn lasts; whether there was anything.
     pub(crate) fn send_and_report(&mut self, now: Duration) -> bool {
         // What is done without a peer leaves the core as it was.
         let sent = self.world.take_posted() && self.provider.send(now, &mut self.world);
-        self.follow_up(now) | sent
+        let mut followed = self.follow_up(now);
+        let any = followed | sent;
+        // Perhaps nobody else looks.
+        while followed && !self.has_more() {
+            followed = self.follow_up(now);
+        }
+        any
     }
 
     /// Sends what was just posted, and what follows from it as long as the turn lasts: kernels may write entries without end.

@@ -287,6 +287,26 @@ impl Provider {
         }
     }
 
+    /// Whether work of a queue pair is not over, or its end is not reported.
+    pub(crate) fn owes(&self, number: Qpn) -> bool {
+        match self {
+            Self::Soft(soft) => soft.nic_ref().owes(number),
+            #[cfg(feature = "verbs")]
+            Self::Verbs(verbs) => verbs.owes(number),
+        }
+    }
+
+    /// Reports what is over.
+    pub(crate) fn report(&mut self, now: Duration, host: &mut dyn Host) -> bool {
+        // Ours knows by itself.
+        let _ = now;
+        match self {
+            Self::Soft(soft) => soft.report(host),
+            #[cfg(feature = "verbs")]
+            Self::Verbs(verbs) => verbs.progress(now, host),
+        }
+    }
+
     /// Whether the last look has left something to be sent.
     pub(crate) const fn has_more(&self) -> bool {
         match self {

@@ -150,14 +150,16 @@ impl World {
                 Ok(entry) => self.take(nic, now, number, index, &entry),
                 Err(_) => Taken::Impossible,
             };
-            if matches!(taken, Taken::Later) {
+            let impossible = matches!(taken, Taken::Impossible);
+            let later = matches!(taken, Taken::Later);
+            if later || impossible && !self.comes_next(nic, now, number) {
                 return any;
             }
             any = true;
             if let Some(pair) = self.pairs.get_mut(number) {
                 pair.send.iter_mut().for_each(SendRing::take);
             }
-            if matches!(taken, Taken::Impossible) {
+            if impossible {
                 self.impossible(nic, number, index);
             }
             self.turn.took();
@@ -207,7 +209,7 @@ impl World {
         entry: &WorkEntry,
     ) -> Taken {
         if self.pairs.is_local(number) || entry.opcode == WorkOpcode::Wait {
-            return self.carry_out(nic, number, index, entry);
+            return self.carry_out(nic, now, number, index, entry);
         }
         self.posted = true;
         match nic.post(now, number, translate::request(index.into(), entry)) {
@@ -224,19 +226,32 @@ impl World {
     fn carry_out(
         &mut self,
         nic: &mut Provider,
+        now: Duration,
         number: Qpn,
         index: u16,
         entry: &WorkEntry,
     ) -> Taken {
         let has_failed = nic.has_failed(number);
         let outcome = match entry.opcode {
+            _ if has_failed && !self.comes_next(nic, now, number) => return Taken::Later,
             _ if has_failed => Err(WorkError::Flushed),
             WorkOpcode::Copy | WorkOpcode::Transpose => self.copy(number, entry),
-            WorkOpcode::Wait => match self.wait(number, entry) {
-                Some(Ok(())) => Ok(0),
-                Some(Err(())) => return Taken::Impossible,
-                None => return Taken::Later,
-            },
+            WorkOpcode::Wait => {
+                let Some(met) = self.wait(number, entry) else {
+                    return Taken::Later;
+                };
+                let silent = met && !entry.flags.has(WorkFlags::SIGNALED);
+                if !silent && !self.comes_next(nic, now, number) {
+                    // It is over, whatever becomes of the event meanwhile.
+                    let pair = self.pairs.get_mut(number).into_iter();
+                    pair.for_each(|pair| pair.waiting = Waiting::Over(met));
+                    return Taken::Later;
+                }
+                match met {
+                    true => Ok(0),
+                    false => return Taken::Impossible,
+                }
+            }
             _ => return Taken::Impossible,
         };
         if let (Err(error), false) = (outcome, has_failed) {
@@ -257,6 +272,24 @@ impl World {
             self.work_done(number, &done);
         }
         Taken::Done
+    }
+
+    /// Whether all work before the entry at hand is over and reported, so that its own end can be: completions of a send queue
+    /// come in its order. If not, the queue is looked at again.
+    fn comes_next(&mut self, nic: &mut Provider, now: Duration, number: Qpn) -> bool {
+        if self.pairs.is_local(number) || !nic.owes(number) {
+            return true;
+        }
+        if nic.has_failed(number) {
+            // It may be flushed already, and only not reported.
+            nic.report(now, self);
+            if !nic.owes(number) {
+                return true;
+            }
+        }
+        self.stalled.push(number);
+        self.posted = true;
+        false
     }
 
     fn copy(&mut self, number: Qpn, entry: &WorkEntry) -> Result<u32, WorkError> {
@@ -287,11 +320,11 @@ impl World {
     }
 
     /// Looks at the wait at the head of a queue; `None`: it waits, else whether its condition held.
-    fn wait(&mut self, number: Qpn, entry: &WorkEntry) -> Option<Result<(), ()>> {
+    fn wait(&mut self, number: Qpn, entry: &WorkEntry) -> Option<bool> {
         let pair = self.pairs.get_mut(number)?;
         let process = pair.process.clone();
         match std::mem::take(&mut pair.waiting) {
-            Waiting::Over(met) => return Some(if met { Ok(()) } else { Err(()) }),
+            Waiting::Over(met) => return Some(met),
             parked @ Waiting::Parked(_) => {
                 pair.waiting = parked;
                 return None;
@@ -299,8 +332,8 @@ impl World {
             Waiting::No => {}
         }
         match waiting::begin(&process, &self.nic, number, entry) {
-            Looked::Met => Some(Ok(())),
-            Looked::Impossible => Some(Err(())),
+            Looked::Met => Some(true),
+            Looked::Impossible => Some(false),
             Looked::Parked(parked) => {
                 pair.waiting = Waiting::Parked(parked);
                 None

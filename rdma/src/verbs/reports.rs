@@ -29,6 +29,14 @@ impl Reports {
         }
     }
 
+    /// Whether the end of work of this queue pair is to be told.
+    pub(super) fn has_work_of(&self, number: Qpn) -> bool {
+        let of = |(whose, done): &(Qpn, Completion)| {
+            *whose == number && matches!(done, Completion::Work(_))
+        };
+        self.completions.iter().any(of)
+    }
+
     #[inline]
     pub(super) fn tell(&mut self, host: &mut dyn Host) -> bool {
         let told = std::mem::take(&mut self.told);
