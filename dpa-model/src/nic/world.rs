@@ -22,7 +22,7 @@ use super::completion_ring::{CompletionRing, Overrun, Told};
 use super::context::domain;
 use super::line::Line;
 use super::memory::NicMemory;
-use super::pairs::{Context, Pairs};
+use super::pairs::{Context, Pair, Pairs};
 use super::pending::{Ended, Pending};
 use super::period::Begun;
 use super::provider::Provider;
@@ -502,6 +502,11 @@ impl Host for World {
     }
 
     fn failed(&mut self, number: Qpn, cause: Cause) {
+        let has_events = |pair: &Pair| !pair.events.is_empty();
+        if self.pairs.get(number).is_some_and(has_events) {
+            // What its peer was told is done counts (SEMANTICS 1.9).
+            self.carry_words();
+        }
         let Some(pair) = self.pairs.get_mut(number) else {
             return;
         };

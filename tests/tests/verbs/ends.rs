@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doca_dpa::rdma::{Connection, HostBuffer, Rdma, ReceiveOp};
+use doca_dpa::rdma::{Connection, HostBuffer, Rdma, ReceiveOp, RemoteSyncEvent};
 use doca_dpa::{Dpa, Location, SyncEvent};
 
 use tests::{PanicsArgs, panics};
@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub async fn case(name: &str) -> Outcome<String> {
     match name {
         "dropped at work" => dropped_at_work().await,
+        "disconnected" => disconnected().await,
         "faulted" => receives_of_a_faulted().await,
         "closed" => receives_of_a_closed().await,
         other => panic!("{other}"),
@@ -34,8 +35,12 @@ async fn soon<F: IntoFuture>(what: F) -> Outcome<F::Output> {
 
 /// A device, and a context whose receives are the host's.
 fn open() -> Outcome<(Dpa, Rdma)> {
+    open_at(HERE)
+}
+
+fn open_at(address: [u8; 4]) -> Outcome<(Dpa, Rdma)> {
     let dpa = Dpa::builder().workers(1).open()?;
-    let rdma = dpa.rdma().address(HERE.into()).connections(4);
+    let rdma = dpa.rdma().address(address.into()).connections(4);
     let rdma = rdma.receive_queue(0).open()?;
     Ok((dpa, rdma))
 }
@@ -66,6 +71,28 @@ async fn dropped_at_work() -> Outcome<String> {
     drop((sent, one));
     let waited = soon(event.ge(1)).await?.err().ok_or("it is closed")?;
     Ok(waited.to_string())
+}
+
+/// A signal has arrived when the host ends the connection, and this NIC has not looked.
+async fn disconnected() -> Outcome<String> {
+    let ((dpa, here), (_other, there)) = (open()?, open_at([10, 77, 0, 2])?);
+    for _ in 0..50 {
+        let (one, peer) = (here.export()?, there.export()?);
+        one.connect(&peer.blob())?;
+        peer.connect(&one.blob())?;
+        let event = remote(&dpa)?;
+        let export = one.export_event(&event)?;
+        let theirs = RemoteSyncEvent::import(&export.export())?;
+        soon(peer.signal_add(&theirs, 1)?).await??;
+        one.disconnect();
+        soon(event.ge(1)).await??;
+    }
+    Ok("signaled".into())
+}
+
+#[test]
+fn rule_1_9_a_signal_before_the_end_of_its_connection_counts() {
+    assert_eq!(verbs("disconnected", ""), "signaled");
 }
 
 /// Receives that the device has been given, while their context is kept by them.
