@@ -325,23 +325,31 @@ impl VerbsNic {
         slot.is_some_and(|slot| !self.pairs[*slot].is_idle()) || self.reports.has_work_of(number)
     }
 
-    /// Removes a queue pair. The device touches nothing for it when this returns. What it had under way is reported to `host`
-    /// as flushed, and then that it has failed, if that was not said before.
-    pub fn destroy(&mut self, number: Qpn, host: &mut dyn Host) {
+    /// Ends the work of a queue pair. The device does nothing for it any more. What it had under way is reported to `host` as
+    /// flushed, and then that it has failed, if that was not said before. What is posted from now on is flushed.
+    pub fn end_work(&mut self, number: Qpn, host: &mut dyn Host) {
         self.poll_queues(host);
+        if let Some(slot) = self.index.get(&number) {
+            let pair = &mut self.pairs[*slot];
+            let cause = pair.give_up(Cause::Closed);
+            self.reports.settle(pair, cause);
+        }
+        self.reports.tell(host);
+    }
+
+    /// Removes a queue pair, after [`VerbsNic::end_work`]. The device touches nothing for it when this returns.
+    pub fn destroy(&mut self, number: Qpn, host: &mut dyn Host) {
+        self.end_work(number, host);
         let Some(slot) = self.index.remove(&number) else {
             return;
         };
         self.recent = None;
-        let mut pair = self.pairs.remove(slot);
-        let cause = pair.give_up(Cause::Closed);
-        self.reports.settle(&mut pair, cause);
+        let pair = self.pairs.remove(slot);
         self.next_count = self.next_count.max(pair.next_count());
         self.queues[pair.queue].room += pair.reserved;
         pair.pool
             .into_iter()
             .for_each(|pool| self.pools.remove(pool, number));
-        self.reports.tell(host);
     }
 
     /// Posts work to a queue pair.

@@ -71,8 +71,12 @@ impl Engine {
         any
     }
 
-    /// Removes a queue pair, with what is left of it.
+    /// Removes a queue pair. Its work is over before, as flushed: also what kernels have posted and the NIC has not taken, which
+    /// may have been behind others.
     pub(crate) fn destroy(&mut self, now: Duration, number: Qpn) {
+        self.provider.end_work(number, &mut self.world);
+        self.ring(now, number);
+        self.provider.report(now, &mut self.world);
         self.provider.destroy(now, number, &mut self.world);
     }
 

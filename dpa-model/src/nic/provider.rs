@@ -257,7 +257,20 @@ impl Provider {
         }
     }
 
-    /// Removes a queue pair: nothing is done for it any more.
+    /// Ends the work of a queue pair, and reports it: nothing is done for it any more.
+    pub(crate) fn end_work(&mut self, number: Qpn, host: &mut dyn Host) {
+        match self {
+            Self::Soft(soft) => {
+                // Gone or over already: nothing to do.
+                let _ = soft.nic().fail(number, Cause::Closed);
+                soft.report(host);
+            }
+            #[cfg(feature = "verbs")]
+            Self::Verbs(verbs) => verbs.end_work(number, host),
+        }
+    }
+
+    /// Removes a queue pair, after [`Provider::end_work`].
     pub(crate) fn destroy(&mut self, now: Duration, number: Qpn, host: &mut dyn Host) {
         // A device says by `host` what it had under way; ours has been flushed when it failed.
         let _ = &host;

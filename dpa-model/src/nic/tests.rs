@@ -6,7 +6,8 @@ use std::time::Instant;
 use dpa_abi::Condition;
 use dpa_abi::access::AtomicNumber;
 use dpa_abi::queue::record::SEND_TAKEN;
-use dpa_abi::queue::{ENTRY_BYTES, RemotePlace, WorkEntry, WorkFlags, WorkOpcode};
+use dpa_abi::queue::{ENTRY_BYTES, RemotePlace, Syndrome, WorkEntry, WorkFlags, WorkOpcode};
+use rdma::queue_pair::Cause;
 
 use super::after::After;
 use super::*;
@@ -165,19 +166,35 @@ const ENTRIES: u64 = 256;
 
 /// A queue of a context in which every entry is this; without peers, or a connection that has failed.
 fn filled(process: &Still, local: bool, entry: &WorkEntry) -> (Arc<ContextRef>, ConnectionRef) {
+    let (context, queue) = queue(process, local, None);
+    if !local {
+        queue.disconnect();
+    }
+    fill(process, &queue, entry);
+    (context, queue)
+}
+
+/// The queue of a context; without peers, or a connection. Completions go to this queue.
+fn queue(
+    process: &Still,
+    local: bool,
+    completions: Option<Arc<CompletionQueue>>,
+) -> (Arc<ContextRef>, ConnectionRef) {
     let lease = process.local_nic().expect("a NIC");
     let spec = ContextSpec {
         local: local.then_some(0),
         outstanding: 256,
         ..ContextSpec::local(ENTRIES as u32, 0)
     };
-    let context = ContextRef::new(&lease, process, spec, None).expect("a context");
+    let context = ContextRef::new(&lease, process, spec, completions).expect("a context");
     let queue = context.open_local().expect("a queue");
-    if !local {
-        queue.disconnect();
-    }
+    (context, queue)
+}
+
+/// Every entry of a queue is this from now on.
+fn fill(process: &Still, queue: &ConnectionRef, entry: &WorkEntry) {
     let number = queue.number();
-    lease.nic().with(|engine| {
+    queue.context().lease().nic().with(|engine| {
         let pair = engine.world.pairs.get_mut(number).expect("its pair");
         let at = pair.send.as_ref().expect("its ring").addr();
         let bytes = ENTRIES * ENTRY_BYTES as u64;
@@ -187,7 +204,6 @@ fn filled(process: &Still, local: bool, entry: &WorkEntry) -> (Arc<ContextRef>, 
             u64::store_release(&cell, at * 8, word);
         }
     });
-    (context, queue)
 }
 
 /// How many entries are taken when so many are left of the turn, and whether there is to be another.
@@ -223,6 +239,31 @@ fn entries_are_taken_as_long_as_the_turn_lasts() {
         assert_eq!(taken(&queue, ENTRIES), (ENTRIES, false), "all of them");
     }
     drop(event);
+}
+
+/// Other queues may have the NIC all the while.
+#[test]
+fn what_was_posted_is_flushed_before_its_queue_pair_is_gone() {
+    let process = Still::new();
+    let lease = process.local_nic().expect("a NIC");
+    let done = CompletionQueue::new(&lease, &process, ENTRIES as u32).expect("a queue");
+    let write = WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE);
+    let (_context, queue) = queue(&process, false, Some(done.clone()));
+    fill(&process, &queue, &write);
+    let (number, other) = (queue.number(), Qpn::new(7).expect("a number"));
+    lease.nic().with(|engine| {
+        engine.world.turn.leave(0);
+        assert!(engine.world.turn.is_over(other), "another is behind");
+        assert!(engine.provider.fail(number, Cause::Closed).is_ok());
+        engine.send(Duration::ZERO);
+        engine.world.turn.begin();
+        engine.destroy(Duration::ZERO, number);
+    });
+    for index in 0..ENTRIES {
+        let flushed = done.take().expect("no overrun").expect("all of them");
+        assert_eq!(u64::from(flushed.index), index);
+        assert_eq!(flushed.syndrome, Syndrome::FLUSHED);
+    }
 }
 
 /// Two functions with units of their own, and a process on each.
