@@ -34,6 +34,7 @@ use crate::soft::Host;
 use crate::work::{PostError, PostReason, WorkRequest};
 
 mod keys;
+mod leaving;
 mod library;
 mod memory;
 mod objects;
@@ -53,6 +54,7 @@ pub use memory::{DeviceRegion, OwnWord};
 pub use pinned::Pinned;
 
 use keys::Keys;
+use leaving::Leaving;
 use objects::ProtectionDomain;
 use own::OwnPair;
 use pair::Pair;
@@ -87,6 +89,8 @@ pub struct VerbsNic {
     /// The one that was posted to last.
     recent: Option<(Qpn, usize)>,
     pools: Pools,
+    /// Those whose owners are gone.
+    leaving: Vec<Leaving>,
     /// What new queue pairs count from: above all that gone ones have counted.
     next_count: u64,
     /// The time of the last call.
@@ -147,6 +151,7 @@ impl VerbsNic {
             index: BTreeMap::new(),
             recent: None,
             pools: Pools::default(),
+            leaving: Vec::new(),
             next_count: 0,
             now: Duration::ZERO,
             look_at: NEVER,
@@ -292,13 +297,9 @@ impl VerbsNic {
     ///
     /// There is none with this number.
     pub fn fail(&mut self, number: Qpn, cause: Cause) -> Result<(), UnknownQueuePair> {
-        let now = self.now;
         let pair = pair_in(&mut self.pairs, &self.index, number)?;
-        if !matches!(pair.state, State::Error(_)) {
-            pair.since = now;
-        }
         pair.fail(cause);
-        self.look_at = now;
+        self.look_at = self.now;
         Ok(())
     }
 
@@ -331,14 +332,15 @@ impl VerbsNic {
         self.poll_queues(host);
         if let Some(slot) = self.index.get(&number) {
             let pair = &mut self.pairs[*slot];
-            let cause = pair.give_up(Cause::Closed);
+            let cause = pair.end(Cause::Closed);
             self.reports.settle(pair, cause);
         }
         self.reports.tell(host);
     }
 
-    /// Removes a queue pair, after [`VerbsNic::end_work`]. The device touches nothing for it when this returns.
-    pub fn destroy(&mut self, number: Qpn, host: &mut dyn Host) {
+    /// Removes a queue pair, after [`VerbsNic::end_work`]. The device touches nothing for it when this returns, but for
+    /// receives of its pool, as long as that is there.
+    pub fn destroy(&mut self, now: Duration, number: Qpn, host: &mut dyn Host) {
         self.end_work(number, host);
         let Some(slot) = self.index.remove(&number) else {
             return;
@@ -346,10 +348,7 @@ impl VerbsNic {
         self.recent = None;
         let pair = self.pairs.remove(slot);
         self.next_count = self.next_count.max(pair.next_count());
-        self.queues[pair.queue].room += pair.reserved;
-        pair.pool
-            .into_iter()
-            .for_each(|pool| self.pools.remove(pool, number));
+        self.leave(now, *pair, host);
     }
 
     /// Posts work to a queue pair.
@@ -388,8 +387,10 @@ impl VerbsNic {
         self.pools.take_back(pool)
     }
 
-    /// A pool is gone: the ids of the receives that the device had of it.
-    pub fn end_pool(&mut self, pool: usize) -> Vec<u64> {
+    /// A pool is gone, and all queue pairs that took from it: the ids of the receives that the device had of it, which touches
+    /// them no more.
+    pub fn end_pool(&mut self, pool: usize, host: &mut dyn Host) -> Vec<u64> {
+        self.destroy_leaving_of(pool, host);
         self.pools.end(pool)
     }
 }

@@ -279,7 +279,7 @@ impl Provider {
                 soft.nic().destroy(now, number);
             }
             #[cfg(feature = "verbs")]
-            Self::Verbs(verbs) => verbs.destroy(number, host),
+            Self::Verbs(verbs) => verbs.destroy(now, number, host),
         }
     }
 
@@ -348,12 +348,12 @@ impl Provider {
     }
 
     /// A pool is gone: the ids of the receives that a device had of it.
-    pub(crate) fn end_pool(&mut self, pool: usize) -> Vec<u64> {
-        let _ = pool;
+    pub(crate) fn end_pool(&mut self, pool: usize, host: &mut dyn Host) -> Vec<u64> {
+        let _ = (pool, &host);
         match self {
             Self::Soft(_) => Vec::new(),
             #[cfg(feature = "verbs")]
-            Self::Verbs(verbs) => verbs.end_pool(pool),
+            Self::Verbs(verbs) => verbs.end_pool(pool, host),
         }
     }
 

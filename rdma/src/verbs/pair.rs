@@ -60,8 +60,12 @@ pub(super) struct Pair {
     pub(super) pool: Option<usize>,
     /// Whether it has been said that it failed.
     pub(super) told: bool,
-    /// When it last did something, or since when it is in ERR.
+    /// When it last did something, or since when it is in ERR: [`NEVER`] until somebody looks then.
     pub(super) since: Duration,
+    /// The device has reported the last receive that it had taken for it.
+    pub(super) drained: bool,
+    /// It has had a peer.
+    connected: bool,
     /// Gone if it did not flush.
     raw: Option<RawQueuePair>,
     /// Where the device leaves the words before atomics.
@@ -121,6 +125,8 @@ impl Pair {
             pool: None,
             told: false,
             since: Duration::ZERO,
+            drained: false,
+            connected: false,
             raw: Some(raw),
             originals,
             pages,
@@ -148,6 +154,9 @@ impl Pair {
     pub(super) fn look(&mut self, now: Duration, reports: &mut Reports) -> Duration {
         match (self.state, self.config.keep_alive) {
             (State::Error(cause), _) => {
+                if self.since == NEVER {
+                    self.since = now;
+                }
                 if now.saturating_sub(self.since) >= FLUSH {
                     self.give_up(cause);
                 }
@@ -171,6 +180,7 @@ impl Pair {
     pub(super) fn connect(&mut self, step: &Step, depth: u32) -> Result<(), SystemError> {
         self.modify("connecting a queue pair", step)?;
         self.depth = depth;
+        self.connected = true;
         self.state = State::ReadyToReceive;
         Ok(())
     }
@@ -206,6 +216,7 @@ impl Pair {
             return;
         }
         self.state = State::Error(cause);
+        self.since = NEVER;
         if self.modify("failing a queue pair", &Step::Error).is_err() {
             // There is no surer way to make it stop.
             self.raw = None;
@@ -220,6 +231,24 @@ impl Pair {
         }
         self.state = State::Error(cause);
         cause
+    }
+
+    /// Its owner wants no more of it; why it is in ERR. Work that is under way is given up.
+    pub(super) fn end(&mut self, cause: Cause) -> Cause {
+        if !self.is_idle() {
+            return self.give_up(cause);
+        }
+        self.fail(cause);
+        match self.state {
+            State::Error(before) => before,
+            _ => cause,
+        }
+    }
+
+    /// What the device has of it, if that may be a receive that it has not reported.
+    pub(super) fn take_undrained(&mut self) -> Option<RawQueuePair> {
+        let drains = self.pool.is_some() && self.connected && !self.drained;
+        self.raw.take_if(|_| drains)
     }
 
     /// Takes a work request.

@@ -32,9 +32,11 @@ struct Pool {
     queue: Arc<ReceiveQueue>,
     domain: Domain,
     depth: usize,
-    /// By what the device calls it: what its owner calls it.
-    posted: Slab<u64>,
+    /// By what the device calls it.
+    posted: Slab<Receive>,
     members: Vec<Qpn>,
+    /// So many queue pairs that are no members any more may have taken some of these.
+    holders: usize,
 }
 
 impl Pools {
@@ -61,6 +63,7 @@ impl Pools {
             depth: depth as usize,
             posted: Slab::new(),
             members: Vec::new(),
+            holders: 0,
         });
         self.by_name.insert(name, at);
         Ok((queue, depth))
@@ -74,9 +77,25 @@ impl Pools {
     }
 
     /// This queue pair takes from the pool no more.
-    pub(super) fn remove(&mut self, name: usize, number: Qpn) {
+    pub(super) fn remove(&mut self, name: usize, number: Qpn, keys: &Keys) {
+        if let Some(at) = self.by_name.get(&name).copied() {
+            self.all[at].members.retain(|member| *member != number);
+            self.all[at].renew(at, keys);
+        }
+    }
+
+    /// Until [`Pools::release`] the device has a queue pair that may have taken receives of this pool.
+    pub(super) fn hold(&mut self, name: usize) {
         if let Some(at) = self.by_name.get(&name) {
-            self.all[*at].members.retain(|member| *member != number);
+            self.all[*at].holders += 1;
+        }
+    }
+
+    /// It is destroyed, and all that it reported was polled.
+    pub(super) fn release(&mut self, name: usize, keys: &Keys) {
+        if let Some(at) = self.by_name.get(&name).copied() {
+            self.all[at].holders -= 1;
+            self.all[at].renew(at, keys);
         }
     }
 
@@ -95,9 +114,8 @@ impl Pools {
                 && let Some(receive) = take(member)
             {
                 any = true;
-                let slot = pool.posted.insert(receive.id);
-                let id = RECEIVE | (at as u64) << POOL_BITS | slot as u64;
-                if !pool.queue.post(id, keys.place(pool.domain, receive.buffer)) {
+                let slot = pool.posted.insert(receive);
+                if !pool.give((at, slot), &receive, keys) {
                     // It has as much room as was asked for, so this is a device that fails: its owner gets it back
                     // with the others.
                     break;
@@ -109,23 +127,67 @@ impl Pools {
 
     /// A receive is over: what its owner calls it.
     pub(super) fn completed(&mut self, id: u64) -> Option<u64> {
-        let at = (id & !RECEIVE) >> POOL_BITS;
-        let pool = self.all.get_mut(at as usize)?;
-        pool.posted.try_remove(id as u32 as usize)
+        let (at, slot) = place(id);
+        let pool = self.all.get_mut(at)?;
+        Some(pool.posted.try_remove(slot)?.id)
+    }
+
+    /// A receive was taken for nothing: the device gets it again.
+    pub(super) fn give_again(&mut self, id: u64, keys: &Keys) {
+        let (at, slot) = place(id);
+        if let Some(pool) = self.all.get(at)
+            && let Some(receive) = pool.posted.get(slot)
+        {
+            // As where it was given first.
+            pool.give((at, slot), receive, keys);
+        }
     }
 
     /// The receives that the device has of a pool count no more: what its owner calls them.
     pub(super) fn take_back(&mut self, name: usize) -> Vec<u64> {
         let pool = self.by_name.get(&name).and_then(|at| self.all.get_mut(*at));
-        pool.map(|pool| pool.posted.drain().collect())
-            .unwrap_or_default()
+        let ids = |pool: &mut Pool| pool.posted.drain().map(|receive| receive.id).collect();
+        pool.map(ids).unwrap_or_default()
     }
 
     /// The pool is gone: what the device had of it.
     pub(super) fn end(&mut self, name: usize) -> Vec<u64> {
         let at = self.by_name.remove(&name);
         let pool = at.and_then(|at| self.all.try_remove(at));
-        pool.map(|pool| pool.posted.into_iter().map(|(_, id)| id).collect())
-            .unwrap_or_default()
+        let ids = |pool: Pool| {
+            let all = pool.posted.into_iter();
+            all.map(|(_, receive)| receive.id).collect()
+        };
+        pool.map(ids).unwrap_or_default()
     }
+}
+
+impl Pool {
+    /// Gives the device a receive, by its place.
+    fn give(&self, (at, slot): (usize, usize), receive: &Receive, keys: &Keys) -> bool {
+        let id = RECEIVE | (at as u64) << POOL_BITS | slot as u64;
+        self.queue.post(id, keys.place(self.domain, receive.buffer))
+    }
+
+    /// If no queue pair is left that may have a receive, the device has lost those that it has not reported: it gets all of
+    /// them again, in another queue.
+    fn renew(&mut self, at: usize, keys: &Keys) {
+        let used = self.holders > 0 || !self.members.is_empty();
+        if used || self.posted.is_empty() {
+            return;
+        }
+        // If the device refuses, it keeps those that it has not lost.
+        if let Ok(another) = self.queue.another(self.depth as u32) {
+            self.queue = another;
+            for (slot, receive) in &self.posted {
+                self.give((at, slot), receive, keys);
+            }
+        }
+    }
+}
+
+/// The place of a receive: its pool, and which of that.
+fn place(id: u64) -> (usize, usize) {
+    let pool = (id & !RECEIVE) >> POOL_BITS;
+    (pool as usize, id as u32 as usize)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::pool::RECEIVE;
 use super::queues::{BATCH, Batch, Polled};
 use super::status::work_error;
-use super::{ASK, NEVER, VerbsNic, pair};
+use super::{ASK, NEVER, VerbsNic, pair, pair_in};
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, State};
 use crate::region::RemoteKey;
@@ -24,7 +24,7 @@ impl VerbsNic {
                 .fill(keys, |member| host.io(Some(member)).receives.take());
         let polled = self.poll_queues(host);
         if now >= self.look_at {
-            self.look(now);
+            self.look(now, host);
         }
         self.reports.tell(host) | given | polled
     }
@@ -80,6 +80,8 @@ impl VerbsNic {
         let number = Qpn::new(polled.queue_pair());
         let slot = number.and_then(|number| self.index.get(&number).copied());
         let (Some(number), Some(slot)) = (number, slot) else {
+            // Its queue pair is gone: it is as if that had not taken it.
+            self.pools.give_again(polled.id(), &self.keys);
             return;
         };
         let Some(id) = self.pools.completed(polled.id()) else {
@@ -112,7 +114,7 @@ impl VerbsNic {
 
     /// Looks at all queue pairs: those in ERR, those whose peer has been silent, and those that a device has put into ERR
     /// without a word.
-    fn look(&mut self, now: Duration) {
+    fn look(&mut self, now: Duration, host: &mut dyn Host) {
         let mut next = NEVER;
         let asks = !self.port.limits.tells_failures && now >= self.ask_at;
         if asks {
@@ -127,7 +129,7 @@ impl VerbsNic {
                 next = next.min(self.ask_at);
             }
         }
-        self.look_at = next;
+        self.look_at = next.min(self.look_at_leaving(now, host));
     }
 
     /// When [`VerbsNic::progress`] wants to be called, if its descriptor says nothing before.
@@ -174,10 +176,17 @@ impl VerbsNic {
                     status: kind as u32,
                 }),
             };
-            if let Some(number) = number.and_then(Qpn::new) {
-                // It may be gone by now.
-                let _ = self.fail(number, cause);
+            let Some(number) = number.and_then(Qpn::new) else {
+                continue;
+            };
+            if kind == LAST_RECEIVE && self.has_left(number) {
+                continue;
             }
+            if let Ok(pair) = pair_in(&mut self.pairs, &self.index, number) {
+                pair.drained |= kind == LAST_RECEIVE;
+            }
+            // It may be gone by now.
+            let _ = self.fail(number, cause);
         }
     }
 
@@ -187,6 +196,7 @@ impl VerbsNic {
         for (_, pair) in &mut self.pairs {
             pair.give_up(cause);
         }
+        self.all_have_left();
         self.look_at = self.now;
     }
 }

@@ -272,6 +272,11 @@ impl ReceiveQueue {
         }))
     }
 
+    /// One like this, of so many entries.
+    pub(super) fn another(&self, entries: u32) -> Result<Arc<Self>, SystemError> {
+        Self::new(&self.domain, entries)
+    }
+
     pub(super) fn post(&self, id: u64, place: Place) -> bool {
         let Some(post) = self.domain.device.ops().post_srq_recv else {
             return false;

@@ -6,9 +6,11 @@
  *   DPA_MOCK_SYSFS  its directory: `DIR/mock0` has what /sys/class/infiniband/DEVICE has of ports and addresses
  *   DPA_MOCK_GONE   a file: once it is there the device is taken out, at the next request
  *   DPA_MOCK_LACKS  words: `kernel`, `device`, `permission`, `memory`, `port`, `atomics`, `ethernet` (its port is of InfiniBand),
- *                   `haste` (a queue pair that has failed flushes what it has after a while)
+ *                   `haste` (a queue pair that has failed flushes what it has after a while), `ends` (messages with the immediate
+ *                   data 0xe0d arrive half), `flush` (what such a message has taken is not flushed)
  */
 #define _GNU_SOURCE
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <infiniband/verbs.h>
@@ -23,6 +25,7 @@
 #define QUEUE_PAIRS 4096
 #define REGIONS 4096
 #define INLINE_BYTES 64
+#define HALF 0xe0d
 
 /* The macros of the header would stand in the way of defining these. */
 #undef ibv_query_port
@@ -54,6 +57,11 @@ struct pair {
 	uint8_t rnr_retries;
 	/* It has failed, and what it has is not flushed yet. */
 	bool flushes;
+	/* A message has arrived half, in this receive. */
+	bool has_half;
+	struct receive half;
+	/* It has said that no receive of it is left. */
+	bool has_said_last;
 	/* Requests that wait for a receive of the peer, and those behind them. */
 	struct request *waiting;
 	unsigned capacity, first, count;
@@ -198,6 +206,9 @@ static void say(int kind, struct pair *of)
 {
 	struct opened *opened = (struct opened *)of->qp.context;
 	struct event event = { kind, of };
+	/* One that is gone has said so. */
+	if (opened->events[1] < 0)
+		return;
 	if (write(opened->events[1], &event, sizeof(event)) < 0)
 		abort();
 }
@@ -493,9 +504,20 @@ static void done(struct pair *pair, const struct ibv_send_wr *wr, int status, ui
 
 static void flush(struct pair *pair)
 {
+	struct ibv_wc half = { .wr_id = pair->half.id, .status = IBV_WC_WR_FLUSH_ERR, .qp_num = pair->qp.qp_num };
+
 	for (; pair->count; pair->count--) {
 		done(pair, &pair->waiting[pair->first].wr, IBV_WC_WR_FLUSH_ERR, 0);
 		pair->first = (pair->first + 1) % pair->capacity;
+	}
+	if (pair->has_half && lacks("flush"))
+		return;
+	if (pair->has_half)
+		complete(pair->qp.recv_cq, &half);
+	pair->has_half = false;
+	if (pair->qp.srq && pair->peer && !pair->has_said_last) {
+		pair->has_said_last = true;
+		say(IBV_EVENT_QP_LAST_WQE_REACHED, pair);
 	}
 }
 
@@ -528,7 +550,7 @@ static void fail(struct pair *pair)
 	}
 }
 
-/* The next receive of a queue pair gets this. 0, or the status of the sender. `-1`: there is no receive. */
+/* The next receive of a queue pair gets this. 0, or the status of the sender. `-1`: there is no receive; `-2`: it goes on for ever. */
 static int receive(struct pair *to, const struct ibv_send_wr *wr, const void *bytes, uint32_t len, bool carries)
 {
 	struct receives *queue = (struct receives *)to->qp.srq;
@@ -536,11 +558,18 @@ static int receive(struct pair *to, const struct ibv_send_wr *wr, const void *by
 	struct receive taken;
 	void *place;
 
+	if (to->has_half)
+		return -2;
 	if (!queue || !queue->count)
 		return -1;
 	taken = queue->ring[queue->first];
 	queue->first = (queue->first + 1) % queue->capacity;
 	queue->count--;
+	if (wr->opcode == IBV_WR_SEND_WITH_IMM && wr->imm_data == htobe32(HALF) && lacks("ends")) {
+		to->has_half = true;
+		to->half = taken;
+		return -2;
+	}
 	wc.wr_id = taken.id;
 	wc.opcode = carries ? IBV_WC_RECV : IBV_WC_RECV_RDMA_WITH_IMM;
 	if (wr->opcode == IBV_WR_SEND_WITH_INV) {
@@ -600,7 +629,7 @@ static void put(void *to, const void *from, uint32_t len)
 	}
 }
 
-/* Does one request. 0, the status it ends with, or `-1`: it waits for a receive. */
+/* Does one request. 0, the status it ends with, or less: it waits. */
 static int work(struct pair *pair, const struct ibv_send_wr *wr, const struct ibv_sge *place, void *inside, uint32_t *len)
 {
 	struct pair *to = pair->peer < QUEUE_PAIRS ? pairs[pair->peer] : NULL;
@@ -635,7 +664,7 @@ static bool try(struct pair *pair, const struct ibv_send_wr *wr, const struct ib
 	int status = work(pair, wr, place, inside, &len);
 
 	/* A device asks again after a time that is long for what is done meanwhile: few retries are none here, many are without end. */
-	if (status < 0 && pair->rnr_retries > 4)
+	if (status == -2 || (status < 0 && pair->rnr_retries > 4))
 		return false;
 	if (status < 0)
 		status = IBV_WC_RNR_RETRY_EXC_ERR;

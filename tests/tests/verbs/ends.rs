@@ -17,6 +17,9 @@ pub async fn case(name: &str) -> Outcome<String> {
     match name {
         "dropped at work" => dropped_at_work().await,
         "disconnected" => disconnected().await,
+        "half arrived" => half_arrived(Duration::ZERO).await,
+        "half arrived and lost" => half_arrived(Duration::from_millis(1500)).await,
+        "half arrived after silence" => half_arrived_after_silence().await,
         "faulted" => receives_of_a_faulted().await,
         "closed" => receives_of_a_closed().await,
         other => panic!("{other}"),
@@ -93,6 +96,56 @@ async fn disconnected() -> Outcome<String> {
 #[test]
 fn rule_1_9_a_signal_before_the_end_of_its_connection_counts() {
     assert_eq!(verbs("disconnected", ""), "signaled");
+}
+
+/// The device that is not there lets messages with this beside them arrive half.
+const HALF: u32 = 0xe0d;
+
+/// A peer is gone in the middle of a message, and so is its connection. The receive that the message has taken is there for
+/// others, after `pause`.
+async fn half_arrived(pause: Duration) -> Outcome<String> {
+    let (_dpa, rdma) = open()?;
+    let waiting = receive(&rdma)?;
+    let (one, other) = connected(&rdma)?;
+    let half = one.send_imm(HostBuffer::from_bytes(b"half"), HALF);
+    drop(half.map_err(|(error, _)| error)?);
+    drop((one, other));
+    tokio::time::sleep(pause).await;
+    let (one, _other) = connected(&rdma)?;
+    let sent = one.send(HostBuffer::from_bytes(b"whole"));
+    let sent = sent.map_err(|(error, _)| error)?;
+    let received = soon(waiting).await??;
+    soon(sent).await??;
+    Ok(String::from_utf8_lossy(&received.buffer.to_vec()[..5]).into_owned())
+}
+
+/// The NIC has had nothing to do for longer than a queue pair may take to flush.
+async fn half_arrived_after_silence() -> Outcome<String> {
+    let (_dpa, rdma) = open()?;
+    let waiting = receive(&rdma)?;
+    let (one, other) = connected(&rdma)?;
+    for from in [&one, &other] {
+        let half = from.send_imm(HostBuffer::from_bytes(b"half"), HALF);
+        drop(half.map_err(|(error, _)| error)?);
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    other.disconnect();
+    let flushed = soon(waiting).await?.err().ok_or("it is flushed")?;
+    Ok(flushed.to_string())
+}
+
+#[test]
+fn a_receive_that_a_lost_peer_had_begun_is_there_for_others() {
+    // At once, after a while, or when no queue pair is left that could have it.
+    assert_eq!(verbs("half arrived", "haste ends"), "whole");
+    let said = verbs("half arrived and lost", "ends flush");
+    assert_eq!(said, "whole");
+}
+
+#[test]
+fn a_receive_is_flushed_however_long_there_was_silence_before() {
+    let said = verbs("half arrived after silence", "haste ends");
+    assert!(said.starts_with("the receive failed: flushed"), "{said}");
 }
 
 /// Receives that the device has been given, while their context is kept by them.

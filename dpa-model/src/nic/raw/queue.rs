@@ -414,7 +414,7 @@ impl Drop for ReceiveQueueRef {
     fn drop(&mut self) {
         let nic = self.lease.nic();
         let pool = nic.with(|engine| {
-            engine.provider.end_pool(self.pool);
+            engine.provider.end_pool(self.pool, &mut engine.world);
             engine.world.pairs.pools.try_remove(self.pool)
         });
         drop(pool);
