@@ -36,6 +36,7 @@ use crate::work::{PostError, PostReason, WorkRequest};
 mod keys;
 mod leaving;
 mod library;
+mod lost;
 mod memory;
 mod objects;
 mod own;
@@ -107,6 +108,8 @@ pub struct VerbsNic {
 struct SharedQueue {
     queue: Arc<CompletionQueue>,
     room: u32,
+    /// It says nothing any more.
+    failed: bool,
 }
 
 /// What a peer must know of this NIC.
@@ -235,13 +238,17 @@ impl VerbsNic {
 
     /// A completion queue with room for so many.
     fn queue_for(&mut self, entries: u32) -> Result<usize, SystemError> {
-        let fits = |shared: &SharedQueue| shared.room >= entries;
+        let fits = |shared: &SharedQueue| !shared.failed && shared.room >= entries;
         if let Some(at) = self.queues.iter().position(fits) {
             return Ok(at);
         }
         let room = COMPLETIONS.min(self.port.limits.completions).max(entries);
         let queue = CompletionQueue::new(&self.channel, room)?;
-        self.queues.push(SharedQueue { queue, room });
+        self.queues.push(SharedQueue {
+            queue,
+            room,
+            failed: false,
+        });
         Ok(self.queues.len() - 1)
     }
 

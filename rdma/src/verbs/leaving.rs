@@ -27,6 +27,13 @@ pub(super) struct Leaving {
     _raw: RawQueuePair,
 }
 
+impl Leaving {
+    /// Whether it reports to this completion queue.
+    pub(super) fn reports_to(&self, queue: usize) -> bool {
+        self.reserved.0 == queue
+    }
+}
+
 impl VerbsNic {
     /// The owner of a queue pair is gone. It is destroyed, now or soon.
     pub(super) fn leave(&mut self, now: Duration, mut pair: Pair, host: &mut dyn Host) {
@@ -72,9 +79,10 @@ impl VerbsNic {
         false
     }
 
-    /// The device will report nothing any more.
-    pub(super) fn all_have_left(&mut self) {
-        self.leaving.iter_mut().for_each(|one| one.drained = true);
+    /// The device will report nothing of these any more.
+    pub(super) fn have_left(&mut self, which: impl Fn(&Leaving) -> bool) {
+        let these = self.leaving.iter_mut().filter(|one| which(one));
+        these.for_each(|one| one.drained = true);
     }
 
     /// Destroys those that are drained, or had their time; when to look at the others.

@@ -107,6 +107,16 @@ pub(super) fn devices(lib: &'static Library) -> Result<Vec<Listed>, SystemError>
     Ok(all)
 }
 
+/// What an event that is no completion is about: the number of a queue pair, or where the object of another queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    QueuePair(u32),
+    Completions(usize),
+    Receives(usize),
+    /// The device, or what concerns nobody here.
+    Device,
+}
+
 fn each_device(
     lib: &'static Library,
     mut f: impl FnMut(String, *mut sys::ibv_device),
@@ -228,19 +238,20 @@ impl Device {
         }
     }
 
-    /// The next event that is no completion: its kind, and the number of the queue pair it is about.
+    /// The next event that is no completion: its kind, and what it is about.
     ///
     /// # Errors
     /// There will be none any more: the device is gone.
-    pub(super) fn async_event(&self) -> std::io::Result<Option<(c_int, Option<u32>)>> {
+    pub(super) fn async_event(&self) -> std::io::Result<Option<(c_int, Subject)>> {
         /// `struct ibv_async_event`, with a kind that may be any number.
         #[repr(C)]
         struct Event {
-            element: *mut sys::ibv_qp,
+            element: *mut c_void,
             kind: c_int,
         }
-        /// Kinds whose element is a queue pair: fatal, request error, access error, and the last receive used.
-        const OF_QUEUE_PAIRS: [c_int; 4] = [1, 2, 3, 16];
+        /// Of a completion queue, and of a shared receive queue: it has failed.
+        const COMPLETIONS: c_int = 0;
+        const RECEIVES: c_int = 14;
         let mut event = Event {
             element: null_mut(),
             kind: 0,
@@ -256,11 +267,17 @@ impl Device {
                     _ => Err(error),
                 };
             }
-            let number = OF_QUEUE_PAIRS
-                .contains(&event.kind)
-                .then(|| (*event.element).qp_num);
+            let subject = match event.kind {
+                COMPLETIONS => Subject::Completions(event.element as usize),
+                RECEIVES => Subject::Receives(event.element as usize),
+                // Fatal, request error, access error, and the last receive used.
+                1 | 2 | 3 | 16 => {
+                    Subject::QueuePair((*event.element.cast::<sys::ibv_qp>()).qp_num)
+                }
+                _ => Subject::Device,
+            };
             (self.lib.ack_async_event)(at);
-            Ok(Some((event.kind, number)))
+            Ok(Some((event.kind, subject)))
         }
     }
 }

@@ -73,8 +73,10 @@ impl OwnPair {
         let mut status = None;
         let mut batch = Batch::new();
         while status.is_none() && Instant::now() < until {
-            if self.completions.poll(&mut batch) > 0 {
-                status = Some(batch.get(0).status());
+            match self.completions.poll(&mut batch) {
+                None => return Err(failed(libc::EIO)),
+                Some(0) => {}
+                Some(_) => status = Some(batch.get(0).status()),
             }
             std::thread::yield_now();
         }

@@ -125,6 +125,21 @@ impl Pools {
         any
     }
 
+    /// The receive queue at this place has failed, and its queue pairs do nothing any more: which those are, and what the owner
+    /// calls the receives that the device had. If there are none, the next get them.
+    pub(super) fn lose(&mut self, place: usize, keys: &Keys) -> (Vec<Qpn>, Vec<u64>) {
+        let mut all = self.all.iter_mut();
+        let Some((at, pool)) = all.find(|(_, pool)| pool.queue.place() == place) else {
+            return (Vec::new(), Vec::new());
+        };
+        let lost = match pool.members.is_empty() {
+            true => Vec::new(),
+            false => pool.posted.drain().map(|receive| receive.id).collect(),
+        };
+        pool.replace(at, keys);
+        (pool.members.clone(), lost)
+    }
+
     /// A receive is over: what its owner calls it.
     pub(super) fn completed(&mut self, id: u64) -> Option<u64> {
         let (at, slot) = place(id);
@@ -173,10 +188,13 @@ impl Pool {
     /// them again, in another queue.
     fn renew(&mut self, at: usize, keys: &Keys) {
         let used = self.holders > 0 || !self.members.is_empty();
-        if used || self.posted.is_empty() {
-            return;
+        if !used && !self.posted.is_empty() {
+            self.replace(at, keys);
         }
-        // If the device refuses, it keeps those that it has not lost.
+    }
+
+    /// From now on it has another queue. If the device refuses, it keeps those receives that it has not lost.
+    fn replace(&mut self, at: usize, keys: &Keys) {
         if let Ok(another) = self.queue.another(self.depth as u32) {
             self.queue = another;
             for (slot, receive) in &self.posted {

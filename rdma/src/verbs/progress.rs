@@ -1,4 +1,4 @@
-//! What a device has to say: completions, silence, and events that are no completion.
+//! What a device has to say: completions, and silence.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::pool::RECEIVE;
 use super::queues::{BATCH, Batch, Polled};
 use super::status::work_error;
-use super::{ASK, NEVER, VerbsNic, pair, pair_in};
+use super::{ASK, NEVER, VerbsNic, pair};
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, State};
 use crate::region::RemoteKey;
@@ -35,8 +35,11 @@ impl VerbsNic {
         let mut batch = Batch::new();
         for at in 0..self.queues.len() {
             // A batch that is not full was all there was.
-            loop {
-                let count = self.queues[at].queue.poll(&mut batch);
+            while !self.queues[at].failed {
+                let Some(count) = self.queues[at].queue.poll(&mut batch) else {
+                    self.lose_completions(at);
+                    break;
+                };
                 any |= count > 0;
                 for n in 0..count {
                     self.completed(batch.get(n), host);
@@ -149,55 +152,6 @@ impl VerbsNic {
     /// Readable when something happened that is no completion: then call [`VerbsNic::take_events`].
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.port.device.async_fd()
-    }
-
-    /// Takes what happened that is no completion: queue pairs that the device has put into ERR. False: the device is gone, and with
-    /// it all of them; there is nothing more to be told of.
-    pub fn take_events(&mut self) -> bool {
-        /// The peer's request was invalid; it was not allowed.
-        const REQUEST: i32 = 2;
-        const ACCESS: i32 = 3;
-        const LAST_RECEIVE: i32 = 16;
-        const DEVICE_FATAL: i32 = 8;
-        loop {
-            let (kind, number) = match self.port.device.async_event() {
-                Ok(Some((DEVICE_FATAL, _))) | Err(_) => {
-                    self.lose_all(DEVICE_FATAL as u32);
-                    return false;
-                }
-                Ok(Some(event)) => event,
-                Ok(None) => return true,
-            };
-            let cause = match kind {
-                REQUEST => Cause::Peer(WorkError::RemoteInvalidRequest),
-                ACCESS => Cause::Peer(WorkError::RemoteAccess),
-                LAST_RECEIVE => Cause::Closed,
-                kind => Cause::Work(WorkError::Device {
-                    status: kind as u32,
-                }),
-            };
-            let Some(number) = number.and_then(Qpn::new) else {
-                continue;
-            };
-            if kind == LAST_RECEIVE && self.has_left(number) {
-                continue;
-            }
-            if let Ok(pair) = pair_in(&mut self.pairs, &self.index, number) {
-                pair.drained |= kind == LAST_RECEIVE;
-            }
-            // It may be gone by now.
-            let _ = self.fail(number, cause);
-        }
-    }
-
-    /// The device is gone: it will report nothing any more.
-    fn lose_all(&mut self, status: u32) {
-        let cause = Cause::Work(WorkError::Device { status });
-        for (_, pair) in &mut self.pairs {
-            pair.give_up(cause);
-        }
-        self.all_have_left();
-        self.look_at = self.now;
     }
 }
 

@@ -184,17 +184,21 @@ impl CompletionQueue {
         }))
     }
 
-    /// Takes at most a batch of what it has; how many there were.
+    /// Where its object is.
+    pub(super) fn place(&self) -> usize {
+        self.raw.as_ptr() as usize
+    }
+
+    /// Takes at most a batch of what it has; how many there were. `None`: the queue has failed, and says nothing any more.
     #[inline]
-    pub(super) fn poll(&self, batch: &mut Batch) -> usize {
-        let Some(poll) = self.channel.device.ops().poll_cq else {
-            return 0;
-        };
+    pub(super) fn poll(&self, batch: &mut Batch) -> Option<usize> {
+        batch.filled = 0;
+        let poll = self.channel.device.ops().poll_cq?;
         let room = batch.entries.as_mut_ptr().cast();
         // SAFETY: the queue lives; there is room for as many entries as are asked for.
         let count = unsafe { poll(self.raw.as_ptr(), BATCH as c_int, room) };
-        batch.filled = usize::try_from(count).unwrap_or(0).min(BATCH);
-        batch.filled
+        batch.filled = usize::try_from(count).ok()?.min(BATCH);
+        Some(batch.filled)
     }
 
     /// The next completion will be said in its channel.
@@ -270,6 +274,11 @@ impl ReceiveQueue {
             domain: domain.clone(),
             raw: object("making a receive queue", raw)?,
         }))
+    }
+
+    /// Where its object is.
+    pub(super) fn place(&self) -> usize {
+        self.raw.as_ptr() as usize
     }
 
     /// One like this, of so many entries.

@@ -7,7 +7,8 @@
  *   DPA_MOCK_GONE   a file: once it is there the device is taken out, at the next request
  *   DPA_MOCK_LACKS  words: `kernel`, `device`, `permission`, `memory`, `port`, `atomics`, `ethernet` (its port is of InfiniBand),
  *                   `haste` (a queue pair that has failed flushes what it has after a while), `ends` (messages with the immediate
- *                   data 0xe0d arrive half), `flush` (what such a message has taken is not flushed)
+ *                   data 0xe0d arrive half), `flush` (what such a message has taken is not flushed), `luck` (a message with the
+ *                   immediate data 0xbad0 has polling fail, 0xbad1 the completion queue, 0xbad2 the receive queue)
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -26,6 +27,9 @@
 #define REGIONS 4096
 #define INLINE_BYTES 64
 #define HALF 0xe0d
+#define BREAKS_POLLING 0xbad0
+#define BREAKS_COMPLETIONS 0xbad1
+#define BREAKS_RECEIVES 0xbad2
 
 /* The macros of the header would stand in the way of defining these. */
 #undef ibv_query_port
@@ -37,7 +41,7 @@ struct completions {
 	struct ibv_cq cq;
 	struct ibv_wc *ring;
 	unsigned capacity, first, count;
-	bool armed;
+	bool armed, is_silent, is_broken;
 };
 
 struct receive { uint64_t id; struct ibv_sge place; };
@@ -67,7 +71,7 @@ struct pair {
 	unsigned capacity, first, count;
 };
 
-struct event { int kind; struct pair *of; };
+struct event { int kind; void *of; };
 
 /* Each context hears of its own queue pairs only. */
 struct opened { struct ibv_context context; int events[2]; };
@@ -202,9 +206,9 @@ static bool is_gone(struct ibv_context *context)
 	return true;
 }
 
-static void say(int kind, struct pair *of)
+static void say(int kind, void *of, struct ibv_context *context)
 {
-	struct opened *opened = (struct opened *)of->qp.context;
+	struct opened *opened = (struct opened *)context;
 	struct event event = { kind, of };
 	/* One that is gone has said so. */
 	if (opened->events[1] < 0)
@@ -224,7 +228,7 @@ EXPORT int ibv_get_async_event(struct ibv_context *context, struct ibv_async_eve
 			errno = EIO;
 		return -1;
 	}
-	out->element.qp = &event.of->qp;
+	out->element.qp = event.of;
 	out->event_type = event.kind;
 	return 0;
 }
@@ -374,7 +378,9 @@ static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *out)
 	struct completions *queue = (struct completions *)cq;
 	int taken = 0;
 
-	if (!__atomic_load_n(&queue->count, __ATOMIC_ACQUIRE))
+	if (queue->is_broken)
+		return -1;
+	if (!__atomic_load_n(&queue->count, __ATOMIC_ACQUIRE) || queue->is_silent)
 		return 0;
 	pthread_mutex_lock(&lock);
 	while (taken < most && queue->count) {
@@ -517,7 +523,7 @@ static void flush(struct pair *pair)
 	pair->has_half = false;
 	if (pair->qp.srq && pair->peer && !pair->has_said_last) {
 		pair->has_said_last = true;
-		say(IBV_EVENT_QP_LAST_WQE_REACHED, pair);
+		say(IBV_EVENT_QP_LAST_WQE_REACHED, &pair->qp, pair->qp.context);
 	}
 }
 
@@ -597,7 +603,7 @@ static int receive(struct pair *to, const struct ibv_send_wr *wr, const void *by
 static int refuse(struct pair *to, int kind, int status)
 {
 	fail(to);
-	say(kind, to);
+	say(kind, &to->qp, to->qp.context);
 	return status;
 }
 
@@ -692,6 +698,21 @@ static void work_waiting(void)
 	}
 }
 
+/* What is asked for is broken. */
+static void break_of(struct ibv_qp *qp, uint32_t what)
+{
+	struct completions *queue = (struct completions *)qp->send_cq;
+
+	if (what == BREAKS_POLLING)
+		queue->is_broken = true;
+	if (what == BREAKS_COMPLETIONS) {
+		queue->is_silent = true;
+		say(IBV_EVENT_CQ_ERR, &queue->cq, qp->context);
+	}
+	if (what == BREAKS_RECEIVES)
+		say(IBV_EVENT_SRQ_ERR, qp->srq, qp->context);
+}
+
 static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
 {
 	struct pair *pair = (struct pair *)qp;
@@ -706,6 +727,8 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
 		bool inside = wr->send_flags & IBV_SEND_INLINE;
 		struct request *kept;
 
+		if (wr->opcode == IBV_WR_SEND_WITH_IMM && lacks("luck"))
+			break_of(qp, be32toh(wr->imm_data));
 		if (qp->state == IBV_QPS_ERR && !pair->flushes) {
 			done(pair, wr, IBV_WC_WR_FLUSH_ERR, 0);
 			continue;

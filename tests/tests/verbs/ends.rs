@@ -20,6 +20,7 @@ pub async fn case(name: &str) -> Outcome<String> {
         "half arrived" => half_arrived(Duration::ZERO).await,
         "half arrived and lost" => half_arrived(Duration::from_millis(1500)).await,
         "half arrived after silence" => half_arrived_after_silence().await,
+        "broken" => broken().await,
         "faulted" => receives_of_a_faulted().await,
         "closed" => receives_of_a_closed().await,
         other => panic!("{other}"),
@@ -146,6 +147,47 @@ fn a_receive_that_a_lost_peer_had_begun_is_there_for_others() {
 fn a_receive_is_flushed_however_long_there_was_silence_before() {
     let said = verbs("half arrived after silence", "haste ends");
     assert!(said.starts_with("the receive failed: flushed"), "{said}");
+}
+
+/// Messages with this beside them, and with the two numbers behind it, have a device without luck break.
+const BREAKS: u32 = 0xbad0;
+
+/// Polling fails, or a completion queue, or a receive queue: whose connections say so, and their work is over.
+async fn broken() -> Outcome<String> {
+    let mut said = Vec::new();
+    for what in 0..3 {
+        let (_dpa, rdma) = open()?;
+        let (one, other) = connected(&rdma)?;
+        let [_first, _second, third] = [receive(&rdma)?, receive(&rdma)?, receive(&rdma)?];
+        let work = [BREAKS + what, BREAKS + 3].map(|beside| {
+            let message = HostBuffer::from_bytes(b"a message");
+            one.send_imm(message, beside).map_err(|(error, _)| error)
+        });
+        let cause = soon(one.failed()).await?;
+        assert_eq!(soon(other.failed()).await?, cause);
+        for work in work {
+            // Some may have been reported before.
+            drop(soon(work?).await?);
+        }
+        if what == 2 {
+            soon(third).await?.err().ok_or("nothing comes")?;
+        }
+        // What is made from now on works.
+        drop((one, other));
+        let (one, _other) = connected(&rdma)?;
+        let _receive = receive(&rdma)?;
+        let sent = one.send(HostBuffer::from_bytes(b"another"));
+        soon(sent.map_err(|(error, _)| error)?).await??;
+        said.push(cause.to_string());
+    }
+    Ok(said.join("; "))
+}
+
+#[test]
+fn rule_6_7_queues_of_a_device_that_fail_fail_their_connections() {
+    let said = verbs("broken", "luck");
+    let failed = |status| format!("the device failed with status {status}");
+    assert_eq!(said, [0, 0, 14].map(failed).join("; "));
 }
 
 /// Receives that the device has been given, while their context is kept by them.

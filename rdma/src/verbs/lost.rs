@@ -1,0 +1,116 @@
+//! What a device says that is no completion, and what it will say nothing of any more.
+
+use std::ffi::c_int;
+
+use super::objects::Subject;
+use super::{VerbsNic, pair_in};
+use crate::psn::Qpn;
+use crate::queue_pair::Cause;
+use crate::work::{Completion, Received, ReceivedKind, WorkError};
+
+/// What a completion queue that cannot be polled is said to have failed with: what its event would say.
+const COMPLETIONS: c_int = 0;
+
+impl VerbsNic {
+    /// Takes what happened that is no completion: queue pairs that the device has put into ERR, and queues that have failed. False:
+    /// the device is gone, and with it all of them; there is nothing more to be told of.
+    pub fn take_events(&mut self) -> bool {
+        const DEVICE_FATAL: c_int = 8;
+        loop {
+            let (kind, subject) = match self.port.device.async_event() {
+                Ok(Some((DEVICE_FATAL, _))) | Err(_) => {
+                    self.lose_all(DEVICE_FATAL);
+                    return false;
+                }
+                Ok(Some(event)) => event,
+                Ok(None) => return true,
+            };
+            match subject {
+                Subject::QueuePair(number) => self.has_put_into_error(kind, number),
+                Subject::Completions(place) => {
+                    let is = |queue: &super::SharedQueue| queue.queue.place() == place;
+                    let at = self.queues.iter().position(is);
+                    at.into_iter().for_each(|at| self.lose_completions(at));
+                }
+                Subject::Receives(place) => self.lose_receives(place, kind),
+                Subject::Device => {}
+            }
+        }
+    }
+
+    /// It may be gone by now.
+    fn has_put_into_error(&mut self, kind: c_int, number: u32) {
+        /// The peer's request was invalid; it was not allowed.
+        const REQUEST: c_int = 2;
+        const ACCESS: c_int = 3;
+        const LAST_RECEIVE: c_int = 16;
+        let Some(number) = Qpn::new(number) else {
+            return;
+        };
+        let cause = match kind {
+            REQUEST => Cause::Peer(WorkError::RemoteInvalidRequest),
+            ACCESS => Cause::Peer(WorkError::RemoteAccess),
+            LAST_RECEIVE if self.has_left(number) => return,
+            LAST_RECEIVE => Cause::Closed,
+            kind => failed(kind),
+        };
+        if let Ok(pair) = pair_in(&mut self.pairs, &self.index, number) {
+            pair.drained |= kind == LAST_RECEIVE;
+            pair.fail(cause);
+            self.look_at = self.now;
+        }
+    }
+
+    /// The device is gone: it will report nothing any more.
+    fn lose_all(&mut self, kind: c_int) {
+        for (_, pair) in &mut self.pairs {
+            pair.give_up(failed(kind));
+        }
+        self.have_left(|_| true);
+        self.look_at = self.now;
+    }
+
+    /// A completion queue has failed: nothing of its queue pairs will be reported any more.
+    #[cold]
+    pub(super) fn lose_completions(&mut self, at: usize) {
+        self.queues[at].failed = true;
+        let of = self.pairs.iter_mut().filter(|(_, pair)| pair.queue == at);
+        for (_, pair) in of {
+            pair.give_up(failed(COMPLETIONS));
+        }
+        self.have_left(|one| one.reports_to(at));
+        self.look_at = self.now;
+    }
+
+    /// A receive queue has failed: its queue pairs get nothing any more, and nothing comes in the receives that it had.
+    fn lose_receives(&mut self, place: usize, kind: c_int) {
+        let (members, receives) = self.pools.lose(place, &self.keys);
+        for number in &members {
+            if let Ok(pair) = pair_in(&mut self.pairs, &self.index, *number) {
+                pair.give_up(failed(kind));
+            }
+        }
+        let of = members.first().into_iter();
+        for (number, id) in of.flat_map(|number| receives.iter().map(|id| (*number, *id))) {
+            let received = Received {
+                id,
+                kind: ReceivedKind::Send,
+                len: 0,
+                solicited: false,
+                outcome: Err(WorkError::Device {
+                    status: kind as u32,
+                }),
+            };
+            let completion = Completion::Received(received);
+            self.reports.completions.push_back((number, completion));
+        }
+        self.look_at = self.now;
+    }
+}
+
+/// The device has failed in this way.
+const fn failed(kind: c_int) -> Cause {
+    Cause::Work(WorkError::Device {
+        status: kind as u32,
+    })
+}
