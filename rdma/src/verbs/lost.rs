@@ -54,11 +54,16 @@ impl VerbsNic {
             LAST_RECEIVE => Cause::Closed,
             kind => failed(kind),
         };
-        if let Ok(pair) = pair_in(&mut self.pairs, &self.index, number) {
-            pair.drained |= kind == LAST_RECEIVE;
+        let Ok(pair) = pair_in(&mut self.pairs, &self.index, number) else {
+            return;
+        };
+        if kind == LAST_RECEIVE {
+            pair.drained = true;
+            pair.fail_by_consequence(cause);
+        } else {
             pair.fail(cause);
-            self.look_at = self.now;
         }
+        self.look_at = self.now;
     }
 
     /// The device is gone: it will report nothing any more.

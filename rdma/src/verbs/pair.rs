@@ -66,6 +66,8 @@ pub(super) struct Pair {
     pub(super) drained: bool,
     /// It has had a peer.
     connected: bool,
+    /// All that is known of its failure is a consequence: that something was flushed.
+    by_consequence: bool,
     /// Gone if it did not flush.
     raw: Option<RawQueuePair>,
     /// Where the device leaves the words before atomics.
@@ -127,6 +129,7 @@ impl Pair {
             since: Duration::ZERO,
             drained: false,
             connected: false,
+            by_consequence: false,
             raw: Some(raw),
             originals,
             pages,
@@ -210,9 +213,26 @@ impl Pair {
         }
     }
 
-    /// To ERR; in ERR already: nothing.
+    /// Whether the reason of its failure is not known, and wanted.
+    pub(super) fn lacks_cause(&self) -> bool {
+        self.by_consequence && !self.told
+    }
+
+    /// To ERR, by a sign that does not say what it failed of: that may be said later.
+    pub(super) fn fail_by_consequence(&mut self, cause: Cause) {
+        if !matches!(self.state, State::Error(_)) {
+            self.fail(cause);
+            self.by_consequence = true;
+        }
+    }
+
+    /// To ERR; in ERR already: nothing, unless this is what it failed of and nobody was told of another cause.
     pub(super) fn fail(&mut self, cause: Cause) {
         if matches!(self.state, State::Error(_)) {
+            if self.lacks_cause() && cause != Cause::Closed {
+                self.state = State::Error(cause);
+                self.by_consequence = false;
+            }
             return;
         }
         self.state = State::Error(cause);
@@ -355,12 +375,11 @@ impl Pair {
         let keep_alive = work.about.contains(About::KEEP_ALIVE);
         let error = work_error(polled.status(), &self.config);
         if let Some(error) = error {
-            let cause = if keep_alive {
-                Cause::PeerGone
-            } else {
-                Cause::Work(error)
-            };
-            self.fail(cause);
+            match error {
+                WorkError::Flushed => self.fail_by_consequence(Cause::Work(error)),
+                _ if keep_alive => self.fail(Cause::PeerGone),
+                _ => self.fail(Cause::Work(error)),
+            }
         }
         if keep_alive {
             return None;

@@ -24,6 +24,10 @@ impl VerbsNic {
                 .fill(keys, |member| host.io(Some(member)).receives.take());
         let polled = self.poll_queues(host);
         if now >= self.look_at {
+            if self.pairs.iter().any(|(_, pair)| pair.lacks_cause()) {
+                // It may have been said already. If the device is gone, all of them have failed.
+                self.take_events();
+            }
             self.look(now, host);
         }
         self.reports.tell(host) | given | polled
@@ -103,12 +107,11 @@ impl VerbsNic {
             outcome: error.map_or(Ok(()), Err),
         };
         if let Some(error) = error {
-            // Flushed: it failed of something else, which is told by that.
-            let cause = match error {
-                WorkError::Flushed => Cause::Closed,
-                error => Cause::Work(error),
-            };
-            pair.fail(cause);
+            match error {
+                // It failed of something else, which is told by that.
+                WorkError::Flushed => pair.fail_by_consequence(Cause::Closed),
+                error => pair.fail(Cause::Work(error)),
+            }
             self.look_at = self.now;
         }
         let completion = Completion::Received(received);

@@ -602,8 +602,8 @@ static int receive(struct pair *to, const struct ibv_send_wr *wr, const void *by
 /* The peer refuses: its queue pair fails, and says so. */
 static int refuse(struct pair *to, int kind, int status)
 {
-	fail(to);
 	say(kind, &to->qp, to->qp.context);
+	fail(to);
 	return status;
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use doca_dpa::rdma::{Connection, HostBuffer, Rdma, ReceiveOp, RemoteSyncEvent};
+use doca_dpa::rdma::{
+    Connection, HostBuffer, Rdma, ReceiveOp, RemoteMemoryMap, RemoteSyncEvent, Rights,
+};
 use doca_dpa::{Dpa, Location, SyncEvent};
 
 use tests::{PanicsArgs, panics};
@@ -21,6 +23,7 @@ pub async fn case(name: &str) -> Outcome<String> {
         "half arrived and lost" => half_arrived(Duration::from_millis(1500)).await,
         "half arrived after silence" => half_arrived_after_silence().await,
         "broken" => broken().await,
+        "refused" => refused().await,
         "faulted" => receives_of_a_faulted().await,
         "closed" => receives_of_a_closed().await,
         other => panic!("{other}"),
@@ -188,6 +191,32 @@ fn rule_6_7_queues_of_a_device_that_fail_fail_their_connections() {
     let said = verbs("broken", "luck");
     let failed = |status| format!("the device failed with status {status}");
     assert_eq!(said, [0, 0, 14].map(failed).join("; "));
+}
+
+/// A connection that fails because of its peer has work of its own under way, which is flushed first.
+async fn refused() -> Outcome<String> {
+    let (_dpa, rdma) = open()?;
+    let memory = rdma.map_host(HostBuffer::new(8), Rights::REMOTE_READ)?;
+    let theirs = RemoteMemoryMap::import(&memory.map().export())?;
+    let mut said = Vec::new();
+    for _ in 0..20 {
+        let (one, peer) = connected(&rdma)?;
+        let sent = one.send(HostBuffer::from_bytes(b"to nobody"));
+        let sent = sent.map_err(|(error, _)| error)?;
+        drop(soon(peer.fetch_add(&theirs, 0, 1)?).await?);
+        let flushed = soon(sent).await?.err().ok_or("nobody receives")?;
+        said.push(format!("{flushed}; {}", soon(one.failed()).await?));
+    }
+    said.dedup();
+    Ok(said.join(" and "))
+}
+
+#[test]
+fn rule_6_5_a_connection_says_that_its_peer_was_refused() {
+    let said = verbs("refused", "");
+    let expected = "flushed: the queue pair is in error (its outcome is unknown); \
+                    the peer broke a rule: the peer does not allow the access";
+    assert_eq!(said, expected);
 }
 
 /// Receives that the device has been given, while their context is kept by them.
