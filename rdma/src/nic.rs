@@ -442,7 +442,8 @@ impl Nic {
         }
         let other = &self.slots[*self.index.get(&peer.number)?].queue_pair;
         let back = other.working_peer()?;
-        (back.number == queue_pair.number()).then(|| other.config().domain)
+        let ours = back.path.destination() == self.local && back.number == queue_pair.number();
+        ours.then(|| other.config().domain)
     }
 
     fn slot(&self, number: Qpn) -> Result<usize, UnknownQueuePair> {

@@ -161,9 +161,11 @@ impl Requester {
     fn check(&self, operation: &Operation) -> Result<(), PostReason> {
         let len = operation.len();
         match *operation {
-            _ if self.posted.len() >= self.limits.queue => Err(PostReason::Full {
-                limit: self.limits.queue,
-            }),
+            _ if self.posted.len() >= self.limits.queue && self.of_owner() >= self.limits.queue => {
+                Err(PostReason::Full {
+                    limit: self.limits.queue,
+                })
+            }
             _ if len > MAX_MESSAGE => Err(PostReason::TooLong { len }),
             _ if operation.is_exchange() && self.limits.exchanges == 0 => {
                 Err(PostReason::NoExchanges)
@@ -173,6 +175,12 @@ impl Requester {
             } if slot.len != 8 => Err(PostReason::ResultSize { len: slot.len }),
             _ => Ok(()),
         }
+    }
+
+    /// How much of what is posted is its owner's: a keep-alive, which is posted when nothing else is, is not.
+    fn of_owner(&self) -> usize {
+        let ours = self.posted.front().is_some_and(|entry| entry.internal);
+        self.posted.len() - usize::from(ours)
     }
 
     /// The next request, if nothing of this queue pair is on its way.

@@ -14,19 +14,26 @@ use rig::*;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
+const ADDRESS: &str = "127.0.0.2:4791";
+
 /// A NIC whose queue pair `node.number` is connected to another of its own.
 fn node() -> Node {
+    node_with(ADDRESS)
+}
+
+/// The same; the other takes a queue pair at `theirs` that has the number of the first for its peer.
+fn node_with(theirs: &str) -> Node {
     let number = |value| Qpn::new(value).unwrap();
     let config = |value| Config {
         keep_alive: Some(KEEP_ALIVE),
         ..Config::new(number(value), Psn::new(10 * value), DOMAIN)
     };
-    let address = "127.0.0.2:4791".parse().unwrap();
+    let address = ADDRESS.parse().unwrap();
     let mut node = Node::new(address, config(0x11), 1);
     node.nic.create(Duration::ZERO, config(0x22)).unwrap();
-    for (own, other) in [(0x11, 0x22), (0x22, 0x11)] {
+    for (own, other, at) in [(0x11, 0x22, ADDRESS), (0x22, 0x11, theirs)] {
         let peer = Peer {
-            path: Path::new(address, address).unwrap(),
+            path: Path::new(address, at.parse().unwrap()).unwrap(),
             number: number(other),
             first_psn: Psn::new(10 * other),
             mtu: PathMtu::B1024,
@@ -93,6 +100,17 @@ fn rule_6_2_work_inside_a_nic_needs_no_packets() {
     ];
     assert_eq!(done, expected);
     assert_eq!(node.queue_pair().outstanding(), 0);
+}
+
+/// Numbers of queue pairs at several NICs may be the same.
+#[test]
+fn rule_6_5_work_reaches_no_queue_pair_that_is_anothers_peer() {
+    let mut node = node_with("127.0.0.3:4791");
+    let now = Duration::from_millis(1);
+    node.post(now, signaled(1, write_inline(b"not here", node.remote(0))));
+    assert!(turn(&mut node, now) > 0);
+    assert_eq!(node.bytes(0, 8), [0; 8]);
+    assert_eq!(node.completions, []);
 }
 
 /// A send has no other way than packets; what was posted behind it does not overtake it.

@@ -5,9 +5,10 @@ mod rig;
 use std::time::Duration;
 
 use rdma::config::{AckTimeout, Config, RetryLimit};
+use rdma::nic::NicPostError;
 use rdma::queue_pair::Cause;
 use rdma::wire::{Aeth, Body, Opcode, Path, RnrTimer, Syndrome};
-use rdma::work::WorkError;
+use rdma::work::{PostReason, WorkError};
 use rig::forge::*;
 use rig::*;
 
@@ -354,6 +355,22 @@ fn rule_6_7_a_keep_alive_is_due_an_interval_after_the_last_sign_of_life() {
     answer(&mut pair, 1, ACK);
     assert_eq!(due(&pair), Some(pair.now + SECOND));
     assert_eq!(succeeded(&pair.a), [1]);
+}
+
+#[test]
+fn rule_6_7_a_keep_alive_takes_no_room_of_the_owner() {
+    let mut pair = unheard(|config| {
+        config.keep_alive = Some(SECOND);
+        config.send_queue = 1;
+    });
+    at(&mut pair, HOUR + SECOND);
+    assert_eq!(pair.a.queue_pair().outstanding(), 1);
+    pair.post(silent(5, write_one(&pair)));
+    let (number, now) = (pair.a.number, pair.now);
+    let request = silent(6, write_one(&pair));
+    let refused = pair.a.call(|nic, _| nic.post(now, number, request));
+    let full = PostReason::Full { limit: 1 };
+    assert!(matches!(refused, Err(NicPostError::Post(error)) if error.reason == full));
 }
 
 #[test]

@@ -368,9 +368,7 @@ impl Drop for ContextRef {
             });
             let pairs: Vec<_> = pairs.collect();
             let pool = engine.world.pairs.pools.try_remove(context.pool);
-            let held = engine
-                .provider
-                .end_pool(context.pool, &mut engine.world);
+            let held = engine.provider.end_pool(context.pool, &mut engine.world);
             held.into_iter().for_each(|id| engine.world.end_work(id));
             if let Some(Pool::Host(receives)) = &pool {
                 let ids = receives.iter().map(|receive| receive.id);

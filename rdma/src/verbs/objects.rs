@@ -271,9 +271,7 @@ impl Device {
                 COMPLETIONS => Subject::Completions(event.element as usize),
                 RECEIVES => Subject::Receives(event.element as usize),
                 // Fatal, request error, access error, and the last receive used.
-                1 | 2 | 3 | 16 => {
-                    Subject::QueuePair((*event.element.cast::<sys::ibv_qp>()).qp_num)
-                }
+                1 | 2 | 3 | 16 => Subject::QueuePair((*event.element.cast::<sys::ibv_qp>()).qp_num),
                 _ => Subject::Device,
             };
             (self.lib.ack_async_event)(at);

@@ -289,7 +289,7 @@ impl Pair {
         if self.state != State::ReadyToSend {
             return Err(PostReason::NotReady);
         }
-        if self.outstanding.len() >= limit {
+        if self.outstanding.len() >= limit && self.of_owner() >= limit {
             return Err(PostReason::Full { limit });
         }
         let count = self.next_count();
@@ -308,6 +308,14 @@ impl Pair {
             }),
             Err(errno) => Err(PostReason::Device { errno }),
         }
+    }
+
+    /// How much of what is under way is its owner's: a keep-alive, which is posted when nothing else is, is not. The device has
+    /// room for it besides.
+    #[cold]
+    fn of_owner(&self) -> usize {
+        let keeps_alive = |work: &Work| work.about.contains(About::KEEP_ALIVE);
+        self.outstanding.len() - usize::from(self.outstanding.front().is_some_and(keeps_alive))
     }
 
     /// Where the word before an atomic is left that has this count.

@@ -295,7 +295,8 @@ impl ReceiveQueue {
             wr_id: id,
             next: null_mut(),
             sg_list: &raw mut entry,
-            num_sge: 1,
+            // Without bytes none: a length of 0 may stand for 2^31.
+            num_sge: (place.len > 0).into(),
         };
         let mut bad = null_mut();
         // SAFETY: the queue lives; the request is read during the call only. The device checks where it writes to.

@@ -417,6 +417,7 @@ static void work_waiting(void);
 static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
 {
 	struct receives *queue = (struct receives *)srq;
+	struct receive taken;
 	int code = 0;
 
 	pthread_mutex_lock(&lock);
@@ -426,7 +427,13 @@ static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr, struct ibv
 			code = ENOMEM;
 			break;
 		}
-		queue->ring[(queue->first + queue->count++) % queue->capacity] = (struct receive){ wr->wr_id, wr->sg_list[0] };
+		taken = (struct receive){ .id = wr->wr_id };
+		if (wr->num_sge)
+			taken.place = wr->sg_list[0];
+		/* As some devices take it. */
+		if (wr->num_sge && !taken.place.length)
+			taken.place.length = 1u << 31;
+		queue->ring[(queue->first + queue->count++) % queue->capacity] = taken;
 	}
 	work_waiting();
 	pthread_mutex_unlock(&lock);

@@ -24,6 +24,7 @@ pub async fn case(name: &str) -> Outcome<String> {
         "half arrived after silence" => half_arrived_after_silence().await,
         "broken" => broken().await,
         "refused" => refused().await,
+        "without room" => without_room().await,
         "faulted" => receives_of_a_faulted().await,
         "closed" => receives_of_a_closed().await,
         other => panic!("{other}"),
@@ -219,6 +220,27 @@ fn rule_6_5_a_connection_says_that_its_peer_was_refused() {
     assert_eq!(said, expected);
 }
 
+/// A message in a receive that has no room for it.
+async fn without_room() -> Outcome<String> {
+    let (_dpa, rdma) = open()?;
+    let (one, _other) = connected(&rdma)?;
+    let none = rdma.receive(HostBuffer::new(0));
+    let none = none.map_err(|(error, _)| error)?;
+    let sent = one.send(HostBuffer::from_bytes(b"a message"));
+    drop(soon(sent.map_err(|(error, _)| error)?).await?);
+    let refused = soon(none).await?.err().ok_or("it has no room")?;
+    Ok(refused.to_string())
+}
+
+#[test]
+fn a_receive_without_bytes_has_no_room() {
+    let said = verbs("without room", "");
+    assert_eq!(
+        said,
+        "the receive failed: the message is longer than the receive"
+    );
+}
+
 /// Receives that the device has been given, while their context is kept by them.
 async fn receives_of_a_faulted() -> Outcome<String> {
     let (dpa, rdma) = open()?;
@@ -259,7 +281,10 @@ fn receive(rdma: &Rdma) -> Outcome<ReceiveOp> {
 fn rule_5_2_receives_that_a_device_was_given_end_with_their_process() {
     for name in ["faulted", "closed"] {
         let ended = verbs(name, "");
-        assert!(ended.contains("closed") || ended.contains("gone"), "{ended}");
+        assert!(
+            ended.contains("closed") || ended.contains("gone"),
+            "{ended}"
+        );
     }
 }
 
