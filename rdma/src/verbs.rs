@@ -33,6 +33,7 @@ use crate::region::Domain;
 use crate::soft::Host;
 use crate::work::{PostError, PostReason, WorkRequest};
 
+mod ending;
 mod keys;
 mod leaving;
 mod library;
@@ -341,6 +342,7 @@ impl VerbsNic {
             let pair = &mut self.pairs[*slot];
             let cause = pair.end(Cause::Closed);
             self.reports.settle(pair, cause);
+            self.end_receives_of(number);
         }
         self.reports.tell(host);
     }

@@ -3,6 +3,8 @@
 
 #[path = "verbs/ends.rs"]
 mod ends;
+#[path = "verbs/receives.rs"]
+mod receives;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

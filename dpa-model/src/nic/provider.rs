@@ -347,6 +347,27 @@ impl Provider {
         }
     }
 
+    /// A pool gives nothing any more, and its queue pairs are in ERR. What is left of it, the receives that a device had and
+    /// behind these `rest`, is reported as flushed for `reporter` when the device has reported what arrived. The software NIC has
+    /// reported that, and leaves the rest to the caller.
+    pub(crate) fn end_receives(
+        &mut self,
+        now: Duration,
+        pool: usize,
+        rest: Vec<u64>,
+        reporter: Option<Qpn>,
+    ) -> Vec<u64> {
+        let _ = (now, pool, reporter);
+        match self {
+            Self::Soft(_) => rest,
+            #[cfg(feature = "verbs")]
+            Self::Verbs(verbs) => {
+                verbs.end_receives(now, pool, rest, reporter);
+                Vec::new()
+            }
+        }
+    }
+
     /// A pool is gone: the ids of the receives that a device had of it.
     pub(crate) fn end_pool(&mut self, pool: usize, host: &mut dyn Host) -> Vec<u64> {
         let _ = (pool, &host);

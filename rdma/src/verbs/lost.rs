@@ -2,11 +2,12 @@
 
 use std::ffi::c_int;
 
+use super::ending::unused;
 use super::objects::Subject;
 use super::{VerbsNic, pair_in};
 use crate::psn::Qpn;
 use crate::queue_pair::Cause;
-use crate::work::{Completion, Received, ReceivedKind, WorkError};
+use crate::work::WorkError;
 
 /// What a completion queue that cannot be polled is said to have failed with: what its event would say.
 const COMPLETIONS: c_int = 0;
@@ -97,17 +98,9 @@ impl VerbsNic {
         }
         let of = members.first().into_iter();
         for (number, id) in of.flat_map(|number| receives.iter().map(|id| (*number, *id))) {
-            let received = Received {
-                id,
-                kind: ReceivedKind::Send,
-                len: 0,
-                solicited: false,
-                outcome: Err(WorkError::Device {
-                    status: kind as u32,
-                }),
-            };
-            let completion = Completion::Received(received);
-            self.reports.completions.push_back((number, completion));
+            let status = kind as u32;
+            let unused = unused(id, WorkError::Device { status });
+            self.reports.completions.push_back((number, unused));
         }
         self.look_at = self.now;
     }

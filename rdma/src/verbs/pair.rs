@@ -265,9 +265,14 @@ impl Pair {
         }
     }
 
+    /// Whether the device has no receive of it that it has not reported.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained || !self.connected || self.raw.is_none()
+    }
+
     /// What the device has of it, if that may be a receive that it has not reported.
     pub(super) fn take_undrained(&mut self) -> Option<RawQueuePair> {
-        let drains = self.pool.is_some() && self.connected && !self.drained;
+        let drains = self.pool.is_some() && !self.is_drained();
         self.raw.take_if(|_| drains)
     }
 

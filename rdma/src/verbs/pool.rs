@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slab::Slab;
 
+use super::ending::Ending;
 use super::keys::Keys;
 use super::objects::ProtectionDomain;
 use super::queues::ReceiveQueue;
@@ -37,6 +39,8 @@ struct Pool {
     members: Vec<Qpn>,
     /// So many queue pairs that are no members any more may have taken some of these.
     holders: usize,
+    /// It gives nothing any more.
+    ending: Option<Ending>,
 }
 
 impl Pools {
@@ -64,6 +68,7 @@ impl Pools {
             posted: Slab::new(),
             members: Vec::new(),
             holders: 0,
+            ending: None,
         });
         self.by_name.insert(name, at);
         Ok((queue, depth))
@@ -163,6 +168,48 @@ impl Pools {
         let pool = self.by_name.get(&name).and_then(|at| self.all.get_mut(*at));
         let ids = |pool: &mut Pool| pool.posted.drain().map(|receive| receive.id).collect();
         pool.map(ids).unwrap_or_default()
+    }
+
+    /// From now on the pool ends like this.
+    pub(super) fn begin_to_end(&mut self, name: usize, ending: Ending) {
+        if let Some(at) = self.by_name.get(&name) {
+            self.all[*at].ending = Some(ending);
+        }
+    }
+
+    /// The pools that end now: their time is over, or their queue pairs are drained.
+    pub(super) fn due_to_end(&self, now: Duration, drained: impl Fn(&Qpn) -> bool) -> Vec<usize> {
+        let due = |pool: &Pool| match &pool.ending {
+            Some(ending) => now >= ending.until || pool.members.iter().all(&drained),
+            None => false,
+        };
+        let all = self.all.iter().filter(|(_, pool)| due(pool));
+        all.map(|(at, _)| at).collect()
+    }
+
+    /// When the next ends at the latest.
+    pub(super) fn next_end(&self) -> Option<Duration> {
+        let all = self.all.iter();
+        let ends = all.filter_map(|(_, pool)| pool.ending.as_ref().map(|ending| ending.until));
+        ends.min()
+    }
+
+    /// The pools whose end this queue pair is to report.
+    pub(super) fn ends_for(&self, number: Qpn) -> Vec<usize> {
+        let is = |pool: &Pool| {
+            let ending = pool.ending.as_ref();
+            ending.is_some_and(|ending| ending.reporter == Some(number))
+        };
+        let all = self.all.iter().filter(|(_, pool)| is(pool));
+        all.map(|(at, _)| at).collect()
+    }
+
+    /// It ends: how, and what its owner calls the receives that the device had.
+    pub(super) fn take_ending(&mut self, at: usize) -> Option<(Ending, Vec<u64>)> {
+        let pool = self.all.get_mut(at)?;
+        let ending = pool.ending.take()?;
+        let held = pool.posted.drain().map(|receive| receive.id).collect();
+        Some((ending, held))
     }
 
     /// The pool is gone: what the device had of it.

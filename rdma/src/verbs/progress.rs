@@ -135,6 +135,7 @@ impl VerbsNic {
                 next = next.min(self.ask_at);
             }
         }
+        next = next.min(self.look_at_endings(now, host));
         self.look_at = next.min(self.look_at_leaving(now, host));
     }
 

@@ -7,8 +7,9 @@
  *   DPA_MOCK_GONE   a file: once it is there the device is taken out, at the next request
  *   DPA_MOCK_LACKS  words: `kernel`, `device`, `permission`, `memory`, `port`, `atomics`, `ethernet` (its port is of InfiniBand),
  *                   `haste` (a queue pair that has failed flushes what it has after a while), `ends` (messages with the immediate
- *                   data 0xe0d arrive half), `flush` (what such a message has taken is not flushed), `luck` (a message with the
- *                   immediate data 0xbad0 has polling fail, 0xbad1 the completion queue, 0xbad2 the receive queue)
+ *                   data 0xe0d arrive half), `flush` (what such a message has taken is not flushed), `speed` (it reports messages
+ *                   20 ms after they have arrived), `luck` (a message with the immediate data 0xbad0 has polling fail, 0xbad1 the
+ *                   completion queue, 0xbad2 the receive queue)
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -373,6 +374,31 @@ static void complete(struct ibv_cq *cq, const struct ibv_wc *wc)
 	}
 }
 
+struct late { struct ibv_cq *cq; struct ibv_wc wc; };
+
+static void *completes_late(void *of)
+{
+	struct late *late = of;
+
+	usleep(20 * 1000);
+	pthread_mutex_lock(&lock);
+	complete(late->cq, &late->wc);
+	pthread_mutex_unlock(&lock);
+	free(late);
+	return NULL;
+}
+
+/* The queue must be there by then. */
+static void complete_late(struct ibv_cq *cq, const struct ibv_wc *wc)
+{
+	struct late *late = malloc(sizeof(*late));
+	pthread_t thread;
+
+	*late = (struct late){ cq, *wc };
+	if (pthread_create(&thread, NULL, completes_late, late) || pthread_detach(thread))
+		abort();
+}
+
 static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *out)
 {
 	struct completions *queue = (struct completions *)cq;
@@ -602,7 +628,10 @@ static int receive(struct pair *to, const struct ibv_send_wr *wr, const void *by
 		}
 		memcpy(place, bytes, len);
 	}
-	complete(to->qp.recv_cq, &wc);
+	if (lacks("speed"))
+		complete_late(to->qp.recv_cq, &wc);
+	else
+		complete(to->qp.recv_cq, &wc);
 	return 0;
 }
 

@@ -25,6 +25,7 @@ pub async fn case(name: &str) -> Outcome<String> {
         "broken" => broken().await,
         "refused" => refused().await,
         "without room" => without_room().await,
+        "put into error" => super::receives::put_into_error().await,
         "faulted" => receives_of_a_faulted().await,
         "closed" => receives_of_a_closed().await,
         other => panic!("{other}"),
@@ -37,7 +38,7 @@ fn verbs(name: &str, lacks: &str) -> String {
 }
 
 /// What comes of it, soon.
-async fn soon<F: IntoFuture>(what: F) -> Outcome<F::Output> {
+pub async fn soon<F: IntoFuture>(what: F) -> Outcome<F::Output> {
     Ok(tokio::time::timeout(PATIENCE, what.into_future()).await?)
 }
 
@@ -239,6 +240,13 @@ fn a_receive_without_bytes_has_no_room() {
         said,
         "the receive failed: the message is longer than the receive"
     );
+}
+
+#[test]
+fn what_has_arrived_in_a_receive_queue_is_reported_before_its_end() {
+    let said = verbs("put into error", "haste speed");
+    let expected = "Send, ReceiveSend 0, ReceiveError 1, ReceiveError 2";
+    assert_eq!(said, expected);
 }
 
 /// Receives that the device has been given, while their context is kept by them.

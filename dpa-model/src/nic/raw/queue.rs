@@ -372,17 +372,18 @@ impl ReceiveQueueRef {
             let Some(Pool::Indexed(receives)) = world.pairs.pools.get_mut(self.pool) else {
                 return;
             };
-            let mut rest = receives.fail();
-            let held = engine.provider.take_back_receives(self.pool);
-            rest.splice(0..0, held.into_iter().map(|id| id as u16));
+            let rest = receives.fail().into_iter().map(u64::from).collect();
             let takers = world.pairs.that_take_from(self.pool);
             for number in &takers {
                 // It is one of ours, so this cannot fail.
                 let _ = engine.provider.fail(*number, Cause::Closed);
             }
-            if let [only] = takers[..] {
-                rest.iter()
-                    .for_each(|index| self.flush(engine, only, *index));
+            let only = takers.first().copied().filter(|_| takers.len() == 1);
+            let provider = &mut engine.provider;
+            let rest = provider.end_receives(now, self.pool, rest, only);
+            if let Some(only) = only {
+                rest.into_iter()
+                    .for_each(|id| self.flush(engine, only, id as u16));
             }
             engine.send(now);
         });
