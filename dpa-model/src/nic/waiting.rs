@@ -1,6 +1,8 @@
-//! Queues that wait for an event: an entry of the kind "wait" holds up what is behind it.
+//! Queues that wait: for an event, because an entry of the kind "wait" holds up what is behind it, and for the end of what is before
+//! an entry that the NIC ends itself.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use dpa_abi::queue::WorkEntry;
 use dpa_abi::{Condition, EventHandle, Handle};
@@ -9,6 +11,8 @@ use sync_event::{Registered, WaiterId};
 
 use super::DeviceNic;
 use crate::event::EventUse;
+use super::provider::Provider;
+use super::world::World;
 use crate::gate::Gate;
 use crate::process::Process;
 
@@ -61,7 +65,7 @@ impl QueueGate {
 
 /// What became of the wait at the head of a queue.
 #[derive(Debug)]
-pub(crate) enum Looked {
+enum Looked {
     /// The condition holds, or has held.
     Met,
     /// The event is closed, or none that may be waited for.
@@ -71,12 +75,7 @@ pub(crate) enum Looked {
 }
 
 /// Looks at a wait for the first time.
-pub(crate) fn begin(
-    process: &Arc<Process>,
-    nic: &Weak<DeviceNic>,
-    number: Qpn,
-    entry: &WorkEntry,
-) -> Looked {
+fn begin(process: &Arc<Process>, nic: &Weak<DeviceNic>, number: Qpn, entry: &WorkEntry) -> Looked {
     let handle = Handle::from_bits(entry.remote.address);
     let [operand, mask] = entry.atomic;
     let condition = Condition::from_code(entry.remote.key, operand, mask);
@@ -96,5 +95,47 @@ pub(crate) fn begin(
         Registered::Waiting(waiter) => Looked::Parked(Parked { event, waiter }),
         Registered::Holds(..) => Looked::Met,
         Registered::Closed(..) => Looked::Impossible,
+    }
+}
+
+impl World {
+    /// Looks at the wait at the head of a queue; `None`: it waits, else whether its condition held.
+    pub(super) fn wait(&mut self, number: Qpn, entry: &WorkEntry) -> Option<bool> {
+        let pair = self.pairs.get_mut(number)?;
+        let process = pair.process.clone();
+        match std::mem::take(&mut pair.waiting) {
+            Waiting::Over(met) => return Some(met),
+            parked @ Waiting::Parked(_) => {
+                pair.waiting = parked;
+                return None;
+            }
+            Waiting::No => {}
+        }
+        match begin(&process, &self.nic, number, entry) {
+            Looked::Met => Some(true),
+            Looked::Impossible => Some(false),
+            Looked::Parked(parked) => {
+                pair.waiting = Waiting::Parked(parked);
+                None
+            }
+        }
+    }
+
+    /// Whether all work before the entry at hand is over and reported, so that its own end can be: completions of a send queue
+    /// come in its order. If not, the queue is looked at again.
+    pub(super) fn comes_next(&mut self, nic: &mut Provider, now: Duration, number: Qpn) -> bool {
+        if self.pairs.is_local(number) || !nic.owes(number) {
+            return true;
+        }
+        if nic.has_failed(number) {
+            // It may be flushed already, and only not reported.
+            nic.report(now, self);
+            if !nic.owes(number) {
+                return true;
+            }
+        }
+        self.stalled.push(number);
+        self.note_posted();
+        false
     }
 }

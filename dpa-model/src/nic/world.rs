@@ -28,7 +28,7 @@ use super::period::Begun;
 use super::provider::Provider;
 use super::queues::SendRing;
 use super::turn::Turn;
-use super::waiting::{self, Looked, Waiting};
+use super::waiting::Waiting;
 use super::watch::ConnectionState;
 use super::words::Words;
 use super::{DeviceNic, translate};
@@ -274,24 +274,6 @@ impl World {
         Taken::Done
     }
 
-    /// Whether all work before the entry at hand is over and reported, so that its own end can be: completions of a send queue
-    /// come in its order. If not, the queue is looked at again.
-    fn comes_next(&mut self, nic: &mut Provider, now: Duration, number: Qpn) -> bool {
-        if self.pairs.is_local(number) || !nic.owes(number) {
-            return true;
-        }
-        if nic.has_failed(number) {
-            // It may be flushed already, and only not reported.
-            nic.report(now, self);
-            if !nic.owes(number) {
-                return true;
-            }
-        }
-        self.stalled.push(number);
-        self.posted = true;
-        false
-    }
-
     fn copy(&mut self, number: Qpn, entry: &WorkEntry) -> Result<u32, WorkError> {
         let domain = self.pairs.get(number).map(|pair| domain(&pair.process));
         let from = translate::segment(&entry.data);
@@ -317,28 +299,6 @@ impl World {
         }
         self.turn.copied(from.len);
         Ok(from.len)
-    }
-
-    /// Looks at the wait at the head of a queue; `None`: it waits, else whether its condition held.
-    fn wait(&mut self, number: Qpn, entry: &WorkEntry) -> Option<bool> {
-        let pair = self.pairs.get_mut(number)?;
-        let process = pair.process.clone();
-        match std::mem::take(&mut pair.waiting) {
-            Waiting::Over(met) => return Some(met),
-            parked @ Waiting::Parked(_) => {
-                pair.waiting = parked;
-                return None;
-            }
-            Waiting::No => {}
-        }
-        match waiting::begin(&process, &self.nic, number, entry) {
-            Looked::Met => Some(true),
-            Looked::Impossible => Some(false),
-            Looked::Parked(parked) => {
-                pair.waiting = Waiting::Parked(parked);
-                None
-            }
-        }
     }
 
     /// An entry that asks for something impossible fails its connection, as in a NIC.

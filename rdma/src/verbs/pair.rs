@@ -7,6 +7,7 @@
 //! 3. The queue pair is said to have failed when nothing is outstanding any more.
 
 mod asking;
+mod failing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,69 +214,6 @@ impl Pair {
         }
     }
 
-    /// Whether the reason of its failure is not known, and wanted.
-    pub(super) fn lacks_cause(&self) -> bool {
-        self.by_consequence && !self.told
-    }
-
-    /// To ERR, by a sign that does not say what it failed of: that may be said later.
-    pub(super) fn fail_by_consequence(&mut self, cause: Cause) {
-        if !matches!(self.state, State::Error(_)) {
-            self.fail(cause);
-            self.by_consequence = true;
-        }
-    }
-
-    /// To ERR; in ERR already: nothing, unless this is what it failed of and nobody was told of another cause.
-    pub(super) fn fail(&mut self, cause: Cause) {
-        if matches!(self.state, State::Error(_)) {
-            if self.lacks_cause() && cause != Cause::Closed {
-                self.state = State::Error(cause);
-                self.by_consequence = false;
-            }
-            return;
-        }
-        self.state = State::Error(cause);
-        self.since = NEVER;
-        if self.modify("failing a queue pair", &Step::Error).is_err() {
-            // There is no surer way to make it stop.
-            self.raw = None;
-        }
-    }
-
-    /// Gives it up: nothing of it is under way in the device any more. Without that its work ends here. Why it is in ERR.
-    pub(super) fn give_up(&mut self, cause: Cause) -> Cause {
-        self.raw = None;
-        if let State::Error(before) = self.state {
-            return before;
-        }
-        self.state = State::Error(cause);
-        cause
-    }
-
-    /// Its owner wants no more of it; why it is in ERR. Work that is under way is given up.
-    pub(super) fn end(&mut self, cause: Cause) -> Cause {
-        if !self.is_idle() {
-            return self.give_up(cause);
-        }
-        self.fail(cause);
-        match self.state {
-            State::Error(before) => before,
-            _ => cause,
-        }
-    }
-
-    /// Whether the device has no receive of it that it has not reported.
-    pub(super) fn is_drained(&self) -> bool {
-        self.drained || !self.connected || self.raw.is_none()
-    }
-
-    /// What the device has of it, if that may be a receive that it has not reported.
-    pub(super) fn take_undrained(&mut self) -> Option<RawQueuePair> {
-        let drains = self.pool.is_some() && !self.is_drained();
-        self.raw.take_if(|_| drains)
-    }
-
     /// Takes a work request.
     #[inline]
     pub(super) fn post(
@@ -326,14 +264,6 @@ impl Pair {
     /// Where the word before an atomic is left that has this count.
     fn word_of(&self, count: u64) -> usize {
         count as usize % (self.config.send_queue + 1) * WORD
-    }
-
-    /// Asks the device whether it has put it into ERR.
-    pub(super) fn ask(&mut self) {
-        if self.raw.as_ref().is_some_and(RawQueuePair::has_failed) {
-            // Nothing of ours has failed, so it was the peer's.
-            self.fail(Cause::Peer(WorkError::RemoteAccess));
-        }
     }
 
     /// Asks whether the peer is there, if nothing else does.
