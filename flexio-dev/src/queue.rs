@@ -2,26 +2,26 @@
 //!
 //! The protocols stand in [`dpa_abi::queue::record`]. Any number of threads may use one queue at once.
 
+mod completion;
+
 use core::fmt;
-use core::panic::Location;
 
 use dpa_abi::handle::Handle;
 use dpa_abi::queue::record::{
-    ACKNOWLEDGED, ARMED, COMPLETION_ENTRIES, COMPLETION_RING, COMPLETION_WORDS, CONNECTION_WORDS,
-    CONNECTIONS, DOORBELL, ERROR, HEAD_WORDS, NOTIFY_EVENT, QUEUE_PAIR, READ, RECEIVE_ACKNOWLEDGED,
+    CONNECTION_WORDS, CONNECTIONS, DOORBELL, HEAD_WORDS, QUEUE_PAIR, RECEIVE_ACKNOWLEDGED,
     RECEIVE_ENTRIES, RECEIVE_PRODUCED, RECEIVE_RING, SEND_ENTRIES, SEND_PRODUCED, SEND_RING,
     SEND_TAKEN, STATE, STATE_NONE, connection,
 };
 use dpa_abi::queue::work::{MAX_LEN, PHASE_WORD};
 use dpa_abi::queue::{
-    CompletionEntry, ENTRY_WORDS, EntryWords, NicCounter, WorkData, WorkEntry, WorkFlags,
-    WorkOpcode, completion, notify, phase, slot,
+    ENTRY_WORDS, EntryWords, NicCounter, WorkData, WorkEntry, WorkFlags, WorkOpcode, phase, slot,
 };
-use dpa_abi::{Condition, DevAddr, EventError, EventHandle, FaultKind};
+use dpa_abi::{DevAddr, FaultKind};
 
 use crate::context::ThreadContext;
-use crate::event::DevEvent;
-use crate::view::{AtomicCell, AtomicSlice};
+use crate::view::AtomicSlice;
+
+pub use completion::{CompletionError, CompletionQueue};
 
 /// Why a queue did not take an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,191 +266,5 @@ impl<'t> SendQueue<'t> {
     /// The connection's state: one of those of [`dpa_abi::queue::record`].
     pub fn state(&self) -> u64 {
         self.record.at(STATE).load()
-    }
-}
-
-/// Why a completion queue gives nothing any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CompletionError {
-    /// More completed than the queue has room for, and nobody read them: what came after is lost, and the connections
-    /// that use the queue have failed.
-    Overrun,
-    /// The queue is closed.
-    Closed,
-    /// The time of the wait was up.
-    TimedOut,
-}
-
-impl fmt::Display for CompletionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Overrun => "the completion queue has overrun",
-            Self::Closed => "the completion queue is closed",
-            Self::TimedOut => "no completion in time",
-        })
-    }
-}
-
-impl core::error::Error for CompletionError {}
-
-/// A completion queue.
-#[derive(Clone, Copy, Debug)]
-pub struct CompletionQueue<'t> {
-    thread: &'t ThreadContext<'t>,
-    record: AtomicSlice<'t, u64>,
-    ring: AtomicSlice<'t, u64>,
-    entries: u64,
-}
-
-/// The word by which a thread asks for a notification.
-struct Armed<'t>(AtomicCell<'t, u64>);
-
-impl notify::Flag for Armed<'_> {
-    fn swap(&self, value: u64) -> u64 {
-        self.0.swap(value)
-    }
-}
-
-impl<'t> CompletionQueue<'t> {
-    /// The thread that uses it.
-    pub(crate) fn thread(&self) -> &'t ThreadContext<'t> {
-        self.thread
-    }
-
-    /// The queue whose record is at `addr`.
-    ///
-    /// # Errors
-    /// Record or ring are not in live allocations of the process.
-    pub fn bind(thread: &'t ThreadContext<'t>, addr: u64) -> Result<Self, FaultKind> {
-        let record = words(thread, addr, COMPLETION_WORDS as u64)?;
-        let entries = record.at(COMPLETION_ENTRIES).load();
-        let ring = ring(thread, record.at(COMPLETION_RING).load(), entries)?;
-        if entries == 0 {
-            return Err(FaultKind::OutOfRange { addr, len: 0 });
-        }
-        Ok(Self {
-            thread,
-            record,
-            ring,
-            entries,
-        })
-    }
-
-    /// Takes the next entry if there is one. Its slot is free again after [`CompletionQueue::acknowledge`].
-    ///
-    /// # Errors
-    /// The queue has overrun, and everything before that has been read.
-    pub fn take(&self) -> Result<Option<CompletionEntry>, CompletionError> {
-        let read = self.record.at(READ);
-        loop {
-            let number = read.load();
-            let Some(words) = self.look(number) else {
-                return self.nothing();
-            };
-            if read
-                .compare_exchange(number, number.wrapping_add(1))
-                .is_ok()
-            {
-                return Ok(CompletionEntry::decode(&words));
-            }
-        }
-    }
-
-    fn look(&self, number: u64) -> Option<EntryWords> {
-        let first = slot(number, self.entries) * ENTRY_WORDS;
-        let owner = self.ring.at(first + completion::OWNER_WORD).load();
-        CompletionEntry::is_valid(owner, phase(number, self.entries)).then(|| {
-            let mut words = [0; ENTRY_WORDS];
-            for (at, word) in words.iter_mut().enumerate() {
-                *word = self.ring.at(first + at).load();
-            }
-            words
-        })
-    }
-
-    /// Whether there is an entry that nobody has taken.
-    fn has_entry(&self) -> bool {
-        let number = self.record.at(READ).load();
-        let first = slot(number, self.entries) * ENTRY_WORDS;
-        let owner = self.ring.at(first + completion::OWNER_WORD).load();
-        CompletionEntry::is_valid(owner, phase(number, self.entries))
-    }
-
-    #[cold]
-    fn nothing(&self) -> Result<Option<CompletionEntry>, CompletionError> {
-        // A loop that polls lets others run, and the NIC.
-        self.thread.safe_point();
-        if self.record.at(ERROR).load() == 0 {
-            Ok(None)
-        } else {
-            Err(CompletionError::Overrun)
-        }
-    }
-
-    /// Gives the slots of `count` entries back to the NIC.
-    #[doc(alias = "doca_dpa_dev_completion_ack")]
-    #[doc(alias = "flexio_dev_dbr_cq_set_ci")]
-    pub fn acknowledge(&self, count: u32) {
-        self.record.at(ACKNOWLEDGED).add(count.into());
-        self.thread.memory_writeback();
-    }
-
-    /// Asks for a notification when the next entry is written: the queue's thread is triggered, or if it has none, 1 is
-    /// added to its event. True if there is an entry already: it may bring no notification.
-    #[doc(alias = "doca_dpa_dev_completion_request_notification")]
-    #[doc(alias = "flexio_dev_cq_arm")]
-    pub fn request_notification(&self) -> bool {
-        let armed = Armed(self.record.at(ARMED));
-        notify::arm_then_look(&armed, || self.has_entry().then_some(())).is_some()
-    }
-
-    /// The event that notifications are added to.
-    pub fn event(&self) -> DevEvent<'t> {
-        let handle = Handle::from_bits(self.record.at(NOTIFY_EVENT).load());
-        DevEvent::new(self.thread, EventHandle(handle))
-    }
-
-    /// Takes the next entry; blocks this thread until there is one.
-    ///
-    /// # Errors
-    /// The queue has overrun or is closed; the time, if one is given (nanoseconds), is up.
-    #[track_caller]
-    pub fn wait(&self, timeout: Option<u64>) -> Result<CompletionEntry, CompletionError> {
-        let caller = Location::caller();
-        let until = timeout.map(|timeout| self.thread.time().saturating_add(timeout));
-        loop {
-            if let Some(entry) = self.take()? {
-                return Ok(entry);
-            }
-            let event = self.event();
-            let seen = event.get();
-            let armed = Armed(self.record.at(ARMED));
-            if let Some(found) = notify::arm_then_look(&armed, || self.take().transpose()) {
-                return found;
-            }
-            self.sleep(&event, seen, until, caller)?;
-        }
-    }
-
-    fn sleep(
-        &self,
-        event: &DevEvent<'t>,
-        seen: u64,
-        until: Option<u64>,
-        caller: &'static Location<'static>,
-    ) -> Result<(), CompletionError> {
-        let left = until.map(|until| until.saturating_sub(self.thread.time()));
-        let unit = self.thread.unit();
-        match unit.event_wait(event.handle(), Condition::ne(seen), left) {
-            Ok(_) => Ok(()),
-            Err(EventError::Closed { .. }) => Err(CompletionError::Closed),
-            Err(EventError::TimedOut { .. }) => Err(CompletionError::TimedOut),
-            Err(error) => {
-                let event = event.handle();
-                self.thread
-                    .fault_at(FaultKind::EventSide { event, error }, caller)
-            }
-        }
     }
 }
