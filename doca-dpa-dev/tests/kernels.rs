@@ -1,6 +1,8 @@
 //! What the macros make of functions, run on a device of one thread.
 
 mod fake;
+#[path = "kernels/queues.rs"]
+mod queues;
 
 use doca_dpa_dev::prelude::*;
 use dpa_abi::arg::IntoArgs;

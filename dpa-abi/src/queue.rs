@@ -17,6 +17,7 @@ pub mod completion;
 pub mod counter;
 pub mod matrix;
 pub mod notify;
+pub mod post;
 pub mod record;
 pub mod work;
 

@@ -10,6 +10,8 @@ mod events;
 mod homes;
 #[path = "loom/nic.rs"]
 mod nic;
+#[path = "loom/post.rs"]
+mod post;
 #[path = "loom/ranks.rs"]
 mod ranks;
 #[path = "loom/rig.rs"]

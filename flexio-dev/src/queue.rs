@@ -7,10 +7,11 @@ mod completion;
 use core::fmt;
 
 use dpa_abi::handle::Handle;
+use dpa_abi::queue::post::{self, Count, NoNumber};
 use dpa_abi::queue::record::{
     CONNECTION_WORDS, CONNECTIONS, DOORBELL, HEAD_WORDS, QUEUE_PAIR, RECEIVE_ACKNOWLEDGED,
-    RECEIVE_ENTRIES, RECEIVE_PRODUCED, RECEIVE_RING, SEND_ENTRIES, SEND_PRODUCED, SEND_RING,
-    SEND_TAKEN, STATE, STATE_NONE, connection,
+    RECEIVE_ENTRIES, RECEIVE_PRODUCED, RECEIVE_RING, SEND_ENTRIES, SEND_PRODUCED,
+    SEND_RING, SEND_TAKEN, STATE, STATE_BITS, STATE_NONE, connection,
 };
 use dpa_abi::queue::work::{MAX_LEN, PHASE_WORD};
 use dpa_abi::queue::{
@@ -19,7 +20,7 @@ use dpa_abi::queue::{
 use dpa_abi::{DevAddr, FaultKind};
 
 use crate::context::ThreadContext;
-use crate::view::AtomicSlice;
+use crate::view::{AtomicCell, AtomicSlice};
 
 pub use completion::{CompletionError, CompletionQueue};
 
@@ -32,7 +33,7 @@ pub enum PostError {
         /// How many it has.
         entries: u64,
     },
-    /// The connection is not connected (yet).
+    /// The connection is not connected: not yet, or not any more.
     NotConnected,
     /// It names more bytes than an entry can. Nothing was posted.
     TooLong {
@@ -84,6 +85,15 @@ fn ring<'t>(
     words(thread, addr, entries.saturating_mul(ENTRY_WORDS as u64))
 }
 
+impl Count for AtomicCell<'_, u64> {
+    fn load(&self) -> u64 {
+        Self::load(self)
+    }
+    fn compare_exchange(&self, expected: u64, new: u64) -> Result<u64, u64> {
+        Self::compare_exchange(self, expected, new)
+    }
+}
+
 /// Stores an entry, the word with the phase last.
 #[inline]
 fn put(ring: &AtomicSlice<'_, u64>, slot: usize, entry: &EntryWords, last: usize) {
@@ -132,16 +142,33 @@ impl<'t> QueueTable<'t> {
                 len: count.into(),
             });
         }
-        let base = connection(id as usize);
-        let entries = self.words.at(base + SEND_ENTRIES).load();
-        let at = self.words.at(base + SEND_RING).load();
-        match ring(self.thread, at, entries) {
+        let record = self.words.part(connection(id as usize), CONNECTION_WORDS);
+        let first = first_number_in(&record);
+        let none = SendQueue {
+            thread: self.thread,
+            record,
+            ring: record.part(0, 0),
+            entries: 0,
+            first,
+            queue_pair: 0,
+            doorbell: Handle::from_bits(0),
+        };
+        if first == NO_NUMBER {
+            return none;
+        }
+        let entries = record.at(SEND_ENTRIES).load();
+        let bound = ring(self.thread, record.at(SEND_RING).load(), entries);
+        let queue_pair = record.at(QUEUE_PAIR).load() as u32;
+        let doorbell = Handle::from_bits(record.at(DOORBELL).load());
+        match bound {
+            // What was read may be of two.
+            _ if first_number_in(&record) != first => none,
             Ok(ring) => SendQueue {
-                thread: self.thread,
-                record: self.words.part(base, CONNECTION_WORDS),
                 ring,
                 entries,
-                queue_pair: self.words.at(base + QUEUE_PAIR).load() as u32,
+                queue_pair,
+                doorbell,
+                ..none
             },
             Err(kind) => self.thread.fault(kind),
         }
@@ -174,17 +201,9 @@ impl<'t> QueueTable<'t> {
 
     fn reserve_receive(&self, entries: u64) -> Result<u64, PostError> {
         let produced = self.words.at(RECEIVE_PRODUCED);
-        let mut number = produced.load();
-        loop {
-            let free_from = self.words.at(RECEIVE_ACKNOWLEDGED).load();
-            if number.wrapping_sub(free_from) >= entries {
-                return Err(PostError::Full { entries });
-            }
-            match produced.compare_exchange(number, number.wrapping_add(1)) {
-                Ok(_) => return Ok(number),
-                Err(now) => number = now,
-            }
-        }
+        let acknowledged = || self.words.at(RECEIVE_ACKNOWLEDGED).load();
+        let number = post::reserve(&produced, entries, acknowledged, || true);
+        number.map_err(|_| PostError::Full { entries })
     }
 
     /// Gives the slots of `count` receives that are over back.
@@ -194,14 +213,25 @@ impl<'t> QueueTable<'t> {
     }
 }
 
-/// The send queue of one connection.
+/// What stands for the first number of no connection.
+const NO_NUMBER: u64 = 0;
+
+/// The first number of the connection that the record is of just now.
+fn first_number_in(record: &AtomicSlice<'_, u64>) -> u64 {
+    record.at(STATE).load() & !STATE_BITS
+}
+
+/// The send queue of one connection. When that is gone it stays so, whatever connection has its id next.
 #[derive(Clone, Copy, Debug)]
 pub struct SendQueue<'t> {
     thread: &'t ThreadContext<'t>,
     record: AtomicSlice<'t, u64>,
     ring: AtomicSlice<'t, u64>,
     entries: u64,
+    /// The first number of the connection.
+    first: u64,
     queue_pair: u32,
+    doorbell: Handle,
 }
 
 impl<'t> SendQueue<'t> {
@@ -216,7 +246,7 @@ impl<'t> SendQueue<'t> {
     /// # Errors
     /// The queue is full; the connection is not connected; more bytes than an entry names.
     pub fn post(&self, entry: &WorkEntry) -> Result<u16, PostError> {
-        if self.entries == 0 || self.record.at(STATE).load() == STATE_NONE {
+        if self.entries == 0 {
             return Err(PostError::NotConnected);
         }
         fits(entry)?;
@@ -232,26 +262,22 @@ impl<'t> SendQueue<'t> {
 
     fn reserve(&self) -> Result<u64, PostError> {
         let produced = self.record.at(SEND_PRODUCED);
-        let mut number = produced.load();
-        loop {
-            let taken = self.record.at(SEND_TAKEN).load();
-            if number.wrapping_sub(taken) >= self.entries {
-                return Err(PostError::Full {
-                    entries: self.entries,
-                });
-            }
-            match produced.compare_exchange(number, number.wrapping_add(1)) {
-                Ok(_) => return Ok(number),
-                Err(now) => number = now,
-            }
-        }
+        let taken = || self.record.at(SEND_TAKEN).load();
+        let is_connected = || self.state() != STATE_NONE;
+        let number = post::reserve(&produced, self.entries, taken, is_connected);
+        number.map_err(|why| match why {
+            NoNumber::Gone => PostError::NotConnected,
+            NoNumber::Full => PostError::Full {
+                entries: self.entries,
+            },
+        })
     }
 
     /// What the NIC has counted of its connection.
     pub fn counters<const N: usize>(&self, which: [NicCounter; N]) -> [u64; N] {
-        let handle = Handle::from_bits(self.record.at(DOORBELL).load());
         let mut values = [0; N];
-        self.thread.unit().nic_counters(handle, &which, &mut values);
+        let unit = self.thread.unit();
+        unit.nic_counters(self.doorbell, &which, &mut values);
         values
     }
 
@@ -259,12 +285,16 @@ impl<'t> SendQueue<'t> {
     #[doc(alias = "flexio_dev_qp_sq_ring_db")]
     pub fn ring_doorbell(&self) {
         self.thread.memory_writeback();
-        let handle = Handle::from_bits(self.record.at(DOORBELL).load());
-        self.thread.unit().doorbell(handle);
+        self.thread.unit().doorbell(self.doorbell);
     }
 
     /// The connection's state: one of those of [`dpa_abi::queue::record`].
+    #[inline]
     pub fn state(&self) -> u64 {
-        self.record.at(STATE).load()
+        let state = self.record.at(STATE).load();
+        match state & !STATE_BITS == self.first {
+            true => state & STATE_BITS,
+            false => STATE_NONE,
+        }
     }
 }

@@ -69,7 +69,8 @@ impl<'t> Rdma<'t> {
         self.table.connections()
     }
 
-    /// The connection with this id; a fault if there can be none. Cheap, but not free: keep it for a loop.
+    /// The connection with this id; a fault if there can be none. Cheap, but not free: keep it for a loop. When the host
+    /// has dropped it, it is not connected, also while another has its id.
     #[track_caller]
     pub fn connection(&self, id: u32) -> Connection<'t> {
         Connection {

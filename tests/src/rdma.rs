@@ -1,5 +1,7 @@
 //! Kernels that do RDMA.
 
+use core::time::Duration;
+
 use doca_dpa_dev::prelude::*;
 
 /// Writes everything to the peer, then sets the peer's event.
@@ -228,5 +230,38 @@ pub fn add_many(
                 thread.error(1);
             }
         }
+    }
+}
+
+/// Keeps a connection while the host drops it and makes another with its id: work is posted to that only by who looks it up
+/// again.
+#[dpa_kernel]
+pub fn keep_a_connection(
+    thread: &Thread,
+    rdma: Rdma,
+    done: Completions,
+    to: RemoteMemory,
+    kept: DevEvent,
+    go_on: DevEvent,
+) {
+    let write = |peer: &Connection<'_>| peer.write_word(7, to.at(0, 8), PostFlags::FLUSH);
+    let old = rdma.connection(0);
+    if write(&old).is_err() {
+        thread.error(1);
+    }
+    success(thread, &done);
+    if kept.add(1).is_err() || go_on.wait(Condition::ge(1)).is_err() {
+        thread.error(4);
+    }
+    let gone = write(&old) == Err(PostError::NotConnected);
+    if !gone || old.state() != ConnectionState::Disconnected {
+        thread.error(5);
+    }
+    if write(&rdma.connection(0)).is_err() {
+        thread.error(6);
+    }
+    match done.wait_timeout(Duration::from_secs(20)) {
+        Ok(completion) if completion.result().is_ok() && completion.index() == 0 => {}
+        _ => thread.error(7),
     }
 }

@@ -203,6 +203,36 @@ async fn rule_6_6_a_buffer_in_use_is_copied_and_comes_back_by_value() -> Result<
     Ok(())
 }
 
+/// Handles are index and generation (R 5.4): so is a connection that a kernel keeps.
+#[tokio::test]
+async fn rule_5_4_a_connection_that_a_kernel_keeps_is_never_the_next_one_with_its_id()
+-> Result<(), Error> {
+    let (a, b) = pair(settings()).await?;
+    let target = b.dpa.zeroed::<u64>(1).await?;
+    let map = b.rdma.map(&target, Rights::REMOTE_WRITE)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    let kept = SyncEvent::device_to_host(&a.dpa)?;
+    let go_on = SyncEvent::host_to_device(&a.dpa)?;
+    let args = KeepAConnectionArgs {
+        rdma: &a.rdma,
+        done: a.rdma.completions(),
+        to,
+        kept: &kept,
+        go_on: &go_on,
+    };
+    let launch = a.dpa.launch(keep_a_connection).args(args).submit()?;
+    kept.ge(1).await?;
+    drop((a.connection, b.connection));
+    let (first, second) = (a.rdma.export()?, b.rdma.export()?);
+    assert_eq!(first.id(), 0);
+    first.connect(&second.blob())?;
+    second.connect(&first.blob())?;
+    go_on.add(1)?;
+    launch.await?;
+    assert_eq!(target.copy_out().await?, [7]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn rule_6_4_an_answer_to_an_earlier_attempt_is_refused() -> Result<(), Error> {
     let (a, b) = (lone(&settings())?, lone(&settings())?);

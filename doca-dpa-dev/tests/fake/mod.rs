@@ -1,6 +1,6 @@
 //! A device of one thread: memory, one event, and a record of what was asked of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 
@@ -17,6 +17,9 @@ pub const EVENT: EventHandle = EventHandle(Handle {
     index: 7,
     generation: 1,
 });
+
+/// What others do meanwhile.
+type Meanwhile = RefCell<Option<Box<dyn FnOnce(&Device)>>>;
 
 /// A fault as it was reported.
 #[derive(Debug, PartialEq)]
@@ -36,6 +39,11 @@ pub struct Device {
     pub printed: RefCell<Vec<(StreamHandle, LogLevel, String)>>,
     /// Records; `None` where they were flushed.
     pub traced: RefCell<Vec<Option<[u64; 5]>>>,
+    /// At the next safe point; at the next wait for an event.
+    pub at_safe_point: Meanwhile,
+    pub at_wait: Meanwhile,
+    /// How often its doorbell was rung.
+    pub rung: Cell<u32>,
 }
 
 impl Device {
@@ -61,6 +69,21 @@ impl Device {
             .collect()
     }
 
+    /// A word of its heap.
+    pub fn word(&self, at: usize) -> u64 {
+        self.memory.borrow()[at]
+    }
+
+    /// Words of its heap are stored.
+    pub fn set_words(&self, at: usize, words: &[u64]) {
+        self.memory.borrow_mut()[at..at + words.len()].copy_from_slice(words);
+    }
+
+    fn others_go_on(&self, meanwhile: &Meanwhile) {
+        let what = meanwhile.borrow_mut().take();
+        what.into_iter().for_each(|what| what(self));
+    }
+
     /// Runs `f` as the thread of this rank; its fault if it had one.
     pub fn run<R>(
         &self,
@@ -80,7 +103,7 @@ impl Device {
 static TABLE: PortVtable = PortVtable {
     bind,
     fault,
-    safe_point: nothing,
+    safe_point,
     yield_now: nothing,
     event_get,
     event_update,
@@ -89,7 +112,7 @@ static TABLE: PortVtable = PortVtable {
     log,
     fence,
     counter,
-    doorbell,
+    doorbell: ring_doorbell,
     nic_counters,
     ring,
     leave,
@@ -97,7 +120,7 @@ static TABLE: PortVtable = PortVtable {
     who,
     await_trigger,
     data_ignore,
-    trigger: doorbell,
+    trigger,
     global,
     message_enabled,
     message,
@@ -146,6 +169,12 @@ unsafe fn fault(_: NonNull<()>, kind: FaultKind, at: &'static Location<'static>)
     }))
 }
 
+unsafe fn safe_point(unit: NonNull<()>) {
+    // SAFETY: called through the table.
+    let device = unsafe { device(unit) };
+    device.others_go_on(&device.at_safe_point);
+}
+
 unsafe fn nothing(_: NonNull<()>) {}
 
 fn known(event: EventHandle) -> Result<(), EventError> {
@@ -176,6 +205,9 @@ unsafe fn event_wait(
     condition: Condition,
     _: Option<u64>,
 ) -> Result<u64, EventError> {
+    // SAFETY: called through the table.
+    let device = unsafe { device(unit) };
+    device.others_go_on(&device.at_wait);
     // SAFETY: called through the table.
     let value = unsafe { event_get(unit, event) }?;
     if condition.holds(value) {
@@ -209,7 +241,14 @@ unsafe fn counter(_: NonNull<()>, which: Counter) -> u64 {
     }
 }
 
-unsafe fn doorbell(_: NonNull<()>, _: dpa_abi::Handle) -> bool {
+unsafe fn ring_doorbell(unit: NonNull<()>, _: Handle) -> bool {
+    // SAFETY: called through the table.
+    let rung = &unsafe { device(unit) }.rung;
+    rung.set(rung.get() + 1);
+    true
+}
+
+unsafe fn trigger(_: NonNull<()>, _: Handle) -> bool {
     false
 }
 

@@ -6,9 +6,14 @@
 //! # Send queue
 //!
 //! 1. A kernel's thread reserves an entry by a compare-and-swap of `PRODUCED`, if `PRODUCED - TAKEN` is below the
-//!    queue's size. It then writes the entry, the word with the phase last.
+//!    queue's size. It then writes the entry, the word with the phase last. How several of them get along stands in
+//!    [`post`](super::post).
 //! 2. The doorbell makes the NIC read on from `TAKEN` as far as entries have the phase of their round. It copies each and
 //!    moves `TAKEN` on.
+//! 3. The record of a connection that is gone is the next one's with its id. Both counters of each begin at a number of its
+//!    own ([`first_number`]), above all that the ones before could reserve, and `STATE` carries it. It is stored last when
+//!    a connection is made, and cleared first when it goes. So whoever finds the same first number in it before and after
+//!    it reads the other words has read those of one connection, and whoever still has an earlier one finds out.
 //!
 //! A send queue of the low layer has the same record, but one producer: it writes entries where it likes, and its doorbell
 //! says how far they are there. Their phase means nothing.
@@ -63,7 +68,7 @@ pub const SEND_PRODUCED: usize = 2;
 pub const SEND_TAKEN: usize = 3;
 /// The handle its doorbell is rung with.
 pub const DOORBELL: usize = 4;
-/// One of the states below.
+/// One of the states below, in the bits of [`STATE_BITS`]; the others are those of the connection's first number.
 pub const STATE: usize = 5;
 /// The number of its queue pair.
 pub const QUEUE_PAIR: usize = 6;
@@ -74,6 +79,14 @@ pub const STATE_NONE: u64 = 0;
 pub const STATE_READY: u64 = 1;
 /// It has failed: work that is posted is flushed.
 pub const STATE_ERROR: u64 = 2;
+/// The bits of a state. No first number has one of them, so that the entries of each connection are counted from 0 in 16
+/// bits, and its first has slot 0 and the first phase.
+pub const STATE_BITS: u64 = 0xffff;
+
+/// The first number of a connection whose record has had numbers below `end`: above them, and never 0.
+pub const fn first_number(end: u64) -> u64 {
+    (end | STATE_BITS).wrapping_add(1)
+}
 
 /// The first word of a connection.
 pub const fn connection(id: usize) -> usize {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dpa_abi::Handle;
-use dpa_abi::queue::record::{CONNECTION_WORDS, STATE, STATE_READY};
+use dpa_abi::queue::record::STATE_READY;
 use rdma::connection::{ConnectionInfo, Incompatible};
 use rdma::counters::Counters;
 use rdma::nic::{NicPostError, TransitionError};
@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::context::ContextRef;
 use super::pending::{KeptWork, Pending};
+use super::queues::SendRing;
 use super::watch::{ConnectionState, Watch};
 use super::world::HOST;
 use crate::wakers::Until;
@@ -128,7 +129,7 @@ impl ConnectionRef {
             self.watch.set(ConnectionState::Connected);
             let world = &mut engine.world;
             if let Some(pair) = world.pairs.get(self.number) {
-                pair.record.store(STATE, STATE_READY);
+                pair.record.set_state(STATE_READY);
             }
             world.look_at.push_back(self.number);
             Ok::<_, TransitionError>(())
@@ -203,11 +204,12 @@ impl Drop for ConnectionRef {
         let gone = lease.nic().with(|engine| {
             engine.destroy(now, self.number);
             let gone = engine.world.pairs.remove(self.number)?;
-            (0..CONNECTION_WORDS).for_each(|word| gone.record.store(word, 0));
-            let context = engine.world.contexts.get_mut(self.context.key);
-            context
-                .into_iter()
-                .for_each(|context| context.connections[self.id as usize] = None);
+            gone.record.end();
+            if let Some(context) = engine.world.contexts.get_mut(self.context.key) {
+                context.connections[self.id as usize] = None;
+                let end = gone.send.as_ref().map_or(0, SendRing::end);
+                context.numbers_end = context.numbers_end.max(end);
+            }
             Some(gone)
         });
         drop(gone);

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dpa_abi::Handle;
 use dpa_abi::queue::record::{
-    CONNECTIONS, DOORBELL, QUEUE_PAIR, RECEIVE_ENTRIES, RECEIVE_RING, SEND_ENTRIES, SEND_RING,
-    STATE, STATE_READY, connection, table_words,
+    CONNECTIONS, DOORBELL, QUEUE_PAIR, RECEIVE_ENTRIES, RECEIVE_RING, STATE_NONE, STATE_READY,
+    connection, first_number, table_words,
 };
 use dpa_abi::queue::{ENTRY_WORDS, MAX_ENTRIES, entries_for};
 use rdma::config::{AckTimeout, RetryLimit, ServiceLevel};
@@ -183,6 +184,7 @@ impl ContextRef {
                 world.contexts.insert(Context {
                     domain,
                     connections,
+                    numbers_end: 0,
                     pool,
                 })
             })
@@ -214,8 +216,11 @@ impl ContextRef {
     /// As [`ContextRef::export`].
     pub fn open_local(self: &Arc<Self>) -> Result<ConnectionRef, ExportError> {
         let queue = self.export()?;
-        self.table
-            .store(connection(queue.id() as usize) + STATE, STATE_READY);
+        self.lease.nic().with(|engine| {
+            let pair = engine.world.pairs.get(queue.number());
+            pair.into_iter()
+                .for_each(|pair| pair.record.set_state(STATE_READY));
+        });
         Ok(queue)
     }
 
@@ -244,16 +249,12 @@ impl ContextRef {
             entries => Some(Ring::device(&self.process, entries as usize * ENTRY_WORDS)?),
         };
         let first_psn = Psn::new(self.lease.random() as u32 & 0xff_ffff);
-        let (id, number) = self.enter(ring, first_psn)?;
-        let doorbell = self.process.doorbells.add(self.lease.nic().clone(), number);
-        let base = connection(id as usize);
-        self.table.store(base + QUEUE_PAIR, number.value().into());
-        self.table.store(base + DOORBELL, doorbell.to_bits());
+        let (id, number, doorbell) = self.enter(ring, first_psn)?;
         let info = self.protocol().info(&self.lease, number, first_psn);
         Ok(ConnectionRef::new(self.clone(), id, number, doorbell, info))
     }
 
-    fn enter(&self, ring: Option<Ring>, first_psn: Psn) -> Result<(u32, Qpn), ExportError> {
+    fn enter(&self, ring: Option<Ring>, first_psn: Psn) -> Result<(u32, Qpn, Handle), ExportError> {
         let share = self.process.quotas.queue()?;
         let now = Duration::from_nanos(self.lease.now());
         let limit = self.spec.connections;
@@ -272,17 +273,21 @@ impl ContextRef {
                 protocol.config(&self.lease, domain(&self.process), number, first_psn)
             })?;
             let entries = self.spec.send_entries;
-            let base = connection(id as usize);
-            let record = Record::new(self.table.clone(), base);
+            let first = first_number(context.numbers_end);
+            let record = Record::numbered(self.table.clone(), connection(id as usize), first);
             let send = ring.map(|ring| SendRing::new(ring, record.clone(), entries));
-            self.table
-                .store(base + SEND_RING, send.as_ref().map_or(0, SendRing::addr));
-            self.table.store(base + SEND_ENTRIES, entries.into());
+            record.begin(send.as_ref().map_or(0, SendRing::addr), entries);
+            record.store(QUEUE_PAIR, number.value().into());
+            let doorbells = &self.process.doorbells;
+            let doorbell = doorbells.add(self.lease.nic().clone(), number);
+            record.store(DOORBELL, doorbell.to_bits());
+            record.set_state(STATE_NONE);
             context.connections[id as usize] = Some(number);
+            context.numbers_end = first;
             let pool = Some(context.pool);
             let pair = self.pair(id, record, send, pool, share);
             engine.world.pairs.insert(number, pair);
-            Ok((id, number))
+            Ok((id, number, doorbell))
         })
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Context {
     /// The domain of its process.
     pub(crate) domain: Domain,
     pub(crate) connections: Vec<Option<Qpn>>,
+    /// Not below the first number of any connection there was, and above all numbers of those that are gone.
+    pub(crate) numbers_end: u64,
     pub(crate) pool: usize,
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use dpa_abi::access::{AtomicNumber, Cell};
 use dpa_abi::queue::record::{
-    RECEIVE_PRODUCED, RECEIVE_STATE, RECEIVE_TAKEN, SEND_TAKEN, STATE_ERROR,
+    CONNECTION_WORDS, RECEIVE_PRODUCED, RECEIVE_STATE, RECEIVE_TAKEN, SEND_ENTRIES, SEND_PRODUCED,
+    SEND_RING, SEND_TAKEN, STATE, STATE_ERROR, STATE_NONE,
 };
 use dpa_abi::queue::work::{RECEIVE_WORDS, decode_receive};
 use dpa_abi::queue::{BadEntry, ENTRY_BYTES, ENTRY_WORDS, EntryWords, WorkData, WorkEntry, slot};
@@ -109,12 +110,27 @@ impl Drop for Block {
 pub(crate) struct Record {
     block: Arc<Block>,
     first: usize,
+    /// Of a connection of a context: its first number, which its state carries.
+    number: u64,
 }
 
 impl Record {
     /// The words of this block from `first` on.
     pub(crate) fn new(block: Arc<Block>, first: usize) -> Self {
-        Self { block, first }
+        let number = 0;
+        Self {
+            block,
+            first,
+            number,
+        }
+    }
+
+    /// As [`Record::new`], of a connection whose entries have this number and those behind it.
+    pub(crate) fn numbered(block: Arc<Block>, first: usize, number: u64) -> Self {
+        Self {
+            number,
+            ..Self::new(block, first)
+        }
     }
 
     /// Where it is.
@@ -129,6 +145,26 @@ impl Record {
     #[inline]
     pub(crate) fn store(&self, word: usize, value: u64) {
         self.block.store(self.first + word, value);
+    }
+
+    /// Stores one of the states of [`dpa_abi::queue::record`].
+    pub(crate) fn set_state(&self, state: u64) {
+        self.store(STATE, self.number | state);
+    }
+
+    /// Tells kernels of a connection that is new: of everything but its state, which says that it is there.
+    pub(crate) fn begin(&self, ring: u64, entries: u32) {
+        self.store(SEND_RING, ring);
+        self.store(SEND_ENTRIES, entries.into());
+        self.store(SEND_PRODUCED, self.number);
+        self.store(SEND_TAKEN, self.number);
+    }
+
+    /// The connection is gone: kernels find that out before they find anything else.
+    pub(crate) fn end(&self) {
+        self.store(STATE, STATE_NONE);
+        let rest = (0..CONNECTION_WORDS).filter(|word| *word != STATE);
+        rest.for_each(|word| self.store(word, 0));
     }
 }
 
@@ -146,13 +182,19 @@ pub(crate) struct SendRing {
 impl SendRing {
     /// One of a connection.
     pub(crate) fn new(ring: Ring, record: Record, entries: u32) -> Self {
+        let taken = record.number;
         Self {
             ring,
             record,
             entries: entries.into(),
-            taken: 0,
+            taken,
             rung: None,
         }
+    }
+
+    /// Above all numbers that kernels can have reserved.
+    pub(crate) fn end(&self) -> u64 {
+        self.taken + self.entries
     }
 
     /// One of the low layer.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use dpa_abi::Condition;
 use dpa_abi::access::AtomicNumber;
-use dpa_abi::queue::record::SEND_TAKEN;
+use dpa_abi::queue::record::{SEND_TAKEN, first_number};
 use dpa_abi::queue::{ENTRY_BYTES, RemotePlace, Syndrome, WorkEntry, WorkFlags, WorkOpcode};
 use rdma::queue_pair::Cause;
 
@@ -213,7 +213,7 @@ fn taken(queue: &ConnectionRef, left: u64) -> (u64, bool) {
     engine.world.turn.leave(left);
     engine.ring(Duration::ZERO, queue.number());
     let pair = engine.world.pairs.get(queue.number()).expect("its pair");
-    let taken = pair.record.load(SEND_TAKEN);
+    let taken = pair.record.load(SEND_TAKEN) - first_number(0);
     (taken, !engine.world.turn.next().is_empty())
 }
 

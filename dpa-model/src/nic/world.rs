@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use dpa_abi::queue::record::{STATE, STATE_ERROR};
+use dpa_abi::queue::record::STATE_ERROR;
 use dpa_abi::queue::{CompletionEntry, WorkEntry, WorkFlags, WorkOpcode};
 use rdma::nic::NicPostError;
 use rdma::psn::Qpn;
@@ -470,7 +470,7 @@ impl Host for World {
         let Some(pair) = self.pairs.get_mut(number) else {
             return;
         };
-        pair.record.store(STATE, STATE_ERROR);
+        pair.record.set_state(STATE_ERROR);
         pair.watch.set(ConnectionState::Failed(cause));
         let watch = pair.watch.clone();
         let events = std::mem::take(&mut pair.events);

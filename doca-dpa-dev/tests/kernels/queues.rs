@@ -1,0 +1,222 @@
+//! Queues of the NIC while others work at them: at each load of a queue's words, the host, the NIC or another thread does
+//! something.
+
+use dpa_abi::queue::record::*;
+use dpa_abi::queue::work::PHASE_WORD;
+use dpa_abi::queue::{ENTRY_WORDS, WorkEntry, WorkFlags, WorkOpcode};
+use dpa_abi::{DevAddr, HEAP_BASE};
+use flexio_dev::context::READS_PER_SAFE_POINT;
+use flexio_dev::queue::{PostError, QueueTable, SendQueue};
+use flexio_dev::{AtomicSlice, ThreadContext};
+
+use super::fake::Device;
+
+/// Entries of each ring.
+const ENTRIES: u64 = 4;
+const RING_WORDS: usize = ENTRIES as usize * ENTRY_WORDS;
+
+/// Where everything is, in words.
+const TABLE: usize = 0;
+const RECORD: usize = connection(0);
+const RINGS: [usize; 2] = [table_words(1), table_words(1) + RING_WORDS];
+const WORDS: usize = RINGS[1] + RING_WORDS;
+
+const FIRST: u64 = first_number(0);
+const SECOND: u64 = first_number(FIRST + ENTRIES);
+
+const fn addr(word: usize) -> u64 {
+    HEAP_BASE + 8 * word as u64
+}
+
+/// A device with a context of one connection and a receive queue in the second ring.
+fn device() -> Device {
+    let device = Device::with_memory(&[0; 8 * WORDS]);
+    device.set_words(TABLE + CONNECTIONS, &[1]);
+    device.set_words(TABLE + RECEIVE_RING, &[addr(RINGS[1])]);
+    device.set_words(TABLE + RECEIVE_ENTRIES, &[ENTRIES]);
+    device
+}
+
+/// As the host makes a connection.
+fn export(device: &Device, first: u64, ring: usize) {
+    device.set_words(RECORD + SEND_RING, &[addr(ring)]);
+    device.set_words(RECORD + SEND_ENTRIES, &[ENTRIES]);
+    device.set_words(RECORD + SEND_PRODUCED, &[first]);
+    device.set_words(RECORD + SEND_TAKEN, &[first]);
+    device.set_words(RECORD + STATE, &[first | STATE_READY]);
+}
+
+/// As the host drops it.
+fn drop_connection(device: &Device) {
+    device.set_words(RECORD, &[0; CONNECTION_WORDS]);
+}
+
+fn export_another(device: &Device) {
+    drop_connection(device);
+    export(device, SECOND, RINGS[1]);
+}
+
+/// Runs a kernel in which others do something at the `loads`th load after [`Others::begin`].
+fn with_others<R>(
+    device: &Device,
+    loads: u32,
+    others: fn(&Device),
+    kernel: impl FnOnce(&ThreadContext<'_>, Others<'_>) -> R,
+) -> R {
+    let ran = device.run(0, 1, |unit| {
+        let thread = ThreadContext::new(unit);
+        let begin = Others {
+            device,
+            loads,
+            others,
+        };
+        kernel(&thread, begin)
+    });
+    ran.expect("no fault")
+}
+
+struct Others<'d> {
+    device: &'d Device,
+    loads: u32,
+    others: fn(&Device),
+}
+
+impl Others<'_> {
+    fn begin(self, thread: &ThreadContext<'_>) {
+        let words: AtomicSlice<'_, u64> = thread
+            .bind_atomic(DevAddr::from_raw(HEAP_BASE), 1)
+            .expect("memory");
+        // Whatever was loaded before, the next safe point is known.
+        let reached = || self.device.at_safe_point.borrow().is_none();
+        *self.device.at_safe_point.borrow_mut() = Some(Box::new(|_| {}));
+        while !reached() {
+            words.at(0).load();
+        }
+        for _ in self.loads..READS_PER_SAFE_POINT {
+            words.at(0).load();
+        }
+        *self.device.at_safe_point.borrow_mut() = Some(Box::new(self.others));
+    }
+}
+
+/// Loads of one operation, at most.
+const LOADS: u32 = 24;
+
+fn table<'t>(thread: &'t ThreadContext<'t>) -> QueueTable<'t> {
+    QueueTable::bind(thread, addr(TABLE), table_words(1) as u64).expect("a table")
+}
+
+fn post(queue: &SendQueue<'_>) -> Result<u16, PostError> {
+    queue.post(&WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE))
+}
+
+#[test]
+fn a_connection_that_is_dropped_while_work_is_posted_takes_no_number_of_the_next() {
+    for loads in 1..LOADS {
+        let device = device();
+        export(&device, FIRST, RINGS[0]);
+        with_others(&device, loads, export_another, |thread, others| {
+            let queue = table(thread).send_queue(0);
+            others.begin(thread);
+            let posted = post(&queue);
+            assert!(matches!(posted, Ok(0) | Err(PostError::NotConnected)));
+            // If it has not come to that yet.
+            let late = device.at_safe_point.borrow_mut().take();
+            late.into_iter().for_each(|export| export(&device));
+            assert_eq!(post(&queue), Err(PostError::NotConnected));
+            assert_eq!(queue.state(), STATE_NONE);
+            assert_eq!(device.word(RECORD + SEND_PRODUCED), SECOND, "at {loads}");
+            assert_eq!(device.word(RINGS[1] + PHASE_WORD), 0, "at {loads}");
+            let fresh = table(thread).send_queue(0);
+            assert_eq!(post(&fresh), Ok(0));
+            assert_eq!(device.word(RECORD + SEND_PRODUCED), SECOND + 1);
+            assert_ne!(device.word(RINGS[1] + PHASE_WORD), 0, "at {loads}");
+        });
+    }
+}
+
+#[test]
+fn a_connection_that_is_looked_up_while_it_goes_and_another_comes_is_one_of_them() {
+    for (loads, comes) in (1..LOADS).flat_map(|loads| [(loads, true), (loads, false)]) {
+        let device = device();
+        export(&device, FIRST, RINGS[0]);
+        let others = if comes {
+            export_another
+        } else {
+            drop_connection
+        };
+        with_others(&device, loads, others, |thread, others| {
+            others.begin(thread);
+            let queue = table(thread).send_queue(0);
+            let posted = post(&queue);
+            let produced = device.word(RECORD + SEND_PRODUCED);
+            let in_second = device.word(RINGS[1] + PHASE_WORD) != 0;
+            match posted {
+                Ok(0) if in_second => assert_eq!(produced, SECOND + 1, "at {loads}"),
+                Ok(0) => assert!([FIRST + 1, SECOND, 0].contains(&produced), "at {loads}"),
+                Err(PostError::NotConnected) => {
+                    assert!([SECOND, 0].contains(&produced) && !in_second, "at {loads}");
+                }
+                other => panic!("at {loads}: {other:?}"),
+            }
+        });
+    }
+    let device = device();
+    with_others(
+        &device,
+        1,
+        |_| {},
+        |thread, _| {
+            let before = table(thread).send_queue(0);
+            export(&device, FIRST, RINGS[0]);
+            assert_eq!(post(&before), Err(PostError::NotConnected));
+        },
+    );
+}
+
+#[test]
+fn a_queue_is_not_full_because_others_post_and_the_nic_takes_meanwhile() {
+    for loads in 1..LOADS {
+        let device = device();
+        export(&device, FIRST, RINGS[0]);
+        let go_on = |device: &Device| {
+            device.set_words(RECORD + SEND_PRODUCED, &[FIRST + 9]);
+            device.set_words(RECORD + SEND_TAKEN, &[FIRST + 9]);
+            device.set_words(TABLE + RECEIVE_PRODUCED, &[9]);
+            device.set_words(TABLE + RECEIVE_ACKNOWLEDGED, &[9]);
+        };
+        with_others(&device, loads, go_on, |thread, others| {
+            let queue = table(thread).send_queue(0);
+            others.begin(thread);
+            assert!(post(&queue).is_ok(), "at {loads}");
+        });
+        device.set_words(TABLE + RECEIVE_PRODUCED, &[0]);
+        device.set_words(TABLE + RECEIVE_ACKNOWLEDGED, &[0]);
+        with_others(&device, loads, go_on, |thread, others| {
+            let table = table(thread);
+            others.begin(thread);
+            assert!(table.post_receive(0, 8, 0).is_ok(), "at {loads}");
+        });
+    }
+}
+
+#[test]
+fn a_queue_is_full_when_all_its_entries_are_in_use_whatever_its_record_says() {
+    let device = device();
+    export(&device, FIRST, RINGS[0]);
+    let full = Err(PostError::Full { entries: ENTRIES });
+    with_others(
+        &device,
+        1,
+        |_| {},
+        |thread, _| {
+            let queue = table(thread).send_queue(0);
+            let numbers = (0..ENTRIES).map(|_| post(&queue).expect("room"));
+            assert!(numbers.eq(0..ENTRIES as u16));
+            assert_eq!(post(&queue), full);
+            // Taken before it is posted: a kernel has spoilt its own record.
+            device.set_words(RECORD + SEND_TAKEN, &[FIRST + 100]);
+            assert_eq!(post(&queue), full);
+        },
+    );
+}
