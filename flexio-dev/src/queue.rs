@@ -89,6 +89,9 @@ impl Count for AtomicCell<'_, u64> {
     fn load(&self) -> u64 {
         Self::load(self)
     }
+    fn add(&self, n: u64) -> u64 {
+        Self::add(self, n)
+    }
     fn compare_exchange(&self, expected: u64, new: u64) -> Result<u64, u64> {
         Self::compare_exchange(self, expected, new)
     }
@@ -241,11 +244,11 @@ impl<'t> SendQueue<'t> {
     }
 
     /// Posts an entry; its number modulo 2^16, by which its completion names it. The NIC need not look at it before
-    /// [`SendQueue::ring_doorbell`].
+    /// [`SendQueue::ring_doorbell`], whoever calls that: the caller at once, if it is to `ring`.
     ///
     /// # Errors
     /// The queue is full; the connection is not connected; more bytes than an entry names.
-    pub fn post(&self, entry: &WorkEntry) -> Result<u16, PostError> {
+    pub fn post(&self, entry: &WorkEntry, ring: bool) -> Result<u16, PostError> {
         if self.entries == 0 {
             return Err(PostError::NotConnected);
         }
@@ -253,8 +256,7 @@ impl<'t> SendQueue<'t> {
         let number = self.reserve()?;
         let words = entry.encode(number, self.queue_pair, phase(number, self.entries));
         put(&self.ring, slot(number, self.entries), &words, PHASE_WORD);
-        // Whoever posted behind this entry before it was written rang for nothing: the NIC stopped here.
-        if self.record.at(SEND_PRODUCED).load() != number.wrapping_add(1) {
+        if ring || self.is_passed(number) {
             self.ring_doorbell();
         }
         Ok(number as u16)
@@ -271,6 +273,13 @@ impl<'t> SendQueue<'t> {
                 entries: self.entries,
             },
         })
+    }
+
+    /// Whoever posted behind this entry before it was written, or before the NIC saw it, rang for nothing: the NIC stopped
+    /// here.
+    fn is_passed(&self, number: u64) -> bool {
+        self.thread.memory_writeback();
+        post::is_passed(&self.record.at(SEND_PRODUCED), number)
     }
 
     /// What the NIC has counted of its connection.

@@ -1,5 +1,7 @@
 //! Kernels that share memory by hand: right with their fences, wrong without. Each leaves its fence out if it is told to.
 
+use core::time::Duration;
+
 use doca_dpa_dev::prelude::*;
 
 /// How often a kernel looks before it gives up.
@@ -104,4 +106,39 @@ pub fn copy_what_another_stored(
         thread.error(1);
     }
     flag.write(0, 2);
+}
+
+/// Rank 0 posts work without a doorbell, and waits; rank 1 sees that, posts behind it, rings, and waits for both.
+#[dpa_kernel]
+pub fn ring_for_another(
+    thread: &Thread,
+    ops: AsyncOps,
+    done: Completions,
+    flag: DevSliceMut<u64>,
+    over: DevEvent,
+) {
+    let post = |flags| ops.copy(Buf::default(), Buf::default(), flags).is_ok();
+    if thread.rank() == 0 {
+        let posted = post(PostFlags::NONE);
+        flag.write(0, 1);
+        if !posted || over.wait(Condition::ge(1)).is_err() {
+            thread.error(1);
+        }
+        return;
+    }
+    while flag.read_volatile(0) != 1 {
+        thread.safe_point();
+    }
+    if !post(PostFlags::FLUSH) {
+        thread.error(2);
+    }
+    for _ in 0..2 {
+        match done.wait_timeout(Duration::from_millis(10)) {
+            Ok(completion) if completion.result().is_ok() => {}
+            _ => thread.error(3),
+        }
+    }
+    if over.add(1).is_err() {
+        thread.error(4);
+    }
 }

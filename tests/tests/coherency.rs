@@ -121,3 +121,28 @@ fn rule_4_4_what_the_nic_reads_is_written_back_by_who_stored_it() {
         Ok(copy.copy_out().await?[0] == 42)
     });
 }
+
+#[test]
+fn rule_4_4_who_rings_rings_for_those_who_posted_before() {
+    for seed in seeds(SEEDS) {
+        let run = Sim::new(seed).run(async |dpa: Dpa| {
+            let ops = dpa.async_ops().open().expect("a queue");
+            let flag = dpa.zeroed::<u64>(1).await?;
+            let over = SyncEvent::builder(&dpa)
+                .publisher(Location::Device)
+                .subscriber(Location::Device)
+                .create()?;
+            let args = RingForAnotherArgs {
+                ops: &ops,
+                done: ops.completions(),
+                flag: &flag,
+                over: &over,
+            };
+            let launch = dpa.launch(ring_for_another).args(args).threads(2);
+            launch.submit()?.await?;
+            Ok::<_, Error>(())
+        });
+        let ended = run.expect("a simulation").value;
+        ended.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}

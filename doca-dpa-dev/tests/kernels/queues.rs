@@ -106,29 +106,29 @@ fn table<'t>(thread: &'t ThreadContext<'t>) -> QueueTable<'t> {
     QueueTable::bind(thread, addr(TABLE), table_words(1) as u64).expect("a table")
 }
 
-fn post(queue: &SendQueue<'_>) -> Result<u16, PostError> {
-    queue.post(&WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE))
+fn post(queue: &SendQueue<'_>, ring: bool) -> Result<u16, PostError> {
+    queue.post(&WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE), ring)
 }
 
 #[test]
 fn a_connection_that_is_dropped_while_work_is_posted_takes_no_number_of_the_next() {
-    for loads in 1..LOADS {
+    for (loads, ring) in (1..LOADS).flat_map(|loads| [(loads, true), (loads, false)]) {
         let device = device();
         export(&device, FIRST, RINGS[0]);
         with_others(&device, loads, export_another, |thread, others| {
             let queue = table(thread).send_queue(0);
             others.begin(thread);
-            let posted = post(&queue);
+            let posted = post(&queue, ring);
             assert!(matches!(posted, Ok(0) | Err(PostError::NotConnected)));
             // If it has not come to that yet.
             let late = device.at_safe_point.borrow_mut().take();
             late.into_iter().for_each(|export| export(&device));
-            assert_eq!(post(&queue), Err(PostError::NotConnected));
+            assert_eq!(post(&queue, ring), Err(PostError::NotConnected));
             assert_eq!(queue.state(), STATE_NONE);
             assert_eq!(device.word(RECORD + SEND_PRODUCED), SECOND, "at {loads}");
             assert_eq!(device.word(RINGS[1] + PHASE_WORD), 0, "at {loads}");
             let fresh = table(thread).send_queue(0);
-            assert_eq!(post(&fresh), Ok(0));
+            assert_eq!(post(&fresh, ring), Ok(0));
             assert_eq!(device.word(RECORD + SEND_PRODUCED), SECOND + 1);
             assert_ne!(device.word(RINGS[1] + PHASE_WORD), 0, "at {loads}");
         });
@@ -148,7 +148,7 @@ fn a_connection_that_is_looked_up_while_it_goes_and_another_comes_is_one_of_them
         with_others(&device, loads, others, |thread, others| {
             others.begin(thread);
             let queue = table(thread).send_queue(0);
-            let posted = post(&queue);
+            let posted = post(&queue, true);
             let produced = device.word(RECORD + SEND_PRODUCED);
             let in_second = device.word(RINGS[1] + PHASE_WORD) != 0;
             match posted {
@@ -169,7 +169,7 @@ fn a_connection_that_is_looked_up_while_it_goes_and_another_comes_is_one_of_them
         |thread, _| {
             let before = table(thread).send_queue(0);
             export(&device, FIRST, RINGS[0]);
-            assert_eq!(post(&before), Err(PostError::NotConnected));
+            assert_eq!(post(&before, true), Err(PostError::NotConnected));
         },
     );
 }
@@ -188,7 +188,7 @@ fn a_queue_is_not_full_because_others_post_and_the_nic_takes_meanwhile() {
         with_others(&device, loads, go_on, |thread, others| {
             let queue = table(thread).send_queue(0);
             others.begin(thread);
-            assert!(post(&queue).is_ok(), "at {loads}");
+            assert!(post(&queue, true).is_ok(), "at {loads}");
         });
         device.set_words(TABLE + RECEIVE_PRODUCED, &[0]);
         device.set_words(TABLE + RECEIVE_ACKNOWLEDGED, &[0]);
@@ -211,12 +211,33 @@ fn a_queue_is_full_when_all_its_entries_are_in_use_whatever_its_record_says() {
         |_| {},
         |thread, _| {
             let queue = table(thread).send_queue(0);
-            let numbers = (0..ENTRIES).map(|_| post(&queue).expect("room"));
+            let numbers = (0..ENTRIES).map(|_| post(&queue, true).expect("room"));
             assert!(numbers.eq(0..ENTRIES as u16));
-            assert_eq!(post(&queue), full);
+            assert_eq!(post(&queue, true), full);
             // Taken before it is posted: a kernel has spoilt its own record.
             device.set_words(RECORD + SEND_TAKEN, &[FIRST + 100]);
-            assert_eq!(post(&queue), full);
+            assert_eq!(post(&queue, true), full);
         },
     );
+}
+
+/// Another that has posted behind it, and rung.
+fn post_behind(device: &Device) {
+    device.set_words(RECORD + SEND_PRODUCED, &[FIRST + 2]);
+}
+
+#[test]
+fn who_posts_without_a_doorbell_rings_if_another_has_posted_behind() {
+    // Before it has its number; when it has; when it has looked, and its entry is there.
+    let expected = [(Ok(2), 0), (Ok(2), 0), (Ok(2), 0), (Ok(0), 1), (Ok(0), 0)];
+    for (loads, expected) in (1..).zip(expected) {
+        let device = device();
+        export(&device, FIRST, RINGS[0]);
+        with_others(&device, loads, post_behind, |thread, others| {
+            let queue = table(thread).send_queue(0);
+            others.begin(thread);
+            let posted = post(&queue, false);
+            assert_eq!((posted, device.rung.get()), expected, "at {loads}");
+        });
+    }
 }

@@ -54,11 +54,8 @@ impl Connection<'_> {
             flags: flags.work(),
             ..entry
         };
-        let number = self.queue.thread().noting(self.queue.post(&entry))?;
-        if flags.has(PostFlags::FLUSH) {
-            self.queue.ring_doorbell();
-        }
-        Ok(number)
+        let posted = self.queue.post(&entry, flags.has(PostFlags::FLUSH));
+        self.queue.thread().noting(posted)
     }
 
     /// Holds up what is posted behind it until a condition of an event of this node holds. Its own completion may come
