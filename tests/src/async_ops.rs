@@ -212,3 +212,27 @@ pub fn wait_without_end(
         ops.flush();
     }
 }
+
+/// Attached to the queue: posts a wait at its first activation, and sleeps until that is over.
+#[dpa_kernel]
+pub fn sleep_where_attached(
+    thread: &Thread,
+    ops: AsyncOps,
+    done: Completions,
+    event: EventHandle,
+    posted: DevEvent,
+    over: DevEvent,
+) {
+    if posted.get() != 0 {
+        return;
+    }
+    let flags = PostFlags::FLUSH;
+    let number = ops.wait_for(event, Condition::ge(1), flags);
+    if number.is_err() || posted.add(1).is_err() {
+        thread.error(1);
+    }
+    match done.wait() {
+        Ok(completion) if completion.result().is_ok() && over.add(1).is_ok() => {}
+        _ => thread.error(2),
+    }
+}

@@ -299,6 +299,31 @@ fn a_thread_follows_an_event_through_its_queue() {
     });
 }
 
+/// A thread that a queue starts may itself sleep until something is complete there.
+#[test]
+fn a_thread_sleeps_at_the_queue_that_it_is_attached_to() {
+    both(async |dpa| {
+        let ops = dpa.async_ops().open()?;
+        let [event, posted, over] = [everywhere(&dpa)?, everywhere(&dpa)?, everywhere(&dpa)?];
+        let args = SleepWhereAttachedArgs {
+            ops: &ops,
+            done: ops.completions(),
+            event: event.handle(),
+            posted: &posted,
+            over: &over,
+        };
+        let thread = dpa.thread(sleep_where_attached, args).start()?;
+        thread.attach_to(ops.completions())?;
+        thread.run()?;
+        thread.notify();
+        posted.ge(1).await?;
+        dpa.sleep(Duration::from_millis(20)).await;
+        event.add(1)?;
+        over.ge(1).await?;
+        Ok(())
+    });
+}
+
 #[tokio::test]
 async fn figures_out_of_range_are_refused() -> Outcome {
     let (dpa, other) = (Dpa::open()?, Dpa::open()?);

@@ -3,13 +3,16 @@
 
 use dpa_abi::queue::record::*;
 use dpa_abi::queue::work::PHASE_WORD;
-use dpa_abi::queue::{ENTRY_WORDS, WorkEntry, WorkFlags, WorkOpcode};
+use dpa_abi::queue::{
+    CompletionEntry, CompletionKind, ENTRY_WORDS, Syndrome, WorkEntry, WorkFlags, WorkOpcode,
+    completion,
+};
 use dpa_abi::{DevAddr, HEAP_BASE};
 use flexio_dev::context::READS_PER_SAFE_POINT;
-use flexio_dev::queue::{PostError, QueueTable, SendQueue};
+use flexio_dev::queue::{CompletionError, CompletionQueue, PostError, QueueTable, SendQueue};
 use flexio_dev::{AtomicSlice, ThreadContext};
 
-use super::fake::Device;
+use super::fake::{Device, EVENT};
 
 /// Entries of each ring.
 const ENTRIES: u64 = 4;
@@ -19,7 +22,9 @@ const RING_WORDS: usize = ENTRIES as usize * ENTRY_WORDS;
 const TABLE: usize = 0;
 const RECORD: usize = connection(0);
 const RINGS: [usize; 2] = [table_words(1), table_words(1) + RING_WORDS];
-const WORDS: usize = RINGS[1] + RING_WORDS;
+const COMPLETIONS: usize = RINGS[1] + RING_WORDS;
+const COMPLETION_ENTRIES_AT: usize = COMPLETIONS + COMPLETION_WORDS;
+const WORDS: usize = COMPLETION_ENTRIES_AT + RING_WORDS;
 
 const FIRST: u64 = first_number(0);
 const SECOND: u64 = first_number(FIRST + ENTRIES);
@@ -28,12 +33,25 @@ const fn addr(word: usize) -> u64 {
     HEAP_BASE + 8 * word as u64
 }
 
-/// A device with a context of one connection and a receive queue in the second ring.
+/// A device with a context of one connection, a receive queue in the second ring, and a completion queue.
 fn device() -> Device {
     let device = Device::with_memory(&[0; 8 * WORDS]);
     device.set_words(TABLE + CONNECTIONS, &[1]);
     device.set_words(TABLE + RECEIVE_RING, &[addr(RINGS[1])]);
     device.set_words(TABLE + RECEIVE_ENTRIES, &[ENTRIES]);
+    device.set_words(
+        COMPLETIONS + COMPLETION_RING,
+        &[addr(COMPLETION_ENTRIES_AT)],
+    );
+    device.set_words(COMPLETIONS + COMPLETION_ENTRIES, &[ENTRIES]);
+    device.set_words(COMPLETIONS + NOTIFY_EVENT, &[EVENT.0.to_bits()]);
+    for slot in 0..ENTRIES as usize {
+        let owner = slot * ENTRY_WORDS + completion::OWNER_WORD;
+        device.set_words(
+            COMPLETION_ENTRIES_AT + owner,
+            &[completion::INVALID_OWNER_WORD],
+        );
+    }
     device
 }
 
@@ -106,8 +124,33 @@ fn table<'t>(thread: &'t ThreadContext<'t>) -> QueueTable<'t> {
     QueueTable::bind(thread, addr(TABLE), table_words(1) as u64).expect("a table")
 }
 
+fn completions<'t>(thread: &'t ThreadContext<'t>) -> CompletionQueue<'t> {
+    CompletionQueue::bind(thread, addr(COMPLETIONS)).expect("a queue")
+}
+
 fn post(queue: &SendQueue<'_>, ring: bool) -> Result<u16, PostError> {
     queue.post(&WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE), ring)
+}
+
+fn entry(index: u16) -> CompletionEntry {
+    CompletionEntry {
+        kind: CompletionKind::Send,
+        syndrome: Syndrome::NONE,
+        unsent: false,
+        user_data: 0,
+        immediate: 0,
+        len: 0,
+        original: 0,
+        queue_pair: 0,
+        receive_queue: 0,
+        index,
+        timestamp: 0,
+    }
+}
+
+/// As the NIC writes the first completion.
+fn complete(device: &Device) {
+    device.set_words(COMPLETION_ENTRIES_AT, &entry(7).encode(true));
 }
 
 #[test]
@@ -240,4 +283,20 @@ fn who_posts_without_a_doorbell_rings_if_another_has_posted_behind() {
             assert_eq!((posted, device.rung.get()), expected, "at {loads}");
         });
     }
+}
+
+#[test]
+fn a_completion_that_comes_with_the_end_of_the_time_is_taken() {
+    let device = device();
+    with_others(
+        &device,
+        1,
+        |_| {},
+        |thread, _| {
+            let queue = completions(thread);
+            assert_eq!(queue.wait(Some(1)), Err(CompletionError::TimedOut));
+            *device.at_wait.borrow_mut() = Some(Box::new(complete));
+            assert_eq!(queue.wait(Some(1)), Ok(entry(7)));
+        },
+    );
 }

@@ -25,12 +25,13 @@
 //!
 //! # Completion queue
 //!
-//! 1. The NIC writes an entry, its owner word last, then reads `ARMED` and clears it if it was set: in that case it adds
-//!    1 to the queue's notification event.
+//! 1. The NIC writes an entry, its owner word last, then takes what stands in `ARMED`. If a notification was asked for
+//!    (`ARMED_ASKED`), it tells whoever the queue has for that, or else adds 1 to its notification event; if a thread sleeps
+//!    (`ARMED_ASLEEP`), it adds 1 to the event in any case.
 //! 2. A kernel's thread takes the entry at `READ` if its owner word is of this round, by a compare-and-swap of `READ`
 //!    *after* it has read the entry. `ACKNOWLEDGED` tells the NIC which slots it may write again.
-//! 3. To wait, a thread sets `ARMED` by a read-modify-write and looks at the entry once more. So either it sees the
-//!    entry, or the NIC sees `ARMED` (Dekker's agreement; SEMANTICS 1.3 is about the event behind it).
+//! 3. To wait, a thread sets bits of `ARMED` by a read-modify-write that leaves the others, and looks at the entry once more.
+//!    So either it sees the entry, or the NIC sees `ARMED` (Dekker's agreement; SEMANTICS 1.3 is about the event behind it).
 //! 4. Before it writes, the NIC compares with `ACKNOWLEDGED`: a full queue is an overrun, said in `ERROR`. It looks again only when
 //!    the queue would be full by what it saw last.
 //! 5. A queue that is to overwrite has no overrun: the NIC raises `PRODUCED` before it writes an entry. A reader who has
@@ -113,8 +114,12 @@ pub const COMPLETION_NUMBER: usize = 3;
 pub const READ: usize = 8;
 /// Entries whose slots are free again, ever: the consumer index.
 pub const ACKNOWLEDGED: usize = 9;
-/// 1: the next entry is to be notified.
+/// Not 0: the next entry is to be notified. The bits below say whom.
 pub const ARMED: usize = 16;
+/// Of [`ARMED`]: a notification was asked for.
+pub const ARMED_ASKED: u64 = 1;
+/// Of [`ARMED`]: a thread sleeps at the notification event, whoever else is told of entries.
+pub const ARMED_ASLEEP: u64 = 2;
 /// Not 0: the queue has overrun, and takes no entry any more.
 pub const ERROR: usize = 17;
 /// Of a queue that overwrites what nobody reads: entries written or about to be, ever.

@@ -27,8 +27,11 @@ use crate::wakers::Woken;
 pub(crate) enum After {
     /// An event's counter was changed, and someone waits for its value.
     Open { event: EventUse, reached: Reached },
-    /// 1 is added to a notification event.
-    Notify(EventUse),
+    /// 1 is added to a notification event, and something else is done then.
+    Notify {
+        event: EventUse,
+        then: Option<Box<After>>,
+    },
     /// The thread of a completion queue is triggered.
     Trigger {
         process: Arc<Process>,
@@ -79,7 +82,7 @@ impl After {
     /// Whether doing it may run code of the host program.
     pub(crate) fn is_foreign(&self) -> bool {
         match self {
-            Self::Open { .. } | Self::Notify(_) | Self::Trigger { .. } | Self::Moderate(_) => false,
+            Self::Open { .. } | Self::Notify { .. } | Self::Trigger { .. } | Self::Moderate(_) => false,
             Self::Close(_) | Self::Wake(_) | Self::Tell(_) | Self::Ended(..) | Self::Changed(_) => {
                 true
             }
@@ -90,7 +93,15 @@ impl After {
     pub(crate) fn run(self, left: &mut Vec<Self>) -> bool {
         match self {
             Self::Open { event, reached } => open(&event, reached, left),
-            Self::Notify(event) => notify(&event),
+            Self::Notify { event, then } => {
+                let opened = notify(&event);
+                match then {
+                    Some(then) if then.is_foreign() => left.push(*then),
+                    Some(then) => return then.run(left) | opened,
+                    None => {}
+                }
+                opened
+            }
             Self::Trigger { process, handler } => {
                 process.trigger(&handler);
                 true

@@ -3,8 +3,9 @@
 //! Who is told when an entry is written, and when:
 //!
 //! 1. A handler is triggered, tasks of the host are woken, or 1 is added to the queue's event: whichever it has, in this
-//!    order.
-//! 2. Only if a notification was asked for since the last, or the queue is always armed.
+//!    order. If a kernel's thread sleeps at the event, 1 is added to it, whatever else the queue has.
+//! 2. Only if a notification was asked for since the last, or the queue is always armed; threads that sleep ask for themselves
+//!    alone.
 //! 3. Once for all entries that the NIC writes in one go, unless the queue is always armed or has moderation: asking for a
 //!    notification and taking that is a read-modify-write each, and so is what a reader gives back.
 //! 4. With moderation not before there are so many entries since the last notification, or so much time has passed since
@@ -15,8 +16,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use dpa_abi::queue::record::{
-    ACKNOWLEDGED, ARMED, COMPLETION_ENTRIES, COMPLETION_NUMBER, COMPLETION_RING, COMPLETION_WORDS,
-    ERROR, NOTIFY_EVENT, PRODUCED, READ,
+    ACKNOWLEDGED, ARMED, ARMED_ASKED, ARMED_ASLEEP, COMPLETION_ENTRIES, COMPLETION_NUMBER,
+    COMPLETION_RING, COMPLETION_WORDS, ERROR, NOTIFY_EVENT, PRODUCED, READ,
 };
 use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, EntryWords, completion, notify, phase, slot};
 
@@ -90,6 +91,9 @@ struct Armed<'a>(&'a Block);
 impl notify::Flag for Armed<'_> {
     fn swap(&self, value: u64) -> u64 {
         self.0.swap(ARMED, value)
+    }
+    fn or(&self, bits: u64) -> u64 {
+        self.0.or(ARMED, bits)
     }
 }
 
@@ -221,8 +225,8 @@ impl CompletionRing {
             self.write(&words);
             Told::AtTheEnd
         } else {
-            let armed = notify::write_then_take(&Armed(&self.record), || self.write(&words));
-            self.tell(armed)
+            let asked = notify::write_then_take(&Armed(&self.record), || self.write(&words));
+            self.tell(asked)
         };
         self.produced += 1;
         Ok(told)
@@ -230,10 +234,26 @@ impl CompletionRing {
 
     /// The NIC has written what it had to write in one go: who has asked is told.
     pub(crate) fn tell_of_all(&mut self) -> Told {
-        match notify::take(&Armed(&self.record)) {
-            true => self.notify_now(),
-            false => Told::Nobody,
+        match self.take_asked() {
+            0 => Told::Nobody,
+            asked => self.notify_now(asked),
         }
+    }
+
+    /// It has overrun: who waits is told, whether or not it has asked.
+    pub(crate) fn tell_of_overrun(&mut self) -> After {
+        let asked = self.take_asked();
+        self.notification(asked | ARMED_ASKED)
+    }
+
+    /// Who has asked for a notification, or sleeps; they are to be told now.
+    fn take_asked(&self) -> u64 {
+        notify::take(&Armed(&self.record))
+    }
+
+    /// The next entry is to be notified.
+    fn ask(&self, bits: u64) {
+        self.record.or(ARMED, bits);
     }
 
     fn is_full(&mut self) -> bool {
@@ -249,22 +269,26 @@ impl CompletionRing {
         self.ring.store_entry(first, words, completion::OWNER_WORD);
     }
 
-    /// Who is to be told of an entry; `armed`: a notification was asked for.
-    fn tell(&mut self, armed: bool) -> Told {
-        if !armed && !self.spec.always_armed {
+    /// Who is to be told of an entry; `asked`: what stood in `ARMED`.
+    fn tell(&mut self, asked: u64) -> Told {
+        let asked = match self.spec.always_armed {
+            true => asked | ARMED_ASKED,
+            false => asked,
+        };
+        if asked == 0 {
             return Told::Nobody;
         }
         let moderation = self.spec.moderation;
         if moderation.is_none() {
-            return self.notify_now();
+            return self.notify_now(asked);
         }
         self.held += 1;
         if self.held >= moderation.count {
             self.held = 0;
-            return self.notify_now();
+            return self.notify_now(asked);
         }
         // It stays asked for.
-        self.record.store(ARMED, 1);
+        self.ask(asked);
         if self.held == 1 {
             self.held_since = self.record.process.device().clock.now();
         }
@@ -275,10 +299,15 @@ impl CompletionRing {
     }
 
     /// Who waits is to be told now. A handler that runs is told at once: it looks again before it ends.
-    fn notify_now(&mut self) -> Told {
+    fn notify_now(&mut self, asked: u64) -> Told {
         match self.attached() {
-            Some(handler) if handler.trigger_running() => Told::Nobody,
-            _ => Told::Now(self.notification()),
+            Some(handler) if asked & ARMED_ASKED != 0 && handler.trigger_running() => {
+                match asked & ARMED_ASLEEP {
+                    0 => Told::Nobody,
+                    _ => Told::Now(self.wake_sleepers(None)),
+                }
+            }
+            _ => Told::Now(self.notification(asked)),
         }
     }
 
@@ -310,16 +339,20 @@ impl CompletionRing {
             return Told::Later(self.set_timer());
         }
         self.held = 0;
-        self.record.store(ARMED, 0);
-        Told::Now(self.notification())
+        let asked = self.take_asked();
+        Told::Now(self.notification(asked | ARMED_ASKED))
     }
 
     /// Asks for a notification of what comes after the first `consumer` entries; of what is there already, at once.
     /// `None`: so many have never been written.
     pub(crate) fn arm(&mut self, consumer: u64) -> Option<Option<After>> {
         let there = self.produced.checked_sub(consumer)? > 0;
-        self.record.store(ARMED, (!there).into());
-        Some(there.then(|| self.notification()))
+        if !there {
+            self.ask(ARMED_ASKED);
+            return Some(None);
+        }
+        let asked = self.take_asked();
+        Some(Some(self.notification(asked | ARMED_ASKED)))
     }
 
     /// Its moderation.
@@ -334,8 +367,8 @@ impl CompletionRing {
         self.timed = false;
         self.timer += 1;
         (held > 0).then(|| {
-            self.record.store(ARMED, 0);
-            self.notification()
+            let asked = self.take_asked();
+            self.notification(asked | ARMED_ASKED)
         })
     }
 
@@ -387,7 +420,7 @@ impl CompletionRing {
     /// it, so not under the NIC's lock.
     #[must_use]
     pub(crate) fn wait(&mut self, number: &mut Option<u64>, waker: Waker) -> Option<Waker> {
-        self.record.store(ARMED, 1);
+        self.ask(ARMED_ASKED);
         self.wakers.wait(number, waker)
     }
 
@@ -399,8 +432,8 @@ impl CompletionRing {
     /// From now on notifications trigger this handler; the first is asked for. What is there already triggers it at once.
     pub(crate) fn attach(&mut self, handler: Arc<Handler>) -> Option<After> {
         self.handler = Some(handler);
-        self.record.store(ARMED, 1);
-        (self.produced > self.record.load(READ)).then(|| self.notification())
+        self.ask(ARMED_ASKED);
+        (self.produced > self.record.load(READ)).then(|| self.notification(ARMED_ASKED))
     }
 
     /// Notifications go to tasks and the event again.
@@ -413,19 +446,27 @@ impl CompletionRing {
         self.handler.as_ref().filter(|handler| !handler.is_over())
     }
 
-    /// What wakes whoever waits for a notification.
-    pub(crate) fn notification(&mut self) -> After {
-        if self.attached().is_none()
-            && let Some(woken) = self.wake_readers()
-        {
-            return woken;
+    /// What wakes whoever waits for a notification; `asked`: what stood in `ARMED`.
+    fn notification(&mut self, asked: u64) -> After {
+        let told = match self.attached().cloned() {
+            _ if asked & ARMED_ASKED == 0 => None,
+            Some(handler) => {
+                let process = self.record.process.clone();
+                Some(After::Trigger { process, handler })
+            }
+            None => self.wake_readers(),
+        };
+        match told {
+            Some(told) if asked & ARMED_ASLEEP == 0 => told,
+            told => self.wake_sleepers(told),
         }
-        match self.attached().cloned() {
-            Some(handler) => After::Trigger {
-                process: self.record.process.clone(),
-                handler,
-            },
-            None => After::Notify(self.event.use_()),
+    }
+
+    /// What wakes threads that sleep at the event, and does something else then.
+    fn wake_sleepers(&self, then: Option<After>) -> After {
+        After::Notify {
+            event: self.event.use_(),
+            then: then.map(Box::new),
         }
     }
 }

@@ -63,6 +63,21 @@ impl Block {
         self.process.heap.wrote(self.addr + word as u64 * 8, 8);
     }
 
+    /// Sets bits of a word, and leaves the others, by a read-modify-write; the word before.
+    pub(crate) fn or(&self, word: usize, bits: u64) -> u64 {
+        let (cell, at) = (self.cell(), word * 8);
+        let mut seen = u64::load_acquire(&cell, at);
+        loop {
+            let before = u64::compare_exchange(&cell, at, seen, seen | bits);
+            if before == seen {
+                break;
+            }
+            seen = before;
+        }
+        self.process.heap.wrote(self.addr + at as u64, 8);
+        seen
+    }
+
     /// Stores a whole entry: the word at `last` when the others are there.
     pub(crate) fn store_entry(&self, first: usize, words: &EntryWords, last: usize) {
         let mut cell = self.cell().part(first * 8, ENTRY_BYTES);

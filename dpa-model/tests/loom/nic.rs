@@ -78,6 +78,9 @@ impl notify::Flag for Word {
     fn swap(&self, value: u64) -> u64 {
         self.0.swap(value, AcqRel)
     }
+    fn or(&self, bits: u64) -> u64 {
+        self.0.fetch_or(bits, AcqRel)
+    }
 }
 
 #[test]
@@ -94,8 +97,35 @@ fn completion_vs_arm() {
         });
         let (flag, entry) = &*shared;
         let look = || Some(entry.load(Acquire)).filter(|e| *e == 1);
-        let found = notify::arm_then_look(flag, look);
-        let notified = nic.join().unwrap();
+        let found = notify::arm_then_look(flag, 1, look);
+        let notified = nic.join().unwrap() != 0;
         assert!(found.is_some() || notified, "asleep, and nobody wakes it");
+    });
+}
+
+#[test]
+fn completion_vs_two_who_arm() {
+    check(|| {
+        let shared = Arc::new((Word(AtomicU64::new(0)), AtomicU32::new(0)));
+        let arm = |bits: u64| {
+            let shared = shared.clone();
+            move || {
+                let (flag, entry) = &*shared;
+                let look = || Some(entry.load(Acquire)).filter(|e| *e == 1);
+                notify::arm_then_look(flag, bits, look).is_some()
+            }
+        };
+        let other = thread::spawn(arm(2));
+        let nic = thread::spawn({
+            let shared = shared.clone();
+            move || {
+                let (flag, entry) = &*shared;
+                notify::write_then_take(flag, || entry.store(1, Release))
+            }
+        });
+        let found = [arm(1)(), other.join().unwrap()];
+        let asked = nic.join().unwrap();
+        assert!(found[0] || asked & 1 != 0, "nobody tells the first");
+        assert!(found[1] || asked & 2 != 0, "nobody tells the second");
     });
 }

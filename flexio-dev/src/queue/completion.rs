@@ -5,7 +5,7 @@ use core::panic::Location;
 
 use dpa_abi::handle::Handle;
 use dpa_abi::queue::record::{
-    ACKNOWLEDGED, ARMED, COMPLETION_ENTRIES, COMPLETION_RING,
+    ACKNOWLEDGED, ARMED, ARMED_ASKED, ARMED_ASLEEP, COMPLETION_ENTRIES, COMPLETION_RING,
     COMPLETION_WORDS, ERROR, NOTIFY_EVENT, READ,
 };
 use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, EntryWords, completion, notify, phase, slot};
@@ -56,6 +56,9 @@ struct Armed<'t>(AtomicCell<'t, u64>);
 impl notify::Flag for Armed<'_> {
     fn swap(&self, value: u64) -> u64 {
         self.0.swap(value)
+    }
+    fn or(&self, bits: u64) -> u64 {
+        self.0.or(bits)
     }
 }
 
@@ -149,7 +152,8 @@ impl<'t> CompletionQueue<'t> {
     #[doc(alias = "flexio_dev_cq_arm")]
     pub fn request_notification(&self) -> bool {
         let armed = Armed(self.record.at(ARMED));
-        notify::arm_then_look(&armed, || self.has_entry().then_some(())).is_some()
+        let look = || self.has_entry().then_some(());
+        notify::arm_then_look(&armed, ARMED_ASKED, look).is_some()
     }
 
     /// The event that notifications are added to.
@@ -158,7 +162,7 @@ impl<'t> CompletionQueue<'t> {
         DevEvent::new(self.thread, EventHandle(handle))
     }
 
-    /// Takes the next entry; blocks this thread until there is one.
+    /// Takes the next entry; blocks this thread until there is one, whoever else is told of entries.
     ///
     /// # Errors
     /// The queue has overrun or is closed; the time, if one is given (nanoseconds), is up.
@@ -173,10 +177,17 @@ impl<'t> CompletionQueue<'t> {
             let event = self.event();
             let seen = event.get();
             let armed = Armed(self.record.at(ARMED));
-            if let Some(found) = notify::arm_then_look(&armed, || self.take().transpose()) {
+            let look = || self.take().transpose();
+            if let Some(found) = notify::arm_then_look(&armed, ARMED_ASLEEP, look) {
                 return found;
             }
-            self.sleep(&event, seen, until, caller)?;
+            match self.sleep(&event, seen, until, caller) {
+                // It may have come with the end of the time.
+                Err(CompletionError::TimedOut) => {
+                    return self.take()?.ok_or(CompletionError::TimedOut);
+                }
+                slept => slept?,
+            }
         }
     }
 

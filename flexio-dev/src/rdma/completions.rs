@@ -194,7 +194,8 @@ impl Completions<'_> {
         self.queue.request_notification()
     }
 
-    /// Blocks this thread until something is complete.
+    /// Blocks this thread until something is complete. Nothing is asked for a thread that is attached to the queue: it is
+    /// started by what it asks for itself.
     ///
     /// # Errors
     /// The queue has overrun, or is closed.

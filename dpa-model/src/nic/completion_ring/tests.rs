@@ -88,3 +88,21 @@ fn a_timer_that_was_set_for_another_moderation_does_nothing() {
         assert!(matches!(queue.time_is_up(new.timer), Told::Now(_)));
     });
 }
+
+#[test]
+fn a_thread_that_sleeps_is_told_beside_tasks_of_the_host() {
+    with_queue(|queue, _| {
+        let wait = |queue: &mut CompletionRing| queue.wait(&mut None, Waker::noop().clone());
+        assert!(wait(queue).is_none());
+        assert!(matches!(put(queue), Told::Later(_)));
+        queue.ask(ARMED_ASLEEP);
+        let both = matches!(
+            put(queue),
+            Told::Now(After::Notify { then: Some(then), .. }) if matches!(*then, After::Wake(_))
+        );
+        assert!(both);
+        assert!(wait(queue).is_none());
+        assert!(matches!(put(queue), Told::Nobody));
+        assert!(matches!(put(queue), Told::Now(After::Wake(_))));
+    });
+}
