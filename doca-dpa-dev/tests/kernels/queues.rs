@@ -10,6 +10,7 @@ use dpa_abi::queue::{
 use dpa_abi::{DevAddr, HEAP_BASE};
 use flexio_dev::context::READS_PER_SAFE_POINT;
 use flexio_dev::queue::{CompletionError, CompletionQueue, PostError, QueueTable, SendQueue};
+use flexio_dev::raw::{self, PollError, QueueWire};
 use flexio_dev::{AtomicSlice, ThreadContext};
 
 use super::fake::{Device, EVENT};
@@ -153,6 +154,12 @@ fn complete(device: &Device) {
     device.set_words(COMPLETION_ENTRIES_AT, &entry(7).encode(true));
 }
 
+/// As the NIC writes the last completion there is room for, and then finds none.
+fn complete_and_overrun(device: &Device) {
+    complete(device);
+    device.set_words(COMPLETIONS + ERROR, &[1]);
+}
+
 #[test]
 fn a_connection_that_is_dropped_while_work_is_posted_takes_no_number_of_the_next() {
     for (loads, ring) in (1..LOADS).flat_map(|loads| [(loads, true), (loads, false)]) {
@@ -281,6 +288,33 @@ fn who_posts_without_a_doorbell_rings_if_another_has_posted_behind() {
             others.begin(thread);
             let posted = post(&queue, false);
             assert_eq!((posted, device.rung.get()), expected, "at {loads}");
+        });
+    }
+}
+
+#[test]
+fn what_is_complete_is_read_before_the_queue_is_said_to_have_overrun() {
+    for loads in 1..LOADS {
+        let device = device();
+        with_others(&device, loads, complete_and_overrun, |thread, others| {
+            let queue = completions(thread);
+            others.begin(thread);
+            let taken = queue.take().expect("not yet");
+            let taken = taken.or_else(|| queue.take().expect("not yet"));
+            assert_eq!(taken, Some(entry(7)), "at {loads}");
+            assert_eq!(queue.take(), Err(CompletionError::Overrun));
+        });
+        let device = self::device();
+        with_others(&device, loads, complete_and_overrun, |thread, others| {
+            let wire = QueueWire {
+                record: addr(COMPLETIONS),
+            };
+            let queue = raw::CompletionQueue::bind(thread, wire).expect("a queue");
+            others.begin(thread);
+            let found = queue.poll(0).expect("not yet");
+            let found = found.or_else(|| queue.poll(0).expect("not yet"));
+            assert_eq!(found, Some(entry(7)), "at {loads}");
+            assert_eq!(queue.poll(1), Err(PollError::Overrun));
         });
     }
 }

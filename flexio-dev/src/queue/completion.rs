@@ -93,16 +93,20 @@ impl<'t> CompletionQueue<'t> {
     /// The queue has overrun, and everything before that has been read.
     pub fn take(&self) -> Result<Option<CompletionEntry>, CompletionError> {
         let read = self.record.at(READ);
+        let mut failed = false;
         loop {
             let number = read.load();
-            let Some(words) = self.look(number) else {
-                return self.nothing();
-            };
-            if read
-                .compare_exchange(number, number.wrapping_add(1))
-                .is_ok()
-            {
-                return Ok(CompletionEntry::decode(&words));
+            match self.look(number) {
+                Some(words) => {
+                    let next = number.wrapping_add(1);
+                    if read.compare_exchange(number, next).is_ok() {
+                        return Ok(CompletionEntry::decode(&words));
+                    }
+                }
+                None if failed => return Err(CompletionError::Overrun),
+                None if !self.has_failed() => return Ok(None),
+                // Everything that is ever written was, perhaps after that look.
+                None => failed = true,
             }
         }
     }
@@ -128,14 +132,10 @@ impl<'t> CompletionQueue<'t> {
     }
 
     #[cold]
-    fn nothing(&self) -> Result<Option<CompletionEntry>, CompletionError> {
+    fn has_failed(&self) -> bool {
         // A loop that polls lets others run, and the NIC.
         self.thread.safe_point();
-        if self.record.at(ERROR).load() == 0 {
-            Ok(None)
-        } else {
-            Err(CompletionError::Overrun)
-        }
+        self.record.at(ERROR).load() != 0
     }
 
     /// Gives the slots of `count` entries back to the NIC.

@@ -6,7 +6,7 @@ use dpa_abi::queue::record::{
     ACKNOWLEDGED, COMPLETION_ENTRIES, COMPLETION_NUMBER, COMPLETION_RING, COMPLETION_WORDS, ERROR,
     PRODUCED, READ,
 };
-use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, completion, phase, slot};
+use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, EntryWords, completion, phase, slot};
 use dpa_abi::{FaultKind, KernelArg};
 
 use super::{Bound, Layout, QueueWire, RingError};
@@ -99,33 +99,39 @@ impl<'t> CompletionQueue<'t> {
     /// # Errors
     /// As [`CompletionQueue::poll`].
     pub fn poll_unfenced(&self, consumer: u64) -> Result<Option<CompletionEntry>, PollError> {
-        let first = slot(consumer, self.0.entries) * ENTRY_WORDS;
-        let [owner] = self.0.ring.load(first + completion::OWNER_WORD);
-        let there = CompletionEntry::is_valid(owner, phase(consumer, self.0.entries));
-        let words = match there {
-            true => self.0.ring.load(first),
-            false => [0; ENTRY_WORDS],
-        };
+        let found = self.look(consumer);
         // The NIC raises this before it writes an entry: what was read may be parts of two.
         let behind = self.0.record.at(PRODUCED).load().saturating_sub(consumer);
         if behind > self.0.entries {
             let count = behind - self.0.entries;
             return Err(PollError::Lost { count });
         }
-        match there {
-            true => Ok(CompletionEntry::decode(&words)),
-            false => self.nothing(),
+        match found {
+            Some(words) => Ok(CompletionEntry::decode(&words)),
+            None => self.nothing(consumer),
         }
     }
 
+    /// The words of the completion with this index, if it is there.
+    #[inline]
+    fn look(&self, consumer: u64) -> Option<EntryWords> {
+        let first = slot(consumer, self.0.entries) * ENTRY_WORDS;
+        let [owner] = self.0.ring.load(first + completion::OWNER_WORD);
+        let there = CompletionEntry::is_valid(owner, phase(consumer, self.0.entries));
+        there.then(|| self.0.ring.load(first))
+    }
+
     #[cold]
-    fn nothing(&self) -> Result<Option<CompletionEntry>, PollError> {
+    fn nothing(&self, consumer: u64) -> Result<Option<CompletionEntry>, PollError> {
         // A loop that polls lets others run, and the NIC.
         self.0.thread.safe_point();
-        match self.0.record.at(ERROR).load() {
-            0 => Ok(None),
-            _ => Err(PollError::Overrun),
+        if self.0.record.at(ERROR).load() == 0 {
+            return Ok(None);
         }
+        // Everything that is ever written was, perhaps after the first look.
+        self.0.forget();
+        let words = self.look(consumer).ok_or(PollError::Overrun)?;
+        Ok(CompletionEntry::decode(&words))
     }
 
     /// Sets the consumer index: the slots of the completions before it are the NIC's again.
