@@ -128,7 +128,8 @@ fn atomic(
     Some(original)
 }
 
-/// Copies from one region to another, both named by local keys, as if through a buffer: they may overlap.
+/// Copies from one region to another, both named by local keys, as if through a buffer: they may overlap, also where two
+/// regions of one memory do.
 ///
 /// # Errors
 /// [`WorkError::LocalProtection`]: a key, a range or a right is wrong, or a region is no memory. Nothing was copied.
@@ -143,10 +144,10 @@ pub fn copy_local(
     }
     let (read, written) = both(domain, from, to, io)?;
     let (source, target) = (read.target(), written.target());
-    let overlaps_behind = source.space == target.space
-        && source.offset < target.offset
-        && target.offset < source.offset + u64::from(from.len);
-    match overlaps_behind {
+    // Two names of one memory count its bytes alike. If they are of two, backwards is as good.
+    let may_overlap_behind =
+        source.offset < target.offset && target.offset < source.offset + u64::from(from.len);
+    match may_overlap_behind {
         true => copy_backwards(io.memory, source, target, from.len),
         false => copy(io.memory, source, target, from.len),
     }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// Which memory a region lies in: a host buffer, a process's heap, an event. The number is given by whoever
-/// registers regions and implements [`Memory`]; the NIC only carries it.
+/// registers regions and implements [`Memory`]; the NIC only carries it. A memory may have several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpaceId(pub u64);
 
@@ -13,7 +13,7 @@ pub struct SpaceId(pub u64);
 pub struct Target {
     /// Which memory.
     pub space: SpaceId,
-    /// Byte offset in it.
+    /// Byte offset in it, the same by whichever of its numbers it is named.
     pub offset: u64,
 }
 

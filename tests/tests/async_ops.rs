@@ -94,6 +94,29 @@ fn a_copy_onto_itself_is_as_if_through_a_buffer() {
     });
 }
 
+/// The same, where source and destination are named by two maps of one memory.
+#[test]
+fn a_copy_onto_itself_by_another_map_is_as_if_through_a_buffer() {
+    both(async |dpa| {
+        let ops = dpa.async_ops().user_data(77).open()?;
+        let bytes = pattern(5000);
+        let buffer = dpa.copy_in(&bytes).await?;
+        let (from, to) = (ops.map(&buffer)?, ops.map(&buffer)?);
+        let args = CopyOverArgs {
+            ops: &ops,
+            done: ops.completions(),
+            to: &to,
+            from: &from,
+            shift: 500,
+        };
+        dpa.launch(copy_over).args(args).submit()?.await?;
+        let found = buffer.copy_out().await?;
+        assert_eq!(found[..500], bytes[..500]);
+        assert_eq!(found[500..], bytes[..4500]);
+        Ok(())
+    });
+}
+
 #[test]
 fn rows_become_columns() {
     both(async |dpa| {
