@@ -47,7 +47,7 @@ pub enum Errno {
     NoQueue = 12,
     /// A doorbell with an index that the queue cannot have.
     BadIndex = 13,
-    /// A post of more bytes than an entry names.
+    /// A post of more bytes than an entry names, or than the place in the peer's memory has.
     TooLong = 14,
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for Errno {
             Self::NoOutbox => "no such outbox",
             Self::NoQueue => "no such queue",
             Self::BadIndex => "an index that the queue cannot have",
-            Self::TooLong => "more bytes than an entry names",
+            Self::TooLong => "more bytes than an entry names or its place has",
         })
     }
 }
@@ -93,7 +93,7 @@ impl From<&PostError> for Errno {
     fn from(error: &PostError) -> Self {
         match error {
             PostError::NotConnected => Self::NotConnected,
-            PostError::TooLong { .. } => Self::TooLong,
+            PostError::TooLong { .. } | PostError::NoRoom { .. } => Self::TooLong,
             PostError::Full { .. } => Self::QueueFull,
         }
     }

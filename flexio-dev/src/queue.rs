@@ -40,6 +40,13 @@ pub enum PostError {
         /// How many.
         len: u32,
     },
+    /// It is about more bytes than the place in the peer's memory that it names has. Nothing was posted.
+    NoRoom {
+        /// How many.
+        len: u32,
+        /// Bytes of the place.
+        room: u32,
+    },
 }
 
 impl fmt::Display for PostError {
@@ -53,6 +60,10 @@ impl fmt::Display for PostError {
                     "{len} bytes are more than an entry names, at most {MAX_LEN}"
                 )
             }
+            Self::NoRoom { len, room } => write!(
+                f,
+                "{len} bytes, and the place in the peer's memory has {room}"
+            ),
         }
     }
 }

@@ -8,9 +8,11 @@ use dpa_abi::queue::{
     completion,
 };
 use dpa_abi::{DevAddr, HEAP_BASE};
-use flexio_dev::context::READS_PER_SAFE_POINT;
+use flexio_dev::context::{BindArg, READS_PER_SAFE_POINT};
+use flexio_dev::memory::{Buf, RemoteBuf};
 use flexio_dev::queue::{CompletionError, CompletionQueue, PostError, QueueTable, SendQueue};
 use flexio_dev::raw::{self, PollError, QueueWire};
+use flexio_dev::rdma::{PostFlags, Rdma, RdmaWire};
 use flexio_dev::{AtomicSlice, ThreadContext};
 
 use super::fake::{Device, EVENT};
@@ -331,6 +333,44 @@ fn a_completion_that_comes_with_the_end_of_the_time_is_taken() {
             assert_eq!(queue.wait(Some(1)), Err(CompletionError::TimedOut));
             *device.at_wait.borrow_mut() = Some(Box::new(complete));
             assert_eq!(queue.wait(Some(1)), Ok(entry(7)));
+        },
+    );
+}
+
+#[test]
+fn work_on_more_bytes_than_the_named_place_has_is_refused() {
+    let device = device();
+    export(&device, FIRST, RINGS[0]);
+    with_others(
+        &device,
+        1,
+        |_| {},
+        |thread, _| {
+            let wire = RdmaWire {
+                table: addr(TABLE),
+                words: table_words(1) as u64,
+            };
+            let peer = Rdma::bind_arg(wire, thread).expect("a table").connection(0);
+            let now = PostFlags::FLUSH;
+            let buf = |len| Buf {
+                len,
+                ..Buf::default()
+            };
+            let place = |len| RemoteBuf {
+                len,
+                ..RemoteBuf::default()
+            };
+            let no_room = |len, room| Err(PostError::NoRoom { len, room });
+            assert_eq!(peer.write(buf(128), place(64), now), no_room(128, 64));
+            assert_eq!(peer.write_imm(buf(1), place(0), 5, now), no_room(1, 0));
+            assert_eq!(peer.read(buf(128), place(127), now), no_room(128, 127));
+            assert_eq!(peer.write_word(1, place(7), now), no_room(8, 7));
+            assert_eq!(peer.fetch_add(place(4), 1, None, now), no_room(8, 4));
+            let swapped = peer.compare_swap(place(4), 1, 2, None, now);
+            assert_eq!(swapped, no_room(8, 4));
+            assert_eq!(device.word(RECORD + SEND_PRODUCED), FIRST);
+            assert_eq!(peer.write(buf(64), place(64), now), Ok(0));
+            assert_eq!(peer.read(buf(10), place(64), now), Ok(1));
         },
     );
 }

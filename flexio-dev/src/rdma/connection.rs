@@ -58,6 +58,23 @@ impl Connection<'_> {
         self.queue.thread().noting(posted)
     }
 
+    /// Posts work on `len` bytes of the peer's memory.
+    #[inline]
+    fn post_to(
+        &self,
+        place: RemoteBuf,
+        len: u32,
+        entry: WorkEntry,
+        flags: PostFlags,
+    ) -> Result<u16, PostError> {
+        let room = place.len;
+        if len > room {
+            let refused = Err(PostError::NoRoom { len, room });
+            return self.queue.thread().noting(refused);
+        }
+        self.post(at(entry, place), flags)
+    }
+
     /// Holds up what is posted behind it until a condition of an event of this node holds. Its own completion may come
     /// before those of work that is still under way.
     ///
@@ -111,17 +128,18 @@ impl Connection<'_> {
     /// Writes into the peer's memory.
     ///
     /// # Errors
-    /// The queue is full; not connected.
+    /// The queue is full; not connected; more bytes than the place has.
     #[doc(alias = "doca_dpa_dev_rdma_post_write")]
     #[doc(alias = "doca_dpa_dev_rdma_post_buf_write")]
     pub fn write(&self, data: Buf, to: RemoteBuf, flags: PostFlags) -> Result<u16, PostError> {
-        self.post(at(with_data(WorkOpcode::Write, data), to), flags)
+        let entry = with_data(WorkOpcode::Write, data);
+        self.post_to(to, data.len, entry, flags)
     }
 
     /// Writes into the peer's memory; takes one of its receives, and the four bytes arrive in that completion.
     ///
     /// # Errors
-    /// The queue is full; not connected.
+    /// The queue is full; not connected; more bytes than the place has.
     #[doc(alias = "doca_dpa_dev_rdma_post_write_imm")]
     #[doc(alias = "doca_dpa_dev_rdma_post_buf_write_imm")]
     pub fn write_imm(
@@ -133,15 +151,15 @@ impl Connection<'_> {
     ) -> Result<u16, PostError> {
         let entry = WorkEntry {
             immediate,
-            ..at(with_data(WorkOpcode::WriteImmediate, data), to)
+            ..with_data(WorkOpcode::WriteImmediate, data)
         };
-        self.post(entry, flags)
+        self.post_to(to, data.len, entry, flags)
     }
 
     /// Writes a number into the peer's memory: eight bytes that travel in the entry, from no memory.
     ///
     /// # Errors
-    /// The queue is full; not connected.
+    /// The queue is full; not connected; more bytes than the place has.
     pub fn write_word(
         &self,
         value: u64,
@@ -152,24 +170,25 @@ impl Connection<'_> {
             data: WorkData::word(value),
             ..WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE)
         };
-        self.post(at(entry, to), flags)
+        self.post_to(to, WORD, entry, flags)
     }
 
     /// Reads from the peer's memory.
     ///
     /// # Errors
-    /// The queue is full; not connected.
+    /// The queue is full; not connected; more bytes than the place has.
     #[doc(alias = "doca_dpa_dev_rdma_post_read")]
     #[doc(alias = "doca_dpa_dev_rdma_post_buf_read")]
     pub fn read(&self, into: Buf, from: RemoteBuf, flags: PostFlags) -> Result<u16, PostError> {
-        self.post(at(with_data(WorkOpcode::Read, into), from), flags)
+        let entry = with_data(WorkOpcode::Read, into);
+        self.post_to(from, into.len, entry, flags)
     }
 
     /// Adds to eight aligned bytes of the peer's memory. The completion has the word before; `result`, eight bytes of
     /// local memory, gets it too.
     ///
     /// # Errors
-    /// The queue is full; not connected.
+    /// The queue is full; not connected; more bytes than the place has.
     #[doc(alias = "doca_dpa_dev_rdma_post_atomic_fetch_add")]
     #[doc(alias = "doca_dpa_dev_rdma_post_buf_atomic_fetch_add")]
     pub fn fetch_add(
@@ -183,14 +202,14 @@ impl Connection<'_> {
             atomic: [addend, 0],
             ..atomic(WorkOpcode::FetchAdd, result)
         };
-        self.post(at(entry, to), flags)
+        self.post_to(to, WORD, entry, flags)
     }
 
     /// Stores `swap` in eight aligned bytes of the peer's memory if they are `compare`. The completion has the word
     /// before; `result`, eight bytes of local memory, gets it too.
     ///
     /// # Errors
-    /// The queue is full; not connected.
+    /// The queue is full; not connected; more bytes than the place has.
     pub fn compare_swap(
         &self,
         to: RemoteBuf,
@@ -203,7 +222,7 @@ impl Connection<'_> {
             atomic: [swap, compare],
             ..atomic(WorkOpcode::CompareSwap, result)
         };
-        self.post(at(entry, to), flags)
+        self.post_to(to, WORD, entry, flags)
     }
 
     /// Sets a sync event of the peer. Whoever sees it there sees everything posted on this connection before.
@@ -234,6 +253,9 @@ impl Connection<'_> {
         self.fetch_add(counter(event), n, None, flags)
     }
 }
+
+/// Bytes of a number that is written or updated.
+const WORD: u32 = 8;
 
 const fn with_data(opcode: WorkOpcode, buf: Buf) -> WorkEntry {
     WorkEntry {
@@ -267,6 +289,6 @@ const fn counter(event: RemoteEvent) -> RemoteBuf {
     RemoteBuf {
         address: event.address,
         key: event.key,
-        len: 8,
+        len: WORD,
     }
 }
