@@ -10,7 +10,7 @@ use dpa_abi::handle::Handle;
 use dpa_abi::queue::post::{self, Count, NoNumber};
 use dpa_abi::queue::record::{
     CONNECTION_WORDS, CONNECTIONS, DOORBELL, HEAD_WORDS, QUEUE_PAIR, RECEIVE_ACKNOWLEDGED,
-    RECEIVE_ENTRIES, RECEIVE_PRODUCED, RECEIVE_RING, SEND_ENTRIES, SEND_PRODUCED,
+    RECEIVE_ENTRIES, RECEIVE_PRODUCED, RECEIVE_RING, RECEIVE_TAKEN, SEND_ENTRIES, SEND_PRODUCED,
     SEND_RING, SEND_TAKEN, STATE, STATE_BITS, STATE_NONE, connection,
 };
 use dpa_abi::queue::work::{MAX_LEN, PHASE_WORD};
@@ -221,10 +221,24 @@ impl<'t> QueueTable<'t> {
     }
 
     /// Gives the slots of `count` receives that are over back.
+    ///
+    /// # Panics
+    /// If the NIC has not used so many: a fault of the process.
     #[doc(alias = "doca_dpa_dev_rdma_receive_ack")]
+    #[track_caller]
     pub fn receive_ack(&self, count: u32) {
-        self.words.at(RECEIVE_ACKNOWLEDGED).add(count.into());
+        let before = self.words.at(RECEIVE_ACKNOWLEDGED).add(count.into());
+        let used = self.words.at(RECEIVE_TAKEN).load().wrapping_sub(before);
+        assert!(
+            within(count, used),
+            "{count} receives are given back, and {used} are used and were not"
+        );
     }
+}
+
+/// Whether `count` are not more than `left`, a difference of two counters.
+const fn within(count: u32, left: u64) -> bool {
+    count as u64 <= left && left <= u64::MAX / 2
 }
 
 /// What stands for the first number of no connection.

@@ -92,7 +92,11 @@ impl<'t> Rdma<'t> {
     }
 
     /// Gives the entries of `count` receives whose completions have been read back to the queue.
+    ///
+    /// # Panics
+    /// If the NIC has not used so many: a fault of the process.
     #[doc(alias = "doca_dpa_dev_rdma_receive_ack")]
+    #[track_caller]
     pub fn receive_ack(&self, count: u32) {
         self.table.receive_ack(count);
     }

@@ -1,6 +1,8 @@
 //! Queues of the NIC while others work at them: at each load of a queue's words, the host, the NIC or another thread does
 //! something.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use dpa_abi::queue::record::*;
 use dpa_abi::queue::work::PHASE_WORD;
 use dpa_abi::queue::{
@@ -372,5 +374,37 @@ fn work_on_more_bytes_than_the_named_place_has_is_refused() {
             assert_eq!(peer.write(buf(64), place(64), now), Ok(0));
             assert_eq!(peer.read(buf(10), place(64), now), Ok(1));
         },
+    );
+}
+
+/// What a kernel panics with.
+fn panic_of(device: &Device, kernel: impl FnOnce(&ThreadContext<'_>)) -> String {
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        with_others(device, 1, |_| {}, |thread, _| kernel(thread));
+    }));
+    let payload = ran.expect_err("a panic");
+    *payload.downcast::<String>().expect("a message")
+}
+
+#[test]
+fn no_more_is_given_back_than_was_taken() {
+    let device = device();
+    device.set_words(TABLE + RECEIVE_TAKEN, &[3]);
+    device.set_words(COMPLETIONS + READ, &[3]);
+    let said = panic_of(&device, |thread| {
+        table(thread).receive_ack(2);
+        table(thread).receive_ack(2);
+    });
+    assert!(
+        said.contains("2 receives are given back, and 1 are used"),
+        "{said}"
+    );
+    let said = panic_of(&device, |thread| {
+        completions(thread).acknowledge(3);
+        completions(thread).acknowledge(1);
+    });
+    assert!(
+        said.contains("1 completions are given back, and 0 are taken"),
+        "{said}"
     );
 }

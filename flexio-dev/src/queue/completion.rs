@@ -11,7 +11,7 @@ use dpa_abi::queue::record::{
 use dpa_abi::queue::{CompletionEntry, ENTRY_WORDS, EntryWords, completion, notify, phase, slot};
 use dpa_abi::{Condition, EventError, EventHandle, FaultKind};
 
-use super::{ring, words};
+use super::{ring, within, words};
 use crate::context::ThreadContext;
 use crate::event::DevEvent;
 use crate::view::{AtomicCell, AtomicSlice};
@@ -138,11 +138,26 @@ impl<'t> CompletionQueue<'t> {
         self.record.at(ERROR).load() != 0
     }
 
+    /// Gives the slot of one entry that was taken back to the NIC.
+    pub(crate) fn acknowledge_one(&self) {
+        self.record.at(ACKNOWLEDGED).add(1);
+        self.thread.memory_writeback();
+    }
+
     /// Gives the slots of `count` entries back to the NIC.
+    ///
+    /// # Panics
+    /// If not so many were taken: a fault of the process.
     #[doc(alias = "doca_dpa_dev_completion_ack")]
     #[doc(alias = "flexio_dev_dbr_cq_set_ci")]
+    #[track_caller]
     pub fn acknowledge(&self, count: u32) {
-        self.record.at(ACKNOWLEDGED).add(count.into());
+        let before = self.record.at(ACKNOWLEDGED).add(count.into());
+        let taken = self.record.at(READ).load().wrapping_sub(before);
+        assert!(
+            within(count, taken),
+            "{count} completions are given back, and {taken} are taken and were not"
+        );
         self.thread.memory_writeback();
     }
 

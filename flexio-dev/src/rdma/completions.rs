@@ -163,7 +163,7 @@ impl Completions<'_> {
     pub fn poll(&self) -> Result<Option<Completion>, CompletionError> {
         let entry = self.poll_unacknowledged()?;
         if entry.is_some() {
-            self.queue.acknowledge(1);
+            self.queue.acknowledge_one();
         }
         Ok(entry)
     }
@@ -179,8 +179,12 @@ impl Completions<'_> {
     }
 
     /// Gives the slots of `count` completions back.
+    ///
+    /// # Panics
+    /// If not so many were taken by [`Completions::poll_unacknowledged`]: a fault of the process.
     #[doc(alias = "doca_dpa_dev_completion_ack")]
     #[doc(alias = "flexio_dev_dbr_cq_set_ci")]
+    #[track_caller]
     pub fn acknowledge(&self, count: u32) {
         self.queue.acknowledge(count);
     }
@@ -219,7 +223,7 @@ impl Completions<'_> {
         entry: Result<CompletionEntry, CompletionError>,
     ) -> Result<Completion, CompletionError> {
         let entry = self.queue.thread().noting(entry)?;
-        self.queue.acknowledge(1);
+        self.queue.acknowledge_one();
         Ok(Completion(entry))
     }
 }
