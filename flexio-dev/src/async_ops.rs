@@ -11,7 +11,8 @@ use crate::rdma::{Connection, PostFlags, Rdma, RdmaWire};
 
 /// A queue of asynchronous operations. Each post gives the number by which its completion names it.
 ///
-/// They are carried out in the order posted: what is behind a wait waits with it.
+/// They are carried out in the order posted: what is behind a wait waits with it. A queue that has failed takes work as
+/// before, and flushes it: the completion says so.
 #[doc(alias = "doca_dpa_dev_async_ops_t")]
 #[derive(Clone, Copy, Debug)]
 pub struct AsyncOps<'t> {
@@ -36,7 +37,7 @@ impl AsyncOps<'_> {
     /// A key, range or right that is wrong fails the queue: the completion says so, and what is behind it is flushed.
     ///
     /// # Errors
-    /// The queue is full, or has failed.
+    /// The queue is full; more bytes than an entry names.
     ///
     /// # Panics
     /// If the lengths differ: a fault of the process.
@@ -58,7 +59,7 @@ impl AsyncOps<'_> {
     /// A key, range or right that is wrong fails the queue: the completion says so, and what is behind it is flushed.
     ///
     /// # Errors
-    /// The queue is full, or has failed.
+    /// The queue is full.
     ///
     /// # Panics
     /// If a length is not that of the matrix: a fault of the process.
@@ -89,7 +90,7 @@ impl AsyncOps<'_> {
     /// fails the queue.
     ///
     /// # Errors
-    /// The queue is full, or has failed.
+    /// The queue is full.
     #[doc(alias = "doca_dpa_dev_sync_event_post_wait_gt")]
     #[doc(alias = "doca_dpa_dev_sync_event_post_wait_ne")]
     pub fn wait_for(
