@@ -12,6 +12,19 @@ use crate::crash::ENVIRONMENT;
 use crate::crash::report::{CrashReport, Expected};
 use crate::unit::PanicNote;
 
+/// Bytes of a panic's message that are kept, at most: what a kernel says with it may be as long as memory, and is
+/// kept as long as the host program keeps the fault.
+const MESSAGE_BYTES: usize = 4 * 1024;
+
+/// What is kept of a panic's message.
+pub(crate) fn kept_of(message: &str) -> String {
+    if message.len() <= MESSAGE_BYTES {
+        return message.to_owned();
+    }
+    let kept = &message[..message.floor_char_boundary(MESSAGE_BYTES)];
+    format!("{kept}.. ({} of {} bytes)", kept.len(), message.len())
+}
+
 /// Where in the source something happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -105,7 +118,7 @@ pub struct Fault {
     pub rank: u32,
     /// Where in the source, if known.
     pub place: Option<Place>,
-    /// A panic's message.
+    /// A panic's message. Of one that is longer than 4 KiB the beginning, and how long it was.
     pub message: Option<String>,
     /// The stack of the kernel, where there is one. Resolved when it is shown.
     pub backtrace: Option<Arc<Backtrace>>,
@@ -211,3 +224,20 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_kept_up_to_a_character_and_says_what_is_missing() {
+        let short = "x".repeat(MESSAGE_BYTES);
+        assert_eq!(kept_of(&short), short);
+        // Three bytes each: the limit lies within one.
+        let long = "\u{20ac}".repeat(MESSAGE_BYTES);
+        let kept = kept_of(&long);
+        let whole = MESSAGE_BYTES / 3;
+        assert!(kept.starts_with(&long[..3 * whole]));
+        assert_eq!(kept[3 * whole..], *".. (4095 of 12288 bytes)");
+    }
+}

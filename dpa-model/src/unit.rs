@@ -22,7 +22,7 @@ use sync_event::sync::Arc;
 use crate::clock::TimerKey;
 use crate::crash::stack::{Frame, StackCopy, Trap};
 use crate::epoch::Entered;
-use crate::fault::{Fault, Place};
+use crate::fault::{self, Fault, Place};
 use crate::fiber::{Fiber, Request, Resumed, Switch};
 use crate::launch::Launch;
 use crate::process::Process;
@@ -318,7 +318,7 @@ impl Core {
     }
 
     fn note(&self, info: &std::panic::PanicHookInfo<'_>) {
-        let message = info.payload_as_str().unwrap_or("(no message)").to_owned();
+        let message = fault::kept_of(info.payload_as_str().unwrap_or("(no message)"));
         let place = info.location().map(Place::from);
         let roomy = cfg!(dpa_sanitize) || self.stack_left() > 64 * 1024;
         let backtrace = roomy

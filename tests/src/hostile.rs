@@ -99,6 +99,23 @@ pub fn hostile_doorbells(thread: &Thread, seed: u64, times: u64, found: AtomicSl
     }
 }
 
+/// So many times a thousand and twenty-four characters.
+struct Length(u64);
+
+impl core::fmt::Display for Length {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        const KIBIBYTE: [u8; 1024] = [b'x'; 1024];
+        let text = core::str::from_utf8(&KIBIBYTE).map_err(|_| core::fmt::Error)?;
+        (0..self.0).try_for_each(|_| f.write_str(text))
+    }
+}
+
+/// Panics, and says so many kibibytes with it.
+#[dpa_kernel]
+pub fn panics_at_length(_thread: &Thread, kibibytes: u64) {
+    panic!("{}", Length(kibibytes));
+}
+
 /// Updates an event of its own again and again.
 #[dpa_kernel]
 pub fn hostile_flood(_thread: &Thread, event: DevEvent, times: u64) {

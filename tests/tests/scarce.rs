@@ -11,6 +11,7 @@ use doca_dpa::error::LaunchError;
 use doca_dpa::{Builder, Dpa, FaultKind, SyncEvent};
 use flexio::{LogSpec, ProcessSpec, TraceSpec};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tests::hostile::{PanicsAtLengthArgs, panics_at_length};
 use tests::messages::{TracesArgs, logs, traces};
 use tests::*;
 
@@ -155,6 +156,36 @@ fn rule_5_2_a_launch_that_gets_no_stack_ends_with_the_cause() {
         "rule_5_2_a_launch_that_gets_no_stack_ends_with_the_cause",
         || ranks_without_a_stack(0),
     );
+}
+
+#[test]
+fn rule_5_3_of_what_a_panic_says_a_little_is_kept() {
+    alone("rule_5_3_of_what_a_panic_says_a_little_is_kept", || async {
+        const LENGTH: u64 = 256 << 20;
+        let dpa = builder().open()?;
+        let other = dpa.open_beside()?;
+        dpa.launch(nothing).submit()?.await?;
+        settled();
+        // The text itself, and not another one.
+        limit(Resource::As, "VmSize:", LENGTH + LENGTH / 4);
+        let kibibytes = LENGTH / 1024;
+        let launch = dpa
+            .launch(panics_at_length)
+            .args(PanicsAtLengthArgs { kibibytes });
+        let ended = tokio::time::timeout(PATIENCE, launch.submit()?).await?;
+        let said = ended.expect_err("it panicked").to_string();
+        let fault = dpa.last_error().expect("a fault");
+        assert_eq!(fault.kind, FaultKind::Panic);
+        let message = fault.message.as_ref().expect("a message");
+        let says = format!("xx.. (4096 of {LENGTH} bytes)");
+        assert!(message.ends_with(&says));
+        for text in [&said, message, &fault.to_string()] {
+            assert!(text.len() < 5000, "{}", text.len());
+        }
+        let launch = other.launch(nothing).submit()?;
+        tokio::time::timeout(PATIENCE, launch).await??;
+        Ok(())
+    });
 }
 
 #[test]
