@@ -24,7 +24,7 @@ use crate::retired::Retired;
 pub use crate::retired::{MOST_RETIRED, MOST_RETIRED_OF_DOMAIN};
 use crate::transmit::Transmit;
 use crate::wire::{IcrcVerifier, Packet, PacketView, Path};
-use crate::work::{Completion, PostError, WorkRequest};
+use crate::work::{Completion, PostError, PostReason, WorkRequest};
 
 /// A NIC at one address, without I/O: it owns its queue pairs.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct Nic {
     completions: VecDeque<(Qpn, Completion)>,
     /// Queue pairs that went to ERR and have not been told of.
     failures: VecDeque<(Qpn, Cause)>,
+    /// Queue pairs that have room again, after they refused work for lack of it.
+    roomy: VecDeque<Qpn>,
     verifier: IcrcVerifier,
     counters: Counters,
     /// Numbers of queue pairs that are gone.
@@ -66,6 +68,8 @@ struct Slot {
     in_requests: bool,
     in_replies: bool,
     failed: bool,
+    /// Work was refused for lack of room: it is said when less than this is under way. 0: nothing was.
+    refused_at: usize,
     /// The time under which it stands in `timers`: not later than it wants to be called.
     timer: Option<Duration>,
 }
@@ -137,6 +141,7 @@ impl Nic {
             timers: BTreeSet::new(),
             completions: VecDeque::new(),
             failures: VecDeque::new(),
+            roomy: VecDeque::new(),
             verifier: IcrcVerifier::new(),
             counters: Counters::NONE,
             retired: Retired::new(),
@@ -171,6 +176,7 @@ impl Nic {
             in_requests: false,
             in_replies: false,
             failed: false,
+            refused_at: 0,
             timer: None,
         }));
         self.index.insert(number, slot);
@@ -264,7 +270,7 @@ impl Nic {
         &self.counters
     }
 
-    /// Posts work to a queue pair.
+    /// Posts work to a queue pair. When one that had no room has some again, [`Nic::poll_room`] says so.
     ///
     /// # Errors
     ///
@@ -276,7 +282,13 @@ impl Nic {
         request: WorkRequest,
     ) -> Result<(), NicPostError> {
         let slot = self.slot(number)?;
-        self.slots[slot].queue_pair.post(now, request)?;
+        let posted = self.slots[slot].queue_pair.post(now, request);
+        if let Err(error) = posted {
+            if let PostReason::Full { limit } = error.reason {
+                self.slots[slot].refused_at = limit;
+            }
+            return Err(error.into());
+        }
         self.touched(slot);
         Ok(())
     }
@@ -386,6 +398,11 @@ impl Nic {
         self.failures.pop_front()
     }
 
+    /// The next queue pair that has room for work again, after it refused some. Each is told of once for as long as it refuses.
+    pub fn poll_room(&mut self) -> Option<Qpn> {
+        self.roomy.pop_front()
+    }
+
     /// All checks before the packet's number.
     fn check<'a>(&mut self, from: SocketAddr, view: PacketView<'a>) -> Option<(usize, Packet<'a>)> {
         let bth = view.bth();
@@ -471,6 +488,10 @@ impl Nic {
         let number = slot.queue_pair.number();
         while let Some(completion) = slot.queue_pair.poll_completion() {
             self.completions.push_back((number, completion));
+        }
+        if slot.queue_pair.outstanding() < slot.refused_at {
+            slot.refused_at = 0;
+            self.roomy.push_back(number);
         }
         if let State::Error(cause) = slot.queue_pair.state()
             && !slot.failed

@@ -40,6 +40,12 @@ pub trait Host {
 
     /// A queue pair has gone to ERR.
     fn failed(&mut self, number: Qpn, cause: Cause);
+
+    /// A queue pair that refused work for lack of room has some again. Nothing is to be done by who posts no more than there
+    /// is room for.
+    fn has_room(&mut self, number: Qpn) {
+        let _ = number;
+    }
 }
 
 /// A NIC and the socket under it.
@@ -232,6 +238,10 @@ impl SoftNic {
         while let Some((number, cause)) = self.nic.poll_failure() {
             any = true;
             host.failed(number, cause);
+        }
+        while let Some(number) = self.nic.poll_room() {
+            any = true;
+            host.has_room(number);
         }
         any
     }

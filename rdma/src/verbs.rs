@@ -387,7 +387,12 @@ impl VerbsNic {
         }
         match pair.post(now, request, &self.keys) {
             Ok(()) => Ok(()),
-            Err(reason) => Err(refused(request, reason)),
+            Err(reason) => {
+                if pair.takes_again() {
+                    self.reports.roomy.push_back(number);
+                }
+                Err(refused(request, reason))
+            }
         }
     }
 

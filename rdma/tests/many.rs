@@ -61,6 +61,38 @@ fn drain(nic: &mut Nic, node: &Node, now: Duration) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn a_queue_pair_without_room_is_told_of_once_when_it_has_some() {
+    let config = Config {
+        send_queue: 2,
+        ..Config::new(Qpn::new(0x11).unwrap(), Psn::new(0), DOMAIN)
+    };
+    let mut pair = Pair::with(Setup {
+        config,
+        ..Setup::default()
+    });
+    let number = pair.a.number;
+    let post = |pair: &mut Pair, id| {
+        let operation = write_inline(b"12345678", pair.b.remote(0));
+        pair.a.nic.post(pair.now, number, signaled(id, operation))
+    };
+    assert!(post(&mut pair, 1).is_ok() && post(&mut pair, 2).is_ok());
+    pair.run();
+    assert_eq!(pair.a.nic.poll_room(), None, "nothing was refused");
+    assert!(post(&mut pair, 3).is_ok() && post(&mut pair, 4).is_ok());
+    assert!(post(&mut pair, 5).is_err() && post(&mut pair, 5).is_err());
+    assert_eq!(pair.a.nic.poll_room(), None, "there is none yet");
+    pair.run();
+    assert_eq!(succeeded(&pair.a), [1, 2, 3, 4]);
+    assert_eq!(pair.a.nic.poll_room(), Some(number));
+    assert_eq!(pair.a.nic.poll_room(), None);
+    // Also where it ends.
+    assert!(post(&mut pair, 5).is_ok() && post(&mut pair, 6).is_ok());
+    assert!(post(&mut pair, 7).is_err());
+    pair.a.nic.fail(number, Cause::Closed).unwrap();
+    assert_eq!(pair.a.nic.poll_room(), Some(number));
+}
+
+#[test]
 fn every_queue_pair_gets_its_turn_and_its_completion() {
     let (from, to) = ("127.0.0.2:4791", "127.0.0.3:4791");
     let (mut a, mut b) = (connected(from, to), connected(to, from));

@@ -200,17 +200,13 @@ impl Engine {
         self.world.turn.has_next() || self.provider.has_more()
     }
 
-    /// Queues that waited for room, or whose connection has failed; connections whose completion queue has overrun.
+    /// Queues that have room again, or whose connection has failed; connections whose completion queue has overrun.
     fn follow_up(&mut self, now: Duration) -> bool {
         let overrun = self.world.fail_overrun(&mut self.provider);
-        if !overrun && self.world.stalled.is_empty() && self.world.look_at.is_empty() {
+        if !overrun && self.world.look_at.is_empty() {
             return false;
         }
         let mut looked = false;
-        // Each of them once: those that still find no room wait on.
-        for number in self.world.stalled.take() {
-            looked |= self.ring(now, number);
-        }
         while let Some(number) = self.world.look_at.pop_front() {
             looked = true;
             self.ring(now, number);

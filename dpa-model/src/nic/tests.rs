@@ -7,6 +7,7 @@ use dpa_abi::Condition;
 use dpa_abi::access::AtomicNumber;
 use dpa_abi::queue::record::{SEND_TAKEN, first_number};
 use dpa_abi::queue::{ENTRY_BYTES, RemotePlace, Syndrome, WorkEntry, WorkFlags, WorkOpcode};
+use rdma::config::AckTimeout;
 use rdma::queue_pair::Cause;
 
 use super::after::After;
@@ -164,28 +165,22 @@ fn what_is_left_behind_is_looked_at() {
 /// Entries of the queues below.
 const ENTRIES: u64 = 256;
 
-/// A queue of a context in which every entry is this; without peers, or a connection that has failed.
-fn filled(process: &Still, local: bool, entry: &WorkEntry) -> (Arc<ContextRef>, ConnectionRef) {
-    let (context, queue) = queue(process, local, None);
-    if !local {
-        queue.disconnect();
+/// A context without peers, or with a connection, whose NIC takes so much of it at a time.
+fn spec(local: bool, outstanding: usize) -> ContextSpec {
+    ContextSpec {
+        local: local.then_some(0),
+        outstanding,
+        ..ContextSpec::local(ENTRIES as u32, 0)
     }
-    fill(process, &queue, entry);
-    (context, queue)
 }
 
-/// The queue of a context; without peers, or a connection. Completions go to this queue.
+/// A queue of such a context. Completions go to this queue.
 fn queue(
     process: &Still,
-    local: bool,
+    spec: ContextSpec,
     completions: Option<Arc<CompletionQueue>>,
 ) -> (Arc<ContextRef>, ConnectionRef) {
     let lease = process.local_nic().expect("a NIC");
-    let spec = ContextSpec {
-        local: local.then_some(0),
-        outstanding: 256,
-        ..ContextSpec::local(ENTRIES as u32, 0)
-    };
     let context = ContextRef::new(&lease, process, spec, completions).expect("a context");
     let queue = context.open_local().expect("a queue");
     (context, queue)
@@ -233,7 +228,11 @@ fn entries_are_taken_as_long_as_the_turn_lasts() {
     };
     let write = WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE);
     for (local, entry) in [(true, wait), (false, write)] {
-        let (_context, queue) = filled(&process, local, &entry);
+        let (_context, queue) = queue(&process, spec(local, 256), None);
+        if !local {
+            queue.disconnect();
+        }
+        fill(&process, &queue, &entry);
         assert_eq!(taken(&queue, 100), (100, true));
         assert_eq!(taken(&queue, 0), (100, true), "others come first");
         assert_eq!(taken(&queue, ENTRIES), (ENTRIES, false), "all of them");
@@ -248,7 +247,7 @@ fn what_was_posted_is_flushed_before_its_queue_pair_is_gone() {
     let lease = process.local_nic().expect("a NIC");
     let done = CompletionQueue::new(&lease, &process, ENTRIES as u32).expect("a queue");
     let write = WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE);
-    let (_context, queue) = queue(&process, false, Some(done.clone()));
+    let (_context, queue) = queue(&process, spec(false, 256), Some(done.clone()));
     fill(&process, &queue, &write);
     let (number, other) = (queue.number(), Qpn::new(7).expect("a number"));
     lease.nic().with(|engine| {

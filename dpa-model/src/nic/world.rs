@@ -70,10 +70,8 @@ pub(crate) struct World {
     pub(crate) look_at: VecDeque<Qpn>,
     /// How long the queues that copy have been at it.
     pub(crate) turn: Turn,
-    /// Queue pairs whose send queues wait for room in the NIC.
-    pub(crate) stalled: Line<Qpn>,
     /// Queue pairs whose completion queue has overrun.
-    overruns: Vec<Qpn>,
+    overruns: Line<Qpn>,
     /// Completion queues with entries that nobody was told of yet, each once.
     to_be_told: Vec<usize>,
     /// Words that a device writes for events.
@@ -98,8 +96,7 @@ impl World {
             work: Slab::new(),
             look_at: VecDeque::new(),
             turn: Turn::default(),
-            stalled: Line::default(),
-            overruns: Vec::new(),
+            overruns: Line::default(),
             to_be_told: Vec::new(),
             words: Words::default(),
             now: None,
@@ -214,10 +211,7 @@ impl World {
         self.posted = true;
         match nic.post(now, number, translate::request(index.into(), entry)) {
             Ok(()) => Taken::Done,
-            Err(error) if comes_later(&error) => {
-                self.stalled.push(number);
-                Taken::Later
-            }
+            Err(error) if comes_later(&error) => Taken::Later,
             Err(_) => Taken::Impossible,
         }
     }
@@ -406,9 +400,8 @@ impl World {
         if self.overruns.is_empty() {
             return false;
         }
-        let numbers = std::mem::take(&mut self.overruns);
         let mut any = false;
-        for number in numbers {
+        for number in self.overruns.take() {
             let over = nic.state(number).is_some() && !nic.has_failed(number);
             any |= over && nic.fail(number, Cause::Overrun).is_ok();
         }
@@ -416,7 +409,8 @@ impl World {
     }
 }
 
-/// Whether work that was refused will be taken when there is room, or the queue pair is ready.
+/// Whether work that was refused will be taken when there is room, or the queue pair is ready: its send queue is looked at
+/// then, and not before.
 fn comes_later(error: &NicPostError) -> bool {
     match error {
         NicPostError::Post(error) => {
@@ -479,6 +473,10 @@ impl Host for World {
             self.later(After::Close(event));
         }
         // What kernels have posted and the NIC has not taken is flushed.
+        self.look_at.push_back(number);
+    }
+
+    fn has_room(&mut self, number: Qpn) {
         self.look_at.push_back(number);
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Pair {
     pub(super) pool: Option<usize>,
     /// Whether it has been said that it failed.
     pub(super) told: bool,
+    /// Work was refused for lack of room: it is said when less than this is under way. 0: nothing was.
+    refused_at: usize,
     /// When it last did something, or since when it is in ERR: [`NEVER`] until somebody looks then.
     pub(super) since: Duration,
     /// The device has reported the last receive that it had taken for it.
@@ -127,6 +129,7 @@ impl Pair {
             reserved: 0,
             pool: None,
             told: false,
+            refused_at: 0,
             since: Duration::ZERO,
             drained: false,
             connected: false,
@@ -232,7 +235,9 @@ impl Pair {
         if self.state != State::ReadyToSend {
             return Err(PostReason::NotReady);
         }
-        if self.outstanding.len() >= limit && self.of_owner() >= limit {
+    /// Work was refused for lack of room: it is said when less than this is under way. 0: nothing was.
+    refused_at: usize,
+    /// When it last did something, or since when it is in ERR: [`NEVER`] until somebody looks then.
             return Err(PostReason::Full { limit });
         }
         let count = self.next_count();
@@ -246,19 +251,19 @@ impl Pair {
                 self.since = now;
                 Ok(())
             }
-            Err(libc::ENOMEM) => Err(PostReason::Full {
-                limit: self.outstanding.len(),
-            }),
+            Err(libc::ENOMEM) => {
+                let limit = self.outstanding.len();
+                // Without any under way it is to be tried again at every look.
+                self.refused_at = limit.max(1);
+                Err(PostReason::Full { limit })
+            }
             Err(errno) => Err(PostReason::Device { errno }),
         }
     }
 
-    /// How much of what is under way is its owner's: a keep-alive, which is posted when nothing else is, is not. The device has
-    /// room for it besides.
-    #[cold]
-    fn of_owner(&self) -> usize {
-        let keeps_alive = |work: &Work| work.about.contains(About::KEEP_ALIVE);
-        self.outstanding.len() - usize::from(self.outstanding.front().is_some_and(keeps_alive))
+    /// Work was refused for lack of room: it is said when less than this is under way. 0: nothing was.
+    refused_at: usize,
+    /// When it last did something, or since when it is in ERR: [`NEVER`] until somebody looks then.
     }
 
     /// Where the word before an atomic is left that has this count.

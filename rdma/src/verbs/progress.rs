@@ -71,6 +71,9 @@ impl VerbsNic {
         }
         let number = pair.number;
         let done = pair.completed(self.now, polled, host);
+        if pair.takes_again() {
+            self.reports.roomy.push_back(number);
+        }
         if matches!(pair.state, State::Error(_)) {
             self.look_at = self.now;
         }

@@ -13,6 +13,8 @@ use crate::work::Completion;
 pub(super) struct Reports {
     pub(super) completions: VecDeque<(Qpn, Completion)>,
     failures: VecDeque<(Qpn, Cause)>,
+    /// Queue pairs that have room again, after they refused work for lack of it.
+    pub(super) roomy: VecDeque<Qpn>,
     /// Something was told already.
     pub(super) told: bool,
 }
@@ -40,7 +42,7 @@ impl Reports {
     #[inline]
     pub(super) fn tell(&mut self, host: &mut dyn Host) -> bool {
         let told = std::mem::take(&mut self.told);
-        match self.completions.is_empty() && self.failures.is_empty() {
+        match self.completions.is_empty() && self.failures.is_empty() && self.roomy.is_empty() {
             true => told,
             false => self.tell_all(host) | told,
         }
@@ -56,6 +58,10 @@ impl Reports {
         while let Some((number, cause)) = self.failures.pop_front() {
             any = true;
             host.failed(number, cause);
+        }
+        while let Some(number) = self.roomy.pop_front() {
+            any = true;
+            host.has_room(number);
         }
         any
     }
