@@ -1,6 +1,8 @@
 //! The device's clock, real or virtual, and its timers.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -31,13 +33,16 @@ pub const NEVER: u64 = u64::MAX;
 pub struct Clock {
     origin: Instant,
     virtual_now: Option<AtomicU64>,
-    timers: Mutex<Timers>,
+    timers: Arc<Mutex<Timers>>,
     sooner: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Timers {
     due: BTreeMap<TimerKey, Action>,
+    /// By process, tasks of the host whose time has come and who are not woken yet: whoever woke the one before takes long. A
+    /// process stands here while somebody is at it.
+    late: BTreeMap<u32, BTreeMap<TimerKey, Waker>>,
     last: u64,
     stopped: bool,
 }
@@ -47,7 +52,7 @@ impl Clock {
         Self {
             origin: Instant::now(),
             virtual_now: None,
-            timers: Mutex::default(),
+            timers: Arc::default(),
             sooner: Condvar::new(),
         }
     }
@@ -98,10 +103,17 @@ impl Clock {
         self.set(at, Action::Wake(process, waker))
     }
 
-    /// Takes a timer back; nothing happens if its time has come already.
+    /// Takes a timer back; nothing happens if its time has come and it was seen to already.
     pub fn clear(&self, key: TimerKey) {
-        let taken = self.timers.lock().due.remove(&key);
-        drop(taken);
+        let mut timers = self.timers.lock();
+        let taken = timers.due.remove(&key);
+        let mut late = timers.late.values_mut();
+        let late = match taken {
+            None => late.find_map(|of| of.remove(&key)),
+            Some(_) => None,
+        };
+        drop(timers);
+        drop((taken, late));
     }
 
     /// The time of the first timer, if it ever comes.
@@ -117,11 +129,47 @@ impl Clock {
     /// Takes out what is due now.
     pub(crate) fn due(&self) -> Vec<Action> {
         let now = self.now();
+        self.timers.lock().take_due(now).into_values().collect()
+    }
+
+    /// Takes out what is due now, but for tasks of the host: those are there for [`Clock::waking`], and can be taken back until
+    /// their turn comes. Beside it the processes for which that is to be called.
+    pub(crate) fn due_beside_tasks(&self) -> (Vec<Action>, Vec<u32>) {
+        let now = self.now();
+        let (mut actions, mut processes) = (Vec::new(), Vec::new());
         let mut timers = self.timers.lock();
-        let later = timers.due.split_off(&(now.saturating_add(1), 0));
-        std::mem::replace(&mut timers.due, later)
-            .into_values()
-            .collect()
+        for (key, action) in timers.take_due(now) {
+            let (process, waker) = match action {
+                Action::Wake(process, waker) => (process, waker),
+                action => {
+                    actions.push(action);
+                    continue;
+                }
+            };
+            let late = match timers.late.entry(process) {
+                Entry::Occupied(somebody_is_at_it) => somebody_is_at_it.into_mut(),
+                Entry::Vacant(nobody) => {
+                    processes.push(process);
+                    nobody.insert(BTreeMap::new())
+                }
+            };
+            late.insert(key, waker);
+        }
+        (actions, processes)
+    }
+
+    /// Wakes the tasks of a process whose time has come, as long as there are any. It may take long, as their wakers do.
+    pub(crate) fn waking(&self, process: u32) -> impl FnOnce() + Send + use<> {
+        let timers = self.timers.clone();
+        move || {
+            loop {
+                let next = timers.lock().next_late(process);
+                match next {
+                    Some(waker) => sync_event::wake(waker),
+                    None => return,
+                }
+            }
+        }
     }
 
     /// Waits, on a thread of its own, until a timer is due or `most` has passed. False when stopped.
@@ -144,5 +192,52 @@ impl Clock {
     pub(crate) fn stop(&self) {
         self.timers.lock().stopped = true;
         self.sooner.notify_all();
+    }
+}
+
+impl Timers {
+    fn take_due(&mut self, now: u64) -> BTreeMap<TimerKey, Action> {
+        let later = self.due.split_off(&(now.saturating_add(1), 0));
+        std::mem::replace(&mut self.due, later)
+    }
+
+    /// The next task of this process to be woken. `None`: there is none, and nobody is at it any more.
+    fn next_late(&mut self, process: u32) -> Option<Waker> {
+        let next = self.late.get_mut(&process)?.pop_first();
+        if next.is_none() {
+            self.late.remove(&process);
+        }
+        next.map(|(_, waker)| waker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::Wakes;
+
+    #[test]
+    fn a_task_whose_time_has_come_is_taken_back_until_its_turn() {
+        let clock = Clock::simulated();
+        let wakes = Wakes::new();
+        let set = |at, process| clock.set_wake(at, process, Waker::from(wakes.clone()));
+        let [first, second, _] = [set(1, 7), set(2, 7), set(3, 8)];
+        clock.advance_to(5);
+        assert_eq!(clock.due_beside_tasks().1, [7, 8]);
+        let third = set(4, 7);
+        assert!(clock.due_beside_tasks().1.is_empty(), "somebody is at it");
+        let before = Arc::strong_count(&wakes);
+        clock.clear(first);
+        clock.clear(third);
+        assert_eq!(before - Arc::strong_count(&wakes), 2, "they are let go of");
+        clock.waking(7)();
+        assert_eq!(wakes.count(), 1);
+        clock.clear(second);
+        let _ = set(5, 7);
+        assert_eq!(clock.due_beside_tasks().1, [7]);
+        clock.waking(7)();
+        clock.waking(8)();
+        assert_eq!(wakes.count(), 3);
+        assert!(clock.timers.lock().late.is_empty());
     }
 }

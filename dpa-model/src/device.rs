@@ -449,19 +449,26 @@ impl Device {
 
     /// Does what is due by the clock.
     pub(crate) fn run_timers(&self) {
-        self.run_timers_with(|_, waker| sync_event::wake(waker));
+        let due = self.clock.due().into_iter();
+        due.for_each(|action| self.run_timer(action));
     }
 
-    /// As [`Device::run_timers`]; `wake` has tasks of the host woken, of the process of this number.
-    pub(crate) fn run_timers_with(&self, wake: impl Fn(u32, std::task::Waker)) {
-        for action in self.clock.due() {
-            match action {
-                Action::Wake(process, waker) => wake(process, waker),
-                Action::Recall(worker) => self.interrupt_recalled(worker),
-                Action::Unit(timeout) => {
-                    if let Some(process) = timeout.process.upgrade() {
-                        process.timed_out(&timeout);
-                    }
+    /// As [`Device::run_timers`], but for tasks of the host: `wake` has [`Clock::waking`](crate::clock::Clock::waking) called for
+    /// this process.
+    pub(crate) fn run_timers_beside_tasks(&self, wake: impl Fn(u32)) {
+        let (actions, processes) = self.clock.due_beside_tasks();
+        processes.into_iter().for_each(wake);
+        let actions = actions.into_iter();
+        actions.for_each(|action| self.run_timer(action));
+    }
+
+    fn run_timer(&self, action: Action) {
+        match action {
+            Action::Wake(_, waker) => sync_event::wake(waker),
+            Action::Recall(worker) => self.interrupt_recalled(worker),
+            Action::Unit(timeout) => {
+                if let Some(process) = timeout.process.upgrade() {
+                    process.timed_out(&timeout);
                 }
             }
         }

@@ -3,9 +3,11 @@
 //!
 //! Rules:
 //! 1. What is due for one process is done in order, by one thread at a time. So who takes long holds up their own process only.
-//! 2. A thread is started when there is something for which none is free, [`MOST`] at most; one that has had nothing for
-//!    [`LINGER`] ends.
-//! 3. Who posts does not wait, but where the system has no thread to give: then it does everything itself. When the keeper ends, what is posted is done still, and nobody waits for that.
+//! 2. A thread is started when there is something for which none is free: so there are no more than processes for which there is
+//!    something, and [`MOST`] at most. One that has had nothing for [`LINGER`] ends.
+//! 3. Of each process there are two errands at most: one that does what is late by then
+//!    ([`Clock::waking`](crate::clock::Clock::waking)), and one that ends it.
+//! 4. Who posts does not wait, but where the system has no thread to give: then it does everything itself. When the keeper ends, what is posted is done still, and nobody waits for that.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,8 +18,8 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::foreign::discard;
 
-/// Threads at a time: so many processes can take long at once without a delay for others.
-const MOST: usize = 32;
+/// Threads at a time: so many processes, also such as are closed by now, can take long at once without a delay for others.
+const MOST: usize = 1024;
 /// How long a thread waits for more.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -35,17 +37,31 @@ struct State {
     over: bool,
 }
 
-#[derive(Default)]
 struct Inner {
     state: Mutex<State>,
     more: Condvar,
+    most: usize,
 }
 
 /// The errands of a keeper. When this is dropped, the threads end when they have done what there is.
-#[derive(Default)]
 pub(crate) struct Errands(Arc<Inner>);
 
+impl Default for Errands {
+    fn default() -> Self {
+        Self::with(MOST)
+    }
+}
+
 impl Errands {
+    /// With so many threads at most.
+    fn with(most: usize) -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::default(),
+            more: Condvar::new(),
+            most,
+        }))
+    }
+
     /// Has this done for a process.
     pub(crate) fn post(&self, process: u32, errand: Errand) {
         let mut state = self.0.state.lock();
@@ -58,7 +74,7 @@ impl Errands {
         state.next.push_back(process);
         if state.free >= state.next.len() {
             self.0.more.notify_one();
-        } else if state.threads < MOST {
+        } else if state.threads < self.0.most {
             state.threads += 1;
             drop(state);
             self.start();
@@ -184,7 +200,8 @@ mod tests {
 
     #[test]
     fn threads_are_few_however_many_take_long() {
-        let errands = Errands::default();
+        const MOST: usize = 8;
+        let errands = Errands::with(MOST);
         let (say, said) = channel();
         let gates: Vec<_> = (0..MOST as u32 + 3)
             .map(|process| {
@@ -205,5 +222,21 @@ mod tests {
         let mut all: Vec<u32> = gates.iter().map(|_| next(&said)).collect();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..MOST as u32 + 3));
+    }
+
+    #[test]
+    fn many_that_take_long_hold_up_nobody_else() {
+        let errands = Errands::default();
+        let stuck: Vec<_> = (0..100)
+            .map(|process| {
+                let (let_go, gate) = channel::<()>();
+                errands.post(process, Box::new(move || _ = gate.recv()));
+                let_go
+            })
+            .collect();
+        let (say, said) = channel();
+        errands.post(100, Box::new(move || say.send(()).expect("listens")));
+        next(&said);
+        drop(stuck);
     }
 }

@@ -2,7 +2,7 @@
 //! long (see `errands.rs`).
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::device::Device;
@@ -21,14 +21,14 @@ pub(crate) fn keep(device: &Device) {
     let mut shares = Shares::default();
     let mut deadlocks = DeadlockWatch::default();
     let errands = Errands::default();
-    let wake = |process, waker| errands.post(process, Box::new(|| sync_event::wake(waker)));
+    let wake = |process| errands.post(process, Box::new(device.clock.waking(process)));
     let (mut last_look, mut last_slice) = (Instant::now(), Instant::now());
     let mut busy = false;
     while device
         .clock
         .wait_due(if busy { SLICE.min(tick) } else { tick })
     {
-        device.run_timers_with(wake);
+        device.run_timers_beside_tasks(wake);
         if last_slice.elapsed() >= SLICE.min(tick) {
             last_slice = Instant::now();
             busy = slices.look(device);
@@ -93,10 +93,13 @@ fn read(clock: libc::clockid_t) -> Option<Duration> {
 #[derive(Default)]
 struct DeadlockWatch {
     suspects: HashMap<u32, (Standstill, Instant)>,
+    /// Processes whose end is an errand that is not done yet.
+    ending: HashMap<u32, Weak<()>>,
 }
 
 impl DeadlockWatch {
     fn look(&mut self, device: &Device, errands: &Errands) {
+        self.ending.retain(|_, errand| errand.strong_count() > 0);
         let mut suspects = HashMap::new();
         for process in device.sched.processes() {
             let Some(found) = process.deadlocked() else {
@@ -109,13 +112,26 @@ impl DeadlockWatch {
             };
             if since.elapsed() >= device.config.deadlock_grace {
                 let found = found.clone();
-                errands.post(number, Box::new(move || end(&process, &found)));
+                self.end_soon(number, errands, move || end(&process, &found));
                 // It is done soon.
                 since = Instant::now();
             }
             suspects.insert(number, (found, since));
         }
         self.suspects = suspects;
+    }
+
+    /// Has a process ended, unless that is to be done already: an errand before it may take long.
+    fn end_soon(&mut self, number: u32, errands: &Errands, end: impl FnOnce() + Send + 'static) {
+        if !self.ending.contains_key(&number) {
+            let errand = Arc::new(());
+            self.ending.insert(number, Arc::downgrade(&errand));
+            let end = move || {
+                end();
+                drop(errand);
+            };
+            errands.post(number, Box::new(end));
+        }
     }
 }
 
