@@ -6,7 +6,8 @@
 //! of which there are 65,530, and the pool is capped well below.
 //!
 //! A stack that is left with frames on it stays where it is, with what they had pinned or lent. That is memory of a process that is over, and
-//! who fails again and again must not use up what others need: of [`LEFT_LIMIT`] and more the oldest is used again.
+//! who fails again and again must not use up what others need: of [`LEFT_LIMIT`] and more the oldest is used again. Those of devices
+//! that are closed the program keeps, as many of all; of more the oldest goes back to the system.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -20,7 +21,8 @@ use thiserror::Error;
 /// Bytes of guard below each stack.
 pub const GUARD: usize = 16 * 1024;
 
-/// Stacks that were left behind, at most: beyond that the one that was left first is used again.
+/// Stacks that were left behind, at most: beyond that the one that was left first is used again. As many of all devices that are
+/// closed.
 pub const LEFT_LIMIT: usize = 512;
 
 const GROUP: usize = 64;
@@ -48,9 +50,45 @@ pub enum StackError {
     },
 }
 
+/// A stack that was left behind in a device that is closed.
+#[derive(Debug)]
+struct Orphan {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: nobody uses it any more; it is only given back.
+unsafe impl Send for Orphan {}
+
+/// Stacks that were left behind in devices that are closed, the oldest first.
+#[derive(Debug)]
+struct Orphans(Mutex<VecDeque<Orphan>>);
+
+/// Those of the program.
+static ORPHANS: Orphans = Orphans::new();
+
+impl Orphans {
+    const fn new() -> Self {
+        Self(Mutex::new(VecDeque::new()))
+    }
+
+    /// Keeps these. Of more than [`LEFT_LIMIT`] the first go back to the system.
+    fn keep(&self, more: impl Iterator<Item = Orphan>) {
+        let mut all = self.0.lock();
+        all.extend(more);
+        let over = all.len().saturating_sub(LEFT_LIMIT);
+        let gone: Vec<Orphan> = all.drain(..over).collect();
+        drop(all);
+        gone.iter()
+            .for_each(|orphan| unmap(orphan.start, orphan.bytes));
+    }
+}
+
 /// The stacks of a device.
 #[derive(Debug)]
 pub struct StackPool {
+    /// Where those that were left behind go with it.
+    orphans: &'static Orphans,
     slot: usize,
     limit: usize,
     state: Mutex<State>,
@@ -111,6 +149,14 @@ impl StackPool {
     /// # Errors
     /// The system has no address space for so many, or promises no memory for the first group.
     pub fn new(bytes: usize, limit: usize) -> Result<Arc<Self>, StackError> {
+        Self::among(&ORPHANS, bytes, limit)
+    }
+
+    fn among(
+        orphans: &'static Orphans,
+        bytes: usize,
+        limit: usize,
+    ) -> Result<Arc<Self>, StackError> {
         let slot = bytes.next_multiple_of(4096) + GUARD;
         let limit = limit.next_multiple_of(GROUP);
         // Only asked for, to be refused here and not when they are needed.
@@ -123,6 +169,7 @@ impl StackPool {
             guard_by_advice: true,
         };
         let pool = Self {
+            orphans,
             slot,
             limit,
             state: Mutex::new(state),
@@ -254,9 +301,15 @@ fn install_guard(state: &mut State, guard: NonNull<u8>) -> Result<(), StackError
 }
 
 impl Drop for StackPool {
-    /// Every stack that is used holds the pool, so there is none. Those that were left behind stay where they are.
+    /// Every stack that is used holds the pool, so there is none. Those that were left behind stay where they are for now.
     fn drop(&mut self) {
         let (slot, state) = (self.slot, self.state.get_mut());
+        self.orphans.keep(state.left.iter().map(|&index| {
+            let (group, at) = (index as usize / GROUP, index as usize % GROUP);
+            // SAFETY: the slot lies within the mapping of its group.
+            let start = unsafe { state.groups[group].add(at * slot) };
+            Orphan { start, bytes: slot }
+        }));
         state.left.make_contiguous().sort_unstable();
         let mut left = state.left.iter().map(|&index| index as usize).peekable();
         for (group, &base) in state.groups.iter().enumerate() {
@@ -405,5 +458,45 @@ mod tests {
         assert!(all.iter().any(|stack| stack.low() == lows[0]));
         let newer = |stack: &&PooledStack| lows[1..].contains(&stack.low());
         assert_eq!(all.iter().filter(newer).count(), 0);
+    }
+
+    /// How many of these addresses are mapped.
+    fn mapped(lows: &[usize]) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("the mappings");
+        let ranges: Vec<Range<usize>> = maps
+            .lines()
+            .filter_map(|line| {
+                let (from, to) = line.split_whitespace().next()?.split_once('-')?;
+                let number = |text| usize::from_str_radix(text, 16).ok();
+                Some(number(from)?..number(to)?)
+            })
+            .collect();
+        let is = |low: &&usize| ranges.iter().any(|range| range.contains(low));
+        lows.iter().filter(is).count()
+    }
+
+    #[test]
+    fn of_what_closed_devices_have_left_behind_the_newest_stay() {
+        static OWN: Orphans = Orphans::new();
+        let mut lows = Vec::new();
+        let mut one = || {
+            let pool = StackPool::among(&OWN, 4096, 64).expect("address space");
+            for _ in 0..64 {
+                let stack = pool.take().expect("a stack");
+                lows.push(stack.low());
+                stack.leave_behind();
+            }
+            drop(pool);
+            lows.clone()
+        };
+        for _ in 1..LEFT_LIMIT / 64 {
+            one();
+        }
+        assert_eq!(mapped(&one()), LEFT_LIMIT, "all of them");
+        let lows = one();
+        let (gone, kept) = lows.split_at(64);
+        assert_eq!((mapped(kept), OWN.0.lock().len()), (LEFT_LIMIT, LEFT_LIMIT));
+        // Others may have got such an address meanwhile.
+        assert!(mapped(gone) < 32, "{}", mapped(gone));
     }
 }
