@@ -17,7 +17,7 @@ use crate::heap::Heap;
 use crate::idle::Idle;
 use crate::lanes::Lanes;
 use crate::layout::{self, DeviceFileError};
-use crate::message::{LogOpenError, Messages};
+use crate::message::{Lingering, LogOpenError, Messages};
 use crate::network::Network;
 use crate::nic::Nics;
 use crate::partition::{FunctionError, Functions};
@@ -91,6 +91,8 @@ pub struct Device {
     pub(crate) choices: Option<Choices>,
     pub(crate) nics: Nics,
     pub(crate) fairness: Fairness,
+    /// Message streams that are closed and wait for their sinks.
+    lingering: Arc<Lingering>,
     /// What is between its NICs under the seeded driver.
     pub network: Network,
     injector: Mutex<VecDeque<Suspended>>,
@@ -131,6 +133,7 @@ impl Device {
         };
         Ok(Arc::new(Self {
             fairness: Fairness::new(units.len()),
+            lingering: Arc::default(),
             sched: Lanes::new(units),
             idle: Idle::new((workers as u32 / 2).max(1)),
             workers: (0..workers)
@@ -170,8 +173,9 @@ impl Device {
         let heap = Heap::new(bytes, self.choices.is_some())
             .map_err(|source| OpenError::Heap { bytes, source })?;
         // The trace last: it takes the place of what its file had.
-        let messages = Messages::open(&spec.log, self.is_seeded())?;
-        let tracer = Tracer::open(&spec.trace, self.is_seeded())?;
+        let lingering = Lingering::of_process(&self.lingering);
+        let messages = Messages::open(&spec.log, self.is_seeded(), &lingering)?;
+        let tracer = Tracer::open(&spec.trace, self.is_seeded(), &lingering)?;
         let crash = Crash::new(&spec.crash);
         let make = |number| {
             let outlets = Outlets {

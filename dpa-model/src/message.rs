@@ -6,6 +6,7 @@
 mod channel;
 mod delivery;
 mod line;
+mod lingering;
 mod process;
 
 use std::io::Write;
@@ -25,6 +26,7 @@ pub use line::Layout;
 
 pub(crate) use channel::{Channel, Figures, Item, Outlet};
 pub(crate) use line::{Line, Origin};
+pub(crate) use lingering::Lingering;
 
 use line::{Text, Traced, nobody_traces};
 
@@ -74,7 +76,7 @@ impl StreamSpec {
         }
     }
 
-    fn figures(&self, seeded: bool) -> Figures {
+    fn figures(&self, seeded: bool, lingering: &Arc<Lingering>) -> Figures {
         Figures {
             name: self.name.clone(),
             delivery: self.delivery,
@@ -82,6 +84,7 @@ impl StreamSpec {
             room: self.buffer_bytes,
             patience: self.patience.min(MAX_PATIENCE),
             seeded,
+            lingering: lingering.clone(),
         }
     }
 }
@@ -96,8 +99,11 @@ pub enum StreamError {
         /// What was asked for.
         asked: usize,
     },
-    /// There are as many as there may be.
-    #[error("the process has {limit} message streams, as many as it may have")]
+    /// There are as many as there may be, those included that are closed and whose sinks have not returned: of the process, or of
+    /// the device.
+    #[error(
+        "there are {limit} message streams, as many as there may be: those that wait for their sinks count"
+    )]
     Full {
         /// How many there may be.
         limit: usize,
@@ -166,6 +172,7 @@ pub(crate) struct Messages {
     table: Mutex<Table>,
     file: Option<PathBuf>,
     level: LogFilter,
+    lingering: Arc<Lingering>,
 }
 
 #[derive(Debug, Default)]
@@ -194,7 +201,11 @@ pub struct FileError {
 
 impl Messages {
     /// With the default stream.
-    pub fn open(spec: &LogSpec, seeded: bool) -> Result<Self, LogOpenError> {
+    pub fn open(
+        spec: &LogSpec,
+        seeded: bool,
+        lingering: &Arc<Lingering>,
+    ) -> Result<Self, LogOpenError> {
         spec.stream.validate()?;
         let sink = match &spec.file {
             Some(path) => Sink::Writer(Box::new(append_to(path)?), Layout::Full),
@@ -205,6 +216,7 @@ impl Messages {
             table: Mutex::default(),
             file: spec.file.clone(),
             level: spec.stream.level,
+            lingering: lingering.clone(),
         };
         messages.add(&spec.stream, sink, seeded)?;
         Ok(messages)
@@ -227,8 +239,13 @@ impl Messages {
         seeded: bool,
     ) -> Result<Arc<MessageStream>, StreamError> {
         let traced = matches!(sink, Sink::Tracing);
-        let channel = Channel::new(spec.figures(seeded), sink.outlet());
+        let figures = spec.figures(seeded, &self.lingering);
+        let channel = Channel::new(figures, sink.outlet());
         let mut table = self.table.lock();
+        let open = table.streams.iter().flatten().count();
+        if let Some(limit) = self.lingering.limit(open) {
+            return Err(StreamError::Full { limit });
+        }
         let (number, generation) = table
             .free_slot()
             .ok_or(StreamError::Full { limit: MAX_STREAMS })?;
@@ -425,7 +442,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_stream_ends_no_other_of_its_number() {
-        let messages = Messages::open(&LogSpec::default(), true).expect("a log");
+        let messages = Messages::open(&LogSpec::default(), true, &Arc::default()).expect("a log");
         let add = || {
             let sink = Sink::Writer(Box::new(std::io::sink()), Layout::Plain);
             let added = messages.add(&StreamSpec::default(), sink, true);
@@ -454,7 +471,7 @@ mod tests {
             },
             file: Some(path.clone()),
         };
-        let messages = Messages::open(&spec, true).expect("a log");
+        let messages = Messages::open(&spec, true, &Arc::default()).expect("a log");
         let origin = Origin {
             kernel: "count",
             launch: 1,

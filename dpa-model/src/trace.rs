@@ -14,7 +14,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::message::{
-    Channel, Delivery, Figures, FileError, FlushError, Item, Origin, Outlet, Overflow,
+    Channel, Delivery, Figures, FileError, FlushError, Item, Lingering, Origin, Outlet, Overflow,
 };
 use crate::process::Process;
 use format::{HEADER, TraceRecord};
@@ -75,7 +75,11 @@ impl Item for TraceRecord {
 }
 
 impl Tracer {
-    pub fn open(spec: &TraceSpec, seeded: bool) -> Result<Self, TraceOpenError> {
+    pub fn open(
+        spec: &TraceSpec,
+        seeded: bool,
+        lingering: &Arc<Lingering>,
+    ) -> Result<Self, TraceOpenError> {
         if !BUFFER_RECORDS.contains(&spec.records) {
             let asked = spec.records;
             return Err(TraceOpenError::Records { asked });
@@ -87,6 +91,7 @@ impl Tracer {
             room: spec.records,
             patience: PATIENCE,
             seeded,
+            lingering: lingering.clone(),
         };
         let with = |outlet| Self {
             channel: Channel::new(figures, outlet),

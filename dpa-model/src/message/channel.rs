@@ -17,6 +17,7 @@
 //!    little at a time, and may do something else between.
 //! 7. Without a thread (the system gives none) items stay queued, within the limit, and nobody waits for them; the next item, flush or
 //!    close asks for a thread again. If there is none when the channel is closed, they are lost.
+//! 8. A channel that is closed lingers as long as it has a thread (`lingering.rs`).
 
 mod flushed;
 
@@ -34,6 +35,7 @@ use crate::foreign::{discard, let_go};
 use crate::wakers::{Until, Wakers};
 
 use super::delivery::{Delivery, FlushError, Overflow, SinkError};
+use super::lingering::Lingering;
 use flushed::{flushed, unserved};
 
 pub(crate) use flushed::Flushed;
@@ -65,6 +67,8 @@ pub(crate) struct Figures {
     pub patience: Duration,
     /// Whether the seeded driver calls the sink.
     pub seeded: bool,
+    /// Where it counts when it is closed.
+    pub lingering: Arc<Lingering>,
 }
 
 /// A bounded queue with a sink behind it.
@@ -98,6 +102,8 @@ struct State<T> {
     stalled: bool,
     closed: bool,
     has_thread: bool,
+    /// It counts as one that lingers.
+    lingers: bool,
     /// It was to have one, and the system gave none.
     lacks_thread: bool,
     error: Option<SinkError>,
@@ -127,6 +133,7 @@ impl<T: Item> State<T> {
             stalled: false,
             closed: false,
             has_thread: false,
+            lingers: false,
             lacks_thread: false,
             error: None,
             wakers: Wakers::default(),
@@ -356,6 +363,7 @@ impl<T: Item> Channel<T> {
         state.tell_gap = true;
         state.make_due();
         self.kick(&mut state);
+        self.count_in(&mut state);
         if state.lacks_thread {
             state.lose_all();
         }
@@ -387,7 +395,16 @@ impl<T: Item> Channel<T> {
             .spawn(move || channel.serve());
         state.has_thread = started.is_ok();
         state.lacks_thread = started.is_err();
+        self.count_in(state);
         started.map(drop)
+    }
+
+    /// It lingers, if it is closed and has a thread (rule 8). Before the thread sees that it is closed.
+    fn count_in(&self, state: &mut State<T>) {
+        if state.closed && state.has_thread && !state.lingers {
+            state.lingers = true;
+            self.figures.lingering.begin();
+        }
     }
 
     /// Has what is due handed over (rule 7).
@@ -418,6 +435,7 @@ impl<T: Item> Channel<T> {
         }
         let last = outlet.take();
         let_go("a stream", || drop(last));
+        self.figures.lingering.end();
     }
 
     /// Hands over what is due, on the calling thread. For the seeded driver. A sink that comes back here by itself finds

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use doca_dpa::error::LaunchError;
-use doca_dpa::log::{Delivery, FlushError, SinkError};
+use doca_dpa::log::{Delivery, FlushError, MessageStreamError, SinkError};
 use doca_dpa::{Dpa, Error, Sim};
 use tests::messages::*;
 
@@ -140,5 +140,35 @@ async fn a_thread_that_is_unwound_does_not_wait_for_a_sink() -> Result<(), Error
     sink.release();
     stream.flushed().await.expect("a sink that works");
     assert_eq!(sink.lines(), ["last 0", "last 1", "last 2"]);
+    Ok(())
+}
+
+/// Its thread and its buffer are there as long as the sink has something of it.
+#[tokio::test]
+async fn a_stream_that_is_dropped_counts_until_its_sink_has_returned() -> Result<(), Error> {
+    let dpa = open();
+    let sink = Sink::held();
+    let stream = || {
+        let stream = dpa.message_stream().delivery(Delivery::Async);
+        stream.buffer_bytes(2048).to_writer(sink.clone())
+    };
+    let mut opened = 0;
+    let refused = loop {
+        assert!(opened < 300, "never refused");
+        match stream() {
+            Ok(stream) => let_say(&dpa, stream.handle(), 1).await?,
+            Err(refused) => break refused,
+        }
+        opened += 1;
+    };
+    let full = MessageStreamError::Full { limit: 255 };
+    assert_eq!(refused.to_string(), full.to_string());
+    assert_eq!(opened, 254, "beside the log");
+    sink.release();
+    let begun = Instant::now();
+    while stream().is_err() {
+        assert!(begun.elapsed() < LONG, "there is room again");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     Ok(())
 }

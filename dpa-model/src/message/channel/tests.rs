@@ -81,6 +81,7 @@ fn figures(delivery: Delivery, overflow: Overflow, seeded: bool) -> Figures {
         room: 4,
         patience: LONG,
         seeded,
+        lingering: Arc::default(),
     }
 }
 
