@@ -25,6 +25,7 @@ use crate::epoch::Epochs;
 use crate::error_handler::ErrorHandlerSlot;
 use crate::events::Events;
 use crate::fault::Fault;
+use crate::fiber::Switch;
 use crate::foreign;
 use crate::gate::Gate;
 use crate::globals::Globals;
@@ -406,6 +407,14 @@ impl Process {
     pub fn close_window(&self, addr: u64) {
         self.windows.close(&self.epochs, addr);
     }
+    /// Lets go of closed windows whose launches are over. `off`: the caller is on the stack of a kernel.
+    #[inline]
+    pub(crate) fn let_go_of_windows(&self, off: Option<&Switch>) {
+        if self.windows.has_closed() {
+            foreign::on_own_stack(off, || self.windows.let_go(&self.epochs));
+        }
+    }
+
 
     /// Closes an event and settles what waited for it.
     pub(crate) fn close_event(self: &Arc<Self>, index: u32, reason: CloseReason) {

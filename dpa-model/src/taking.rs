@@ -243,7 +243,7 @@ impl Worker {
             self.book(Some(core.switch()));
             self.charge(core);
         }
-        core.set_process(Some(process));
+        core.set_process(Some(process), Some(core.switch()));
     }
 
     /// Claims ranks of the work's launch.

@@ -202,12 +202,13 @@ impl Core {
         unsafe { &*process }
     }
 
-    /// Goes on with another process, or with none.
-    pub fn set_process(&self, process: Option<StdArc<Process>>) {
+    /// Goes on with another process, or with none. `off`: the caller is on this stack.
+    pub fn set_process(&self, process: Option<StdArc<Process>>, off: Option<&Switch>) {
         let before = self.process.replace(process);
         self.recent.forget();
         if let (Some(before), Some(epoch)) = (before, self.epoch.take()) {
             before.epochs.leave(epoch);
+            before.let_go_of_windows(off);
         }
     }
 

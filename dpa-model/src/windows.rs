@@ -1,11 +1,12 @@
 //! Windows: host memory at device addresses.
 //!
 //! Each window has a range of device addresses of its own, above the heap, so views of it are bound like views of the heap and
-//! checked like them. A range is used again, and the memory behind it let go of, only after all launches that started
-//! before the window was closed are over.
+//! checked like them. A range is used again, and the memory behind it let go of, when all launches that started
+//! before the window was closed are over: whoever ends one looks, if there is something to be let go of.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dpa_abi::{DevAddr, FaultKind, Rights, WINDOW_BASE};
 use parking_lot::RwLock;
@@ -55,6 +56,9 @@ struct Window {
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
     state: RwLock<State>,
+    /// How many are closed and kept. Who closes one says so before it looks who still runs; who has run has left before it
+    /// looks here: so one of the two lets go of it.
+    closed: AtomicUsize,
     caches: Caches,
 }
 
@@ -79,7 +83,7 @@ impl Windows {
         }
         let mut gone = Vec::new();
         let mut state = self.state.write();
-        state.collect(epochs, &mut gone);
+        self.collect_in(&mut state, epochs, &mut gone);
         let slot = match state.free.pop() {
             Some(slot) => slot,
             None if state.slots.len() < MAX_WINDOWS => {
@@ -100,8 +104,28 @@ impl Windows {
         let slot = (addr.wrapping_sub(WINDOW_BASE) / STEP) as usize;
         if let Some(window) = state.slots.get_mut(slot).and_then(Option::take) {
             state.closed.put(epochs, (slot, window));
+            self.closed.fetch_add(1, Ordering::SeqCst);
         }
-        state.collect(epochs, &mut gone);
+        self.collect_in(&mut state, epochs, &mut gone);
+    }
+
+    /// Whether some are closed and kept.
+    #[inline]
+    pub(crate) fn has_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst) != 0
+    }
+
+    /// Lets go of those whose launches are over.
+    #[cold]
+    pub(crate) fn let_go(&self, epochs: &Epochs) {
+        let mut gone = Vec::new();
+        let mut state = self.state.write();
+        self.collect_in(&mut state, epochs, &mut gone);
+    }
+
+    fn collect_in(&self, state: &mut State, epochs: &Epochs, gone: &mut Vec<Window>) {
+        state.collect(epochs, gone);
+        self.closed.fetch_sub(gone.len(), Ordering::SeqCst);
     }
 
     /// What threads have cached.
@@ -164,5 +188,55 @@ impl State {
             free.push(slot);
             gone.push(window);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::Still;
+    use crate::unit::Core;
+
+    /// A window that is closed; whether its memory is there.
+    fn closed(process: &Still) -> impl Fn() -> bool + use<> {
+        let memory = Arc::new(HostMemory::new(64).expect("memory"));
+        let there = Arc::downgrade(&memory);
+        let window = process.open_window(&memory, Rights::Read);
+        process.close_window(window.expect("a window"));
+        move || there.upgrade().is_some()
+    }
+
+    #[test]
+    fn rule_4_1_the_memory_of_a_closed_window_goes_with_the_last_launch_that_may_see_it() {
+        let process = Still::new();
+        assert!(!closed(&process)(), "nothing runs");
+        let core = Core::new();
+        core.set_process(Some(process.clone()), None);
+        let epoch = core.enter_epoch();
+        let is_there = closed(&process);
+        process.let_go_of_windows(None);
+        assert!(is_there());
+        core.leave_epoch(epoch);
+        core.set_process(None, None);
+        assert!(!is_there());
+        assert!(!process.windows.has_closed());
+    }
+
+    #[test]
+    fn launches_in_a_row_keep_no_closed_window() {
+        let process = Still::new();
+        let core = Core::new();
+        core.set_process(Some(process.clone()), None);
+        let mut epoch = core.enter_epoch();
+        let is_there = closed(&process);
+        for _ in 0..3 {
+            // One ends, another begins, and ends are booked meanwhile.
+            core.leave_epoch(epoch);
+            epoch = core.enter_epoch();
+            process.let_go_of_windows(None);
+        }
+        assert!(!is_there());
+        core.leave_epoch(epoch);
+        core.set_process(None, None);
     }
 }

@@ -349,12 +349,12 @@ impl Worker {
     /// A unit whose thread is over, and whose stack cannot be used again.
     pub(crate) fn leave_behind(&self, unit: Unit) {
         let core = unit.leave_stack_behind();
-        core.set_process(None);
+        core.set_process(None, None);
     }
 
     pub(crate) fn keep_spare(&self, spare: Spare) {
         // A spare must not keep a process alive.
-        spare.core.set_process(None);
+        spare.core.set_process(None, None);
         let mut spares = self.spares.take();
         if spares.len() < SPARES {
             spares.push(spare);
