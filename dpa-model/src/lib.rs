@@ -30,6 +30,8 @@ pub mod ready;
 mod rig;
 pub mod sched;
 pub mod stream;
+#[cfg(not(dpa_loom))]
+mod streams;
 pub mod unfinished;
 
 #[cfg(not(dpa_loom))]

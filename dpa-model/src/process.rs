@@ -9,7 +9,7 @@ mod waiting;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use crossbeam::utils::CachePadded;
@@ -40,7 +40,7 @@ use crate::partition::Tenancy;
 use crate::placed::Places;
 use crate::quota::Quotas;
 use crate::sched::Tenant;
-use crate::stream::Stream;
+use crate::streams::Streams;
 use crate::trace::{TraceSpec, Tracer};
 use crate::unfinished::Unfinished;
 use crate::unit::Wake;
@@ -103,7 +103,7 @@ pub struct Process {
     pub(crate) wakers: Mutex<Wakers>,
     /// How many tasks wait for room: written under the lock of `wakers`, read without.
     pub(crate) lined_up: AtomicUsize,
-    pub(crate) streams: Mutex<Vec<Weak<Stream>>>,
+    pub(crate) streams: Streams,
     pub(crate) doorbells: Doorbells,
     pub(crate) leased: Arc<Leased>,
     pub(crate) handlers: Handles<Arc<Handler>>,
@@ -205,7 +205,7 @@ impl Process {
             waits: Mutex::default(),
             wakers: Mutex::default(),
             lined_up: AtomicUsize::new(0),
-            streams: Mutex::default(),
+            streams: Streams::default(),
             doorbells: Doorbells::default(),
             leased: Arc::default(),
             handlers: Handles::default(),
@@ -349,8 +349,7 @@ impl Process {
     }
 
     fn break_streams(self: &Arc<Self>, outcome: Outcome) {
-        let streams = std::mem::take(&mut *self.streams.lock());
-        for stream in streams.iter().filter_map(Weak::upgrade) {
+        for stream in self.streams.take() {
             for launch in stream.break_off() {
                 self.crash.saw_parked();
                 self.take_back(&launch, outcome);
@@ -407,6 +406,7 @@ impl Process {
     pub fn close_window(&self, addr: u64) {
         self.windows.close(&self.epochs, addr);
     }
+
     /// Lets go of closed windows whose launches are over. `off`: the caller is on the stack of a kernel.
     #[inline]
     pub(crate) fn let_go_of_windows(&self, off: Option<&Switch>) {
@@ -414,7 +414,6 @@ impl Process {
             foreign::on_own_stack(off, || self.windows.let_go(&self.epochs));
         }
     }
-
 
     /// Closes an event and settles what waited for it.
     pub(crate) fn close_event(self: &Arc<Self>, index: u32, reason: CloseReason) {

@@ -5,11 +5,16 @@ use std::collections::VecDeque;
 use sync_event::sync::{Arc, Mutex};
 
 use crate::launch::Launch;
+#[cfg(not(dpa_loom))]
+use crate::streams::Place;
 
 /// What a stream holds back. The launch at its front is on its way; the others wait for it.
 #[derive(Debug, Default)]
 pub struct Stream {
     state: Mutex<State>,
+    /// Among those of its process.
+    #[cfg(not(dpa_loom))]
+    _place: Option<Place>,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +37,15 @@ pub enum Joined {
 }
 
 impl Stream {
+    /// A stream at this place.
+    #[cfg(not(dpa_loom))]
+    pub(crate) fn at(place: Place) -> Self {
+        Self {
+            _place: Some(place),
+            ..Self::default()
+        }
+    }
+
     /// A launch joins at the end.
     pub fn join(&self, launch: &Arc<Launch>) -> Joined {
         let mut state = self.state.lock();

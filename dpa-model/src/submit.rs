@@ -145,14 +145,7 @@ impl Process {
 
     /// A new stream. It is broken off with the process.
     pub fn stream(&self) -> Arc<Stream> {
-        let stream = Arc::new(Stream::default());
-        let mut streams = self.streams.lock();
-        // Before it grows: so each is looked at a few times in all.
-        if streams.len() == streams.capacity() {
-            streams.retain(|stream| stream.strong_count() > 0);
-        }
-        streams.push(Arc::downgrade(&stream));
-        stream
+        self.streams.add()
     }
 
     /// A place in the order of submission.

@@ -342,7 +342,7 @@ fn streams_that_are_gone_are_forgotten() {
     for _ in 0..10 {
         process.stream();
     }
-    assert!(process.streams.lock().len() <= 2);
+    assert!(process.streams.len() <= 2);
     drop(kept);
 }
 
