@@ -108,7 +108,7 @@ impl Rdma {
     /// with the buffer.
     ///
     /// # Errors
-    /// The buffer could not be registered; nothing was posted, and the buffer is back.
+    /// The buffer could not be registered, or 2^20 wait for messages; nothing was posted, and the buffer is back.
     #[doc(alias = "doca_rdma_task_receive_allocate_init")]
     pub fn receive(&self, buffer: HostBuffer) -> Result<ReceiveOp, (WorkUnfinished, HostBuffer)> {
         ReceiveOp::post(self, buffer)

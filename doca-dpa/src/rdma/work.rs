@@ -140,8 +140,13 @@ impl ReceiveOp {
             Ok(registered) => registered,
             Err(error) => return Err((WorkRefused::from(error).into(), buffer)),
         };
+        let posted = rdma.context().receive(segment, Box::new(registration));
+        let pending = match posted {
+            Ok(pending) => Awaited(pending),
+            Err(error) => return Err((WorkRefused::from(error).into(), buffer)),
+        };
         Ok(Self {
-            pending: Awaited(rdma.context().receive(segment, Box::new(registration))),
+            pending,
             buffer: Some(buffer),
             _rdma: rdma.clone(),
         })

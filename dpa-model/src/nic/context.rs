@@ -16,12 +16,12 @@ use rdma::provider::SystemError;
 use rdma::psn::{Psn, Qpn};
 use rdma::region::Domain;
 use rdma::wire::RnrTimer;
-use rdma::work::{Receive, Segment};
+use rdma::work::{PostReason, Receive, Segment};
 use thiserror::Error;
 
 use super::NicLease;
 use super::completions::CompletionQueue;
-use super::connection::ConnectionRef;
+use super::connection::{ConnectionRef, PostHostError};
 use super::pairs::{Context, Pair, Pool};
 use super::pending::{Ended, KeptWork, Pending};
 use super::protocol::Protocol;
@@ -93,6 +93,9 @@ impl ContextSpec {
         }
     }
 }
+
+/// Receives of the host that may wait for messages in one context.
+pub const MAX_RECEIVES: usize = 1 << 20;
 
 /// Why a context could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -336,7 +339,10 @@ impl ContextRef {
     ///
     /// It resolves when a message of any connection has arrived in it, or the context is gone. In a context whose
     /// receives are in device memory it is never used, and over at once.
-    pub fn receive(&self, buffer: Segment, kept: KeptWork) -> Arc<Pending> {
+    ///
+    /// # Errors
+    /// [`MAX_RECEIVES`] wait for messages.
+    pub fn receive(&self, buffer: Segment, kept: KeptWork) -> Result<Arc<Pending>, PostHostError> {
         let pending = Pending::new(kept);
         let taken = self.lease.nic().with(|engine| {
             let world = &mut engine.world;
@@ -346,19 +352,23 @@ impl ContextRef {
             if let Some(Pool::Host(receives)) = pool
                 && !self.process.is_stopped()
             {
+                if receives.len() >= MAX_RECEIVES {
+                    let limit = MAX_RECEIVES;
+                    return Err(PostHostError::Refused(PostReason::Full { limit }));
+                }
                 let id = HOST | world.work.insert(pending.clone()) as u64;
                 receives.push_back(Receive { id, buffer });
-                return true;
+                return Ok(true);
             }
-            false
-        });
+            Ok(false)
+        })?;
         if !taken {
             pending.end(Ended::Gone);
         } else if self.lease.nic().is_behind_verbs() {
             // The device must be given it.
             self.lease.kick();
         }
-        pending
+        Ok(pending)
     }
 }
 

@@ -265,6 +265,73 @@ fn what_was_posted_is_flushed_before_its_queue_pair_is_gone() {
     }
 }
 
+/// A look at the NIC: how many entries of this queue are taken by then, and whether the core was asked to take any.
+fn looked(queue: &ConnectionRef, now: Duration) -> (u64, bool) {
+    let nic = queue.context().lease().nic();
+    let mut engine = nic.engine.lock();
+    engine.world.turn.begin();
+    engine.world.take_posted();
+    engine.progress(now);
+    let asked = engine.world.take_posted();
+    let pair = engine.world.pairs.get(queue.number()).expect("its pair");
+    (pair.record.load(SEND_TAKEN), asked)
+}
+
+/// What waits for its peer costs nobody who looks at the NIC anything.
+#[test]
+fn a_queue_that_waits_is_looked_at_when_there_is_room() {
+    const AT_A_TIME: u64 = 16;
+    let process = Still::new();
+    let spec = ContextSpec {
+        timeout: AckTimeout::from_code(14).expect("a timeout"),
+        ..spec(false, AT_A_TIME as usize)
+    };
+    let write = WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE);
+    let (_other, peer) = queue(&process, spec.clone(), None);
+    let (_context, queue) = queue(&process, spec, None);
+    fill(&process, &queue, &write);
+    let mut now = Duration::ZERO;
+    assert_eq!(taken(&queue, ENTRIES), (0, false), "it is not connected");
+    assert_eq!(looked(&queue, now), (0, false));
+    queue.connect(peer.info()).expect("an address");
+    looked(&queue, now);
+    assert_eq!(looked(&queue, now), (AT_A_TIME, false), "it has no room");
+    peer.connect(queue.info()).expect("an address");
+    while looked(&queue, now).0 < ENTRIES {
+        assert!(now < Duration::from_secs(60), "it goes on");
+        now += Duration::from_millis(100);
+    }
+}
+
+#[test]
+fn receives_of_the_host_are_limited() {
+    let process = Still::new();
+    let lease = process.local_nic().expect("a NIC");
+    let spec = spec(false, 1);
+    let context = ContextRef::new(&lease, &process, spec, None).expect("a context");
+    let buffer = rdma::work::Segment {
+        address: 0,
+        len: 0,
+        key: rdma::region::LocalKey(0),
+    };
+    let receive = || context.receive(buffer, Box::new(()));
+    let are = |count| {
+        let mut engine = lease.nic().engine.lock();
+        let pool = engine.world.contexts[context.key].pool;
+        let Some(pairs::Pool::Host(receives)) = engine.world.pairs.pools.get_mut(pool) else {
+            panic!("its receives are the host's");
+        };
+        receives.resize(count, rdma::work::Receive { id: 0, buffer });
+    };
+    are(context::MAX_RECEIVES - 1);
+    let last = receive().expect("room for one");
+    let limit = context::MAX_RECEIVES;
+    let full = PostHostError::Refused(rdma::work::PostReason::Full { limit });
+    assert_eq!(receive().expect_err("too many"), full);
+    are(0);
+    assert!(receive().is_ok() && last.ended().is_none());
+}
+
 /// Two functions with units of their own, and a process on each.
 fn two_functions() -> [Still; 2] {
     let names = ["pf0", "vf0"];
