@@ -84,6 +84,9 @@ impl Default for NetworkSpec {
     }
 }
 
+/// Packets in flight, at most; more are lost, as at a switch whose buffers are full.
+const MOST_FLYING: usize = 1 << 16;
+
 /// A packet that is reordered travels up to so many times as long.
 const LATE: u64 = 8;
 
@@ -94,7 +97,7 @@ pub struct NetworkCounters {
     pub sent: u64,
     /// Packets delivered, doubles included.
     pub delivered: u64,
-    /// Packets lost.
+    /// Packets lost, those included for which 65,536 others left no room.
     pub lost: u64,
     /// Packets doubled.
     pub duplicated: u64,
@@ -122,7 +125,7 @@ struct State {
     /// By the time at which they arrive, and a number that makes each of its own.
     flying: BTreeMap<(u64, u64), Datagram>,
     next: u64,
-    /// When the last packet in order between two nodes arrives.
+    /// When the last packet in order between two nodes arrives, while it flies.
     last: BTreeMap<(SocketAddr, SocketAddr), u64>,
     cuts: Vec<(IpAddr, IpAddr)>,
     /// Outages by themselves, and when they end.
@@ -227,7 +230,7 @@ impl State {
         if self.spec.duplicate.strikes(choices) {
             self.counters.duplicated += 1;
             fate = "sent twice";
-            self.fly(datagram.clone(), choices, now);
+            let _ = self.fly(datagram.clone(), choices, now);
         }
         if self.spec.corrupt.strikes(choices) && !datagram.bytes.is_empty() {
             self.counters.corrupted += 1;
@@ -235,10 +238,11 @@ impl State {
             let bit = choices.below(datagram.bytes.len() as u64 * 8);
             datagram.bytes[bit as usize / 8] ^= 1 << (bit % 8);
         }
-        if self.fly(datagram, choices, now) {
-            fate = "sent, may be overtaken";
+        match self.fly(datagram, choices, now) {
+            Some(true) => "sent, may be overtaken",
+            Some(false) => fate,
+            None => "lost, there is no room",
         }
-        fate
     }
 
     /// Whether nothing passes between these two. A packet may be the one at which an outage begins.
@@ -256,8 +260,12 @@ impl State {
         begins
     }
 
-    /// Sends it on its way; whether later ones may overtake it.
-    fn fly(&mut self, datagram: Datagram, choices: &Choices, now: u64) -> bool {
+    /// Sends it on its way; whether later ones may overtake it. `None`: there is no room.
+    fn fly(&mut self, datagram: Datagram, choices: &Choices, now: u64) -> Option<bool> {
+        if self.flying.len() >= MOST_FLYING {
+            self.counters.lost += 1;
+            return None;
+        }
         let least = nanos(self.spec.least_latency);
         let spread = nanos(self.spec.most_latency)
             .saturating_sub(least)
@@ -278,12 +286,17 @@ impl State {
         }
         self.next += 1;
         self.flying.insert((at, self.next), datagram);
-        late
+        Some(late)
     }
 
     fn arrived(&mut self, now: u64) -> Option<Datagram> {
         let first = self.flying.first_entry().filter(|e| e.key().0 <= now)?;
-        Some(first.remove())
+        let ((at, _), datagram) = first.remove_entry();
+        let ends = (datagram.from, datagram.to);
+        if self.last.get(&ends).is_some_and(|last| *last <= at) {
+            self.last.remove(&ends);
+        }
+        Some(datagram)
     }
 }
 
@@ -306,5 +319,24 @@ mod tests {
         network.cut(b, a);
         network.mend(b, a);
         assert!(network.state.lock().cuts.is_empty());
+    }
+
+    #[test]
+    fn what_flies_is_bounded_and_nothing_of_what_has_arrived_is_left() {
+        let choices = Choices::new(1, u64::MAX, None);
+        let mut state = State::default();
+        let datagram = |port| Datagram {
+            from: ([10, 0, 0, 1], port).into(),
+            to: ([10, 0, 0, 2], 4791).into(),
+            bytes: vec![0],
+        };
+        for at in 0..MOST_FLYING + 5 {
+            state.send(datagram(at as u16), &choices, 0);
+        }
+        assert_eq!(state.flying.len(), MOST_FLYING);
+        assert_eq!(state.counters.lost, 5);
+        let arrived = std::iter::from_fn(|| state.arrived(1 << 20)).count();
+        assert_eq!(arrived, MOST_FLYING);
+        assert!(state.last.is_empty());
     }
 }

@@ -75,7 +75,7 @@ pub struct Plan {
 }
 
 impl Choices {
-    fn new(seed: u64, steps: u64, diary: Option<Arc<Diary>>) -> Self {
+    pub(crate) fn new(seed: u64, steps: u64, diary: Option<Arc<Diary>>) -> Self {
         Self {
             seed,
             steps,
