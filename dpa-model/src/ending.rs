@@ -1,6 +1,6 @@
 //! How a thread ends, and with its last thread a launch.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -40,6 +40,16 @@ pub(crate) fn handle_panic(core: &Core, payload: &(dyn std::any::Any + Send)) {
     if !payload.is::<Stop>() && !payload.is::<Leave>() {
         let cause = || core.with_note(|note| core.fault(FaultKind::Panic).told(note));
         crate::port::handler::handle_error(core, cause);
+    }
+}
+
+/// A kernel may have lost its stack while the standard library formatted what it panics with. For that, its OS thread is in the
+/// panic hook still, and the next panic of anybody there would abort the program. One that is caught ends it; else it changes nothing.
+#[cold]
+#[inline(never)]
+fn leave_panic_hook() {
+    if std::thread::panicking() {
+        let _caught = catch_unwind(|| resume_unwind(Box::new(())));
     }
 }
 
@@ -83,6 +93,7 @@ impl Worker {
     /// The stack of a thread was left for good, with its code.
     fn no_code_left(&self, core: &Core) {
         core.leave_kernel();
+        leave_panic_hook();
         core.handling.set(false);
         core.set_unwinding(false);
         if core.has_error_handler.take() {

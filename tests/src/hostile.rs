@@ -123,3 +123,21 @@ pub fn hostile_flood(_thread: &Thread, event: DevEvent, times: u64) {
         let _ = event.add(1);
     }
 }
+
+/// Formatting it does not end.
+struct Endless;
+
+impl core::fmt::Display for Endless {
+    fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mut n = 0u64;
+        loop {
+            n = core::hint::black_box(n.wrapping_add(1));
+        }
+    }
+}
+
+/// Panics, and does not come to an end with what it says.
+#[dpa_kernel]
+pub fn panics_without_end(_thread: &Thread) {
+    panic!("{Endless}");
+}

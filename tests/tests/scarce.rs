@@ -11,7 +11,7 @@ use doca_dpa::error::LaunchError;
 use doca_dpa::{Builder, Dpa, FaultKind, SyncEvent};
 use flexio::{LogSpec, ProcessSpec, TraceSpec};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tests::hostile::{PanicsAtLengthArgs, panics_at_length};
+use tests::hostile::{PanicsAtLengthArgs, panics_at_length, panics_without_end};
 use tests::messages::{TracesArgs, logs, traces};
 use tests::*;
 
@@ -426,6 +426,33 @@ fn rule_5_2_a_subscriber_that_panics_harms_neither_workers_nor_the_keeper() {
             let fault = dpa.last_error().expect("a fault");
             let report = fault.wait_for_crash_report(PATIENCE).expect("a report");
             std::fs::remove_file(report.text.as_ref().expect("a text"))?;
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn rule_5_3_a_panic_whose_message_does_not_end_takes_nobody_with_it() {
+    alone(
+        "rule_5_3_a_panic_whose_message_does_not_end_takes_nobody_with_it",
+        || async {
+            let builder = builder().run_time_limit(Some(Duration::from_millis(200)));
+            let dpa = builder.open()?;
+            let [other, last] = [dpa.open_beside()?, dpa.open_beside()?];
+            let endless = dpa.launch(panics_without_end).submit()?;
+            let ended = tokio::time::timeout(PATIENCE, endless).await?;
+            assert!(ended.is_err());
+            let limit_ms = 200;
+            let kind = dpa.last_error().expect("a fault").kind;
+            assert_eq!(kind, FaultKind::RunTimeExceeded { limit_ms });
+            // On the same worker.
+            let launch = other.launch(panics).args(PanicsArgs { number: 1u64 });
+            let ended = tokio::time::timeout(PATIENCE, launch.submit()?).await?;
+            assert!(ended.is_err());
+            let fault = other.last_error().expect("a fault");
+            assert_eq!(fault.message.as_deref(), Some("the number is 1"));
+            let launch = last.launch(nothing).submit()?;
+            tokio::time::timeout(PATIENCE, launch).await??;
             Ok(())
         },
     );
