@@ -55,6 +55,11 @@ impl Sim {
         Self { seed, ..self }
     }
 
+    /// What is to go wrong beside packets.
+    pub(crate) fn asked(&self) -> &Mishaps {
+        &self.mishaps
+    }
+
     /// On a device of these figures.
     pub fn on(mut self, builder: Builder) -> Self {
         self.builder = builder;

@@ -33,7 +33,8 @@
 //! ```
 //!
 //! A test fails if it panics, returns an error, does not end or waits for what nothing in the simulation brings about. Then the run is made again
-//! with a [`Diary`], the end of that is printed, and the command that runs this seed alone.
+//! with a [`Diary`], the end of that is printed, and the command that runs this seed alone. It also fails if a mishap that it asks for
+//! once ([`When::At`]) has struck at none of its seeds; of one with a chance that is printed only.
 //!
 //! | variable | |
 //! |---|---|
@@ -49,6 +50,10 @@ use std::sync::Arc;
 use crate::builder::Builder;
 use crate::dpa::Dpa;
 use crate::sim::Sim;
+
+mod asked;
+
+use asked::Asked;
 
 pub use crate::sim::{
     Actor, Chance, Diary, Fate, MishapCounters, Mishaps, NetworkCounters, NetworkSpec, Note,
@@ -125,17 +130,31 @@ impl Check {
     /// Runs it.
     ///
     /// # Panics
-    /// If it fails at a seed: with the seed and the reason, after the story and the command that replays it were printed.
+    /// If it fails at a seed: with the seed and the reason, after the story and the command that replays it were printed. If a
+    /// mishap that is to strike once has struck at no seed, unless fewer seeds were run than it asks for.
     pub fn run<V: Verdict>(self, program: impl AsyncFn(Dpa) -> V) {
-        let seeds = match number("DPA_SEED") {
-            Some(seed) => seed..=seed,
-            None => 0..=number("DPA_SEEDS").unwrap_or(self.seeds).saturating_sub(1),
-        };
+        let one = number("DPA_SEED");
+        let count = number("DPA_SEEDS").unwrap_or(self.seeds).max(1);
+        let seeds = one.map_or(0..=count - 1, |seed| seed..=seed);
+        let mut asked = Asked::default();
         for seed in seeds {
-            if let Err(reason) = self.one(seed, None, &program) {
-                self.tell(seed, &reason, &program);
-                panic!("seed {seed}: {reason}");
+            match self.one(seed, None, &program) {
+                Ok(came) => asked.count(self.sim.asked(), &came),
+                Err(reason) => {
+                    self.tell(seed, &reason, &program);
+                    panic!("seed {seed}: {reason}");
+                }
             }
+        }
+        if one.is_none() && count >= self.seeds {
+            self.misses_none(&asked);
+        }
+    }
+
+    fn misses_none(&self, asked: &Asked) {
+        for (mistake, what) in asked.missing(self.sim.asked()) {
+            assert!(!mistake, "{}: {what}", self.name);
+            eprintln!("{}: {what}", self.name);
         }
     }
 
@@ -144,7 +163,7 @@ impl Check {
         seed: u64,
         diary: Option<&Arc<Diary>>,
         program: &impl AsyncFn(Dpa) -> V,
-    ) -> Result<(), String> {
+    ) -> Result<MishapCounters, String> {
         let sim = self.sim.clone().at(seed);
         let sim = diary.into_iter().fold(sim, Sim::diary);
         let run = catch_unwind(AssertUnwindSafe(|| sim.run(async |dpa| program(dpa).await)));
@@ -152,7 +171,7 @@ impl Check {
             Err(payload) => return Err(panic_message(&*payload)),
             Ok(run) => run.map_err(|error| error.to_string())?,
         };
-        ended.value.failure().map_or(Ok(()), Err)
+        ended.value.failure().map_or(Ok(ended.mishaps), Err)
     }
 
     /// Prints how it came to the failure.

@@ -23,8 +23,8 @@ pub enum When {
     Never,
     /// Each time with this chance.
     By(Chance),
-    /// Once: at the n-th time it could, the first being 0. A program that is run with one number after the other meets the
-    /// mishap at every place where it can happen.
+    /// Once: at the n-th time it could since this was said, the first being 0. A program that is run with one number after the
+    /// other meets the mishap at every place where it can happen.
     At(u64),
 }
 
@@ -91,6 +91,8 @@ pub struct MishapCounters {
 struct Kind {
     chances: AtomicU64,
     struck: AtomicU64,
+    /// The chances before it was said when it strikes.
+    before: AtomicU64,
 }
 
 impl Kind {
@@ -99,10 +101,16 @@ impl Kind {
         let strikes = match when {
             When::Never => false,
             When::By(chance) => chance.strikes(choices),
-            When::At(at) => n == at,
+            When::At(at) => n - self.before.load(Ordering::Relaxed) == at,
         };
         self.struck.fetch_add(strikes.into(), Ordering::Relaxed);
         strikes
+    }
+
+    /// From now on its chances are counted for [`When::At`].
+    fn begin(&self) {
+        let chances = self.chances.load(Ordering::Relaxed);
+        self.before.store(chances, Ordering::Relaxed);
     }
 
     fn counted(&self) -> Struck {
@@ -130,6 +138,14 @@ impl State {
     /// From now on this goes wrong.
     pub fn set(&self, spec: Mishaps) {
         *self.spec.lock() = spec;
+        let kinds = [
+            &self.kernel_panic,
+            &self.allocation,
+            &self.queue_full,
+            &self.nic_stall,
+            &self.clock_jump,
+        ];
+        kinds.into_iter().for_each(Kind::begin);
     }
 
     /// What goes wrong.

@@ -209,7 +209,7 @@ pub struct Fate {
 }
 
 impl Fate {
-    /// From now on this goes wrong.
+    /// From now on this goes wrong: what is to strike at its n-th chance counts them from here.
     pub fn set(&self, mishaps: Mishaps) {
         if let Some(state) = self.engine.mishaps() {
             state.set(mishaps);
@@ -243,6 +243,8 @@ pub struct Simulated<T> {
     pub choices: u64,
     /// A digest of them.
     pub digest: u64,
+    /// What had gone wrong because it was asked to, when the program ended.
+    pub mishaps: MishapCounters,
 }
 
 impl<T, E> Simulated<Result<T, E>> {
@@ -255,11 +257,13 @@ impl<T, E> Simulated<Result<T, E>> {
             value,
             choices,
             digest,
+            mishaps,
         } = self;
         value.map(|value| Simulated {
             value,
             choices,
             digest,
+            mishaps,
         })
     }
 }
@@ -282,10 +286,12 @@ pub fn simulate<T, F: Future<Output = T>>(
         async move {
             let value = running.await;
             let (choices, digest) = device.choices().unwrap_or_default();
+            let fate = device.fate();
             Simulated {
                 value,
                 choices,
                 digest,
+                mishaps: fate.map_or_else(MishapCounters::default, |fate| fate.counters()),
             }
         }
     })

@@ -319,9 +319,9 @@ async fn child_that_fails_at_some_seed(dpa: Dpa) -> Result<(), Error> {
     Ok(())
 }
 
-fn child(seed: Option<&str>) -> (bool, String) {
+fn child(name: &str, seed: Option<&str>) -> (bool, String) {
     let mut child = Command::new(std::env::current_exe().expect("this program"));
-    child.args(["child_that_fails_at_some_seed", "--exact", "--nocapture"]);
+    child.args([name, "--exact", "--nocapture"]);
     child.env("DPA_TEST_FAILS", "1").env_remove("DPA_SEEDS");
     child
         .env_remove("DPA_SEED")
@@ -335,7 +335,8 @@ fn child(seed: Option<&str>) -> (bool, String) {
 
 #[test]
 fn a_failure_prints_its_story_and_the_command_that_replays_it() {
-    let (passed, printed) = child(None);
+    let name = "child_that_fails_at_some_seed";
+    let (passed, printed) = child(name, None);
     assert!(!passed);
     let replay = printed
         .lines()
@@ -352,8 +353,68 @@ fn a_failure_prints_its_story_and_the_command_that_replays_it() {
     ] {
         assert!(printed.contains(part), "no `{part}` in:\n{printed}");
     }
-    let (passed, again) = child(Some(seed));
+    let (passed, again) = child(name, Some(seed));
     assert!(!passed && again.contains(&format!("fails at seed {seed}: ")));
+}
+
+/// What cannot strike, if it is asked to.
+fn unmet(when: When) -> Mishaps {
+    let asked = std::env::var_os("DPA_TEST_FAILS").is_some();
+    Mishaps {
+        allocation: if asked { when } else { When::Never },
+        ..Mishaps::NONE
+    }
+}
+
+#[dpa_test(seeds = 3, mishaps = unmet(When::At(10_000)))]
+async fn child_whose_mishap_never_strikes(dpa: Dpa) -> Result<(), Error> {
+    let _one = dpa.zeroed::<u64>(8).await?;
+    Ok(())
+}
+
+#[dpa_test(seeds = 3, mishaps = unmet(When::By(Chance::NEVER)))]
+async fn child_whose_mishap_may_strike(dpa: Dpa) -> Result<(), Error> {
+    let _one = dpa.zeroed::<u64>(8).await?;
+    Ok(())
+}
+
+#[test]
+fn a_mishap_that_never_strikes_is_told_and_fails_if_it_was_to_strike_once() {
+    let once =
+        "`allocation: At(10000)` has struck at none of 3 seeds: none had more than 1 chances";
+    let (passed, printed) = child("child_whose_mishap_never_strikes", None);
+    assert!(!passed && printed.contains(once), "{printed}");
+    // One seed says nothing about the others.
+    let (passed, printed) = child("child_whose_mishap_never_strikes", Some("1"));
+    assert!(passed && !printed.contains("mishap"), "{printed}");
+    let (passed, printed) = child("child_whose_mishap_may_strike", None);
+    let told = printed.contains("has struck at none of 3 seeds");
+    assert!(passed && told, "{printed}");
+}
+
+#[test]
+fn a_mishap_that_is_asked_for_later_counts_its_chances_from_then() {
+    let run = Sim::new(0).run(async |dpa: Dpa| {
+        let _before = dpa.zeroed::<u64>(1).await?;
+        let fate = dpa.fate().expect("a simulation");
+        fate.set(Mishaps {
+            allocation: When::At(0),
+            ..Mishaps::NONE
+        });
+        let refused = dpa.zeroed::<u64>(1).await;
+        assert!(refused.is_err(), "it was to strike at the first");
+        let _after = dpa.zeroed::<u64>(1).await?;
+        Ok::<_, Error>(())
+    });
+    let run = run.expect("it ends");
+    run.value.expect("only one is refused");
+    assert_eq!(
+        (
+            run.mishaps.allocation.chances,
+            run.mishaps.allocation.struck
+        ),
+        (3, 1)
+    );
 }
 
 #[test]
