@@ -88,6 +88,8 @@ impl<T, E: Debug> Verdict for Result<T, E> {
 #[must_use = "a check does nothing until `run`"]
 pub struct Check {
     name: &'static str,
+    /// The package whose test it is, if it is one.
+    package: Option<&'static str>,
     seeds: u64,
     /// What is simulated at each of them.
     sim: Sim,
@@ -98,12 +100,20 @@ impl Check {
     pub fn named(name: &'static str) -> Self {
         Self {
             name,
+            package: None,
             seeds: SEEDS,
             sim: Sim::new(0),
         }
     }
 
-    /// At so many seeds, from 0 on.
+    /// Says that it is a `#[test]` of this package, and that its name is that function's path: then a failure prints the command
+    /// that runs it alone. [`dpa_test`](crate::dpa_test) says so.
+    pub fn in_package(mut self, package: &'static str) -> Self {
+        self.package = Some(package);
+        self
+    }
+
+    /// At so many seeds, from 0 on; at least one.
     pub fn seeds(mut self, seeds: u64) -> Self {
         self.seeds = seeds;
         self
@@ -176,6 +186,11 @@ impl Check {
 
     /// Prints how it came to the failure.
     fn tell<V: Verdict>(&self, seed: u64, reason: &str, program: &impl AsyncFn(Dpa) -> V) {
+        // What a simulation says of its end begins with its seed.
+        let short = reason.strip_prefix(&format!("seed {seed}: "));
+        let short = short.unwrap_or(reason);
+        // First of all: it may be that the run does not end if it is made again.
+        eprintln!("{} fails at seed {seed}: {short}", self.name);
         let diary = Arc::new(Diary::default());
         let again = self.one(seed, Some(&diary), program);
         let notes = diary.take();
@@ -185,10 +200,6 @@ impl Check {
         } else {
             notes.len().saturating_sub(NOTES)
         };
-        // What a simulation says of its end begins with its seed.
-        let short = reason.strip_prefix(&format!("seed {seed}: "));
-        let short = short.unwrap_or(reason);
-        eprintln!("{} fails at seed {seed}: {short}", self.name);
         if first > 0 {
             eprintln!("({first} notes before; DPA_DIARY=all shows them)");
         }
@@ -196,14 +207,21 @@ impl Check {
         if again.err().as_deref() != Some(reason) {
             eprintln!("(run again it ended otherwise: it depends on more than the seed)");
         }
-        eprintln!("replay: DPA_SEED={seed} cargo test {}", self.filter());
+        eprintln!("replay: {}", self.replay(seed));
+        if self.package.is_some() {
+            eprintln!("(with the features and the target of this run)");
+        }
     }
 
-    /// The name as `cargo test` filters: without the crate.
-    fn filter(&self) -> &str {
-        self.name
-            .split_once("::")
-            .map_or(self.name, |(_, name)| name)
+    /// How it is run at this seed alone.
+    fn replay(&self, seed: u64) -> String {
+        let Some(package) = self.package else {
+            return format!("DPA_SEED={seed}");
+        };
+        // `cargo test` names tests without their crate.
+        let name = self.name.split_once("::");
+        let name = name.map_or(self.name, |(_, name)| name);
+        format!("DPA_SEED={seed} cargo test -p {package} {name} -- --exact")
     }
 }
 

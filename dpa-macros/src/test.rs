@@ -60,6 +60,7 @@ pub fn expand(attr: TokenStream, item: TokenStream) -> Result<TokenStream> {
         #vis fn #name() {
             #sig #block
             ::doca_dpa::testing::Check::named(::core::concat!(::core::module_path!(), "::", #plain))
+                .in_package(::core::env!("CARGO_PKG_NAME"))
                 #steps
                 .run(#name);
         }

@@ -241,7 +241,7 @@ fn a_loop_over_seeds_names_the_one_that_fails() {
     let output = child.output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
-    let replay = "replay: DPA_SEED=3 cargo test child_that_fails_in_a_loop";
+    let replay = "replay: DPA_SEED=3 cargo test -p tests child_that_fails_in_a_loop -- --exact";
     assert!(said.contains(replay), "{said}");
 }
 
@@ -344,7 +344,10 @@ fn a_failure_prints_its_story_and_the_command_that_replays_it() {
     let (seed, command) = replay
         .and_then(|rest| rest.split_once(' '))
         .expect("a command");
-    assert_eq!(command, "cargo test child_that_fails_at_some_seed");
+    assert_eq!(
+        command,
+        "cargo test -p tests child_that_fails_at_some_seed -- --exact"
+    );
     for part in [
         "fails at seed",
         "the value is 1",
@@ -353,6 +356,9 @@ fn a_failure_prints_its_story_and_the_command_that_replays_it() {
     ] {
         assert!(printed.contains(part), "no `{part}` in:\n{printed}");
     }
+    // It is said before the run is made again, which may not end.
+    let (before, _) = printed.split_once("fails at seed").expect("said above");
+    assert_eq!(before.matches("panicked at").count(), 1, "{printed}");
     let (passed, again) = child(name, Some(seed));
     assert!(!passed && again.contains(&format!("fails at seed {seed}: ")));
 }

@@ -39,9 +39,11 @@ impl Drop for Seeds {
         let Some(seed) = self.tried.filter(|_| std::thread::panicking()) else {
             return;
         };
-        // The harness names the thread of a test by the test.
+        // The harness names the thread of a test by the test, if it gives it one.
         let thread = std::thread::current();
-        let test = thread.name().unwrap_or_default();
-        eprintln!("replay: DPA_SEED={seed} cargo test {test}");
+        let test = thread.name().filter(|&name| name != "main");
+        let package = env!("CARGO_PKG_NAME");
+        let alone = test.map(|test| format!(" cargo test -p {package} {test} -- --exact"));
+        eprintln!("replay: DPA_SEED={seed}{}", alone.unwrap_or_default());
     }
 }
