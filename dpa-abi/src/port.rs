@@ -18,6 +18,9 @@ use crate::message::StreamHandle;
 use crate::queue::NicCounter;
 use crate::queue::bell::{OutboxHandle, Ring, RingError};
 
+/// Reads and atomic accesses of a thread between two safe points, at most.
+pub const READS_PER_SAFE_POINT: u32 = 1024;
+
 /// Level of a message from a kernel.
 #[doc(alias = "doca_dpa_dev_log_level_t")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -230,6 +233,9 @@ pub struct PortVtable {
     pub fault: unsafe fn(NonNull<()>, FaultKind, &'static Location<'static>) -> !,
     /// Lets other threads run if there are any that can.
     pub safe_point: unsafe fn(NonNull<()>),
+    /// A safe point that a thread comes to by its reads: after how many more it comes to the next, 1 to
+    /// [`READS_PER_SAFE_POINT`].
+    pub out_of_reads: unsafe fn(NonNull<()>) -> u32,
     /// Goes to the end of the line.
     pub yield_now: unsafe fn(NonNull<()>),
     /// The value of an event.
@@ -292,6 +298,7 @@ pub struct UnitRef<'t> {
     unit: NonNull<()>,
     rank: u32,
     threads: u32,
+    reads: u32,
     of: PhantomData<(&'t (), *mut ())>,
 }
 
@@ -312,8 +319,21 @@ impl<'t> UnitRef<'t> {
             unit,
             rank,
             threads,
+            reads: READS_PER_SAFE_POINT,
             of: PhantomData,
         }
+    }
+
+    /// The same with its first safe point after so many reads, at least 1.
+    #[inline]
+    pub const fn with_reads(self, reads: u32) -> Self {
+        Self { reads, ..self }
+    }
+
+    /// After how many reads the thread comes to its first safe point.
+    #[inline]
+    pub const fn reads(self) -> u32 {
+        self.reads
     }
 
     /// The number of this thread in its launch, from 0.
@@ -365,6 +385,8 @@ forward! {
     fault(kind: FaultKind, at: &'static Location<'static>) -> !;
     /// See [`PortVtable::safe_point`].
     safe_point();
+    /// See [`PortVtable::out_of_reads`].
+    out_of_reads() -> u32;
     /// See [`PortVtable::yield_now`].
     yield_now();
     /// See [`PortVtable::event_get`].

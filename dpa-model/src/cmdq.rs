@@ -147,7 +147,7 @@ impl CommandQueue {
         let mut ran = 0;
         while let Some(job) = self.next_for(core, ran) {
             core.job.set(Some(job.entry));
-            unit.safe_point();
+            let unit = unit.with_reads(unit.out_of_reads());
             (job.entry.run)(unit, &job.args[..job.entry.arg_bytes]);
             ran += 1;
         }

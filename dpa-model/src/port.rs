@@ -22,13 +22,14 @@ use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence as native_fence};
 
 use dpa_abi::global::AnyGlobal;
-use dpa_abi::port::{Counter, Leaving, Ops, PortVtable, Space};
+use dpa_abi::port::{Counter, Leaving, Ops, PortVtable, READS_PER_SAFE_POINT, Space};
 use dpa_abi::{FaultKind, Handle, Rights};
 
 use crate::crash::stack::Frame;
 use crate::fault::{Fault, Place};
 use crate::fiber::Request;
 use crate::launch::Body;
+use crate::seeded::Choices;
 use crate::unit::Core;
 use crate::windows::Windows;
 use crate::worker::{Leave, Stop};
@@ -47,6 +48,7 @@ pub static PORT: PortVtable = PortVtable {
     bind,
     fault,
     safe_point,
+    out_of_reads,
     yield_now,
     event_get: events::event_get,
     event_update: events::event_update,
@@ -294,6 +296,16 @@ unsafe fn safe_point(unit: NonNull<()>) {
     let core = unsafe { core(unit) };
     begin(core);
     end_safe_point(core);
+}
+
+unsafe fn out_of_reads(unit: NonNull<()>) -> u32 {
+    // SAFETY: the port's contract.
+    let core = unsafe { core(unit) };
+    begin(core);
+    let choices = core.worker().device().choices.as_ref();
+    let reads = choices.map_or(READS_PER_SAFE_POINT, Choices::reads_to_safe_point);
+    end_safe_point(core);
+    reads
 }
 
 unsafe fn yield_now(unit: NonNull<()>) {

@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use dpa_abi::port::READS_PER_SAFE_POINT;
 use parking_lot::Mutex;
 
 use crate::config::DeviceConfig;
@@ -128,6 +129,12 @@ impl Choices {
     /// Whether a thread is switched at this safe point.
     pub(crate) fn switch_here(&self) -> bool {
         self.below(SWITCH_ONE_IN) == 0
+    }
+
+    /// After how many reads a thread comes to its next safe point: a few or many, each order of magnitude as likely.
+    pub(crate) fn reads_to_safe_point(&self) -> u32 {
+        let magnitude = self.below(u64::from(READS_PER_SAFE_POINT.ilog2()) + 1);
+        1 + self.below(1 << magnitude) as u32
     }
 
     /// How many choices were made.

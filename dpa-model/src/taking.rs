@@ -57,6 +57,7 @@ fn run_kernel(core: &Core) -> KernelResult {
             threads,
         )
     };
+    let unit = unit.with_reads(core.reads.get());
     core.forget_unwinding();
     catch_unwind(AssertUnwindSafe(|| {
         let _in_kernel = InKernel::enter(core);
@@ -154,7 +155,10 @@ impl Worker {
             rank,
             epoch,
         });
-        core.note_turn(&self.device);
+        if let Some(choices) = &self.device.choices {
+            core.note_turn(&self.device);
+            core.reads.set(choices.reads_to_safe_point());
+        }
         self.safe_point();
     }
 

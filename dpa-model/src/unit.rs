@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
 use dpa_abi::FaultKind;
 use dpa_abi::kernel::KernelEntry;
-use dpa_abi::port::CollectiveKind;
+use dpa_abi::port::{CollectiveKind, READS_PER_SAFE_POINT};
 use sync_event::WaiterId;
 use sync_event::sync::Arc;
 
@@ -106,6 +106,8 @@ pub struct Core {
     pub waiter: Cell<Option<WaiterId>>,
     /// Device calls since the last switch.
     pub calls: Cell<u32>,
+    /// After how many reads the thread that is to run comes to its first safe point.
+    pub(crate) reads: Cell<u32>,
     /// The error handler of its process runs on it, and has done nothing wrong.
     pub(crate) handling: Cell<bool>,
     /// The error handler that is run as a plain call.
@@ -148,6 +150,7 @@ impl Core {
             timer: Cell::new(None),
             waiter: Cell::new(None),
             calls: Cell::new(0),
+            reads: Cell::new(READS_PER_SAFE_POINT),
             handling: Cell::new(false),
             called: Cell::new(None),
             job: Cell::new(None),

@@ -12,8 +12,7 @@ use crate::errno::Errno;
 use crate::view::{AtomicSlice, DevSlice, DevSliceMut};
 use dpa_abi::access::AtomicNumber;
 
-/// Atomic, volatile and event reads between two safe points.
-pub const READS_PER_SAFE_POINT: u32 = 1024;
+pub use dpa_abi::port::READS_PER_SAFE_POINT;
 
 /// The context of one thread of a kernel. Having one proves that the thread is started and running.
 ///
@@ -32,7 +31,7 @@ impl<'t> ThreadContext<'t> {
     pub fn new(unit: UnitRef<'t>) -> Self {
         Self {
             unit,
-            reads: Cell::new(READS_PER_SAFE_POINT),
+            reads: Cell::new(unit.reads()),
             refusal: Cell::new(None),
             outbox: Cell::new(OutboxHandle::DEFAULT),
         }
@@ -237,7 +236,8 @@ impl<'t> ThreadContext<'t> {
         found
     }
 
-    /// Counts a read by which a loop could be polling; every [`READS_PER_SAFE_POINT`]th is a safe point.
+    /// Counts a read by which a loop could be polling, or an atomic access. Every [`READS_PER_SAFE_POINT`]th is a safe point;
+    /// a simulation makes one of any.
     #[inline]
     pub(crate) fn polled(&self) {
         let left = self.reads.get() - 1;
@@ -249,8 +249,7 @@ impl<'t> ThreadContext<'t> {
 
     #[cold]
     fn out_of_reads(&self) {
-        self.reads.set(READS_PER_SAFE_POINT);
-        self.unit.safe_point();
+        self.reads.set(self.unit.out_of_reads());
     }
 
     /// Waits until all threads of the launch are here. What any of them did before happens before what any does after.

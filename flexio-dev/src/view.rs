@@ -362,6 +362,7 @@ impl<T: AtomicNumber> AtomicCell<'_, T> {
     #[inline]
     pub fn store(&self, value: T) {
         T::store_release(&self.cell, self.at, value);
+        self.thread.polled();
     }
 
     /// Adds, wrapping; the previous value. Acquire-release, like all read-modify-writes here.

@@ -2,6 +2,7 @@
 
 mod drivers;
 
+use doca_dpa::{Dpa, Error, Sim};
 use doca_dpa_dev::prelude::*;
 use drivers::both;
 
@@ -45,6 +46,40 @@ fn publish(
             flag.write_volatile(1, round);
         }
     }
+}
+
+/// Each thread adds 1 so often by a load and a store: what others add between the two is lost.
+#[dpa_kernel]
+fn add_carelessly(_thread: &Thread, total: AtomicSlice<u64>, times: u64) {
+    for _ in 0..times {
+        let seen = total.at(0).load();
+        total.at(0).store(seen + 1);
+    }
+}
+
+/// Also kernels with far fewer of them than a thousand.
+#[test]
+fn rule_2_8_threads_are_switched_between_atomic_accesses() {
+    let added = |seed| {
+        let run = Sim::new(seed).run(async |dpa: Dpa| {
+            let total = dpa.zeroed::<u64>(1).await?;
+            let args = AddCarelesslyArgs {
+                total: &total,
+                times: 50,
+            };
+            let launch = dpa.launch(add_carelessly).args(args).threads(2).submit()?;
+            launch.await?;
+            Ok::<_, Error>(total.copy_out().await?[0])
+        });
+        run.expect("it ends").value.expect("no errors")
+    };
+    let totals: Vec<u64> = (0..200).map(added).collect();
+    assert!(totals.iter().all(|total| (2..=100).contains(total)));
+    let lost = totals.iter().filter(|&&total| total < 100).count();
+    assert!(
+        (20..180).contains(&lost),
+        "an update is lost at {lost} of 200 seeds"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 
-use dpa_abi::port::{Collective, Counter, Leaving, Ops, Space, Who};
+use dpa_abi::port::{Collective, Counter, Leaving, Ops, READS_PER_SAFE_POINT, Space, Who};
 use dpa_abi::queue::NicCounter;
 use dpa_abi::queue::bell::{OutboxHandle, Ring, RingError};
 use dpa_abi::{
@@ -104,6 +104,7 @@ static TABLE: PortVtable = PortVtable {
     bind,
     fault,
     safe_point,
+    out_of_reads,
     yield_now: nothing,
     event_get,
     event_update,
@@ -176,6 +177,12 @@ unsafe fn safe_point(unit: NonNull<()>) {
 }
 
 unsafe fn nothing(_: NonNull<()>) {}
+
+unsafe fn out_of_reads(unit: NonNull<()>) -> u32 {
+    // SAFETY: as the table's users promise.
+    unsafe { safe_point(unit) };
+    READS_PER_SAFE_POINT
+}
 
 fn known(event: EventHandle) -> Result<(), EventError> {
     (event == EVENT).then_some(()).ok_or(EventError::Stale)
