@@ -10,6 +10,7 @@ use flexio::{ProcessRef, Window};
 use crate::dpa::Dpa;
 use crate::error::MemoryError;
 use crate::step::StepBuilder;
+use crate::turn::in_turn;
 
 /// Keeps an allocation alive, or a window open. It is freed when the last hold is gone, and its range is used again only after all
 /// launches that started before are over.
@@ -107,7 +108,7 @@ impl Dpa {
     /// # Errors
     /// Out of memory; the context is closed.
     pub async fn zeroed<T: Pod>(&self, len: usize) -> Result<DeviceBuffer<T>, MemoryError> {
-        self.zeroed_blocking(len)
+        in_turn(self.process(), || self.zeroed_blocking(len)).await
     }
 
     /// As [`Dpa::zeroed`], outside of async code.
@@ -127,7 +128,7 @@ impl Dpa {
     #[doc(alias = "doca_dpa_h2d_memcpy")]
     #[doc(alias = "flexio_copy_from_host")]
     pub async fn copy_in<T: Pod>(&self, items: &[T]) -> Result<DeviceBuffer<T>, MemoryError> {
-        self.copy_in_blocking(items)
+        in_turn(self.process(), || self.copy_in_blocking(items)).await
     }
 
     /// As [`Dpa::copy_in`], outside of async code.
@@ -207,7 +208,7 @@ impl<T: Pod> DeviceBuffer<T> {
     #[doc(alias = "doca_dpa_d2h_memcpy")]
     #[doc(alias = "doca_dpa_d2h_buf_memcpy")]
     pub async fn copy_out(&self) -> Result<Vec<T>, MemoryError> {
-        self.copy_out_blocking()
+        in_turn(self.all.hold.process(), || self.copy_out_blocking()).await
     }
 
     /// As [`DeviceBuffer::copy_out`], outside of async code.
@@ -220,13 +221,14 @@ impl<T: Pod> DeviceBuffer<T> {
 
     /// Copies elements in, from `first` on; complete when it returns.
     ///
-    /// Cancel safety: nothing is lost.
+    /// Cancel safety: dropped before it is ready, it has written all or nothing.
     ///
     /// # Errors
     /// Not within the buffer; the context is closed.
     #[doc(alias = "doca_dpa_h2d_buf_memcpy")]
     pub async fn write(&self, first: usize, items: &[T]) -> Result<(), MemoryError> {
-        self.write_blocking(first, items)
+        let act = || self.write_blocking(first, items);
+        in_turn(self.all.hold.process(), act).await
     }
 
     /// As [`DeviceBuffer::write`], outside of async code.
@@ -240,13 +242,13 @@ impl<T: Pod> DeviceBuffer<T> {
 
     /// Sets every element; complete when it returns.
     ///
-    /// Cancel safety: nothing is lost.
+    /// Cancel safety: dropped before it is ready, it has written all or nothing.
     ///
     /// # Errors
     /// The context is closed.
     #[doc(alias = "doca_dpa_memset")]
     pub async fn fill(&self, value: T) -> Result<(), MemoryError> {
-        self.fill_blocking(value)
+        in_turn(self.all.hold.process(), || self.fill_blocking(value)).await
     }
 
     /// As [`DeviceBuffer::fill`], outside of async code.

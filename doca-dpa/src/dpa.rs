@@ -16,6 +16,7 @@ use crate::error::{DpaOpenError, Error, OnErrorError};
 use crate::event::SyncEvent;
 use crate::launch::{LaunchBuilder, boxed};
 use crate::stream::Stream;
+use crate::turn::turn;
 
 /// An application on a device: its kernels, events and memory. One process of the device.
 ///
@@ -124,6 +125,7 @@ impl Dpa {
     ///
     /// Cancel safety: nothing is lost; ask again.
     pub async fn wait_idle(&self) {
+        turn(self.process()).await;
         self.process.idle().await;
     }
 

@@ -15,6 +15,7 @@ use crate::dpa::Dpa;
 use crate::error::{Error, EventCreateError, EventError};
 use crate::rdma::HostBuffer;
 use crate::time::Deadline;
+use crate::turn::poll_turn;
 
 /// A 64-bit counter that host, kernels and (by RDMA) other nodes update, and for whose conditions host, launches and
 /// kernels wait.
@@ -342,6 +343,7 @@ impl IntoFuture for EventCondition {
             .map_err(|error| EventError::of(error, None));
         EventWait {
             wait: Some(wait),
+            has_turn: false,
             deadline,
             process,
         }
@@ -356,6 +358,7 @@ impl IntoFuture for EventCondition {
 #[must_use = "futures do nothing unless awaited"]
 pub struct EventWait {
     wait: Option<Result<HostWait, EventError>>,
+    has_turn: bool,
     deadline: Option<Deadline>,
     process: ProcessRef,
 }
@@ -386,6 +389,10 @@ impl Future for EventWait {
     /// When polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if !this.has_turn {
+            std::task::ready!(poll_turn(&this.process, cx));
+            this.has_turn = true;
+        }
         let wait = match this.wait.as_mut().expect("polled after it was ready") {
             Ok(wait) => wait,
             Err(_) => {

@@ -16,6 +16,7 @@ use flexio::{Command, ProcessRef, SubmitError, Submitted};
 use crate::args;
 use crate::error::{Error, LaunchError, LaunchRefused};
 use crate::event::{EventCondition, SyncEvent};
+use crate::turn::turn;
 
 /// What a launch waits for and updates; shared by launches, calls and steps.
 #[derive(Debug)]
@@ -81,6 +82,7 @@ impl Order {
     /// Submits, and waits for room in the queue if there is none, or if others wait for it already.
     pub(crate) async fn submit_async(self) -> Result<Submitted, (LaunchRefused, Self)> {
         let mut place = Place::reserve(&self.process);
+        turn(&place.process).await;
         let mut order = self;
         let mut waits = order.refused.is_none() && place.process.has_line();
         loop {

@@ -75,6 +75,7 @@ pub mod testing;
 mod thread;
 mod time;
 pub mod trace;
+mod turn;
 mod window;
 
 pub use buffer::{BufferSlice, DeviceBuffer};

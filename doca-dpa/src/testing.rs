@@ -36,6 +36,10 @@
 //! with a [`Diary`], the end of that is printed, and the command that runs this seed alone. It also fails if a mishap that it asks for
 //! once ([`When::At`]) has struck at none of its seeds; of one with a chance that is printed only.
 //!
+//! Kernels are switched at device calls and between atomic accesses; the program, wherever it awaits something of the device, be it
+//! a copy that is made at once. What it does between two awaits nothing else comes between: a launch that is submitted and
+//! cancelled without an await has never started then, although it may have elsewhere.
+//!
 //! | variable | |
 //! |---|---|
 //! | `DPA_SEED=17` | this seed only |

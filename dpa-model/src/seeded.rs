@@ -34,7 +34,7 @@ mod ends;
 
 pub use ends::{Endless, SimError, Stuck};
 
-/// At a safe point a thread is switched one time in so many.
+/// At a safe point a thread is switched one time in so many. So is the host program where it awaits what it need not wait for.
 const SWITCH_ONE_IN: u64 = 4;
 /// Virtual nanoseconds that a step takes, at most.
 const STEP_NANOS: u64 = 400;
@@ -126,7 +126,7 @@ impl Choices {
         *self.endless.lock() = None;
     }
 
-    /// Whether a thread is switched at this safe point.
+    /// Whether a thread is switched at this safe point, or the host program where it awaits something.
     pub(crate) fn switch_here(&self) -> bool {
         self.below(SWITCH_ONE_IN) == 0
     }
@@ -316,6 +316,12 @@ impl Device {
     /// The choices of the seeded driver.
     pub fn choices(&self) -> Option<&Choices> {
         self.choices.as_ref()
+    }
+
+    /// Whether the host program lets others go on before it does what it could do at once. Never with another driver.
+    #[inline]
+    pub fn host_steps_aside(&self) -> bool {
+        self.choices.as_ref().is_some_and(Choices::switch_here)
     }
 
     fn choose(&self, n: u64) -> u64 {

@@ -114,6 +114,13 @@ impl Device {
         self.engine.is_seeded()
     }
 
+    /// Whether the host program lets others go on before it does what it could do at once: in a simulation the seed says so, else
+    /// it never does.
+    #[inline]
+    pub fn host_steps_aside(&self) -> bool {
+        self.engine.host_steps_aside()
+    }
+
     /// Whether what is submitted now starts at once, because a worker looks for work.
     pub fn is_awake(&self) -> bool {
         self.engine.is_awake()

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use doca_dpa::error::LaunchError;
@@ -28,11 +29,31 @@ use tests::*;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
-struct Spiteful(AtomicBool);
+struct Spiteful {
+    woken: AtomicBool,
+    /// Who polls with it. What wakes it there is the future itself, which gives way in a simulation: it is polled again.
+    polling: Mutex<Option<ThreadId>>,
+    again: AtomicBool,
+}
+
+impl Spiteful {
+    fn polling(&self, by: Option<ThreadId>) {
+        *self.polling.lock().expect("nobody panics with it") = by;
+    }
+
+    fn is_polling(&self) -> bool {
+        let by = *self.polling.lock().expect("nobody panics with it");
+        by == Some(std::thread::current().id())
+    }
+}
 
 impl Wake for Spiteful {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Release);
+        if self.is_polling() {
+            self.again.store(true, Ordering::Release);
+            return;
+        }
+        self.woken.store(true, Ordering::Release);
         panic!("a waker that panics");
     }
 }
@@ -51,11 +72,15 @@ impl<F: Future> Spited<F> {
             Arc::new(Spiteful::default()),
         );
         let spiteful = waker.clone().into();
-        let polled = future.as_mut().poll(&mut Context::from_waker(&spiteful));
-        let at_once = match polled {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
+        waker.polling(Some(std::thread::current().id()));
+        let at_once = loop {
+            match future.as_mut().poll(&mut Context::from_waker(&spiteful)) {
+                Poll::Ready(output) => break Some(output),
+                Poll::Pending if waker.again.swap(false, Ordering::AcqRel) => {}
+                Poll::Pending => break None,
+            }
         };
+        waker.polling(None);
         Self {
             future,
             waker,
@@ -66,7 +91,7 @@ impl<F: Future> Spited<F> {
     /// Until its waker has panicked.
     async fn woken(&self, dpa: &Dpa) {
         let begun = Instant::now();
-        while !self.waker.0.load(Ordering::Acquire) {
+        while !self.waker.woken.load(Ordering::Acquire) {
             assert!(begun.elapsed() < PATIENCE, "nobody has woken it");
             dpa.sleep(Duration::from_micros(10)).await;
         }

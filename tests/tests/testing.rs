@@ -13,7 +13,7 @@ use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
 use doca_dpa::testing::{Actor, Chance, Diary, MishapCounters, Mishaps, NetworkSpec, When};
 use doca_dpa::{Dpa, Error, Location, Sim, SyncEvent, dpa_test};
 use seeds::seeds;
-use tests::{CountArgs, RelayArgs, count, relay};
+use tests::{CountArgs, RelayArgs, count, nothing, relay};
 
 const HOST_TO_DEVICE: (Location, Location) = (Location::Host, Location::Device);
 const DEVICE_TO_HOST: (Location, Location) = (Location::Device, Location::Host);
@@ -421,6 +421,56 @@ fn a_mishap_that_is_asked_for_later_counts_its_chances_from_then() {
         ),
         (3, 1)
     );
+}
+
+/// What a program awaits before it takes a launch back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Awaits {
+    Nothing,
+    CopyOut,
+    Write,
+    Fill,
+    Memory,
+    WhatHolds,
+}
+
+async fn takes_back_behind(dpa: &Dpa, awaits: Awaits) -> Result<bool, Error> {
+    let word = dpa.zeroed::<u64>(1).await?;
+    let event = event(dpa, (Location::Host, Location::Host))?;
+    let launch = dpa.launch(nothing).submit()?;
+    match awaits {
+        Awaits::Nothing => {}
+        Awaits::CopyOut => assert_eq!(word.copy_out().await?, [0]),
+        Awaits::Write => word.write(0, &[1]).await?,
+        Awaits::Fill => word.fill(2).await?,
+        Awaits::Memory => drop(dpa.copy_in(&[1u64]).await?),
+        Awaits::WhatHolds => assert_eq!(event.ge(0).await?, 0),
+    }
+    Ok(launch.cancel())
+}
+
+#[test]
+fn rule_2_6_others_may_go_on_wherever_a_program_awaits_and_nowhere_else() {
+    for awaits in [
+        Awaits::Nothing,
+        Awaits::CopyOut,
+        Awaits::Write,
+        Awaits::Fill,
+        Awaits::Memory,
+        Awaits::WhatHolds,
+    ] {
+        let taken_back = |seed| {
+            let run = Sim::new(seed).run(async |dpa: Dpa| takes_back_behind(&dpa, awaits).await);
+            run.expect("it ends").value.expect("no errors")
+        };
+        let taken: Vec<_> = (0..60).map(taken_back).collect();
+        assert!(taken.contains(&true), "{awaits:?}");
+        assert_eq!(
+            taken.contains(&false),
+            awaits != Awaits::Nothing,
+            "{awaits:?}"
+        );
+    }
 }
 
 #[test]

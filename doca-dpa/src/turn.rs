@@ -1,0 +1,34 @@
+//! Turns of the host program. In a simulation others may go on wherever a program awaits something of the device, also where it
+//! need not wait: elsewhere it shares the machine with them, and any of them may be faster.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use flexio::ProcessRef;
+
+/// Whether it is the program's turn. If not, its task is woken at once, and others may go on before it is polled again.
+///
+/// Outside of simulations it always is.
+#[inline]
+pub(crate) fn poll_turn(process: &ProcessRef, cx: &Context<'_>) -> Poll<()> {
+    if !process.device().host_steps_aside() {
+        return Poll::Ready(());
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// Waits for the program's turn.
+pub(crate) async fn turn(process: &ProcessRef) {
+    poll_fn(|cx| poll_turn(process, cx)).await;
+}
+
+/// Does something that takes no time of its own: others may go on before it, and behind it.
+///
+/// Cancel safety: dropped before it is ready, it may have been done or not.
+pub(crate) async fn in_turn<R>(process: &ProcessRef, act: impl FnOnce() -> R) -> R {
+    turn(process).await;
+    let result = act();
+    turn(process).await;
+    result
+}
