@@ -48,7 +48,10 @@ impl<'t> DevEvent<'t> {
         self.thread.fault(FaultKind::EventSide { event, error })
     }
 
-    /// The value now. Reading is allowed from everywhere; for polling, every 1,024th is a safe point.
+    /// The value now. Reading is allowed from everywhere; for polling, each is a safe point.
+    ///
+    /// Whoever has published it: what that has stored to the heap before is seen. What it has stored to host memory is seen through a
+    /// window behind a wait or [`ThreadContext::window_read_inv`].
     #[doc(alias = "doca_dpa_dev_sync_event_get")]
     #[track_caller]
     pub fn get(&self) -> u64 {

@@ -32,6 +32,27 @@ pub fn poll_a_flag(
     }
 }
 
+/// Polls an event until the host says that it has set a flag behind a window, and then looks at that.
+#[dpa_kernel]
+pub fn poll_an_event(
+    thread: &Thread,
+    flag: DevSlice<u64>,
+    seen: DevSliceMut<u64>,
+    ready: DevEvent,
+    told: DevEvent,
+    fenced: u64,
+) {
+    let before = flag.read(0);
+    if before != 0 || ready.add(1).is_err() {
+        thread.error(1);
+    }
+    while told.get() == 0 {}
+    if fenced == 1 {
+        thread.window_read_inv();
+    }
+    seen.write(0, flag.read_volatile(0));
+}
+
 /// Sets a flag in host memory, and then says so in device memory.
 #[dpa_kernel]
 pub fn set_a_flag(

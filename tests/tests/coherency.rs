@@ -57,6 +57,30 @@ fn rule_4_4_a_flag_that_the_host_sets_is_polled_with_invalidation() {
     });
 }
 
+/// Waiting for an event is an acquire, looking at it is none.
+#[test]
+fn rule_4_4_what_an_event_that_is_polled_has_published_is_read_behind_invalidation() {
+    check(async |dpa, fenced| {
+        let window = dpa.read_window::<u64>(HostBuffer::new(64))?;
+        let seen = dpa.zeroed::<u64>(1).await?;
+        let ready = SyncEvent::device_to_host(dpa)?;
+        let told = SyncEvent::host_to_device(dpa)?;
+        let args = PollAnEventArgs {
+            flag: &window,
+            seen: &seen,
+            ready: &ready,
+            told: &told,
+            fenced,
+        };
+        let polling = dpa.launch(poll_an_event).args(args).submit()?;
+        ready.ge(1).await?;
+        window.buffer().write(0, &1u64.to_ne_bytes())?;
+        told.add(1)?;
+        polling.await?;
+        Ok(seen.copy_out().await? == [1])
+    });
+}
+
 #[test]
 fn rule_4_4_a_flag_that_the_host_reads_is_written_back() {
     check(async |dpa, fenced| {

@@ -24,7 +24,6 @@ pub(super) unsafe fn event_get(unit: NonNull<()>, event: EventHandle) -> Result<
             .on_parent_stack(|| core.process().value_of(slot)),
         false => slot.event.get(),
     });
-    core.acquire_all();
     end_safe_point(core);
     value
 }
