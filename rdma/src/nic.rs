@@ -68,8 +68,9 @@ struct Slot {
     in_requests: bool,
     in_replies: bool,
     failed: bool,
-    /// Work was refused for lack of room: it is said when less than this is under way. 0: nothing was.
-    refused_at: usize,
+    /// It is to be said when less than this is under way: work was refused for lack of room, or somebody waits for all of it to be over.
+    /// 0: nothing is.
+    tell_below: usize,
     /// The time under which it stands in `timers`: not later than it wants to be called.
     timer: Option<Duration>,
 }
@@ -176,7 +177,7 @@ impl Nic {
             in_requests: false,
             in_replies: false,
             failed: false,
-            refused_at: 0,
+            tell_below: 0,
             timer: None,
         }));
         self.index.insert(number, slot);
@@ -285,12 +286,20 @@ impl Nic {
         let posted = self.slots[slot].queue_pair.post(now, request);
         if let Err(error) = posted {
             if let PostReason::Full { limit } = error.reason {
-                self.slots[slot].refused_at = limit;
+                self.slots[slot].tell_below = limit;
             }
             return Err(error.into());
         }
         self.touched(slot);
         Ok(())
+    }
+
+    /// [`Nic::poll_room`] is to say when no work of this queue pair is under way.
+    pub fn tell_when_over(&mut self, number: Qpn) {
+        if let Ok(slot) = self.slot(number) {
+            self.slots[slot].tell_below = 1;
+            self.settle(slot);
+        }
     }
 
     /// For which queue pair a datagram is meant, before anything has been checked: which receives to lend.
@@ -398,7 +407,8 @@ impl Nic {
         self.failures.pop_front()
     }
 
-    /// The next queue pair that has room for work again, after it refused some. Each is told of once for as long as it refuses.
+    /// The next queue pair that has room for work again, after it refused some, or of which all work is over, after
+    /// [`Nic::tell_when_over`]. Each is told of once for each time.
     pub fn poll_room(&mut self) -> Option<Qpn> {
         self.roomy.pop_front()
     }
@@ -489,8 +499,8 @@ impl Nic {
         while let Some(completion) = slot.queue_pair.poll_completion() {
             self.completions.push_back((number, completion));
         }
-        if slot.queue_pair.outstanding() < slot.refused_at {
-            slot.refused_at = 0;
+        if slot.queue_pair.outstanding() < slot.tell_below {
+            slot.tell_below = 0;
             self.roomy.push_back(number);
         }
         if let State::Error(cause) = slot.queue_pair.state()

@@ -334,6 +334,18 @@ impl VerbsNic {
         slot.is_some_and(|slot| !self.pairs[*slot].is_idle()) || self.reports.has_work_of(number)
     }
 
+    /// The host is to be told that it has room when no work of this queue pair is under way.
+    pub fn tell_when_over(&mut self, number: Qpn) {
+        let slot = self.index.get(&number);
+        let Some(pair) = slot.and_then(|slot| self.pairs.get_mut(*slot)) else {
+            return;
+        };
+        pair.tell_when_over();
+        if pair.takes_again() {
+            self.reports.roomy.push_back(number);
+        }
+    }
+
     /// Ends the work of a queue pair. The device does nothing for it any more. What it had under way is reported to `host` as
     /// flushed, and then that it has failed, if that was not said before. What is posted from now on is flushed.
     pub fn end_work(&mut self, number: Qpn, host: &mut dyn Host) {

@@ -309,6 +309,15 @@ impl Provider {
         }
     }
 
+    /// The host is to be told that it has room when no work of a queue pair is under way.
+    pub(crate) fn tell_when_over(&mut self, number: Qpn) {
+        match self {
+            Self::Soft(soft) => soft.nic().tell_when_over(number),
+            #[cfg(feature = "verbs")]
+            Self::Verbs(verbs) => verbs.tell_when_over(number),
+        }
+    }
+
     /// Reports what is over.
     pub(crate) fn report(&mut self, now: Duration, host: &mut dyn Host) -> bool {
         // Ours knows by itself.

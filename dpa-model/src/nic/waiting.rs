@@ -134,7 +134,7 @@ impl World {
                 return true;
             }
         }
-        self.stalled.push(number);
+        nic.tell_when_over(number);
         self.note_posted();
         false
     }

@@ -61,8 +61,9 @@ pub(super) struct Pair {
     pub(super) pool: Option<usize>,
     /// Whether it has been said that it failed.
     pub(super) told: bool,
-    /// Work was refused for lack of room: it is said when less than this is under way. 0: nothing was.
-    refused_at: usize,
+    /// It is to be said when less than this is under way: work was refused for lack of room, or somebody waits for all of it to be over.
+    /// 0: nothing is.
+    tell_below: usize,
     /// When it last did something, or since when it is in ERR: [`NEVER`] until somebody looks then.
     pub(super) since: Duration,
     /// The device has reported the last receive that it had taken for it.
@@ -129,7 +130,7 @@ impl Pair {
             reserved: 0,
             pool: None,
             told: false,
-            refused_at: 0,
+            tell_below: 0,
             since: Duration::ZERO,
             drained: false,
             connected: false,
@@ -235,9 +236,8 @@ impl Pair {
         if self.state != State::ReadyToSend {
             return Err(PostReason::NotReady);
         }
-    /// Work was refused for lack of room: it is said when less than this is under way. 0: nothing was.
-    refused_at: usize,
-    /// When it last did something, or since when it is in ERR: [`NEVER`] until somebody looks then.
+        if self.outstanding.len() >= limit && self.of_owner() >= limit {
+            self.tell_below = limit;
             return Err(PostReason::Full { limit });
         }
         let count = self.next_count();
@@ -254,16 +254,34 @@ impl Pair {
             Err(libc::ENOMEM) => {
                 let limit = self.outstanding.len();
                 // Without any under way it is to be tried again at every look.
-                self.refused_at = limit.max(1);
+                self.tell_below = limit.max(1);
                 Err(PostReason::Full { limit })
             }
             Err(errno) => Err(PostReason::Device { errno }),
         }
     }
 
-    /// Work was refused for lack of room: it is said when less than this is under way. 0: nothing was.
-    refused_at: usize,
-    /// When it last did something, or since when it is in ERR: [`NEVER`] until somebody looks then.
+    /// It is to be said when nothing is under way.
+    pub(super) fn tell_when_over(&mut self) {
+        self.tell_below = 1;
+    }
+
+    /// Whether there is little enough under way for what was to be said of it. True once.
+    #[inline]
+    pub(super) fn takes_again(&mut self) -> bool {
+        let takes = self.outstanding.len() < self.tell_below;
+        if takes {
+            self.tell_below = 0;
+        }
+        takes
+    }
+
+    /// How much of what is under way is its owner's: a keep-alive, which is posted when nothing else is, is not. The device has
+    /// room for it besides.
+    #[cold]
+    fn of_owner(&self) -> usize {
+        let keeps_alive = |work: &Work| work.about.contains(About::KEEP_ALIVE);
+        self.outstanding.len() - usize::from(self.outstanding.front().is_some_and(keeps_alive))
     }
 
     /// Where the word before an atomic is left that has this count.
