@@ -2,6 +2,7 @@
 //! long (see `errands.rs`).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -123,9 +124,9 @@ impl DeadlockWatch {
 
     /// Has a process ended, unless that is to be done already: an errand before it may take long.
     fn end_soon(&mut self, number: u32, errands: &Errands, end: impl FnOnce() + Send + 'static) {
-        if !self.ending.contains_key(&number) {
+        if let Entry::Vacant(not_yet) = self.ending.entry(number) {
             let errand = Arc::new(());
-            self.ending.insert(number, Arc::downgrade(&errand));
+            not_yet.insert(Arc::downgrade(&errand));
             let end = move || {
                 end();
                 drop(errand);

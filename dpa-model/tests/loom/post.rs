@@ -83,7 +83,8 @@ fn post_vs_another_connection() {
             move || {
                 let (produced, state) = &*shared;
                 state.store(0, Release);
-                produced.0.store(second, Release);
+                // What ships is a store. Loom would have it come before what a compare-and-swap has replaced.
+                produced.0.swap(second, AcqRel);
                 state.store(second, Release);
             }
         });
