@@ -340,7 +340,8 @@ impl Process {
         sched.take_ready(self.number, |launch| self.take_back(&launch, outcome));
     }
 
-    /// Something has become ready. A stop that came meanwhile may have looked for what is ready before this was there.
+    /// Something has become ready by a thread that is counted as under way, so that the scheduler has not forgotten the process. A stop that
+    /// came meanwhile may have looked for what is ready before this was there.
     #[inline]
     pub(crate) fn end_late(self: &Arc<Self>) {
         if self.is_stopped() {
@@ -508,8 +509,13 @@ impl Process {
 
     pub(crate) fn make_ready(self: &Arc<Self>, launch: Arc<Launch>) {
         if launch.open() {
+            let seen = launch.clone();
             self.device.sched.push(launch);
-            self.end_late();
+            // A stop that came meanwhile may have looked for what is ready before this was there, and the scheduler may have forgotten
+            // the process by now: it would let go of the launch without an end.
+            if self.is_stopped() {
+                self.take_back(&seen, self.stop_outcome());
+            }
         }
     }
 }

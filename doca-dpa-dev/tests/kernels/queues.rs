@@ -282,18 +282,20 @@ fn post_behind(device: &Device) {
 
 #[test]
 fn who_posts_without_a_doorbell_rings_if_another_has_posted_behind() {
-    // Before it has its number; when it has; when it has looked, and its entry is there.
-    let expected = [(Ok(2), 0), (Ok(2), 0), (Ok(2), 0), (Ok(0), 1), (Ok(0), 0)];
-    for (loads, expected) in (1..).zip(expected) {
+    let mut seen = Vec::new();
+    for loads in 1..40 {
         let device = device();
         export(&device, FIRST, RINGS[0]);
         with_others(&device, loads, post_behind, |thread, others| {
             let queue = table(thread).send_queue(0);
             others.begin(thread);
             let posted = post(&queue, false);
-            assert_eq!((posted, device.rung.get()), expected, "at {loads}");
+            seen.push((posted, device.rung.get()));
         });
     }
+    seen.dedup();
+    // Before it has its number; when it has, and its entry is not whole; when it has looked.
+    assert_eq!(seen, [(Ok(2), 0), (Ok(0), 1), (Ok(0), 0)]);
 }
 
 #[test]

@@ -82,7 +82,9 @@ impl After {
     /// Whether doing it may run code of the host program.
     pub(crate) fn is_foreign(&self) -> bool {
         match self {
-            Self::Open { .. } | Self::Notify { .. } | Self::Trigger { .. } | Self::Moderate(_) => false,
+            Self::Open { .. } | Self::Notify { .. } | Self::Trigger { .. } | Self::Moderate(_) => {
+                false
+            }
             Self::Close(_) | Self::Wake(_) | Self::Tell(_) | Self::Ended(..) | Self::Changed(_) => {
                 true
             }

@@ -274,7 +274,7 @@ fn looked(queue: &ConnectionRef, now: Duration) -> (u64, bool) {
     engine.progress(now);
     let asked = engine.world.take_posted();
     let pair = engine.world.pairs.get(queue.number()).expect("its pair");
-    (pair.record.load(SEND_TAKEN), asked)
+    (pair.record.load(SEND_TAKEN) - first_number(0), asked)
 }
 
 /// What waits for its peer costs nobody who looks at the NIC anything.

@@ -10,9 +10,9 @@ use rdma::psn::Qpn;
 use sync_event::{Registered, WaiterId};
 
 use super::DeviceNic;
-use crate::event::EventUse;
 use super::provider::Provider;
 use super::world::World;
+use crate::event::EventUse;
 use crate::gate::Gate;
 use crate::process::Process;
 

@@ -57,7 +57,7 @@ async fn both_get_what_the_other_gave() {
 #[tokio::test]
 async fn a_timeout_may_be_longer_than_time() {
     let for_ever = session().with_timeout(Duration::MAX);
-    let (mut listener, address) = listener(for_ever.clone()).await;
+    let (mut listener, address) = listener(for_ever).await;
     let connecting = Exchange::connect(&address, for_ever, Duration::MAX);
     let (there, here) = tokio::join!(connecting, listener.accept(Duration::MAX));
     let (mut here, mut there) = (here.unwrap(), there.unwrap());
