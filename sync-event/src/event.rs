@@ -181,7 +181,7 @@ impl<G: Gate> Event<G> {
         self.finish_update_by(reached, open, wake)
     }
 
-    /// As [`Event::finish_update`], but gives the tasks to `tell`, which wakes them by [`wake`](crate::wake), at once or later.
+    /// As [`Event::finish_update`], but gives the tasks to `tell`, which wakes them by [`wake`](fn@crate::wake), at once or later.
     ///
     /// # Errors
     ///

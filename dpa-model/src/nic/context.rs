@@ -341,7 +341,7 @@ impl ContextRef {
     /// receives are in device memory it is never used, and over at once.
     ///
     /// # Errors
-    /// [`MAX_RECEIVES`] wait for messages.
+    /// 2^20 wait for messages.
     pub fn receive(&self, buffer: Segment, kept: KeptWork) -> Result<Arc<Pending>, PostHostError> {
         let pending = Pending::new(kept);
         let taken = self.lease.nic().with(|engine| {
