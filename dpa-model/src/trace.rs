@@ -9,7 +9,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -133,13 +133,20 @@ fn open(path: &Path) -> io::Result<File> {
     options.write(true).create(true).truncate(false).open(path)
 }
 
+/// How long a context that has just ended may take to write the rest of its trace.
+const LEAVING: Duration = Duration::from_secs(1);
+
 /// The file, if nobody else writes a trace to it: each would write over what the other has written. A pipe takes several.
 fn alone(file: File) -> io::Result<File> {
-    if file.metadata()?.is_file()
+    let begun = Instant::now();
+    while file.metadata()?.is_file()
         && let Err(TryLockError::WouldBlock) = file.try_lock()
     {
-        let taken = "another context writes its trace to it";
-        return Err(io::Error::new(io::ErrorKind::ResourceBusy, taken));
+        if begun.elapsed() >= LEAVING {
+            let taken = "another context writes its trace to it";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, taken));
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
     Ok(file)
 }
