@@ -125,7 +125,7 @@ impl Builder {
     }
 
     /// Writes trace records to this file, from its beginning. Default: they go to `tracing` at level TRACE, target
-    /// `doca_dpa::trace`.
+    /// `doca_dpa::trace`. While another context writes its trace to the file, [`Builder::open`] waits for a second and then refuses.
     #[doc(alias = "doca_dpa_trace_file_set_path")]
     pub fn trace_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.process.trace.file = Some(path.into());

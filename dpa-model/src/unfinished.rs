@@ -75,10 +75,10 @@ impl Unfinished {
     /// [`Unfinished::end_beside`]. Whether there was no room before.
     #[inline]
     pub fn leave_room(&self, limit: usize) -> bool {
-        #[cfg(not(dpa_mutant = "unfinished_leaves_with_room"))]
-        let beside = BESIDE;
-        #[cfg(dpa_mutant = "unfinished_leaves_with_room")]
-        let beside = 0;
+        let beside = match cfg!(dpa_mutant = "unfinished_leaves_with_room") {
+            false => BESIDE,
+            true => 0,
+        };
         let before = self.0.fetch_add(beside.wrapping_sub(1), Ordering::SeqCst);
         submitted(before) >= limit
     }
