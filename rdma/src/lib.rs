@@ -40,6 +40,8 @@ pub mod psn;
 pub mod queue_pair;
 pub mod region;
 #[cfg(not(dpa_loom))]
+mod reports;
+#[cfg(not(dpa_loom))]
 mod requester;
 #[cfg(not(dpa_loom))]
 mod responder;

@@ -20,6 +20,7 @@ use crate::provider::SystemError;
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io, QueuePair, State, StateError};
 use crate::region::Domain;
+use crate::reports::Reports;
 use crate::retired::Retired;
 pub use crate::retired::{MOST_RETIRED, MOST_RETIRED_OF_DOMAIN};
 use crate::transmit::Transmit;
@@ -37,11 +38,7 @@ pub struct Nic {
     requests: VecDeque<usize>,
     replies: VecDeque<usize>,
     timers: BTreeSet<(Duration, Qpn)>,
-    completions: VecDeque<(Qpn, Completion)>,
-    /// Queue pairs that went to ERR and have not been told of.
-    failures: VecDeque<(Qpn, Cause)>,
-    /// Queue pairs that have room again, after they refused work for lack of it.
-    roomy: VecDeque<Qpn>,
+    reports: Reports,
     verifier: IcrcVerifier,
     counters: Counters,
     /// Numbers of queue pairs that are gone.
@@ -140,9 +137,7 @@ impl Nic {
             requests: VecDeque::new(),
             replies: VecDeque::new(),
             timers: BTreeSet::new(),
-            completions: VecDeque::new(),
-            failures: VecDeque::new(),
-            roomy: VecDeque::new(),
+            reports: Reports::new(),
             verifier: IcrcVerifier::new(),
             counters: Counters::NONE,
             retired: Retired::new(),
@@ -254,11 +249,8 @@ impl Nic {
 
     /// Whether work that was posted to this queue pair is not over, or its completion has not been polled.
     pub fn owes(&self, number: Qpn) -> bool {
-        let of = |(whose, done): &(Qpn, Completion)| {
-            *whose == number && matches!(done, Completion::Work(_))
-        };
         let pair = self.queue_pair(number);
-        pair.is_some_and(|pair| pair.outstanding() > 0) || self.completions.iter().any(of)
+        pair.is_some_and(|pair| pair.outstanding() > 0) || self.reports.has_work_of(number)
     }
 
     /// The numbers of all queue pairs, in order.
@@ -399,18 +391,23 @@ impl Nic {
 
     /// The next completion and whose it is.
     pub fn poll_completion(&mut self) -> Option<(Qpn, Completion)> {
-        self.completions.pop_front()
+        self.reports.completions.pop_front()
     }
 
     /// The next queue pair that has gone to ERR, and why. Each is told of once.
     pub fn poll_failure(&mut self) -> Option<(Qpn, Cause)> {
-        self.failures.pop_front()
+        self.reports.failures.pop_front()
     }
 
     /// The next queue pair that has room for work again, after it refused some, or of which all work is over, after
     /// [`Nic::tell_when_over`]. Each is told of once for each time.
     pub fn poll_room(&mut self) -> Option<Qpn> {
-        self.roomy.pop_front()
+        self.reports.roomy.pop_front()
+    }
+
+    /// All that is to be told.
+    pub(crate) const fn reports(&mut self) -> &mut Reports {
+        &mut self.reports
     }
 
     /// All checks before the packet's number.
@@ -497,17 +494,17 @@ impl Nic {
         let slot = &mut self.slots[index];
         let number = slot.queue_pair.number();
         while let Some(completion) = slot.queue_pair.poll_completion() {
-            self.completions.push_back((number, completion));
+            self.reports.completions.push_back((number, completion));
         }
         if slot.queue_pair.outstanding() < slot.tell_below {
             slot.tell_below = 0;
-            self.roomy.push_back(number);
+            self.reports.roomy.push_back(number);
         }
         if let State::Error(cause) = slot.queue_pair.state()
             && !slot.failed
         {
             slot.failed = true;
-            self.failures.push_back((number, cause));
+            self.reports.failures.push_back((number, cause));
         }
         let Some(wanted) = slot.queue_pair.poll_timeout() else {
             return;

@@ -230,20 +230,7 @@ impl SoftNic {
 
     /// Reports what is over; whether there was anything. It sends nothing.
     pub fn report(&mut self, host: &mut dyn Host) -> bool {
-        let mut any = false;
-        while let Some((number, completion)) = self.nic.poll_completion() {
-            any = true;
-            host.completed(number, completion);
-        }
-        while let Some((number, cause)) = self.nic.poll_failure() {
-            any = true;
-            host.failed(number, cause);
-        }
-        while let Some(number) = self.nic.poll_room() {
-            any = true;
-            host.has_room(number);
-        }
-        any
+        self.nic.reports().tell(host)
     }
 
     fn take_in(&mut self, now: Duration, host: &mut dyn Host) -> bool {

@@ -139,7 +139,7 @@ impl Pools {
         };
         let lost = match pool.members.is_empty() {
             true => Vec::new(),
-            false => pool.posted.drain().map(|receive| receive.id).collect(),
+            false => pool.take_all(),
         };
         pool.replace(at, keys);
         (pool.members.clone(), lost)
@@ -166,8 +166,7 @@ impl Pools {
     /// The receives that the device has of a pool count no more: what its owner calls them.
     pub(super) fn take_back(&mut self, name: usize) -> Vec<u64> {
         let pool = self.by_name.get(&name).and_then(|at| self.all.get_mut(*at));
-        let ids = |pool: &mut Pool| pool.posted.drain().map(|receive| receive.id).collect();
-        pool.map(ids).unwrap_or_default()
+        pool.map(Pool::take_all).unwrap_or_default()
     }
 
     /// From now on the pool ends like this.
@@ -208,23 +207,23 @@ impl Pools {
     pub(super) fn take_ending(&mut self, at: usize) -> Option<(Ending, Vec<u64>)> {
         let pool = self.all.get_mut(at)?;
         let ending = pool.ending.take()?;
-        let held = pool.posted.drain().map(|receive| receive.id).collect();
-        Some((ending, held))
+        Some((ending, pool.take_all()))
     }
 
     /// The pool is gone: what the device had of it.
     pub(super) fn end(&mut self, name: usize) -> Vec<u64> {
         let at = self.by_name.remove(&name);
         let pool = at.and_then(|at| self.all.try_remove(at));
-        let ids = |pool: Pool| {
-            let all = pool.posted.into_iter();
-            all.map(|(_, receive)| receive.id).collect()
-        };
-        pool.map(ids).unwrap_or_default()
+        pool.map(|mut pool| pool.take_all()).unwrap_or_default()
     }
 }
 
 impl Pool {
+    /// The receives that the device has count no more: what its owner calls them.
+    fn take_all(&mut self) -> Vec<u64> {
+        self.posted.drain().map(|receive| receive.id).collect()
+    }
+
     /// Gives the device a receive, by its place.
     fn give(&self, (at, slot): (usize, usize), receive: &Receive, keys: &Keys) -> bool {
         let id = RECEIVE | (at as u64) << POOL_BITS | slot as u64;
