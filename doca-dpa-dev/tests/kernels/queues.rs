@@ -6,8 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use dpa_abi::queue::record::*;
 use dpa_abi::queue::work::PHASE_WORD;
 use dpa_abi::queue::{
-    CompletionEntry, CompletionKind, ENTRY_WORDS, Syndrome, WorkEntry, WorkFlags, WorkOpcode,
-    completion,
+    CompletionEntry, CompletionKind, ENTRY_WORDS, WorkEntry, WorkFlags, WorkOpcode, completion,
 };
 use dpa_abi::{DevAddr, HEAP_BASE};
 use flexio_dev::context::{BindArg, READS_PER_SAFE_POINT};
@@ -140,16 +139,8 @@ fn post(queue: &SendQueue<'_>, ring: bool) -> Result<u16, PostError> {
 fn entry(index: u16) -> CompletionEntry {
     CompletionEntry {
         kind: CompletionKind::Send,
-        syndrome: Syndrome::NONE,
-        unsent: false,
-        user_data: 0,
-        immediate: 0,
-        len: 0,
-        original: 0,
-        queue_pair: 0,
-        receive_queue: 0,
         index,
-        timestamp: 0,
+        ..CompletionEntry::DUMMY
     }
 }
 

@@ -151,6 +151,21 @@ pub struct CompletionEntry {
 }
 
 impl CompletionEntry {
+    /// One of nothing.
+    pub const DUMMY: Self = Self {
+        kind: CompletionKind::Dummy,
+        syndrome: Syndrome::NONE,
+        unsent: false,
+        user_data: 0,
+        immediate: 0,
+        len: 0,
+        original: 0,
+        queue_pair: 0,
+        receive_queue: 0,
+        index: 0,
+        timestamp: 0,
+    };
+
     /// Why it failed, as the vendor says it: 1 if nothing of the work was sent, so that it has done nothing.
     #[doc(alias = "flexio_dev_cqe_get_hw_synd")]
     #[doc(alias = "flexio_dev_cqe_get_vendor_err_synd")]

@@ -240,8 +240,8 @@ impl CompletionRing {
         }
     }
 
-    /// It has overrun: who waits is told, whether or not it has asked.
-    pub(crate) fn tell_of_overrun(&mut self) -> After {
+    /// Who waits is told, whether or not it has asked, as when the queue has overrun.
+    pub(crate) fn tell_anyway(&mut self) -> After {
         let asked = self.take_asked();
         self.notification(asked | ARMED_ASKED)
     }
@@ -339,8 +339,7 @@ impl CompletionRing {
             return Told::Later(self.set_timer());
         }
         self.held = 0;
-        let asked = self.take_asked();
-        Told::Now(self.notification(asked | ARMED_ASKED))
+        Told::Now(self.tell_anyway())
     }
 
     /// Asks for a notification of what comes after the first `consumer` entries; of what is there already, at once.
@@ -351,8 +350,7 @@ impl CompletionRing {
             self.ask(ARMED_ASKED);
             return Some(None);
         }
-        let asked = self.take_asked();
-        Some(Some(self.notification(asked | ARMED_ASKED)))
+        Some(Some(self.tell_anyway()))
     }
 
     /// Its moderation.
@@ -366,10 +364,7 @@ impl CompletionRing {
         let held = std::mem::take(&mut self.held);
         self.timed = false;
         self.timer += 1;
-        (held > 0).then(|| {
-            let asked = self.take_asked();
-            self.notification(asked | ARMED_ASKED)
-        })
+        (held > 0).then(|| self.tell_anyway())
     }
 
     /// Its number.

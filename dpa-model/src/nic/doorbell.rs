@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dpa_abi::Handle;
 use dpa_abi::queue::bell::{OutboxHandle, Ring, RingError};
-use dpa_abi::queue::{CompletionEntry, CompletionKind, NicCounter, Syndrome};
+use dpa_abi::queue::{CompletionEntry, NicCounter};
 use parking_lot::RwLock;
 use rdma::counters::Counters;
 use rdma::psn::Qpn;
@@ -156,7 +156,7 @@ impl Process {
             let ring = world.queues.get(key);
             let ring = ring.filter(|ring| ring.number() == number && ring.is_of(self));
             ring.ok_or(RingError::NoQueue { number })?;
-            world.dummy(key, &DUMMY);
+            world.dummy(key, &CompletionEntry::DUMMY);
             Ok(true)
         })
     }
@@ -166,18 +166,3 @@ impl Process {
         found.ok_or(RingError::NoQueue { number })
     }
 }
-
-/// A completion of nothing.
-pub(super) const DUMMY: CompletionEntry = CompletionEntry {
-    kind: CompletionKind::Dummy,
-    syndrome: Syndrome::NONE,
-    unsent: false,
-    user_data: 0,
-    immediate: 0,
-    len: 0,
-    original: 0,
-    queue_pair: 0,
-    receive_queue: 0,
-    index: 0,
-    timestamp: 0,
-};

@@ -352,7 +352,7 @@ impl World {
                 let begun = Begun { nic, key, period };
                 self.later(After::Moderate(Arc::new(begun)));
             }
-            Err(Overrun) => return Some(first.then(|| ring.tell_of_overrun())),
+            Err(Overrun) => return Some(first.then(|| ring.tell_anyway())),
         }
         None
     }

@@ -112,9 +112,8 @@ impl<'t> CompletionQueue<'t> {
     }
 
     fn look(&self, number: u64) -> Option<EntryWords> {
-        let first = slot(number, self.entries) * ENTRY_WORDS;
-        let owner = self.ring.at(first + completion::OWNER_WORD).load();
-        CompletionEntry::is_valid(owner, phase(number, self.entries)).then(|| {
+        self.is_there(number).then(|| {
+            let first = slot(number, self.entries) * ENTRY_WORDS;
             let mut words = [0; ENTRY_WORDS];
             for (at, word) in words.iter_mut().enumerate() {
                 *word = self.ring.at(first + at).load();
@@ -123,12 +122,16 @@ impl<'t> CompletionQueue<'t> {
         })
     }
 
-    /// Whether there is an entry that nobody has taken.
-    fn has_entry(&self) -> bool {
-        let number = self.record.at(READ).load();
+    /// Whether the entry of this number is written.
+    fn is_there(&self, number: u64) -> bool {
         let first = slot(number, self.entries) * ENTRY_WORDS;
         let owner = self.ring.at(first + completion::OWNER_WORD).load();
         CompletionEntry::is_valid(owner, phase(number, self.entries))
+    }
+
+    /// Whether there is an entry that nobody has taken.
+    fn has_entry(&self) -> bool {
+        self.is_there(self.record.at(READ).load())
     }
 
     #[cold]

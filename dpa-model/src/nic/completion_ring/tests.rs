@@ -2,7 +2,6 @@
 
 use sync_event::{Location, Locations};
 
-use super::super::doorbell::DUMMY;
 use super::*;
 use crate::seeded::{self, Plan};
 
@@ -40,7 +39,9 @@ fn with_queue(test: impl FnOnce(&mut CompletionRing, &dyn Fn(u64))) {
 }
 
 fn put(queue: &mut CompletionRing) -> Told {
-    queue.put(&DUMMY, None).expect("it overwrites")
+    queue
+        .put(&CompletionEntry::DUMMY, None)
+        .expect("it overwrites")
 }
 
 /// The timer that is set.
