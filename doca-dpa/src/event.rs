@@ -15,7 +15,6 @@ use crate::dpa::Dpa;
 use crate::error::{Error, EventCreateError, EventError};
 use crate::rdma::HostBuffer;
 use crate::time::Deadline;
-use crate::turn::poll_turn;
 
 /// A 64-bit counter that host, kernels and (by RDMA) other nodes update, and for whose conditions host, launches and
 /// kernels wait.
@@ -390,7 +389,7 @@ impl Future for EventWait {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if !this.has_turn {
-            std::task::ready!(poll_turn(&this.process, cx));
+            std::task::ready!(this.process.device().poll_turn(cx));
             this.has_turn = true;
         }
         let wait = match this.wait.as_mut().expect("polled after it was ready") {

@@ -2,25 +2,12 @@
 //! need not wait: elsewhere it shares the machine with them, and any of them may be faster.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
 
 use flexio::ProcessRef;
 
-/// Whether it is the program's turn. If not, its task is woken at once, and others may go on before it is polled again.
-///
-/// Outside of simulations it always is.
-#[inline]
-pub(crate) fn poll_turn(process: &ProcessRef, cx: &Context<'_>) -> Poll<()> {
-    if !process.device().host_steps_aside() {
-        return Poll::Ready(());
-    }
-    cx.waker().wake_by_ref();
-    Poll::Pending
-}
-
-/// Waits for the program's turn.
+/// Waits for the program's turn. Outside of simulations it always is.
 pub(crate) async fn turn(process: &ProcessRef) {
-    poll_fn(|cx| poll_turn(process, cx)).await;
+    poll_fn(|cx| process.device().poll_turn(cx)).await;
 }
 
 /// Does something that takes no time of its own: others may go on before it, and behind it.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use dpa_abi::pod::Bytes;
@@ -177,12 +177,8 @@ impl Submitted {
     pub fn poll_eagerly(&self, cx: &Context<'_>) -> Poll<Outcome> {
         const LOOKS: u32 = 48;
         let device = self.process.device();
-        if device.is_simulated() {
-            if device.host_steps_aside() {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-        } else if device.is_awake() {
+        ready!(device.poll_turn(cx));
+        if !device.is_simulated() && device.is_awake() {
             for _ in 0..LOOKS {
                 if let Some(outcome) = self.outcome() {
                     return Poll::Ready(outcome);

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::backend::{
@@ -114,11 +114,15 @@ impl Device {
         self.engine.is_seeded()
     }
 
-    /// Whether the host program lets others go on before it does what it could do at once: in a simulation the seed says so, else
-    /// it never does.
+    /// Whether it is the host program's turn. In a simulation the seed may say that it is not: then its task is woken at once, and
+    /// others may go on before it is polled again. Else it always is.
     #[inline]
-    pub fn host_steps_aside(&self) -> bool {
-        self.engine.host_steps_aside()
+    pub fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.engine.host_steps_aside() {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Whether what is submitted now starts at once, because a worker looks for work.
