@@ -7,7 +7,8 @@
 //!    something, and [`MOST`] at most. One that has had nothing for [`LINGER`] ends.
 //! 3. Of each process there are two errands at most: one that does what is late by then
 //!    ([`Clock::waking`](crate::clock::Clock::waking)), and one that ends it.
-//! 4. Who posts does not wait, but where the system has no thread to give: then it does everything itself. When the keeper ends, what is posted is done still, and nobody waits for that.
+//! 4. Who posts does not wait, but where the system has no thread to give: then it does everything itself. When the keeper ends, what
+//!    is posted is done still, and nobody waits for that.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};

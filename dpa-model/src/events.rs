@@ -58,10 +58,10 @@ pub enum LetGo {
 const PUBLISHES: u32 = 1;
 const SUBSCRIBES: u32 = 2;
 const HOST_PUBLISHES: u32 = 4;
-const REMOTE_PUBLISHES: u32 = 16;
-const HOST_SUBSCRIBES: u32 = 32;
+const REMOTE_PUBLISHES: u32 = 8;
+const HOST_SUBSCRIBES: u32 = 16;
 /// A device behind verbs writes its value to a word of its own.
-const FAR: u32 = 8;
+const FAR: u32 = 32;
 /// Updates by threads of the host that are just being made: the bits from here to below [`NEAR`] count them.
 const HOST: u32 = 1 << 6;
 /// Exports on software NICs, which update the event itself: all bits from here on count them.

@@ -143,6 +143,15 @@ fn unmap(start: NonNull<u8>, bytes: usize) {
     let _ = unsafe { rustix::mm::munmap(start.as_ptr().cast(), bytes) };
 }
 
+impl State {
+    /// Where the slot of a stack begins, of a group that is there, if slots have so many bytes.
+    fn start(&self, slot: usize, index: u32) -> NonNull<u8> {
+        let index = index as usize;
+        // SAFETY: the slot lies within the mapping of its group.
+        unsafe { self.groups[index / GROUP].add(index % GROUP * slot) }
+    }
+}
+
 impl StackPool {
     /// Room for `limit` stacks of `bytes`, of which the first group is there; memory is taken when they are used.
     ///
@@ -201,18 +210,11 @@ impl StackPool {
             }
         };
         Ok(PooledStack {
-            low: self.start(&state, index).as_ptr() as usize,
+            low: state.start(self.slot, index).as_ptr() as usize,
             pool: self.clone(),
             index,
             left: false,
         })
-    }
-
-    /// Where the slot of a stack begins, of a group that is there.
-    fn start(&self, state: &State, index: u32) -> NonNull<u8> {
-        let index = index as usize;
-        // SAFETY: the slot lies within the mapping of its group.
-        unsafe { state.groups[index / GROUP].add(index % GROUP * self.slot) }
     }
 
     /// Maps the next group of stacks, with their guards. Stacks that were left behind do not count for the limit.
@@ -248,7 +250,7 @@ impl StackPool {
             state.free.push(index);
             return;
         }
-        let start = self.start(&state, index);
+        let start = state.start(self.slot, index);
         drop(state);
         // SAFETY: the stack's own pages above its guard; nobody uses it.
         let _ = unsafe {
@@ -305,9 +307,7 @@ impl Drop for StackPool {
     fn drop(&mut self) {
         let (slot, state) = (self.slot, self.state.get_mut());
         self.orphans.keep(state.left.iter().map(|&index| {
-            let (group, at) = (index as usize / GROUP, index as usize % GROUP);
-            // SAFETY: the slot lies within the mapping of its group.
-            let start = unsafe { state.groups[group].add(at * slot) };
+            let start = state.start(slot, index);
             Orphan { start, bytes: slot }
         }));
         state.left.make_contiguous().sort_unstable();

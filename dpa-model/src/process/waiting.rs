@@ -140,8 +140,10 @@ impl Process {
     pub(crate) fn deadlocked(&self) -> Option<Standstill> {
         let progress = self.progress.load(Ordering::Relaxed);
         let standing = self.device.sched.standing(self.number);
+        // A step that is under way may bring about anything.
         if standing.started == 0
             || self.blocked() < standing.started
+            || standing.steps > 0
             || standing.startable
             || self.is_stopped()
         {
@@ -161,13 +163,11 @@ impl Process {
     }
 
     /// Whether a launch is parked at an event that the host or a remote node may update: once opened it could do
-    /// anything, so nothing is proven. Nor is it while a queue of a NIC waits so, there is an RDMA context, whose completions may wake a thread, a step under way,
-    /// or a handler that may be triggered.
+    /// anything, so nothing is proven. Nor is it while a queue of a NIC waits so, there is an RDMA context, whose completions may wake a
+    /// thread, or a handler that may be triggered.
     fn could_be_helped(&self) -> bool {
         let may_run = |handler: &Arc<Handler>| handler.state() != HandlerState::Over;
-        let mut helped = self.rdma.load(Ordering::Relaxed) > 0
-            || self.device.sched.standing(self.number).steps > 0
-            || self.handlers.any(may_run);
+        let mut helped = self.rdma.load(Ordering::Relaxed) > 0 || self.handlers.any(may_run);
         // Tasks of the host do nothing by themselves, nor does a place that shows the value.
         let acts = |gate: &Gate| matches!(gate, Gate::Launch(_) | Gate::Unit(_) | Gate::Queue(_));
         self.events

@@ -30,13 +30,20 @@ impl Process {
         spec: &Spec,
         slots: Slots<'_>,
     ) -> Result<(), SubmitError> {
+        let taken = self.try_events(spec, slots);
+        if taken.is_err() {
+            self.finished(1, None);
+        }
+        taken
+    }
+
+    fn try_events(self: &Arc<Self>, spec: &Spec, slots: Slots<'_>) -> Result<(), SubmitError> {
         if let (Some(slot), Some((event, _))) = (slots.then, spec.then) {
             let tried = slot.try_hold(event);
             if tried != Tried::Done {
                 if tried == Tried::Another {
                     self.let_go_of_event(event.0.index, 1, None);
                 }
-                self.finished(1, None);
                 return Err(SubmitError::NoThenEvent);
             }
         }
@@ -46,7 +53,6 @@ impl Process {
             if let Some((event, _)) = spec.then {
                 self.let_go_of_event(event.0.index, 1, None);
             }
-            self.finished(1, None);
             return Err(SubmitError::NoWaitEvent);
         }
         Ok(())

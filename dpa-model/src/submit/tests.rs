@@ -272,18 +272,22 @@ fn rule_5_2_a_stop_settles_what_waits_in_streams() {
     assert_eq!(process.unfinished(), 0);
 }
 
-#[test]
-fn the_end_of_an_activation_starts_the_next_if_there_was_a_trigger() {
-    let process = Still::new();
-    let spec = HandlerSpec {
+/// A handler that does nothing.
+fn handler_spec(continuable: bool) -> HandlerSpec {
+    HandlerSpec {
         entry: &NOTHING,
         args: ArgBytes::new(),
         storage: DevAddr::NULL,
         affinity: Affinity::None,
-        continuable: false,
+        continuable,
         keep: None,
-    };
-    let (handler, handle) = process.handler(spec).expect("a handler");
+    }
+}
+
+#[test]
+fn the_end_of_an_activation_starts_the_next_if_there_was_a_trigger() {
+    let process = Still::new();
+    let (handler, handle) = process.handler(handler_spec(false)).expect("a handler");
     process.run_handler(&handler).expect("new");
     process.trigger(&handler);
     let mut started = Vec::new();
@@ -315,15 +319,7 @@ fn the_end_of_an_activation_starts_the_next_if_there_was_a_trigger() {
 #[test]
 fn the_event_of_a_handler_has_its_place_as_long_as_the_handler_may_be_triggered() {
     let process = Still::new();
-    let spec = HandlerSpec {
-        entry: &NOTHING,
-        args: ArgBytes::new(),
-        storage: DevAddr::NULL,
-        affinity: Affinity::None,
-        continuable: true,
-        keep: None,
-    };
-    let (handler, handle) = process.handler(spec).expect("a handler");
+    let (handler, handle) = process.handler(handler_spec(true)).expect("a handler");
     let index = handler.resumes().expect("it is continuable").0.index;
     process.drop_handler(&handler, handle);
     assert!(process.events.slot(index).event.closed().is_some());
