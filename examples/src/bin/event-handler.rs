@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::Parser;
 use doca_dpa::rdma::{HostBuffer, MapError, RdmaOpenError};
 use doca_dpa::{Dpa, Error, SyncEvent, ThreadError};
+use examples::program;
 use examples::say;
-use examples::signals::interrupted;
 use examples_kernels::{CopyBlocksArgs, copy_blocks};
 use thiserror::Error as ThisError;
 
@@ -39,19 +39,11 @@ enum HandlerError {
     Wrong { block: usize },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let options = Options::parse();
-    tokio::select! {
-        result = run(&options) => match result {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("event-handler: {error}");
-                ExitCode::FAILURE
-            }
-        },
-        asked = interrupted() => asked.ends("event-handler"),
-    }
+    program::run("event-handler", async {
+        program::end("event-handler", run(&options).await)
+    })
 }
 
 async fn run(options: &Options) -> Result<(), HandlerError> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::RangedI64ValueParser;
 use doca_dpa::{DeviceBuffer, Dpa, Error, SyncEvent};
+use examples::program;
 use examples::say;
-use examples::signals::interrupted;
 use examples_kernels::{FanOutArgs, fan_out};
 
 /// Slots that the launches add to.
@@ -29,13 +29,9 @@ struct Timing {
     run: Duration,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let launches = Options::parse().launches;
-    tokio::select! {
-        result = run(launches) => report(launches, result),
-        asked = interrupted() => asked.ends("fan-out"),
-    }
+    program::run("fan-out", async { report(launches, run(launches).await) })
 }
 
 async fn run(launches: u64) -> Result<(Timing, u64), Error> {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use doca_dpa::{CommandError, Dpa, Error};
+use examples::program;
 use examples::say;
 use examples_kernels::matrix::{CELLS, SIDE};
 use examples_kernels::{MultiplyCellArgs, multiply_cell};
@@ -38,13 +39,7 @@ enum MatrixError {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(&Options::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("matrix: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("matrix", run(&Options::parse()).await)
 }
 
 async fn run(options: &Options) -> Result<(), MatrixError> {

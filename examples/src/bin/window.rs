@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::{Dpa, Error, WindowError};
+use examples::program;
 use examples::say;
 use examples_kernels::{ScrambleArgs, scramble};
 use thiserror::Error as ThisError;
@@ -46,13 +47,7 @@ enum WindowExampleError {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(&Options::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("window: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("window", run(&Options::parse()).await)
 }
 
 async fn run(options: &Options) -> Result<(), WindowExampleError> {

@@ -31,8 +31,6 @@ const CLIENTS: u32 = 8;
 const SEND_QUEUE: u32 = 2 * DEPTH;
 /// Clients that introduce themselves at the same time, at most.
 const MEETINGS: usize = 64;
-/// Longer than any server runs.
-const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// What a server is made with.
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +133,7 @@ impl Server {
             entries: shelves.table.capacity() as u32,
             desks,
             dpa,
-            sessions: AtomicU32::new(0),
+            sessions: AtomicU32::new(1),
         })
     }
 
@@ -168,7 +166,7 @@ impl Server {
         let mut visits = FuturesUnordered::new();
         loop {
             tokio::select! {
-                exchange = listener.accept(FOR_EVER), if meetings.len() < MEETINGS => {
+                exchange = listener.accept(Duration::MAX), if meetings.len() < MEETINGS => {
                     meetings.push(server.let_in(exchange?));
                 }
                 Some(met) = meetings.next() => match met {
@@ -206,10 +204,10 @@ impl Server {
 
     /// Never 0: no client has that.
     fn next_session(&self) -> u32 {
-        let next = |last: u32| Some(last.checked_add(1).unwrap_or(1));
-        let (order, sessions) = (Ordering::Relaxed, &self.sessions);
-        let (Ok(last) | Err(last)) = sessions.fetch_update(order, order, next);
-        last.checked_add(1).unwrap_or(1)
+        match self.sessions.fetch_add(1, Ordering::Relaxed) {
+            0 => self.next_session(),
+            session => session,
+        }
     }
 
     async fn let_in(&self, exchange: Exchange) -> Result<Visit, KvError> {
