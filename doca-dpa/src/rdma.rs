@@ -56,6 +56,7 @@ mod connection;
 mod context;
 mod error;
 mod memory;
+mod returned;
 mod work;
 
 pub use async_ops::{AsyncOps, AsyncOpsBuilder, MAX_USER_DATA};
@@ -73,4 +74,5 @@ pub use flexio::rdma::{
     SystemError, UnknownProvider, VerbsOpenError, VerbsPort, WorkError,
 };
 pub use memory::{BufferArray, HostBuffer, HostMap, HostRangeError, MemoryMap};
+pub use returned::Returned;
 pub use work::{ReceiveOp, Received, WorkOp, WorkResult};

@@ -5,7 +5,7 @@ use flexio::WindowError;
 
 use crate::buffer::BufferSlice;
 use crate::dpa::Dpa;
-use crate::rdma::HostBuffer;
+use crate::rdma::{HostBuffer, Returned};
 
 /// A host buffer that kernels see: an argument where a view is asked for, like a [`DeviceBuffer`](crate::DeviceBuffer).
 ///
@@ -23,8 +23,11 @@ impl Dpa {
     /// Opens a window onto a host buffer. Bytes behind the last whole element are not seen through it.
     ///
     /// # Errors
-    /// Too many windows; the buffer is too large; the context is closed or faulted.
-    pub fn window<T: Pod>(&self, buffer: HostBuffer) -> Result<HostWindow<T>, WindowError> {
+    /// Too many windows; the buffer is too large; the context is closed or faulted. The buffer is back.
+    pub fn window<T: Pod>(
+        &self,
+        buffer: HostBuffer,
+    ) -> Result<HostWindow<T>, Returned<WindowError>> {
         self.open_window(buffer, Rights::ReadWrite)
     }
 
@@ -32,7 +35,10 @@ impl Dpa {
     ///
     /// # Errors
     /// As [`Dpa::window`].
-    pub fn read_window<T: Pod>(&self, buffer: HostBuffer) -> Result<HostWindow<T>, WindowError> {
+    pub fn read_window<T: Pod>(
+        &self,
+        buffer: HostBuffer,
+    ) -> Result<HostWindow<T>, Returned<WindowError>> {
         self.open_window(buffer, Rights::Read)
     }
 
@@ -40,12 +46,14 @@ impl Dpa {
         &self,
         buffer: HostBuffer,
         rights: Rights,
-    ) -> Result<HostWindow<T>, WindowError> {
-        let window = self.process().window(buffer.memory(), rights)?;
-        Ok(HostWindow {
-            all: BufferSlice::of_window(window),
-            buffer,
-        })
+    ) -> Result<HostWindow<T>, Returned<WindowError>> {
+        match self.process().window(buffer.memory(), rights) {
+            Ok(window) => Ok(HostWindow {
+                all: BufferSlice::of_window(window),
+                buffer,
+            }),
+            Err(error) => Err(Returned { error, buffer }),
+        }
     }
 }
 

@@ -265,11 +265,11 @@ fn rule_6_2_the_host_writes_reads_and_counts() {
         let theirs = RemoteMemoryMap::import(&map.map().export())?;
         let from = &a.connection;
         let wrote = from.write(HostBuffer::from_bytes(&[9; 3000]), &theirs, 8);
-        wrote.map_err(|(error, _)| error)?.await?;
+        wrote?.await?;
         assert_eq!(from.fetch_add(&theirs, 0, 5)?.await?.original, 0);
         assert_eq!(from.compare_swap(&theirs, 0, 5, 6)?.await?.original, 5);
         let read = from.read(HostBuffer::new(3008), &theirs, 0);
-        let read = read.map_err(|(error, _)| error)?.await?;
+        let read = read?.await?;
         let read = read.buffer.expect("it had one").to_vec();
         assert_eq!((read[0], &read[8..]), (6, &[9; 3000][..]));
         assert_eq!(map.buffer().to_vec()[8..3008], [9; 3000]);

@@ -300,7 +300,7 @@ fn rule_6_2_work_of_the_host() {
                 2 => Ok(from.fetch_add(&remote, 0, 1)?),
                 _ => Ok(from.compare_swap(&remote, 0, 0, 9)?),
             };
-            let posted = posted.map_err(|(error, _)| error)?;
+            let posted = posted?;
             let _ = cut.off(posted).await;
             // What was dropped was done all the same, and the next is done after it.
             let next = from.fetch_add(&remote, 0, 0)?.await?;
@@ -317,9 +317,9 @@ fn rule_6_6_messages_and_their_buffers() {
     cut_everywhere(async |dpa, cut| {
         let ends = ends(dpa, 7)?;
         let receive = ends.there.0.receive(HostBuffer::new(8));
-        let receive = receive.map_err(|(error, _)| error)?;
+        let receive = receive?;
         let sent = ends.here.1.send_imm(HostBuffer::from_bytes(&[5; 8]), 1);
-        let sent = sent.map_err(|(error, _)| error)?;
+        let sent = sent?;
         let (received, sent) = futures::join!(cut.off(receive), sent);
         sent?;
         if let Some(received) = received {

@@ -237,10 +237,10 @@ fn rule_6_2_of_work_over_a_connection() {
             .map_host(HostBuffer::new(64), Rights::REMOTE_ATOMIC)?;
         let remote = RemoteMemoryMap::import(&map.map().export())?;
         let receive = ends.there.0.receive(HostBuffer::new(8));
-        let received = Spited::new(receive.map_err(|(error, _)| error)?);
+        let received = Spited::new(receive?);
         let counted = Spited::new(ends.here.1.fetch_add(&remote, 0, 1)?);
         let sent = ends.here.1.send(HostBuffer::from_bytes(&[5; 8]));
-        sent.map_err(|(error, _)| error)?.await?;
+        sent?.await?;
         assert_eq!(counted.end(&dpa).await?.original, 0);
         assert_eq!(received.end(&dpa).await?.buffer.to_vec(), [5; 8]);
         assert_eq!(ends.here.1.fetch_add(&remote, 0, 1)?.await?.original, 1);

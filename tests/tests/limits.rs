@@ -54,10 +54,10 @@ async fn regions(dpa: Dpa) -> Outcome {
     let connection = context.export()?;
     let export = connection.export_event(&event)?;
     assert_eq!(said(context.map(&buffer, Rights::empty())), full);
-    assert_eq!(
-        said(context.map_host(HostBuffer::new(8), Rights::empty())),
-        full
-    );
+    let host = context.map_host(HostBuffer::from_bytes(b"kept"), Rights::empty());
+    let host = host.expect_err("too many");
+    assert_eq!(host.to_string(), full);
+    assert_eq!(host.into_buffer().to_vec(), b"kept");
     assert_eq!(said(connection.export_event(&event)), full);
     drop(first);
     let third = context.map(&buffer, Rights::empty())?;

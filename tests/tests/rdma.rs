@@ -120,14 +120,11 @@ async fn rule_6_2_the_host_sends_writes_reads_and_counts() -> Result<(), Error> 
         ..settings()
     };
     let (a, b) = pair(host).await?;
-    let receive = b
-        .rdma
-        .receive(HostBuffer::new(64))
-        .map_err(|(error, _)| error)?;
+    let receive = b.rdma.receive(HostBuffer::new(64))?;
     let sent = a
         .connection
         .send_imm(HostBuffer::from_bytes(b"a message"), 7);
-    let back = sent.map_err(|(error, _)| error)?.await?;
+    let back = sent?.await?;
     assert_eq!(back.buffer.expect("it had one").to_vec(), b"a message");
     let message = receive.await?;
     assert_eq!(message.len, 9);
@@ -140,26 +137,23 @@ async fn rule_6_2_the_host_sends_writes_reads_and_counts() -> Result<(), Error> 
     let wrote = a
         .connection
         .write(HostBuffer::from_bytes(&[9; 100]), &theirs, 8);
-    wrote.map_err(|(error, _)| error)?.await?;
+    wrote?.await?;
     assert_eq!(a.connection.fetch_add(&theirs, 0, 5)?.await?.original, 0);
     assert_eq!(
         a.connection.compare_swap(&theirs, 0, 5, 6)?.await?.original,
         5
     );
     let read = a.connection.read(HostBuffer::new(108), &theirs, 0);
-    let read = read.map_err(|(error, _)| error)?.await?;
+    let read = read?.await?;
     let read = read.buffer.expect("it had one").to_vec();
     assert_eq!((read[0], &read[8..]), (6, &[9; 100][..]));
     assert_eq!(map.buffer().to_vec()[8..108], [9; 100]);
 
-    let told = b
-        .rdma
-        .receive(HostBuffer::new(0))
-        .map_err(|(error, _)| error)?;
+    let told = b.rdma.receive(HostBuffer::new(0))?;
     let wrote = a
         .connection
         .write_imm(HostBuffer::from_bytes(&[3; 10]), &theirs, 1000, 42);
-    wrote.map_err(|(error, _)| error)?.await?;
+    wrote?.await?;
     let told = told.await?;
     assert_eq!(told.kind, ReceivedKind::WriteImmediate(42));
     assert_eq!(told.len, 10);
@@ -182,7 +176,7 @@ async fn rule_6_6_a_buffer_in_use_is_copied_and_comes_back_by_value() -> Result<
     let wrote = a
         .connection
         .write(HostBuffer::from_bytes(&[5; 8]), &theirs, 0);
-    wrote.map_err(|(error, _)| error)?.await?;
+    wrote?.await?;
     assert_eq!(before, [0; 8], "a copy does not change");
     map.buffer().write(8, &[6; 8]).expect("in range");
     assert!(map.buffer().read(60, &mut before).is_err(), "out of range");
@@ -190,12 +184,12 @@ async fn rule_6_6_a_buffer_in_use_is_copied_and_comes_back_by_value() -> Result<
 
     // The receive owns its buffer, also when nobody waits for it any more.
     let first = b.rdma.receive(HostBuffer::new(16));
-    drop(first.map_err(|(error, _)| error)?);
+    drop(first?);
     let second = b.rdma.receive(HostBuffer::from_bytes(b"before"));
-    let second = second.map_err(|(error, _)| error)?;
+    let second = second?;
     for text in [b"first", b"other"] {
         let sent = a.connection.send(HostBuffer::from_bytes(text));
-        sent.map_err(|(error, _)| error)?.await?;
+        sent?.await?;
     }
     let received = second.await?;
     assert_eq!(received.len, 5);
@@ -332,7 +326,7 @@ async fn a_thread_serves_a_completion_queue() -> Result<(), Box<dyn std::error::
     thread.run()?;
     for number in 0..MESSAGES {
         let sent = a.connection.send_imm(HostBuffer::new(8), number);
-        sent.map_err(|(error, _)| error)?.await?;
+        sent?.await?;
         if number % 50 == 49 {
             // Idle in between, so that notifications are needed.
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -360,7 +354,7 @@ async fn a_peer_updates_an_event_in_memory_by_writes_and_atomics() -> Result<(),
     let bytes = HostBuffer::from_bytes(&5u64.to_ne_bytes());
     let wrote = a.connection.write(bytes, &theirs, 0);
     let seen = event.ge(5);
-    wrote.map_err(|(error, _)| error)?.await?;
+    wrote?.await?;
     assert_eq!(seen.await?, 5);
     assert_eq!(a.connection.fetch_add(&theirs, 0, 6)?.await?.original, 5);
     assert_eq!(event.ge(11).await?, 11);
@@ -368,7 +362,7 @@ async fn a_peer_updates_an_event_in_memory_by_writes_and_atomics() -> Result<(),
     let swapped = a.connection.compare_swap(&theirs, 0, 12, 40)?.await?;
     assert_eq!((swapped.original, event.ge(40).await?), (12, 40));
     let read = a.connection.read(HostBuffer::new(8), &theirs, 0);
-    let read = read.map_err(|(error, _)| error)?.await?;
+    let read = read?.await?;
     let bytes = read.buffer.expect("it had one").to_vec();
     assert_eq!(bytes, 40u64.to_ne_bytes());
     Ok(())

@@ -201,7 +201,7 @@ async fn packets_of_a_write(dpa: Dpa, mtus: [PathMtu; 2], bytes: usize) -> Resul
     let sent = || dpa.network().expect("a simulation").counters().sent;
     let before = sent();
     let wrote = one.write(HostBuffer::new(bytes), &to, 0);
-    wrote.map_err(|(error, _)| error)?.await?;
+    wrote?.await?;
     Ok(sent() - before)
 }
 
@@ -233,7 +233,7 @@ async fn unready(dpa: Dpa, retries: u32) -> Result<(WorkUnfinished, u64), Error>
     one.connect(&two.blob())?;
     two.connect(&one.blob())?;
     let sent = one.send(HostBuffer::from_bytes(b"too early"));
-    let failed = sent.map_err(|(error, _)| error)?.await.expect_err("late");
+    let failed = sent?.await.expect_err("late");
     Ok((failed, one.counters().rnr_naks_received))
 }
 

@@ -95,7 +95,7 @@ async fn polls_for_a_write(dpa: Dpa) -> Result<(), Error> {
     let written = HostBuffer::new(8);
     written.write(0, &[7; 8])?;
     let write = ends.here.1.write(written, &to, 0);
-    let write = write.map_err(|(refused, _)| refused)?;
+    let write = write?;
     let mut seen = [0; 8];
     while seen != [7; 8] {
         others_first().await;

@@ -136,8 +136,6 @@ fn rule_4_1_memory_outlives_the_launches_that_bound_it() {
 #[test]
 fn places_of_windows_are_used_again_up_to_a_limit() {
     both(async |dpa| {
-        let buffer = HostBuffer::new(8);
-        drop(buffer);
         for _ in 0..5000 {
             let window = dpa.window::<u64>(HostBuffer::new(8)).expect("a place");
             assert_eq!(window.len(), 1);
@@ -145,10 +143,12 @@ fn places_of_windows_are_used_again_up_to_a_limit() {
         let open: Vec<_> = (0..1024)
             .map(|_| dpa.window::<u8>(HostBuffer::new(1)).expect("a place"))
             .collect();
-        let full = dpa.window::<u8>(HostBuffer::new(1)).expect_err("full");
-        assert_eq!(full, WindowError::Full { limit: 1024 });
+        let full = dpa.window::<u8>(HostBuffer::from_bytes(b"kept"));
+        let full = full.expect_err("full");
+        assert_eq!(full.error, WindowError::Full { limit: 1024 });
         drop(open);
-        dpa.window::<u8>(HostBuffer::new(1)).expect("a place");
+        let again = dpa.window::<u8>(full.buffer).expect("a place");
+        assert_eq!(again.into_buffer().to_vec(), b"kept");
         Ok(())
     });
 }

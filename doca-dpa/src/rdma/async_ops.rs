@@ -10,6 +10,7 @@ use flexio_dev::rdma::RdmaWire;
 use super::context::{CompletionQueue, Rdma};
 use super::error::{MapError, RdmaOpenError};
 use super::memory::{HostBuffer, HostMap, MemoryMap};
+use super::returned::Returned;
 use crate::buffer::DeviceBuffer;
 use crate::dpa::Dpa;
 
@@ -159,8 +160,8 @@ impl AsyncOps {
     /// Makes a host buffer known to it.
     ///
     /// # Errors
-    /// The NIC has no region left; the context is closed or faulted.
-    pub fn map_host(&self, buffer: HostBuffer) -> Result<HostMap, MapError> {
+    /// The NIC has no region left; the context is closed or faulted. The buffer is back.
+    pub fn map_host(&self, buffer: HostBuffer) -> Result<HostMap, Returned<MapError>> {
         self.parts.rdma.map_host(buffer, Rights::empty())
     }
 }

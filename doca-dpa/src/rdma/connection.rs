@@ -13,6 +13,7 @@ use super::blob::{RemoteMemoryMap, RemoteSyncEvent};
 use super::context::Rdma;
 use super::error::{BlobError, ConnectError, MapError, WorkRefused};
 use super::memory::HostBuffer;
+use super::returned::Returned;
 use super::work::{WorkOp, with_buffer};
 use crate::event::SyncEvent;
 
@@ -116,7 +117,7 @@ impl Connection {
     fn post(&self, operation: Operation) -> Result<WorkOp, WorkRefused> {
         let flags = Flags::empty();
         let pending = self.connection.post(operation, flags, Box::new(()))?;
-        Ok(WorkOp::new(pending, self.connection.clone()))
+        Ok(WorkOp::new(pending, None, self.connection.clone()))
     }
 
     /// Sends `buffer` into the peer's next receive; it comes back when that is acknowledged.
@@ -126,7 +127,7 @@ impl Connection {
     ///
     /// # Errors
     /// The work was not taken, and the buffer is back.
-    pub fn send(&self, buffer: HostBuffer) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
+    pub fn send(&self, buffer: HostBuffer) -> Result<WorkOp, Returned<WorkRefused>> {
         self.send_with(buffer, Tail::Plain)
     }
 
@@ -138,15 +139,11 @@ impl Connection {
         &self,
         buffer: HostBuffer,
         immediate: u32,
-    ) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
+    ) -> Result<WorkOp, Returned<WorkRefused>> {
         self.send_with(buffer, Tail::Immediate(immediate))
     }
 
-    fn send_with(
-        &self,
-        buffer: HostBuffer,
-        tail: Tail,
-    ) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
+    fn send_with(&self, buffer: HostBuffer, tail: Tail) -> Result<WorkOp, Returned<WorkRefused>> {
         with_buffer(&self.rdma, &self.connection, buffer, |segment| {
             let data = Data::Local(segment);
             Ok(Operation::Send { data, tail })
@@ -165,7 +162,7 @@ impl Connection {
         buffer: HostBuffer,
         to: &RemoteMemoryMap,
         offset: u64,
-    ) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
+    ) -> Result<WorkOp, Returned<WorkRefused>> {
         self.write_with(buffer, to, offset, None)
     }
 
@@ -179,7 +176,7 @@ impl Connection {
         to: &RemoteMemoryMap,
         offset: u64,
         immediate: u32,
-    ) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
+    ) -> Result<WorkOp, Returned<WorkRefused>> {
         self.write_with(buffer, to, offset, Some(immediate))
     }
 
@@ -189,7 +186,7 @@ impl Connection {
         to: &RemoteMemoryMap,
         offset: u64,
         immediate: Option<u32>,
-    ) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
+    ) -> Result<WorkOp, Returned<WorkRefused>> {
         let to = *to;
         with_buffer(&self.rdma, &self.connection, buffer, move |segment| {
             let to = place(&to, offset, segment.len.into())?;
@@ -214,7 +211,7 @@ impl Connection {
         buffer: HostBuffer,
         from: &RemoteMemoryMap,
         offset: u64,
-    ) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
+    ) -> Result<WorkOp, Returned<WorkRefused>> {
         let from = *from;
         with_buffer(&self.rdma, &self.connection, buffer, move |segment| {
             let from = place(&from, offset, segment.len.into())?;

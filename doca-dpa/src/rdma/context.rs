@@ -10,6 +10,7 @@ use flexio_dev::rdma::{CompletionsWire, RdmaWire};
 use super::connection::Connection;
 use super::error::{QueueError, RdmaOpenError, WorkUnfinished};
 use super::memory::HostBuffer;
+use super::returned::Returned;
 use super::work::ReceiveOp;
 use dpa_abi::{HandlerHandle, IntoArg};
 
@@ -110,7 +111,7 @@ impl Rdma {
     /// # Errors
     /// The buffer could not be registered, or 2^20 wait for messages; nothing was posted, and the buffer is back.
     #[doc(alias = "doca_rdma_task_receive_allocate_init")]
-    pub fn receive(&self, buffer: HostBuffer) -> Result<ReceiveOp, (WorkUnfinished, HostBuffer)> {
+    pub fn receive(&self, buffer: HostBuffer) -> Result<ReceiveOp, Returned<WorkUnfinished>> {
         ReceiveOp::post(self, buffer)
     }
 }

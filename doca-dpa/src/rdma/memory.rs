@@ -10,6 +10,7 @@ use flexio_dev::{BufArray, LocalMemory};
 
 use super::context::Rdma;
 use super::error::MapError;
+use super::returned::Returned;
 use crate::buffer::{BufferSlice, DeviceBuffer, Hold};
 
 /// So many bytes of this program's memory that the network may touch.
@@ -169,20 +170,29 @@ impl Rdma {
     /// Registers a host buffer.
     ///
     /// # Errors
-    /// The NIC has no region left; the context is closed or faulted.
+    /// The NIC has no region left; the context is closed or faulted. The buffer is back.
     #[doc(alias = "doca_mmap_create")]
     #[doc(alias = "doca_mmap_add_dev")]
     #[doc(alias = "doca_mmap_set_memrange")]
     #[doc(alias = "doca_mmap_set_permissions")]
     #[doc(alias = "doca_mmap_start")]
-    pub fn map_host(&self, buffer: HostBuffer, rights: Rights) -> Result<HostMap, MapError> {
+    pub fn map_host(
+        &self,
+        buffer: HostBuffer,
+        rights: Rights,
+    ) -> Result<HostMap, Returned<MapError>> {
         let range = 0..buffer.len() as u64;
         let rights = rights | Rights::LOCAL_WRITE;
-        let registration = self.nic().register_host(buffer.memory(), range, rights)?;
-        Ok(HostMap {
-            map: MemoryMap::new(registration, self, None),
-            buffer,
-        })
+        match self.nic().register_host(buffer.memory(), range, rights) {
+            Ok(registration) => Ok(HostMap {
+                map: MemoryMap::new(registration, self, None),
+                buffer,
+            }),
+            Err(error) => {
+                let error = error.into();
+                Err(Returned { error, buffer })
+            }
+        }
     }
 }
 

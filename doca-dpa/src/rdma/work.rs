@@ -12,6 +12,7 @@ use flexio::rdma::{
 use super::context::Rdma;
 use super::error::{MapError, WorkRefused, WorkUnfinished};
 use super::memory::HostBuffer;
+use super::returned::Returned;
 
 /// What the NIC keeps while work is on its way.
 type KeptBuffer = Registration;
@@ -35,7 +36,7 @@ pub(crate) fn with_buffer(
     connection: &Arc<low::Connection>,
     buffer: HostBuffer,
     operation: impl FnOnce(Segment) -> Result<Operation, WorkRefused>,
-) -> Result<WorkOp, (WorkRefused, HostBuffer)> {
+) -> Result<WorkOp, Returned<WorkRefused>> {
     let post = || {
         let (registration, segment) = register(rdma, &buffer)?;
         let operation = operation(segment)?;
@@ -43,21 +44,44 @@ pub(crate) fn with_buffer(
         Ok::<_, WorkRefused>(connection.post(operation, Flags::empty(), kept)?)
     };
     match post() {
-        Ok(pending) => Ok(WorkOp {
-            buffer: Some(buffer),
-            ..WorkOp::new(pending, connection.clone())
-        }),
-        Err(refused) => Err((refused, buffer)),
+        Ok(pending) => Ok(WorkOp::new(pending, Some(buffer), connection.clone())),
+        Err(error) => Err(Returned { error, buffer }),
     }
 }
 
-/// Something that is waited for by its owner only: nothing of that is left when it is dropped.
+/// Something that is waited for by its owner only, with the buffer it works on: nothing of that is left when it is dropped.
 #[derive(Debug)]
-struct Awaited(Arc<Pending>);
+struct Awaited {
+    pending: Arc<Pending>,
+    buffer: Option<HostBuffer>,
+    over: bool,
+}
+
+impl Awaited {
+    fn new(pending: Arc<Pending>, buffer: Option<HostBuffer>) -> Self {
+        let over = false;
+        Self {
+            pending,
+            buffer,
+            over,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let ended = self.pending.poll(cx);
+        self.over |= ended.is_ready();
+        ended
+    }
+
+    /// The buffer, if nothing works on it any more.
+    fn take_buffer(&mut self) -> Option<HostBuffer> {
+        self.over.then(|| self.buffer.take()).flatten()
+    }
+}
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        self.0.forget();
+        self.pending.forget();
     }
 }
 
@@ -68,8 +92,7 @@ impl Drop for Awaited {
 #[derive(Debug)]
 #[must_use = "the work goes on, but nobody learns how it ended"]
 pub struct WorkOp {
-    pending: Awaited,
-    buffer: Option<HostBuffer>,
+    awaited: Awaited,
     _connection: Arc<low::Connection>,
 }
 
@@ -83,12 +106,32 @@ pub struct WorkResult {
 }
 
 impl WorkOp {
-    pub(crate) fn new(pending: Arc<Pending>, connection: Arc<low::Connection>) -> Self {
+    pub(crate) fn new(
+        pending: Arc<Pending>,
+        buffer: Option<HostBuffer>,
+        connection: Arc<low::Connection>,
+    ) -> Self {
         Self {
-            pending: Awaited(pending),
-            buffer: None,
+            awaited: Awaited::new(pending, buffer),
             _connection: connection,
         }
+    }
+
+    /// The buffer of work that failed: it is as the network left it. `None` while the work is under way, once its result
+    /// has given the buffer, and if it had none.
+    ///
+    /// ```no_run
+    /// # use doca_dpa::rdma::{Connection, HostBuffer, Returned, WorkRefused};
+    /// # async fn f(first: Connection, second: Connection, buffer: HostBuffer) -> Result<(), doca_dpa::Error> {
+    /// let mut sent = first.send(buffer)?;
+    /// if (&mut sent).await.is_err() && let Some(buffer) = sent.take_buffer() {
+    ///     second.send(buffer)?.await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_buffer(&mut self) -> Option<HostBuffer> {
+        self.awaited.take_buffer()
     }
 }
 
@@ -96,10 +139,10 @@ impl Future for WorkOp {
     type Output = Result<WorkResult, WorkUnfinished>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.pending.0.poll(cx).map(|ended| match ended {
+        self.awaited.poll(cx).map(|ended| match ended {
             Ended::Work(done) => match done.outcome {
                 Ok(()) => Ok(WorkResult {
-                    buffer: self.buffer.take(),
+                    buffer: self.awaited.take_buffer(),
                     original: done.original,
                 }),
                 Err(failure) => Err(WorkUnfinished::Failed(failure)),
@@ -113,8 +156,7 @@ impl Future for WorkOp {
 #[derive(Debug)]
 #[must_use = "a message that arrives in it is lost"]
 pub struct ReceiveOp {
-    pending: Awaited,
-    buffer: Option<HostBuffer>,
+    awaited: Awaited,
     _rdma: Rdma,
 }
 
@@ -132,24 +174,27 @@ pub struct Received {
 }
 
 impl ReceiveOp {
-    pub(crate) fn post(
-        rdma: &Rdma,
-        buffer: HostBuffer,
-    ) -> Result<Self, (WorkUnfinished, HostBuffer)> {
-        let (registration, segment) = match register(rdma, &buffer) {
-            Ok(registered) => registered,
-            Err(error) => return Err((WorkRefused::from(error).into(), buffer)),
+    pub(crate) fn post(rdma: &Rdma, buffer: HostBuffer) -> Result<Self, Returned<WorkUnfinished>> {
+        let post = || {
+            let (registration, segment) = register(rdma, &buffer)?;
+            let posted = rdma.context().receive(segment, Box::new(registration));
+            Ok::<_, WorkRefused>(posted?)
         };
-        let posted = rdma.context().receive(segment, Box::new(registration));
-        let pending = match posted {
-            Ok(pending) => Awaited(pending),
-            Err(error) => return Err((WorkRefused::from(error).into(), buffer)),
-        };
-        Ok(Self {
-            pending,
-            buffer: Some(buffer),
-            _rdma: rdma.clone(),
-        })
+        match post() {
+            Ok(pending) => Ok(Self {
+                awaited: Awaited::new(pending, Some(buffer)),
+                _rdma: rdma.clone(),
+            }),
+            Err(error) => {
+                let error = error.into();
+                Err(Returned { error, buffer })
+            }
+        }
+    }
+
+    /// The buffer of a receive that failed, as for [`WorkOp::take_buffer`].
+    pub fn take_buffer(&mut self) -> Option<HostBuffer> {
+        self.awaited.take_buffer()
     }
 }
 
@@ -157,12 +202,12 @@ impl Future for ReceiveOp {
     type Output = Result<Received, WorkUnfinished>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.pending.0.poll(cx).map(|ended| {
+        self.awaited.poll(cx).map(|ended| {
             let Ended::Received(received, connection) = ended else {
                 return Err(WorkUnfinished::Gone);
             };
             received.outcome.map_err(WorkUnfinished::Receive)?;
-            let buffer = self.buffer.take().ok_or(WorkUnfinished::Gone)?;
+            let buffer = self.awaited.take_buffer().ok_or(WorkUnfinished::Gone)?;
             Ok(Received {
                 buffer,
                 len: received.len,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doca_dpa::rdma::{Cause, ConnectionState, RemoteMemoryMap, Rights};
+use doca_dpa::rdma::{Cause, ConnectionState, HostBuffer, RemoteMemoryMap, Rights, WorkRefused};
 use doca_dpa::{Error, Location};
 use tests::rdma::*;
 use tests::*;
@@ -53,6 +53,39 @@ async fn rule_6_5_a_wrong_key_fails_that_connection_and_no_memory() -> Result<()
     assert!(matches!(a.connection.state(), ConnectionState::Failed(_)));
     b.connection.failed().await;
     assert_eq!(remote.copy_out().await?, [7; 4]);
+    Ok(())
+}
+
+/// What failed may be sent elsewhere.
+#[tokio::test]
+async fn a_buffer_comes_back_whatever_becomes_of_its_work() -> Result<(), Error> {
+    let host = Settings {
+        host_receives: true,
+        ..settings()
+    };
+    let (a, b) = pair(host).await?;
+    let remote = b.dpa.zeroed::<u64>(4).await?;
+    let map = b.rdma.map(&remote, Rights::REMOTE_READ)?;
+    let to = RemoteMemoryMap::import(&map.export())?;
+    let message = HostBuffer::from_bytes(b"kept");
+
+    let outside = a.connection.write(message, &to, 30).expect_err("30 to 34");
+    assert!(matches!(outside.error, WorkRefused::OutOfRange { .. }));
+
+    let mut receive = b.rdma.receive(HostBuffer::from_bytes(b"old"))?;
+    let mut sent = a.connection.send(outside.into_buffer())?;
+    assert!(sent.take_buffer().is_none(), "it is under way");
+    (&mut sent).await.expect_err("no room for it");
+    let message = sent.take_buffer().expect("nothing works on it any more");
+    assert!(sent.take_buffer().is_none(), "there was one");
+    (&mut receive).await.expect_err("no room in it");
+    let received = receive.take_buffer().expect("nothing works on it any more");
+    assert_eq!(received.len(), 3);
+
+    let mut late = a.connection.send(message)?;
+    let flushed = (&mut late).await.expect_err("the pair has failed");
+    assert!(!flushed.may_have_been_sent());
+    assert_eq!(late.take_buffer().expect("back").to_vec(), b"kept");
     Ok(())
 }
 

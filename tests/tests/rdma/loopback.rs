@@ -28,7 +28,7 @@ async fn loopback_inside_one_nic_needs_no_socket() -> Result<(), Error> {
     let map = rdma.map_host(HostBuffer::new(64), Rights::REMOTE_WRITE)?;
     let to = RemoteMemoryMap::import(&map.map().export())?;
     let wrote = one.write(HostBuffer::from_bytes(b"to myself"), &to, 0);
-    wrote.map_err(|(error, _)| error)?.await?;
+    wrote?.await?;
     assert_eq!(map.buffer().to_vec()[..9], *b"to myself");
     assert_eq!(rdma.socket_counters().sent, 0);
     Ok(())
@@ -43,23 +43,18 @@ async fn loopback_inside_one_nic_refuses_and_waits_as_the_network_does() -> Resu
     let read = one.read(HostBuffer::new(5000), &to, 0);
     assert!(read.is_err(), "longer than the peer's memory");
     let read = one.read(HostBuffer::new(64), &to, 0);
-    let read = read.map_err(|(error, _)| error)?.await?;
+    let read = read?.await?;
     assert_eq!(read.buffer.expect("it had one").to_vec(), [5; 64]);
     // A send that waits for a receive.
     let sent = one.send(HostBuffer::from_bytes(b"early"));
-    let sent = sent.map_err(|(error, _)| error)?;
+    let sent = sent?;
     tokio::time::sleep(Duration::from_millis(5)).await;
-    let receive = rdma
-        .receive(HostBuffer::new(8))
-        .map_err(|(error, _)| error)?;
+    let receive = rdma.receive(HostBuffer::new(8))?;
     assert_eq!(receive.await?.len, 5);
     sent.await?;
     // No right to write: the connection fails, the memory is as it was.
     let wrote = one.write(HostBuffer::from_bytes(&[9; 8]), &to, 0);
-    let refused = wrote
-        .map_err(|(error, _)| error)?
-        .await
-        .expect_err("no right");
+    let refused = wrote?.await.expect_err("no right");
     assert!(refused.to_string().contains("does not allow"), "{refused}");
     other.failed().await;
     assert_eq!(map.buffer().to_vec(), [5; 64]);

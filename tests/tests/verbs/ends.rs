@@ -75,7 +75,7 @@ async fn dropped_at_work() -> Outcome<String> {
     let event = remote(&dpa)?;
     let _export = one.export_event(&event)?;
     let sent = one.send(HostBuffer::from_bytes(b"to nobody"));
-    let sent = sent.map_err(|(error, _)| error)?;
+    let sent = sent?;
     // The work keeps it.
     drop((sent, one));
     let waited = soon(event.ge(1)).await?.err().ok_or("it is closed")?;
@@ -114,12 +114,12 @@ async fn half_arrived(pause: Duration) -> Outcome<String> {
     let waiting = receive(&rdma)?;
     let (one, other) = connected(&rdma)?;
     let half = one.send_imm(HostBuffer::from_bytes(b"half"), HALF);
-    drop(half.map_err(|(error, _)| error)?);
+    drop(half?);
     drop((one, other));
     tokio::time::sleep(pause).await;
     let (one, _other) = connected(&rdma)?;
     let sent = one.send(HostBuffer::from_bytes(b"whole"));
-    let sent = sent.map_err(|(error, _)| error)?;
+    let sent = sent?;
     let received = soon(waiting).await??;
     soon(sent).await??;
     Ok(String::from_utf8_lossy(&received.buffer.to_vec()[..5]).into_owned())
@@ -132,7 +132,7 @@ async fn half_arrived_after_silence() -> Outcome<String> {
     let (one, other) = connected(&rdma)?;
     for from in [&one, &other] {
         let half = from.send_imm(HostBuffer::from_bytes(b"half"), HALF);
-        drop(half.map_err(|(error, _)| error)?);
+        drop(half?);
     }
     tokio::time::sleep(Duration::from_millis(1500)).await;
     other.disconnect();
@@ -166,7 +166,7 @@ async fn broken() -> Outcome<String> {
         let [_first, _second, third] = [receive(&rdma)?, receive(&rdma)?, receive(&rdma)?];
         let work = [BREAKS + what, BREAKS + 3].map(|beside| {
             let message = HostBuffer::from_bytes(b"a message");
-            one.send_imm(message, beside).map_err(|(error, _)| error)
+            one.send_imm(message, beside)
         });
         let cause = soon(one.failed()).await?;
         assert_eq!(soon(other.failed()).await?, cause);
@@ -182,7 +182,7 @@ async fn broken() -> Outcome<String> {
         let (one, _other) = connected(&rdma)?;
         let _receive = receive(&rdma)?;
         let sent = one.send(HostBuffer::from_bytes(b"another"));
-        soon(sent.map_err(|(error, _)| error)?).await??;
+        soon(sent?).await??;
         said.push(cause.to_string());
     }
     Ok(said.join("; "))
@@ -204,7 +204,7 @@ async fn refused() -> Outcome<String> {
     for _ in 0..20 {
         let (one, peer) = connected(&rdma)?;
         let sent = one.send(HostBuffer::from_bytes(b"to nobody"));
-        let sent = sent.map_err(|(error, _)| error)?;
+        let sent = sent?;
         drop(soon(peer.fetch_add(&theirs, 0, 1)?).await?);
         let flushed = soon(sent).await?.err().ok_or("nobody receives")?;
         said.push(format!("{flushed}; {}", soon(one.failed()).await?));
@@ -226,9 +226,9 @@ async fn without_room() -> Outcome<String> {
     let (_dpa, rdma) = open()?;
     let (one, _other) = connected(&rdma)?;
     let none = rdma.receive(HostBuffer::new(0));
-    let none = none.map_err(|(error, _)| error)?;
+    let none = none?;
     let sent = one.send(HostBuffer::from_bytes(b"a message"));
-    drop(soon(sent.map_err(|(error, _)| error)?).await?);
+    drop(soon(sent?).await?);
     let refused = soon(none).await?.err().ok_or("it has no room")?;
     Ok(refused.to_string())
 }
@@ -275,14 +275,14 @@ async fn receives_of_a_closed() -> Outcome<String> {
 async fn given(rdma: &Rdma, from: &Connection) -> Outcome<ReceiveOp> {
     let [first, second] = [receive(rdma)?, receive(rdma)?];
     let sent = from.send(HostBuffer::from_bytes(b"a message"));
-    soon(sent.map_err(|(error, _)| error)?).await??;
+    soon(sent?).await??;
     soon(first).await??;
     Ok(second)
 }
 
 fn receive(rdma: &Rdma) -> Outcome<ReceiveOp> {
     let posted = rdma.receive(HostBuffer::new(64));
-    Ok(posted.map_err(|(error, _)| error)?)
+    Ok(posted?)
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Side {
         let write = self
             .connection
             .write(HostBuffer::from_bytes(ball), theirs, 0);
-        let write = write.map_err(|(refused, _)| refused)?;
+        let write = write?;
         let add = self.connection.fetch_add(theirs, BALL as u64, 1)?;
         write.await?;
         let done = add.await?;

@@ -187,7 +187,7 @@ impl Node {
             let place = (number % PLACES * LARGEST) as u64;
             let buffer = HostBuffer::from_bytes(&bytes);
             let wrote = self.connection.write(buffer, &peer.memory, place);
-            wrote.map_err(|(error, _)| error)?.await?;
+            wrote?.await?;
             let read = self.read(peer, place, bytes.len()).await?;
             if read != bytes {
                 // Whether the write was wrong, or the read.
@@ -206,7 +206,7 @@ impl Node {
         let read = self
             .connection
             .read(HostBuffer::new(len), &peer.memory, place);
-        let read = read.map_err(|(error, _)| error)?.await?.buffer;
+        let read = read?.await?.buffer;
         Ok(read.ok_or("a read without its buffer")?.to_vec())
     }
 
@@ -234,11 +234,11 @@ impl Node {
         for number in 0..EACH {
             let buffer = || HostBuffer::from_bytes(&message(number));
             let sent = self.connection.send_imm(buffer(), number as u32);
-            on_their_way.push_back(sent.map_err(|(error, _)| error)?);
+            on_their_way.push_back(sent?);
             let wrote =
                 self.connection
                     .write_imm(buffer(), &peer.memory, place(number), number as u32);
-            on_their_way.push_back(wrote.map_err(|(error, _)| error)?);
+            on_their_way.push_back(wrote?);
             while on_their_way.len() >= AHEAD {
                 on_their_way.pop_front().ok_or("none on its way")?.await?;
             }
@@ -253,7 +253,7 @@ impl Node {
     async fn receive_all(&self) -> Outcome {
         let post = || {
             let receive = self.rdma.receive(HostBuffer::new(LARGEST));
-            receive.map_err(|(error, _)| error)
+            receive
         };
         let mut posted = VecDeque::new();
         for turn in 0..2 * EACH {

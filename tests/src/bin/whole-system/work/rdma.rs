@@ -119,7 +119,7 @@ pub async fn messages(world: &World<'_>) -> Outcome {
         for number in 0..count {
             let buffer = HostBuffer::from_bytes(&[number as u8; 100]);
             let sent = here.connection.send_imm(buffer, number);
-            sent.map_err(|(error, _)| error)?.await?;
+            sent?.await?;
         }
         Ok::<_, Error>(())
     };
@@ -127,7 +127,7 @@ pub async fn messages(world: &World<'_>) -> Outcome {
         world.nodes[from].dpa.sleep(late).await;
         for number in 0..count {
             let received = there.rdma.receive(HostBuffer::new(128));
-            let received = received.map_err(|(error, _)| error)?.await?;
+            let received = received?.await?;
             assert_eq!(received.kind, ReceivedKind::SendImmediate(number));
             assert_eq!(received.buffer.to_vec()[..100], [number as u8; 100]);
         }
