@@ -130,21 +130,38 @@ fn clients_side_by_side_and_one_after_the_other() {
     }
 }
 
-/// Also while as many stall as may come at a time: each has a place of its own.
+/// Clients that say nothing once they are welcome.
+async fn silent(address: &str, clients: usize) -> Vec<Exchange> {
+    let mut silent = Vec::new();
+    for _ in 0..clients {
+        let connecting = Exchange::connect(address, kv::session(), Duration::from_secs(5));
+        silent.push(connecting.await.expect("an exchange"));
+    }
+    silent
+}
+
+/// Each has a place of its own.
 #[tokio::test]
 async fn a_client_that_says_nothing_keeps_nobody_out() {
     let (_server, address) = server(&["--workers", "2"]);
     let began = Instant::now();
-    let mut silent = Vec::new();
-    for _ in 0..8 {
-        let connecting = Exchange::connect(&address, kv::session(), Duration::from_secs(5));
-        silent.push(connecting.await.expect("an exchange"));
-    }
+    let _silent = silent(&address, 8).await;
     let bench = ["bench", "--connect", &address, "--requests", "100"];
     let output = run(&bench);
     assert!(output.status.success(), "{}", err(&output));
     // Who is silent has ten seconds to introduce himself.
     assert!(began.elapsed() < Duration::from_secs(9), "{began:?}");
+}
+
+#[tokio::test]
+async fn who_finds_all_places_taken_by_clients_that_say_nothing_waits_for_one() {
+    let (_server, address) = server(&["--workers", "1"]);
+    let silent = silent(&address, 8).await;
+    let mut bench = start(&["bench", "--connect", &address, "--requests", "100"]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(silent);
+    let (status, said) = bench.end();
+    assert!(status.success(), "{said}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use doca_dpa::rdma::{HostBuffer, MapError, RdmaOpenError};
+use doca_dpa::rdma::{HostBuffer, MapError, RdmaOpenError, Returned};
 use doca_dpa::{Dpa, Error, SyncEvent, ThreadError};
 use examples::program;
 use examples::say;
@@ -56,7 +56,9 @@ async fn run(options: &Options) -> Result<(), HandlerError> {
     let counts = dpa.zeroed::<u64>(2).await.map_err(Error::from)?;
     let progress = SyncEvent::device_to_host(&dpa)?;
     let ops = dpa.async_ops().open()?;
-    let (source, target) = (ops.map_host(HostBuffer::from_bytes(&bytes))?, ops.map(&to)?);
+    let source = ops.map_host(HostBuffer::from_bytes(&bytes));
+    let source = source.map_err(Returned::into_error)?;
+    let target = ops.map(&to)?;
     let args = CopyBlocksArgs {
         ops: &ops,
         done: ops.completions(),

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use doca_dpa::rdma::HostBuffer;
+use doca_dpa::rdma::{HostBuffer, Returned};
 use doca_dpa::{Dpa, Error, WindowError};
 use examples::program;
 use examples::say;
@@ -36,7 +36,7 @@ enum WindowExampleError {
     #[error(transparent)]
     Dpa(#[from] Error),
     #[error(transparent)]
-    Window(#[from] WindowError),
+    Window(#[from] Returned<WindowError>),
     #[error("word {index} is {found:#x}, not {expected:#x}")]
     Wrong {
         index: usize,

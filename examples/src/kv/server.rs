@@ -88,10 +88,21 @@ struct Visit {
     exchange: Exchange,
 }
 
-/// A client's place at a worker. Whatever becomes of the client, nobody has it once this is dropped.
+/// A client's place at a worker, from when it has a connection. Whatever becomes of the client, nobody has it once this is dropped.
 struct Seat {
     clients: Arc<DeviceBuffer<Client>>,
     at: usize,
+}
+
+impl Seat {
+    /// From now on requests of this session are answered, until the seat is dropped.
+    fn introduce(&self, ring: RemoteMemoryMap, session: u32) -> Result<(), KvError> {
+        let client = Client {
+            ring: ring.handle(),
+            session: session.into(),
+        };
+        Ok(self.clients.write_blocking(self.at, &[client])?)
+    }
 }
 
 impl Drop for Seat {
@@ -166,8 +177,8 @@ impl Server {
         let mut visits = FuturesUnordered::new();
         loop {
             tokio::select! {
-                exchange = listener.accept(Duration::MAX), if meetings.len() < MEETINGS => {
-                    meetings.push(server.let_in(exchange?));
+                exchange = listener.accept(Duration::MAX), if server.may_come(meetings.len()) => {
+                    meetings.push(server.let_in(exchange?, server.place()));
                 }
                 Some(met) = meetings.next() => match met {
                     Ok(visit) => {
@@ -210,19 +221,41 @@ impl Server {
         }
     }
 
-    async fn let_in(&self, exchange: Exchange) -> Result<Visit, KvError> {
-        let meeting = tokio::time::timeout(MEETING, self.meet(exchange)).await;
+    /// Whether the next may come, beside so many that introduce themselves. Where these have the last places, one may be free again
+    /// before long; nobody is told that there is none until all who have one are clients.
+    fn may_come(&self, meetings: usize) -> bool {
+        let places = CLIENTS * self.desks.len() as u32;
+        meetings == 0 || (meetings < MEETINGS && self.visitors() < places)
+    }
+
+    /// Clients that have a place, and those who introduce themselves.
+    fn visitors(&self) -> u32 {
+        self.desks.iter().map(Desk::visitors).sum()
+    }
+
+    /// A place at the worker that has the fewest clients, if any has one.
+    fn place(&self) -> Option<(Connection, Seat)> {
+        let mut desks: Vec<&Desk> = self.desks.iter().collect();
+        desks.sort_by_key(|desk| desk.visitors());
+        desks.into_iter().find_map(Desk::place)
+    }
+
+    async fn let_in(
+        &self,
+        exchange: Exchange,
+        place: Option<(Connection, Seat)>,
+    ) -> Result<Visit, KvError> {
+        let meeting = tokio::time::timeout(MEETING, self.meet(exchange, place)).await;
         meeting.unwrap_or(Err(KvError::Meeting(MEETING)))
     }
 
-    async fn meet(&self, mut exchange: Exchange) -> Result<Visit, KvError> {
-        let mut desks: Vec<&Desk> = self.desks.iter().collect();
-        desks.sort_by_key(|desk| desk.visitors());
-        let mut free = desks
-            .iter()
-            .filter_map(|desk| Some((desk.rdma.export().ok()?, desk)));
-        let Some((connection, desk)) = free.next() else {
-            let clients = self.desks.iter().map(Desk::visitors).sum();
+    async fn meet(
+        &self,
+        mut exchange: Exchange,
+        place: Option<(Connection, Seat)>,
+    ) -> Result<Visit, KvError> {
+        let Some((connection, seat)) = place else {
+            let clients = self.visitors();
             exchange
                 .send("welcome", &welcome::encode(Err(clients)))
                 .await?;
@@ -238,8 +271,9 @@ impl Server {
         connect::<KvError>(&mut exchange, &connection, true).await?;
         let ring = exchange.receive("response ring").await?;
         let ring = RemoteMemoryMap::import(&ring)?;
+        seat.introduce(ring, welcome.session)?;
         let mut visit = Visit {
-            _seat: desk.introduce(&connection, ring, welcome.session)?,
+            _seat: seat,
             connection,
             exchange,
         };
@@ -334,21 +368,14 @@ impl Desk {
         Arc::strong_count(&self.clients) as u32 - 1
     }
 
-    /// From now on requests of this session are answered, until the seat is dropped.
-    fn introduce(
-        &self,
-        connection: &Connection,
-        ring: RemoteMemoryMap,
-        session: u32,
-    ) -> Result<Seat, KvError> {
-        let client = Client {
-            ring: ring.handle(),
-            session: session.into(),
+    /// A place for one more client.
+    fn place(&self) -> Option<(Connection, Seat)> {
+        let connection = self.rdma.export().ok()?;
+        let seat = Seat {
+            clients: self.clients.clone(),
+            at: connection.id() as usize,
         };
-        let at = connection.id() as usize;
-        self.clients.write_blocking(at, &[client])?;
-        let clients = self.clients.clone();
-        Ok(Seat { clients, at })
+        Some((connection, seat))
     }
 }
 
@@ -356,25 +383,45 @@ impl Desk {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_client_that_is_given_up_leaves_no_trace() {
+    async fn server(workers: u32) -> Server {
         let options = ServerOptions {
             place: Place::Loopback,
             entries: 16,
-            workers: 1,
+            workers,
         };
-        let server = Server::open(&options).await.expect("a server");
+        Server::open(&options).await.expect("a server")
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_given_up_leaves_no_trace() {
+        let server = server(1).await;
         let desk = &server.desks[0];
-        let connection = desk.rdma.export().expect("a connection");
         let ring = server.dpa.zeroed::<u64>(8).await.expect("memory");
         let map = desk.rdma.map(&ring, Rights::all()).expect("a map");
         let ring = RemoteMemoryMap::import(&map.export()).expect("its own");
         let sessions = || desk.clients.copy_out_blocking().expect("open");
         let sits = |at: usize| sessions()[at].session;
-        let seat = desk.introduce(&connection, ring, 7).expect("a seat");
-        let at = seat.at;
+        let (connection, seat) = server.place().expect("a place");
+        let at = connection.id() as usize;
+        assert_eq!((desk.visitors(), sits(at)), (1, 0));
+        seat.introduce(ring, 7).expect("memory");
         assert_eq!((desk.visitors(), sits(at)), (1, 7));
         drop(seat);
         assert_eq!((desk.visitors(), sits(at)), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn clients_that_come_together_are_dealt_out() {
+        let server = server(2).await;
+        let places: Vec<_> = std::iter::from_fn(|| server.place()).collect();
+        assert_eq!(places.len(), 2 * CLIENTS as usize);
+        let first: Vec<_> = places[..CLIENTS as usize].iter().collect();
+        let of = |desk: &Desk| {
+            let sits = |seat: &Seat| Arc::ptr_eq(&seat.clients, &desk.clients);
+            first.iter().filter(|(_, seat)| sits(seat)).count()
+        };
+        assert_eq!(of(&server.desks[0]), of(&server.desks[1]));
+        assert!(!server.may_come(1), "somebody may leave before long");
+        assert!(server.may_come(0), "to be told that there is no place");
     }
 }
