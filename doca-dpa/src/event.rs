@@ -3,7 +3,7 @@
 use std::future::IntoFuture;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use dpa_abi::{Condition, EventHandle, Update};
@@ -335,13 +335,12 @@ impl IntoFuture for EventCondition {
     fn into_future(self) -> EventWait {
         let process = self.event.process().clone();
         let deadline = self.timeout.map(|most| Deadline::after(&process, most));
-        let wait = self
-            .event
-            .event()
-            .wait(self.condition)
-            .map_err(|error| EventError::of(error, None));
+        let state = match self.event.event().wait(self.condition) {
+            Ok(wait) => State::Waits(wait),
+            Err(refused) => State::Over(Err(EventError::of(refused, None))),
+        };
         EventWait {
-            wait: Some(wait),
+            state,
             has_turn: false,
             deadline,
             process,
@@ -356,28 +355,45 @@ impl IntoFuture for EventCondition {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct EventWait {
-    wait: Option<Result<HostWait, EventError>>,
+    state: State,
+    /// The program has had its turn, or has had to wait.
     has_turn: bool,
     deadline: Option<Deadline>,
     process: ProcessRef,
 }
 
+#[derive(Debug)]
+enum State {
+    Waits(HostWait),
+    Over(Result<u64, EventError>),
+    Given,
+}
+
 impl EventWait {
-    /// The time is up: an update that came before the wait is unlinked still wins.
-    fn time_is_up(&mut self) -> Result<u64, EventError> {
-        let Some(Ok(mut wait)) = self.wait.take() else {
-            return Err(EventError::Stuck);
+    /// Whether it is over. From its first poll on that sees what passes by.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let State::Waits(wait) = &mut self.state else {
+            return Poll::Ready(());
         };
-        match wait.cancel() {
-            Some(outcome) => self.ended(outcome),
+        let outcome = match Pin::new(&mut *wait).poll(cx) {
+            Poll::Ready(outcome) => Some(outcome),
+            Poll::Pending => {
+                let deadline = self.deadline.as_mut();
+                ready!(deadline.map_or(Poll::Pending, |at| Pin::new(at).poll(cx)));
+                // An update that came before the wait is unlinked still wins.
+                wait.cancel()
+            }
+        };
+        let ended = match outcome {
+            Some(outcome) => {
+                outcome.map_err(|closed| EventError::closed(closed, self.process.fault()))
+            }
             None => Err(EventError::TimedOut {
                 value: wait.value(),
             }),
-        }
-    }
-
-    fn ended(&self, outcome: Result<u64, sync_event::Closed>) -> Result<u64, EventError> {
-        outcome.map_err(|closed| EventError::closed(closed, self.process.fault()))
+        };
+        self.state = State::Over(ended);
+        Poll::Ready(())
     }
 }
 
@@ -388,28 +404,14 @@ impl Future for EventWait {
     /// When polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if !this.has_turn {
-            std::task::ready!(this.process.device().poll_turn(cx));
-            this.has_turn = true;
+        let over = this.poll_over(cx).is_ready();
+        let has_turn = std::mem::replace(&mut this.has_turn, true);
+        if !over || (!has_turn && this.process.device().poll_turn(cx).is_pending()) {
+            return Poll::Pending;
         }
-        let wait = match this.wait.as_mut().expect("polled after it was ready") {
-            Ok(wait) => wait,
-            Err(_) => {
-                let refused = this.wait.take().and_then(Result::err);
-                return Poll::Ready(Err(refused.unwrap_or(EventError::Stuck)));
-            }
-        };
-        if let Poll::Ready(outcome) = Pin::new(wait).poll(cx) {
-            this.wait = None;
-            return Poll::Ready(this.ended(outcome));
-        }
-        match this
-            .deadline
-            .as_mut()
-            .map(|deadline| Pin::new(deadline).poll(cx))
-        {
-            Some(Poll::Ready(())) => Poll::Ready(this.time_is_up()),
-            _ => Poll::Pending,
+        match std::mem::replace(&mut this.state, State::Given) {
+            State::Over(ended) => Poll::Ready(ended),
+            _ => panic!("polled after it was ready"),
         }
     }
 }

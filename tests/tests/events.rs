@@ -82,6 +82,23 @@ fn rule_1_3_a_value_that_passes_by_wakes_the_waiter() {
     }
 }
 
+/// A wait stands from its first poll on, whoever goes on then.
+#[test]
+fn rule_1_3_a_wait_that_was_polled_sees_what_passes_by() {
+    for seed in seeds(60) {
+        let run = Sim::new(seed).run(async |dpa: Dpa| {
+            let event = everywhere(&dpa);
+            let update = async {
+                event.set(1)?;
+                event.set(0)
+            };
+            let (waited, updated) = futures::join!(event.eq(1).into_future(), update);
+            (waited.ok(), updated.ok())
+        });
+        assert_eq!(run.expect("ends").value, (Some(1), Some(1)), "seed {seed}");
+    }
+}
+
 #[test]
 fn rule_1_4_what_holds_already_completes_at_once_even_after_close() {
     both(async |dpa| {
