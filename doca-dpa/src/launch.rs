@@ -16,7 +16,6 @@ use flexio::{Command, ProcessRef, SubmitError, Submitted};
 use crate::args;
 use crate::error::{Error, LaunchError, LaunchRefused};
 use crate::event::{EventCondition, SyncEvent};
-use crate::turn::turn;
 
 /// What a launch waits for and updates; shared by launches, calls and steps.
 #[derive(Debug)]
@@ -81,8 +80,8 @@ impl Order {
 
     /// Submits, and waits for room in the queue if there is none, or if others wait for it already.
     pub(crate) async fn submit_async(self) -> Result<Submitted, (LaunchRefused, Self)> {
+        // Nobody goes on in between: who has its place and is not in the line yet is passed by those who come later.
         let mut place = Place::reserve(&self.process);
-        turn(&place.process).await;
         let mut order = self;
         let mut waits = order.refused.is_none() && place.process.has_line();
         loop {

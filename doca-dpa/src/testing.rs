@@ -37,7 +37,7 @@
 //! once ([`When::At`]) has struck at none of its seeds; of one with a chance that is printed only.
 //!
 //! Kernels are switched at device calls and between atomic accesses; the program, wherever it awaits something of the device, be it
-//! a copy that is made at once. What it does between two awaits nothing else comes between: a launch that is submitted and
+//! a copy that is made at once (`submit_async` only where it waits for room). What it does between two awaits nothing else comes between: a launch that is submitted and
 //! cancelled without an await has never started then, although it may have elsewhere.
 //!
 //! | variable | |
