@@ -13,10 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
 
 use dpa_abi::port::READS_PER_SAFE_POINT;
-use parking_lot::Mutex;
 
 use crate::config::DeviceConfig;
 use crate::device::Device;
@@ -31,26 +29,22 @@ use crate::worker::{Pick, Worker};
 
 mod deadlocks;
 mod ends;
+mod steps;
 
 pub use ends::{Endless, SimError, Stuck};
+pub use steps::STEPS;
+use steps::Steps;
 
 /// At a safe point a thread is switched one time in so many. So is the host program where it awaits what it need not wait for.
 const SWITCH_ONE_IN: u64 = 4;
 /// Virtual nanoseconds that a step takes, at most.
 const STEP_NANOS: u64 = 400;
-/// Steps that a run takes at most if its plan does not say.
-pub const STEPS: u64 = 50_000_000;
 
 /// Where choices come from: a generator (SplitMix64) and a digest of what it gave.
 #[derive(Debug)]
 pub struct Choices {
     seed: u64,
-    /// Steps that the run takes at most.
-    steps: u64,
-    /// Those that are left.
-    left: AtomicU64,
-    /// How the run stood when one was refused.
-    endless: Mutex<Option<Endless>>,
+    steps: Steps,
     /// When deadlocks are looked for again, whoever can go on.
     next_look: AtomicU64,
     state: AtomicU64,
@@ -79,9 +73,7 @@ impl Choices {
     pub(crate) fn new(seed: u64, steps: u64, diary: Option<Arc<Diary>>) -> Self {
         Self {
             seed,
-            steps,
-            left: AtomicU64::new(steps),
-            endless: Mutex::default(),
+            steps: Steps::new(steps),
             next_look: AtomicU64::new(0),
             diary,
             mishaps: mishaps::State::default(),
@@ -111,19 +103,6 @@ impl Choices {
             Ordering::Relaxed,
         );
         choice
-    }
-
-    /// Counts a step; false if there were as many as there may be.
-    fn count_step(&self) -> bool {
-        let left = self.left.load(Ordering::Relaxed);
-        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
-        left > 0
-    }
-
-    /// What follows may take as many steps as the run.
-    fn begin_steps(&self) {
-        self.left.store(self.steps, Ordering::Relaxed);
-        *self.endless.lock() = None;
     }
 
     /// Whether a thread is switched at this safe point, or the host program where it awaits something.
@@ -298,7 +277,7 @@ fn drive<T, F: Future<Output = T>>(
 /// Stops what the program has left behind, and lets it run out.
 fn wind_down(device: &Arc<Device>) -> Result<(), SimError> {
     if let Some(choices) = &device.choices {
-        choices.begin_steps();
+        choices.steps.begin_anew();
     }
     for process in device.sched.processes() {
         process.shut_down();
@@ -334,32 +313,6 @@ impl Device {
             .iter()
             .flat_map(|process| process.waiting())
             .collect()
-    }
-
-    /// Counts a step of the run.
-    fn take_step(&self) -> Result<(), Endless> {
-        if let Some(choices) = self.choices.as_ref().filter(|c| !c.count_step()) {
-            // As it stands now: what the program does for want of steps changes that.
-            let mut endless = choices.endless.lock();
-            endless.get_or_insert_with(|| self.endless(choices));
-        }
-        self.check_steps()
-    }
-
-    /// Whether the run has not asked for more steps than it may take.
-    fn check_steps(&self) -> Result<(), Endless> {
-        let choices = self.choices.as_ref();
-        let endless = choices.and_then(|choices| choices.endless.lock().clone());
-        endless.map_or(Ok(()), Err)
-    }
-
-    fn endless(&self, choices: &Choices) -> Endless {
-        Endless {
-            seed: choices.seed,
-            steps: choices.steps,
-            time: Duration::from_nanos(self.clock.now()),
-            waiting: self.all_waiting(),
-        }
     }
 
     /// One step of the seeded driver: runs one thread to its next switch, or moves time on. False if nothing is left
@@ -489,14 +442,18 @@ impl Device {
     }
 
     /// Steps until `ready` gives something; `None` if nothing is left to do before it does, or the run has taken as many steps as it
-    /// may: then that is what it ends with.
+    /// may. That is what it ends with then: a program that comes here again is unwound.
     pub fn step_until<R>(&self, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
         loop {
             if let Some(result) = ready() {
                 return Some(result);
             }
             if !self.step() {
-                return ready();
+                let ended = ready();
+                if ended.is_none() {
+                    self.wait_ends_in_vain();
+                }
+                return ended;
             }
         }
     }

@@ -146,8 +146,11 @@ impl Device {
         self.engine.clock.clear(key);
     }
 
-    /// Under the seeded driver: steps the device until `ready` gives something; `None` if nothing is left to do. With
-    /// a driver of its own the device needs no steps, and this asks `ready` once.
+    /// Under the seeded driver: steps the device until `ready` gives something; `None` if nothing is left to do, or the run is out of
+    /// steps. With a driver of its own the device needs no steps, and this asks `ready` once.
+    ///
+    /// # Panics
+    /// Without a message, if the run is out of steps, and one such call was told so: the program is unwound, and its run ends.
     pub fn step_until<R>(&self, ready: impl FnMut() -> Option<R>) -> Option<R> {
         self.engine.step_until(ready)
     }

@@ -62,6 +62,28 @@ fn a_program_that_panics_because_its_wait_ended_is_one_without_end() {
     assert!(matches!(run, Err(SimError::Endless(_))), "{run:?}");
 }
 
+/// What does not end, and never comes back to its driver.
+fn tries_again_without_end(seed: u64) -> Result<(), SimError> {
+    let run = Sim::new(seed).steps(2000).run(async |dpa: Dpa| {
+        let never = SyncEvent::device_to_host(&dpa)?;
+        let most = Duration::from_micros(10);
+        while never.ge(1).timeout(most).blocking().is_err() {}
+        Ok::<_, Error>(())
+    });
+    run.map(drop)
+}
+
+#[test]
+fn a_program_that_tries_again_when_its_wait_ended_is_one_without_end() {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || tell.send(tries_again_without_end(7)).is_ok());
+    let run = told.recv_timeout(Duration::from_secs(20)).expect("it ends");
+    assert!(
+        matches!(&run, Err(SimError::Endless(endless)) if endless.seed == 7),
+        "{run:?}"
+    );
+}
+
 #[test]
 fn steps_are_enough_for_a_run_that_ends() {
     let run = Sim::new(7).steps(2000).run(async |dpa| {
