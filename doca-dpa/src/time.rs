@@ -8,6 +8,7 @@ use std::time::Duration;
 use flexio::{Device, ProcessRef};
 
 use crate::dpa::Dpa;
+use crate::turn::turn;
 
 /// Becomes ready at a time of the device: virtual under a simulation.
 #[derive(Debug)]
@@ -66,7 +67,10 @@ impl Dpa {
     ///
     /// Cancel safety: dropping it forgets the timer.
     pub async fn sleep(&self, delay: Duration) {
-        Deadline::after(self.process(), delay).await;
+        match delay.is_zero() {
+            true => turn(self.process()).await,
+            false => Deadline::after(self.process(), delay).await,
+        }
     }
 }
 
