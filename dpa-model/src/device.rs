@@ -451,10 +451,12 @@ impl Device {
         self.clock.set_wake(at, process, waker)
     }
 
-    /// Does what is due by the clock.
-    pub(crate) fn run_timers(&self) {
-        let due = self.clock.due().into_iter();
-        due.for_each(|action| self.run_timer(action));
+    /// Does what is due by the clock; whether anything was.
+    pub(crate) fn run_timers(&self) -> bool {
+        let due = self.clock.due();
+        let any = !due.is_empty();
+        due.into_iter().for_each(|action| self.run_timer(action));
+        any
     }
 
     /// As [`Device::run_timers`], but for tasks of the host: `wake` has [`Clock::waking`](crate::clock::Clock::waking) called for

@@ -337,9 +337,8 @@ impl Device {
         let Some(worker) = worker.filter(|worker| worker.is_of(self)) else {
             return false;
         };
-        if let Some(choices) = &self.choices {
-            self.between_steps(choices);
-        }
+        let choices = self.choices.as_ref();
+        let moved = choices.is_some_and(|choices| self.between_steps(choices));
         if let Some(pick) = self.pick_any(&worker) {
             worker.run(pick);
             self.let_pass(self.choose(STEP_NANOS));
@@ -347,21 +346,21 @@ impl Device {
             return true;
         }
         let drained = |process: &Arc<Process>| process.drain_stores();
-        self.sched.processes().iter().any(drained) || self.poll_nics(None)
+        // What has moved between steps may be all that does now: whom that woke goes on before time does.
+        self.sched.processes().iter().any(drained) || self.poll_nics(None) || moved
     }
 
-    /// So many nanoseconds pass.
-    fn let_pass(&self, nanos: u64) {
+    /// So many nanoseconds pass; whether the time of anything came.
+    fn let_pass(&self, nanos: u64) -> bool {
         self.clock
             .advance_to(self.clock.now().saturating_add(nanos));
-        self.run_timers();
+        self.run_timers()
     }
 
-    fn between_steps(&self, choices: &Choices) {
-        if let Some(nanos) = choices.mishaps.clock_jump(choices) {
-            self.note(|| format!("mishap: time jumps by {nanos} ns"));
-            self.let_pass(nanos);
-        }
+    /// Whether a timer or a NIC did something.
+    fn between_steps(&self, choices: &Choices) -> bool {
+        let jump = choices.mishaps.clock_jump(choices);
+        let mut moved = jump.is_some_and(|nanos| self.jump(nanos));
         self.may_stall_nic(choices);
         let processes = self.sched.processes();
         processes.iter().for_each(|p| p.age_caches(choices));
@@ -369,8 +368,18 @@ impl Device {
         let due = || self.nics.next_timer() <= Some(self.clock.now());
         let something = self.network.carry(self, choices) || (!self.nics.is_empty() && due());
         if something && choices.below(2) == 0 {
-            self.poll_nics(None);
+            moved |= self.poll_nics(None);
         }
+        moved
+    }
+
+    /// As [`Device::let_pass`], with nobody having had the time.
+    fn jump(&self, nanos: u64) -> bool {
+        self.note(|| format!("mishap: time jumps by {nanos} ns"));
+        for process in self.sched.processes() {
+            process.skips_time(nanos);
+        }
+        self.let_pass(nanos)
     }
 
     fn may_stall_nic(&self, choices: &Choices) {

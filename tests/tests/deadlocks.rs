@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use doca_dpa::error::{EventError, LaunchError};
 use doca_dpa::rdma::HostBuffer;
+use doca_dpa::testing::{Chance, Mishaps, When};
 use doca_dpa::{Dpa, Error, FaultKind, Launch, Location, Sim, SyncEvent};
 use drivers::{Outcome, both_on, seeds};
 use futures::future::{Either, select};
@@ -138,4 +139,50 @@ fn rule_2_10_a_deadlock_is_reported_while_an_event_stands_in_memory() {
             }
         },
     );
+}
+
+/// Helps a kernel that waits, in time. Beside it another context's kernel polls, if it is to.
+async fn helped_after_a_jump(dpa: &Dpa, beside: bool) -> Result<(), Error> {
+    let other = dpa.open_beside()?;
+    let flag = other.zeroed::<u64>(1).await?;
+    flag.write(0, &[u64::from(!beside)]).await?;
+    let polls = other.launch(poll).args(PollArgs { flag: &flag }).submit()?;
+    if !beside {
+        other.wait_idle().await;
+    }
+    let (event, total) = (
+        SyncEvent::device_to_device(dpa)?,
+        dpa.zeroed::<u64>(1).await?,
+    );
+    let args = WaitThenCountArgs {
+        event: &event,
+        value: 1,
+        total: &total,
+    };
+    let waits = dpa.launch(wait_then_count).args(args).submit()?;
+    dpa.sleep(Duration::from_micros(100)).await;
+    dpa.launch(nothing).then_add(&event, 1).submit()?.await?;
+    waits.await?;
+    flag.write(0, &[1]).await?;
+    polls.await?;
+    Ok(())
+}
+
+/// Time that was jumped over is none in which the host could have helped.
+#[test]
+fn rule_2_10_who_is_helped_after_a_jump_of_time_is_not_deadlocked() {
+    let mishaps = Mishaps {
+        clock_jump: When::By(Chance::percent(50)),
+        longest_jump: Duration::from_millis(3),
+        ..Mishaps::NONE
+    };
+    let device = Dpa::builder().deadlock_grace(Duration::from_millis(1));
+    for beside in [false, true] {
+        for seed in seeds(60) {
+            let sim = Sim::new(seed).on(device.clone()).mishaps(mishaps);
+            let run = sim.run(async |dpa| helped_after_a_jump(&dpa, beside).await);
+            let ended = run.expect("it ends").value;
+            ended.unwrap_or_else(|error| panic!("seed {seed}, beside {beside}: {error}"));
+        }
+    }
 }

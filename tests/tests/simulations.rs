@@ -12,9 +12,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
-use doca_dpa::testing::Diary;
+use doca_dpa::testing::{Chance, Diary, Mishaps, When};
 use doca_dpa::{Dpa, Error, Sim, SimError, Stuck, SyncEvent, dpa_test};
 use futures::channel::oneshot;
+use futures::future::select;
 use seeds::seeds;
 use tests::*;
 
@@ -156,6 +157,27 @@ fn time_passes_while_the_host_polls() {
         });
         let now = run.expect("it ends").value;
         assert!(DELAY <= now && now < 2 * DELAY, "{now:?}");
+    }
+}
+
+/// Who is woken goes on before time does.
+#[test]
+fn a_jump_of_time_that_wakes_the_host_is_no_longer_than_that() {
+    const FAR: Duration = Duration::from_secs(3600);
+    let mishaps = Mishaps {
+        clock_jump: When::By(Chance::percent(50)),
+        longest_jump: Duration::from_millis(3),
+        ..Mishaps::NONE
+    };
+    for seed in seeds(60) {
+        let run = Sim::new(seed).mishaps(mishaps).run(async |dpa: Dpa| {
+            let near = std::pin::pin!(dpa.sleep(Duration::from_micros(100)));
+            let far = std::pin::pin!(dpa.sleep(FAR));
+            select(near, far).await.factor_first();
+            dpa.now()
+        });
+        let now = run.expect("it ends").value;
+        assert!(now < FAR, "seed {seed}: {now:?}");
     }
 }
 

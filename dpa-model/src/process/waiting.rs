@@ -136,6 +136,13 @@ impl Process {
         known.is_some().then_some(since)
     }
 
+    /// So much time that comes now is none in which it stands still.
+    pub(crate) fn skips_time(&self, nanos: u64) {
+        if let Some((_, since)) = &mut *self.standstill.lock() {
+            *since = since.saturating_add(nanos);
+        }
+    }
+
     /// How it stands, if every started thread waits for something that only they could bring about (SEMANTICS 2.10).
     pub(crate) fn deadlocked(&self) -> Option<Standstill> {
         let progress = self.progress.load(Ordering::Relaxed);
