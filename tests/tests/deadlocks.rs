@@ -14,10 +14,12 @@ use drivers::{Outcome, both_on, seeds};
 use futures::future::{Either, select};
 use tests::*;
 
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(700);
+/// So many pauses are longer than the grace, also for who looks only now and then.
+const ROUNDS: u64 = 7;
 
-/// The host submits what helps three times, each time within the grace, and all in all later.
+/// The host submits what helps again and again, each time within the grace, and all in all later.
 async fn helped_in_time(dpa: &Dpa, thresholds: &[u64]) -> Outcome {
     let (event, total) = (
         SyncEvent::device_to_device(dpa)?,
@@ -32,7 +34,7 @@ async fn helped_in_time(dpa: &Dpa, thresholds: &[u64]) -> Outcome {
         };
         waiting.push(dpa.launch(wait_then_count).args(args).submit()?);
     }
-    for _ in 0..3 {
+    for _ in 0..ROUNDS {
         dpa.sleep(PAUSE).await;
         dpa.launch(nothing).then_add(&event, 1).submit()?.await?;
     }
@@ -47,7 +49,7 @@ async fn helped_in_time(dpa: &Dpa, thresholds: &[u64]) -> Outcome {
 fn rule_2_10_who_is_helped_in_time_again_and_again_is_not_deadlocked() {
     both_on(
         &Dpa::builder().workers(2).deadlock_grace(GRACE),
-        async |dpa| helped_in_time(&dpa, &[1, 2, 3]).await,
+        async |dpa| helped_in_time(&dpa, &Vec::from_iter(1..=ROUNDS)).await,
     );
 }
 
@@ -56,7 +58,37 @@ fn rule_2_10_who_is_helped_in_time_again_and_again_is_not_deadlocked() {
 fn rule_2_10_who_waits_for_a_value_that_grows_is_not_deadlocked() {
     both_on(
         &Dpa::builder().workers(2).deadlock_grace(GRACE),
-        async |dpa| helped_in_time(&dpa, &[3]).await,
+        async |dpa| helped_in_time(&dpa, &[ROUNDS]).await,
+    );
+}
+
+/// The value that grows is one that a launch waits for, which will wake the kernel.
+#[test]
+fn rule_2_10_who_waits_for_a_launch_whose_event_grows_is_not_deadlocked() {
+    both_on(
+        &Dpa::builder().workers(2).deadlock_grace(GRACE),
+        async |dpa| {
+            let (event, total) = (
+                SyncEvent::device_to_device(&dpa)?,
+                dpa.zeroed::<u64>(1).await?,
+            );
+            let grows = SyncEvent::device_to_device(&dpa)?;
+            let args = WaitThenCountArgs {
+                event: &event,
+                value: 1,
+                total: &total,
+            };
+            let waits = dpa.launch(wait_then_count).args(args).submit()?;
+            let helps = dpa.launch(nothing).wait_for(grows.ge(ROUNDS));
+            let helps = helps.then_add(&event, 1).submit()?;
+            for _ in 0..ROUNDS {
+                dpa.sleep(PAUSE).await;
+                dpa.launch(nothing).then_add(&grows, 1).submit()?.await?;
+            }
+            helps.await?;
+            waits.await?;
+            Ok(())
+        },
     );
 }
 

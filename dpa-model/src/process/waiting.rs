@@ -38,6 +38,8 @@ pub(crate) struct Standstill {
     progress: u64,
     /// The threads, and for what, with the values of their events.
     pub(crate) waiting: Vec<Waiting>,
+    /// The events at which anything waits, and their values: what is parked may be what helps.
+    values: Vec<(u32, u64)>,
 }
 
 /// A timer's reference to a thread that waits for an event.
@@ -165,20 +167,39 @@ impl Process {
             }
         };
         let all_stuck = waiting.len() == standing.started as usize && waiting.iter().all(stuck);
+        if !all_stuck || self.could_be_helped() {
+            return None;
+        }
         // Last: it looks at every event that there is.
-        (all_stuck && !self.could_be_helped()).then_some(Standstill { progress, waiting })
+        let values = self.values_awaited()?;
+        Some(Standstill {
+            progress,
+            waiting,
+            values,
+        })
     }
 
-    /// Whether a launch is parked at an event that the host or a remote node may update: once opened it could do
-    /// anything, so nothing is proven. Nor is it while a queue of a NIC waits so, there is an RDMA context, whose completions may wake a
-    /// thread, or a handler that may be triggered.
+    /// Whether there is an RDMA context, whose completions may wake a thread, or a handler that may be triggered.
     fn could_be_helped(&self) -> bool {
         let may_run = |handler: &Arc<Handler>| handler.state() != HandlerState::Over;
-        let mut helped = self.rdma.load(Ordering::Relaxed) > 0 || self.handlers.any(may_run);
+        self.rdma.load(Ordering::Relaxed) > 0 || self.handlers.any(may_run)
+    }
+
+    /// The events at which anything waits, with their values. None if the host or a remote node may update one: a launch that is
+    /// parked there, or a queue of a NIC, could do anything once opened, so nothing is proven.
+    fn values_awaited(&self) -> Option<Vec<(u32, u64)>> {
         // Tasks of the host do nothing by themselves, nor does a place that shows the value.
         let acts = |gate: &Gate| matches!(gate, Gate::Launch(_) | Gate::Unit(_) | Gate::Queue(_));
-        self.events
-            .each(|_, slot| helped |= slot.others_publish() && slot.event.any_gate(acts));
-        helped
+        let mut values = Some(Vec::new());
+        self.events.each(|index, slot| {
+            if !slot.event.any_gate(acts) {
+                return;
+            }
+            match &mut values {
+                Some(values) if !slot.others_publish() => values.push((index, slot.event.get())),
+                helped => *helped = None,
+            }
+        });
+        values
     }
 }
