@@ -55,6 +55,7 @@ impl Dpa {
             ready => ready,
         })
         .await;
+        process.close_trace();
         if at_rest {
             Ok(report)
         } else {

@@ -88,6 +88,9 @@ impl Process {
         if self.device.is_stopping() {
             self.device.wake_all();
         }
+        if self.is_vacated() {
+            self.trace_close();
+        }
         CloseReport {
             launches_dropped: dropped() - dropped_before,
             threads_stopped: before.started,

@@ -244,6 +244,11 @@ impl Process {
         self.tracer.channel.flush()
     }
 
+    /// It takes no more. What is buffered is still written; then the file is another context's to use, however long this one is held.
+    pub fn trace_close(&self) {
+        self.tracer.channel.close();
+    }
+
     /// Has what is buffered sent, at once; until it is written. How it went is told to who flushes next.
     pub fn trace_settled(
         &self,

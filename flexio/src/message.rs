@@ -260,6 +260,12 @@ impl ProcessRef {
         self.raw().trace_flush()
     }
 
+    /// Ends the trace: it takes no more records, and its file is another process's to use when the rest is written. Else that is so
+    /// when nothing of the process is left, or when it is shut down and nothing of it runs.
+    pub fn close_trace(&self) {
+        self.raw().trace_close();
+    }
+
     /// Begins to flush all message streams and the trace, at once.
     pub fn flush_all(&self) -> Flushing {
         let streams = self.raw().message_streams();

@@ -163,11 +163,34 @@ async fn a_trace_file_is_of_one_context() -> Result<(), Error> {
     assert!(said.contains(&file.0.display().to_string()), "{said}");
     dpa.trace_flush().expect("a file");
     assert_eq!(read(&file).len(), 2, "it lost nothing");
-    drop(dpa);
-    for _ in 0..100 {
+    // What is left of a context that is closed, or dropped, writes nothing.
+    let left = dpa.zeroed::<u64>(1).await?;
+    dpa.close().await.expect("in time");
+    for _ in 0..10 {
         drop(open()?);
     }
+    let dpa = open()?;
+    let also_left = dpa.zeroed::<u64>(1).await?;
+    drop(dpa);
+    drop(open()?);
+    drop((left, also_left));
     Ok(())
+}
+
+/// In a simulation there is no thread that would let go of it.
+#[test]
+fn a_simulated_trace_file_is_of_one_context() {
+    let file = Path::new("shared-simulated");
+    let builder = Dpa::builder().trace_file(&file.0);
+    let run = Sim::new(1).on(builder).run(async |dpa: Dpa| {
+        let_trace(&dpa, 2, true).await?;
+        let left = dpa.zeroed::<u64>(1).await?;
+        dpa.close().await.expect("in time");
+        Dpa::builder().trace_file(&file.0).open()?;
+        drop(left);
+        Ok::<_, Error>(())
+    });
+    run.expect("it ends").value.expect("no errors");
 }
 
 #[tokio::test]

@@ -255,6 +255,7 @@ impl<T: Item> Channel<T> {
     pub fn push(self: &Arc<Self>, item: T) -> Option<u64> {
         let mut state = self.state.lock();
         if state.closed {
+            state.lost += 1;
             return None;
         }
         let (cost, room) = (item.cost(), self.figures.room);
@@ -439,10 +440,13 @@ impl<T: Item> Channel<T> {
     }
 
     /// Hands over what is due, on the calling thread. For the seeded driver. A sink that comes back here by itself finds
-    /// the outlet taken: what it sent is handed over when it has returned.
+    /// the outlet taken: what it sent is handed over when it has returned. As with a thread, the outlet goes with the last of a closed
+    /// channel.
     pub fn drain(&self) {
         if let Some(mut outlet) = self.outlet.try_lock() {
             while self.round(&mut outlet) {}
+            let last = outlet.take_if(|_| self.state.lock().closed);
+            let_go("a stream", || drop(last));
         }
     }
 
