@@ -425,7 +425,7 @@ fn rule_7_what_becomes_ready_while_its_context_ends_is_over() {
 fn rule_2_10_a_kernel_that_waits_for_a_long_step_is_not_deadlocked() {
     let builder = Dpa::builder()
         .workers(2)
-        .deadlock_grace(Duration::from_millis(5));
+        .deadlock_grace(Duration::from_millis(1));
     let dpa = builder.open().expect("a device");
     let done = block_on(async {
         let (from, to) = (
@@ -437,7 +437,7 @@ fn rule_2_10_a_kernel_that_waits_for_a_long_step_is_not_deadlocked() {
             value: 1,
             to: &to,
         };
-        let words = dpa.zeroed::<u64>(4 << 20).await?;
+        let words = dpa.zeroed::<u64>(16 << 20).await?;
         let stream = dpa.stream();
         stream.fill(&words, 1).submit()?;
         stream.fill(&words, 2).then_add(&from, 1).submit()?;
