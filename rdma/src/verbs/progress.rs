@@ -124,6 +124,8 @@ impl VerbsNic {
     /// Looks at all queue pairs: those in ERR, those whose peer has been silent, and those that a device has put into ERR
     /// without a word.
     fn look(&mut self, now: Duration, host: &mut dyn Host) {
+        // What is found from here on, and by polling below, may ask for another look.
+        self.look_at = NEVER;
         let mut next = NEVER;
         let asks = !self.port.limits.tells_failures && now >= self.ask_at;
         if asks {
@@ -139,7 +141,8 @@ impl VerbsNic {
             }
         }
         next = next.min(self.look_at_endings(now, host));
-        self.look_at = next.min(self.look_at_leaving(now, host));
+        next = next.min(self.look_at_leaving(now, host));
+        self.look_at = self.look_at.min(next);
     }
 
     /// When [`VerbsNic::progress`] wants to be called, if its descriptor says nothing before.

@@ -9,7 +9,8 @@
  *                   `haste` (a queue pair that has failed flushes what it has after a while), `ends` (messages with the immediate
  *                   data 0xe0d arrive half), `flush` (what such a message has taken is not flushed), `speed` (it reports messages
  *                   20 ms after they have arrived), `luck` (a message with the immediate data 0xbad0 has polling fail, 0xbad1 the
- *                   completion queue, 0xbad2 the receive queue)
+ *                   completion queue, 0xbad2 the receive queue), `calm` (while a queue pair that has failed is destroyed, waiting
+ *                   work of another fails, which is said by its completion only)
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -513,18 +514,6 @@ EXPORT int ibv_query_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask, s
 	return 0;
 }
 
-EXPORT int ibv_destroy_qp(struct ibv_qp *qp)
-{
-	struct pair *pair = (struct pair *)qp;
-
-	pthread_mutex_lock(&lock);
-	pairs[qp->qp_num] = NULL;
-	pthread_mutex_unlock(&lock);
-	free(pair->waiting);
-	/* Events that name it may still be under way, so it stays. */
-	return 0;
-}
-
 static void done(struct pair *pair, const struct ibv_send_wr *wr, int status, uint32_t len)
 {
 	static const uint8_t opcodes[] = {
@@ -539,6 +528,37 @@ static void done(struct pair *pair, const struct ibv_send_wr *wr, int status, ui
 	};
 	struct ibv_wc wc = { .wr_id = wr->wr_id, .status = status, .opcode = opcodes[wr->opcode], .byte_len = len, .qp_num = pair->qp.qp_num };
 	complete(pair->qp.send_cq, &wc);
+}
+
+/* Waiting work of some queue pair has been tried too often. */
+static void give_up_some(void)
+{
+	for (unsigned at = 0; at < QUEUE_PAIRS; at++) {
+		struct pair *pair = pairs[at];
+
+		if (!pair || !pair->count || pair->qp.state != IBV_QPS_RTS)
+			continue;
+		done(pair, &pair->waiting[pair->first].wr, IBV_WC_RETRY_EXC_ERR, 0);
+		pair->first = (pair->first + 1) % pair->capacity;
+		pair->count--;
+		pair->qp.state = IBV_QPS_ERR;
+		pair->has_said_last = true;
+		return;
+	}
+}
+
+EXPORT int ibv_destroy_qp(struct ibv_qp *qp)
+{
+	struct pair *pair = (struct pair *)qp;
+
+	pthread_mutex_lock(&lock);
+	pairs[qp->qp_num] = NULL;
+	if (qp->state == IBV_QPS_ERR && lacks("calm"))
+		give_up_some();
+	pthread_mutex_unlock(&lock);
+	free(pair->waiting);
+	/* Events that name it may still be under way, so it stays. */
+	return 0;
 }
 
 static void flush(struct pair *pair)

@@ -24,6 +24,7 @@ pub async fn case(name: &str) -> Outcome<String> {
         "half arrived after silence" => half_arrived_after_silence().await,
         "broken" => broken().await,
         "refused" => refused().await,
+        "failed meanwhile" => failed_meanwhile().await,
         "without room" => without_room().await,
         "put into error" => super::receives::put_into_error().await,
         "faulted" => receives_of_a_faulted().await,
@@ -219,6 +220,23 @@ fn rule_6_5_a_connection_says_that_its_peer_was_refused() {
     let expected = "flushed: the queue pair is in error (its outcome is unknown); \
                     the peer broke a rule: the peer does not allow the access";
     assert_eq!(said, expected);
+}
+
+/// Work of one connection fails while the queue pair of another is destroyed.
+async fn failed_meanwhile() -> Outcome<String> {
+    let (_dpa, rdma) = open()?;
+    let ((one, _peer), (gone, _other)) = (connected(&rdma)?, connected(&rdma)?);
+    let sent = one.send(HostBuffer::from_bytes(b"to nobody"));
+    let sent = sent.map_err(|(error, _)| error)?;
+    drop(gone);
+    let failed = soon(sent).await?.err().ok_or("nobody receives")?;
+    Ok(format!("{failed}; {}", soon(one.failed()).await?))
+}
+
+#[test]
+fn rule_6_7_a_connection_that_fails_while_another_is_destroyed_says_so() {
+    let said = verbs("failed meanwhile", "calm");
+    assert!(said.contains("; "), "{said}");
 }
 
 /// A message in a receive that has no room for it.
