@@ -74,6 +74,9 @@ const COMPLETIONS: u32 = 1 << 14;
 const FLUSH: Duration = Duration::from_secs(1);
 /// How often a device that does not tell of failures is asked.
 const ASK: Duration = Duration::from_millis(100);
+/// When a device is tried again that has refused work for lack of room while nothing was under way, whose end would say that there is
+/// some.
+const AGAIN: Duration = Duration::from_millis(1);
 const NEVER: Duration = Duration::MAX;
 
 /// A NIC behind verbs.
@@ -400,9 +403,7 @@ impl VerbsNic {
         match pair.post(now, request, &self.keys) {
             Ok(()) => Ok(()),
             Err(reason) => {
-                if pair.takes_again() {
-                    self.reports.roomy.push_back(number);
-                }
+                self.look_at = self.look_at.min(pair.again_at);
                 Err(refused(request, reason))
             }
         }

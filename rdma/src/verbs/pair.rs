@@ -22,7 +22,7 @@ use super::raw_pair::{Asked, RawQueuePair, Step};
 use super::reports::Reports;
 use super::status::work_error;
 use super::under_way::UnderWay;
-use super::{FLUSH, NEVER};
+use super::{AGAIN, FLUSH, NEVER};
 use crate::config::{Config, RetryLimit};
 use crate::provider::SystemError;
 use crate::psn::Qpn;
@@ -64,6 +64,8 @@ pub(super) struct Pair {
     /// It is to be said when less than this is under way: work was refused for lack of room, or somebody waits for all of it to be over.
     /// 0: nothing is.
     tell_below: usize,
+    /// When it is to be said because the device refused work without any under way.
+    pub(super) again_at: Duration,
     /// When it last did something, or since when it is in ERR: [`NEVER`] until somebody looks then.
     pub(super) since: Duration,
     /// The device has reported the last receive that it had taken for it.
@@ -131,6 +133,7 @@ impl Pair {
             pool: None,
             told: false,
             tell_below: 0,
+            again_at: NEVER,
             since: Duration::ZERO,
             drained: false,
             connected: false,
@@ -253,8 +256,10 @@ impl Pair {
             }
             Err(libc::ENOMEM) => {
                 let limit = self.outstanding.len();
-                // Without any under way it is to be tried again at every look.
-                self.tell_below = limit.max(1);
+                self.tell_below = limit;
+                if limit == 0 {
+                    self.again_at = now + AGAIN;
+                }
                 Err(PostReason::Full { limit })
             }
             Err(errno) => Err(PostReason::Device { errno }),
@@ -274,6 +279,15 @@ impl Pair {
             self.tell_below = 0;
         }
         takes
+    }
+
+    /// Whether it is time to try what the device refused without any work under way. True once.
+    pub(super) fn is_tried_again(&mut self, now: Duration) -> bool {
+        let due = now >= self.again_at;
+        if due {
+            self.again_at = NEVER;
+        }
+        due
     }
 
     /// How much of what is under way is its owner's: a keep-alive, which is posted when nothing else is, is not. The device has

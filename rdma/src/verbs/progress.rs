@@ -136,6 +136,10 @@ impl VerbsNic {
                 pair.ask();
             }
             next = next.min(pair.look(now, &mut self.reports));
+            if pair.is_tried_again(now) {
+                self.reports.roomy.push_back(pair.number);
+            }
+            next = next.min(pair.again_at);
             if !self.port.limits.tells_failures && pair.is_connected() {
                 next = next.min(self.ask_at);
             }

@@ -10,7 +10,8 @@
  *                   data 0xe0d arrive half), `flush` (what such a message has taken is not flushed), `speed` (it reports messages
  *                   20 ms after they have arrived), `luck` (a message with the immediate data 0xbad0 has polling fail, 0xbad1 the
  *                   completion queue, 0xbad2 the receive queue), `calm` (while a queue pair that has failed is destroyed, waiting
- *                   work of another fails, which is said by its completion only)
+ *                   work of another fails, which is said by its completion only), `room` (work is taken when there are three
+ *                   queue pairs)
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -83,6 +84,8 @@ static struct ibv_device device;
 static struct pair *pairs[QUEUE_PAIRS];
 static struct region *regions[REGIONS];
 static uint8_t generations[REGIONS];
+/* Queue pairs, ever. */
+static unsigned made;
 
 static bool lacks(const char *what)
 {
@@ -479,6 +482,7 @@ EXPORT struct ibv_qp *ibv_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *
 	pair->waiting = calloc(pair->capacity, sizeof(*pair->waiting));
 	attr->cap.max_inline_data = INLINE_BYTES;
 	pthread_mutex_lock(&lock);
+	made++;
 	do
 		last = last + 1 < QUEUE_PAIRS ? last + 1 : 17;
 	while (pairs[last]);
@@ -769,6 +773,18 @@ static void break_of(struct ibv_qp *qp, uint32_t what)
 		say(IBV_EVENT_SRQ_ERR, qp->srq, qp->context);
 }
 
+/* A device without room for work; who asks it all the time asks for ever. */
+static bool has_no_room(void)
+{
+	static unsigned asked;
+
+	if (!lacks("room") || made >= 3)
+		return false;
+	if (asked++ == 20000)
+		abort();
+	return true;
+}
+
 static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
 {
 	struct pair *pair = (struct pair *)qp;
@@ -783,6 +799,11 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
 		bool inside = wr->send_flags & IBV_SEND_INLINE;
 		struct request *kept;
 
+		if (has_no_room()) {
+			*bad = wr;
+			code = ENOMEM;
+			break;
+		}
 		if (wr->opcode == IBV_WR_SEND_WITH_IMM && lacks("luck"))
 			break_of(qp, be32toh(wr->imm_data));
 		if (qp->state == IBV_QPS_ERR && !pair->flushes) {

@@ -9,7 +9,7 @@ use doca_dpa::{Dpa, Location, SyncEvent};
 
 use tests::{PanicsArgs, panics};
 
-use super::{HERE, Outcome, libraries};
+use super::{HERE, Outcome, libraries, receives};
 
 /// What happens soon, happens within this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,7 +26,8 @@ pub async fn case(name: &str) -> Outcome<String> {
         "refused" => refused().await,
         "failed meanwhile" => failed_meanwhile().await,
         "without room" => without_room().await,
-        "put into error" => super::receives::put_into_error().await,
+        "put into error" => receives::put_into_error().await,
+        "a full device" => receives::without_room().await,
         "faulted" => receives_of_a_faulted().await,
         "closed" => receives_of_a_closed().await,
         other => panic!("{other}"),
@@ -265,6 +266,11 @@ fn what_has_arrived_in_a_receive_queue_is_reported_before_its_end() {
     let said = verbs("put into error", "haste speed");
     let expected = "Send, ReceiveSend 0, ReceiveError 1, ReceiveError 2";
     assert_eq!(said, expected);
+}
+
+#[test]
+fn a_device_that_has_no_room_is_asked_again_now_and_then() {
+    assert_eq!(verbs("a full device", "room"), "Send");
 }
 
 /// Receives that the device has been given, while their context is kept by them.

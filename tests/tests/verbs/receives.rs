@@ -1,5 +1,6 @@
-//! Receive queues of the low layer over verbs.
+//! Queues of the low layer over verbs.
 
+use std::any::Any;
 use std::future::poll_fn;
 
 use doca_dpa_dev::Buf;
@@ -20,12 +21,12 @@ struct End {
     receives: ReceiveQueue,
 }
 
-fn end(nic: &Nic) -> Outcome<End> {
+fn end(nic: &Nic, receives: u32) -> Outcome<End> {
     let completions = nic.raw_completion_queue(CompletionSpec {
-        entries: 64,
+        entries: 64 + receives,
         ..CompletionSpec::default()
     })?;
-    let receives = nic.receive_queue(8)?;
+    let receives = nic.receive_queue(receives)?;
     let queues = QueuePairQueues {
         send: &completions,
         receive: &completions,
@@ -40,65 +41,110 @@ fn end(nic: &Nic) -> Outcome<End> {
     })
 }
 
-async fn run<K: Kernel>(process: &Process, kernel: K, args: impl IntoArgs<K::Args>) -> Outcome {
-    let (wire, kept) = args.into_args();
-    let command = Command::kernel(kernel.entry(), wire).keep(kept);
-    let submitted = command.submit(process).map_err(|(error, _)| error)?;
-    match soon(poll_fn(|cx| submitted.poll(cx))).await? {
-        Ended::Completed => Ok(()),
-        _ => Err("the kernel failed".into()),
+/// Two that are each other's peer, and a word of device memory.
+struct Ends {
+    process: Process,
+    nic: Nic,
+    a: End,
+    b: End,
+    word: Buf,
+    _memory: Box<dyn Any>,
+}
+
+impl Ends {
+    /// With receive queues of so many entries.
+    fn new(receives: u32) -> Outcome<Self> {
+        let device = Device::open(DeviceConfig {
+            workers: 1,
+            ..DeviceConfig::default()
+        })?;
+        let process = device.process()?;
+        let nic = process.nic(HERE.into(), rdma::udp::ROCE_PORT)?;
+        let (a, b) = (end(&nic, receives)?, end(&nic, receives)?);
+        for (one, other) in [(&a, &b), (&b, &a)] {
+            one.pair.ready_to_receive(other.pair.info())?;
+        }
+        a.pair.ready_to_send()?;
+        b.pair.ready_to_send()?;
+        let at = process.alloc(64, true)?;
+        let memory = nic.register_device(at, 64, Rights::LOCAL_WRITE)?;
+        let word = Buf {
+            address: memory.local_base(),
+            len: 8,
+            key: memory.local_key(),
+        };
+        Ok(Self {
+            process,
+            nic,
+            a,
+            b,
+            word,
+            _memory: Box::new(memory),
+        })
+    }
+
+    async fn run<K: Kernel>(&self, kernel: K, args: impl IntoArgs<K::Args>) -> Outcome {
+        let (wire, kept) = args.into_args();
+        let command = Command::kernel(kernel.entry(), wire).keep(kept);
+        let submitted = command.submit(&self.process).map_err(|(error, _)| error)?;
+        match soon(poll_fn(|cx| submitted.poll(cx))).await? {
+            Ended::Completed => Ok(()),
+            _ => Err("the kernel failed".into()),
+        }
+    }
+
+    /// `b` has so many receives.
+    async fn receive(&self, times: u64) -> Outcome {
+        let receives = PostReceivesArgs {
+            queue: &self.b.receives,
+            first: self.word,
+            times,
+        };
+        self.run(post_receives, receives).await
+    }
+
+    /// `a` sends a message.
+    async fn send(&self) -> Outcome {
+        let message = PostArgs {
+            queue: &self.a.pair,
+            work: Work {
+                opcode: SEND,
+                swap_or_add: 0,
+                compare: 0,
+            },
+            local: self.word,
+            remote: doca_dpa_dev::RemoteBuf {
+                address: 0,
+                key: 0,
+                len: 0,
+            },
+            times: 1,
+        };
+        self.run(post, message).await
     }
 }
 
 /// A message has arrived, which the device has not reported yet, when the receive queue is put into the error state.
 pub async fn put_into_error() -> Outcome<String> {
-    let device = Device::open(DeviceConfig {
-        workers: 1,
-        ..DeviceConfig::default()
-    })?;
-    let process = device.process()?;
-    let nic = process.nic(HERE.into(), rdma::udp::ROCE_PORT)?;
-    let (a, b) = (end(&nic)?, end(&nic)?);
-    for (one, other) in [(&a, &b), (&b, &a)] {
-        one.pair.ready_to_receive(other.pair.info())?;
-    }
-    a.pair.ready_to_send()?;
-    b.pair.ready_to_send()?;
-    let at = process.alloc(64, true)?;
-    let memory = nic.register_device(at, 64, Rights::LOCAL_WRITE)?;
-    let word = Buf {
-        address: memory.local_base(),
-        len: 8,
-        key: memory.local_key(),
-    };
-    let receives = PostReceivesArgs {
-        queue: &b.receives,
-        first: word,
-        times: 3,
-    };
-    run(&process, post_receives, receives).await?;
-    let message = PostArgs {
-        queue: &a.pair,
-        work: Work {
-            opcode: SEND,
-            swap_or_add: 0,
-            compare: 0,
-        },
-        local: word,
-        remote: doca_dpa_dev::RemoteBuf {
-            address: 0,
-            key: 0,
-            len: 0,
-        },
-        times: 1,
-    };
-    run(&process, post, message).await?;
-    let sent = soon(a.completions.next()).await??;
-    b.receives.set_error_state();
+    let ends = Ends::new(8)?;
+    ends.receive(3).await?;
+    ends.send().await?;
+    let sent = soon(ends.a.completions.next()).await??;
+    ends.b.receives.set_error_state();
     let mut said = format!("{:?}", sent.kind);
     for _ in 0..3 {
-        let done = soon(b.completions.next()).await??;
+        let done = soon(ends.b.completions.next()).await??;
         said += &format!(", {:?} {}", done.kind, done.index);
     }
     Ok(said)
+}
+
+/// A device that has nothing under way takes no work before it has another queue pair.
+pub async fn without_room() -> Outcome<String> {
+    let ends = Ends::new(8)?;
+    ends.receive(1).await?;
+    ends.send().await?;
+    let _another = end(&ends.nic, 8)?;
+    let sent = soon(ends.a.completions.next()).await??;
+    Ok(format!("{:?}", sent.kind))
 }
