@@ -10,8 +10,8 @@
 //! It takes the same work requests as the software NIC and gives the same completions, to the same [`Host`]; what the
 //! device does by itself is not repeated here. Rules:
 //!
-//! 1. Nothing blocks. Who makes progress polls the completion queues; who wants to sleep asks for a notification, polls
-//!    once more, and sleeps on the descriptor.
+//! 1. Nothing blocks, but who drops a queue pair at work, for a moment (`leaving.rs`). Who makes progress polls the completion
+//!    queues; who wants to sleep asks for a notification, polls once more, and sleeps on the descriptor.
 //! 2. A completion queue has room for everything that its queue pairs can have outstanding, so it never overruns.
 //! 3. What the device may touch is deregistered, or its queue pair destroyed, before it is freed; ERR alone is not enough.
 
@@ -353,6 +353,7 @@ impl VerbsNic {
     /// flushed, and then that it has failed, if that was not said before. What is posted from now on is flushed.
     pub fn end_work(&mut self, number: Qpn, host: &mut dyn Host) {
         self.poll_queues(host);
+        self.await_flush(number, host);
         if let Some(slot) = self.index.get(&number) {
             let pair = &mut self.pairs[*slot];
             let cause = pair.end(Cause::Closed);

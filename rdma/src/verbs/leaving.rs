@@ -4,15 +4,22 @@
 //! reported the receive, nobody is told of it, and the pool has one less for good. So in ERR it is kept until the device
 //! says that the last one was reported (IBTA volume 1, 10.3.1: "last WQE reached"), or for a bounded time.
 //!
-//! One whose own work the device has not flushed by then is destroyed at once: it must not touch what that works on.
+//! One whose own work the device has not flushed when its owner goes is destroyed then, receive or not: the device must not touch
+//! what that works on. Devices flush within microseconds, so they are given [`QUIET`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::pair::Pair;
 use super::raw_pair::RawQueuePair;
 use super::{FLUSH, NEVER, VerbsNic};
 use crate::psn::Qpn;
+use crate::queue_pair::Cause;
 use crate::soft::Host;
+
+/// How long the device has for the work of a queue pair whose owner goes, with the NIC locked.
+const QUIET: Duration = Duration::from_millis(1);
+/// It is polled so often at least: the thread may not run meanwhile.
+const POLLS: u32 = 16;
 
 /// One of them. It is in ERR, and its work is over.
 #[derive(Debug)]
@@ -35,6 +42,25 @@ impl Leaving {
 }
 
 impl VerbsNic {
+    /// The owner of a queue pair goes: its work is flushed, if the device does that soon. One without a pool has nothing to lose by
+    /// being destroyed.
+    pub(super) fn await_flush(&mut self, number: Qpn, host: &mut dyn Host) {
+        let Some(slot) = self.index.get(&number).copied() else {
+            return;
+        };
+        if self.pairs[slot].is_idle() || self.pairs[slot].pool.is_none() {
+            return;
+        }
+        self.pairs[slot].fail(Cause::Closed);
+        let since = Instant::now();
+        let mut polls = 0;
+        while !self.pairs[slot].is_over() && (polls < POLLS || since.elapsed() < QUIET) {
+            self.poll_queues(host);
+            polls += 1;
+            std::hint::spin_loop();
+        }
+    }
+
     /// The owner of a queue pair is gone. It is destroyed, now or soon.
     pub(super) fn leave(&mut self, now: Duration, mut pair: Pair, host: &mut dyn Host) {
         let (number, reserved) = (pair.number, (pair.queue, pair.reserved));

@@ -157,6 +157,12 @@ impl Pair {
         self.outstanding.is_empty()
     }
 
+    /// Whether nothing of it is under way in the device.
+    pub(super) fn is_over(&self) -> bool {
+        let withheld = |work: &Work| work.about.contains(About::WITHHELD);
+        self.raw.is_none() || self.outstanding.front().is_none_or(withheld)
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         matches!(self.state, State::ReadyToReceive | State::ReadyToSend)
     }

@@ -11,7 +11,7 @@
  *                   20 ms after they have arrived), `luck` (a message with the immediate data 0xbad0 has polling fail, 0xbad1 the
  *                   completion queue, 0xbad2 the receive queue), `calm` (while a queue pair that has failed is destroyed, waiting
  *                   work of another fails, which is said by its completion only), `room` (work is taken when there are three
- *                   queue pairs)
+ *                   queue pairs), `pace` (a queue pair that has failed flushes what it has when it is polled for the eighth time)
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -45,6 +45,8 @@ struct completions {
 	struct ibv_wc *ring;
 	unsigned capacity, first, count;
 	bool armed, is_silent, is_broken;
+	/* That are left until those that have failed flush. */
+	unsigned polls;
 };
 
 struct receive { uint64_t id; struct ibv_sge place; };
@@ -403,6 +405,20 @@ static void complete_late(struct ibv_cq *cq, const struct ibv_wc *wc)
 		abort();
 }
 
+static void flush(struct pair *pair);
+
+static void flush_in_time(struct completions *queue)
+{
+	pthread_mutex_lock(&lock);
+	if (queue->polls && --queue->polls == 0)
+		for (unsigned at = 0; at < QUEUE_PAIRS; at++)
+			if (pairs[at] && pairs[at]->flushes && pairs[at]->qp.send_cq == &queue->cq) {
+				flush(pairs[at]);
+				pairs[at]->flushes = false;
+			}
+	pthread_mutex_unlock(&lock);
+}
+
 static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *out)
 {
 	struct completions *queue = (struct completions *)cq;
@@ -410,6 +426,8 @@ static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *out)
 
 	if (queue->is_broken)
 		return -1;
+	if (lacks("pace"))
+		flush_in_time(queue);
 	if (!__atomic_load_n(&queue->count, __ATOMIC_ACQUIRE) || queue->is_silent)
 		return 0;
 	pthread_mutex_lock(&lock);
@@ -604,7 +622,10 @@ static void fail(struct pair *pair)
 	pthread_t thread;
 
 	pair->qp.state = IBV_QPS_ERR;
-	if (!lacks("haste")) {
+	if (lacks("pace")) {
+		pair->flushes = true;
+		((struct completions *)pair->qp.send_cq)->polls = 8;
+	} else if (!lacks("haste")) {
 		flush(pair);
 	} else if (!pair->flushes) {
 		pair->flushes = true;

@@ -24,6 +24,7 @@ pub async fn case(name: &str) -> Outcome<String> {
         "half arrived after silence" => half_arrived_after_silence().await,
         "broken" => broken().await,
         "refused" => refused().await,
+        "half arrived at work" => half_arrived_at_work().await,
         "failed meanwhile" => failed_meanwhile().await,
         "without room" => without_room().await,
         "put into error" => receives::put_into_error().await,
@@ -140,6 +141,27 @@ async fn half_arrived_after_silence() -> Outcome<String> {
     other.disconnect();
     let flushed = soon(waiting).await?.err().ok_or("it is flushed")?;
     Ok(flushed.to_string())
+}
+
+/// The connection has work of its own under way, and others live.
+async fn half_arrived_at_work() -> Outcome<String> {
+    let (_dpa, rdma) = open()?;
+    let (_kept, _peer) = connected(&rdma)?;
+    let waiting = receive(&rdma)?;
+    let (one, other) = connected(&rdma)?;
+    let half = one.send_imm(HostBuffer::from_bytes(b"half"), HALF);
+    drop(half.map_err(|(error, _)| error)?);
+    let sent = other.send(HostBuffer::from_bytes(b"to nobody"));
+    drop(sent.map_err(|(error, _)| error)?);
+    drop(other);
+    let flushed = soon(waiting).await?.err().ok_or("it is flushed")?;
+    Ok(flushed.to_string())
+}
+
+#[test]
+fn a_receive_that_a_message_had_begun_is_not_lost_with_a_connection_at_work() {
+    let said = verbs("half arrived at work", "pace ends");
+    assert!(said.starts_with("the receive failed: flushed"), "{said}");
 }
 
 #[test]
