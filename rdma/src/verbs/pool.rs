@@ -169,10 +169,10 @@ impl Pools {
         pool.map(Pool::take_all).unwrap_or_default()
     }
 
-    /// From now on the pool ends like this.
+    /// From now on the pool ends like this, if it does not end already.
     pub(super) fn begin_to_end(&mut self, name: usize, ending: Ending) {
         if let Some(at) = self.by_name.get(&name) {
-            self.all[*at].ending = Some(ending);
+            self.all[*at].ending.get_or_insert(ending);
         }
     }
 

@@ -28,6 +28,7 @@ pub async fn case(name: &str) -> Outcome<String> {
         "failed meanwhile" => failed_meanwhile().await,
         "without room" => without_room().await,
         "put into error" => receives::put_into_error().await,
+        "put into error again" => receives::put_into_error_again().await,
         "a full device" => receives::without_room().await,
         "faulted" => receives_of_a_faulted().await,
         "closed" => receives_of_a_closed().await,
@@ -288,6 +289,12 @@ fn what_has_arrived_in_a_receive_queue_is_reported_before_its_end() {
     let said = verbs("put into error", "haste speed");
     let expected = "Send, ReceiveSend 0, ReceiveError 1, ReceiveError 2";
     assert_eq!(said, expected);
+}
+
+#[test]
+fn a_receive_queue_that_is_put_into_error_twice_flushes_all_that_was_posted() {
+    let said = verbs("put into error again", "haste");
+    assert_eq!(said, "399 flushed");
 }
 
 #[test]

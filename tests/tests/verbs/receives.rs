@@ -6,7 +6,8 @@ use std::future::poll_fn;
 use doca_dpa_dev::Buf;
 use dpa_abi::{IntoArgs, Kernel};
 use flexio::queues::{
-    CompletionQueue, CompletionSpec, QueuePair, QueuePairQueues, QueuePairSpec, ReceiveQueue,
+    CompletionKind, CompletionQueue, CompletionSpec, QueuePair, QueuePairQueues, QueuePairSpec,
+    ReceiveQueue,
 };
 use flexio::rdma::{Nic, Rights};
 use flexio::{Command, Device, DeviceConfig, Outcome as Ended, Process};
@@ -137,6 +138,24 @@ pub async fn put_into_error() -> Outcome<String> {
         said += &format!(", {:?} {}", done.kind, done.index);
     }
     Ok(said)
+}
+
+/// That is done again before it is over, when more has been posted than the device is given.
+pub async fn put_into_error_again() -> Outcome<String> {
+    const POSTED: u64 = 400;
+    let ends = Ends::new(512)?;
+    ends.receive(POSTED).await?;
+    ends.send().await?;
+    soon(ends.a.completions.next()).await??;
+    ends.b.receives.set_error_state();
+    ends.b.receives.set_error_state();
+    let mut flushed = 0;
+    for index in 0..POSTED {
+        let done = soon(ends.b.completions.next()).await??;
+        assert_eq!(u64::from(done.index), index);
+        flushed += u64::from(done.kind == CompletionKind::ReceiveError);
+    }
+    Ok(format!("{flushed} flushed"))
 }
 
 /// A device that has nothing under way takes no work before it has another queue pair.
