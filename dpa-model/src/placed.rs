@@ -12,7 +12,6 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use dpa_abi::access::{AtomicNumber, Cell};
@@ -76,8 +75,9 @@ pub struct Placed {
     /// Its slot is no other event's before this is gone: who has found it updates no other.
     event: InnerUse,
     locations: Locations,
-    /// A device behind verbs writes the place.
-    by_device: AtomicBool,
+    /// A device behind verbs writes the place. Locked while something is shown there, so that this is not shown over what that
+    /// has written.
+    by_device: Mutex<bool>,
     /// Let go of when the event is closed.
     _keep: Option<Keep>,
 }
@@ -113,7 +113,7 @@ impl Placed {
             place,
             event: InnerUse::begin(process, index),
             locations,
-            by_device: AtomicBool::new(false),
+            by_device: Mutex::new(false),
             _keep: keep,
         });
         let entry = Entry {
@@ -146,9 +146,13 @@ impl Placed {
     }
 
     fn show(&self, process: &Process, value: u64) {
-        if self.is_written_by_device() {
-            return;
+        let by_device = self.by_device.lock();
+        if !*by_device {
+            self.put(process, value);
         }
+    }
+
+    fn put(&self, process: &Process, value: u64) {
         if let Some(mut cell) = self.place.cell(process) {
             cell.put_u64(0, value);
             if let EventPlace::Heap(addr) = self.place {
@@ -158,20 +162,21 @@ impl Placed {
     }
 
     fn is_written_by_device(&self) -> bool {
-        self.by_device.load(Ordering::SeqCst)
+        *self.by_device.lock()
     }
 
     /// From now on a device behind verbs writes the place, which says `value` now; or none does any more.
     #[cfg(feature = "verbs")]
     pub(crate) fn give_to_device(&self, process: &Process, value: u64) {
-        self.show(process, value);
-        self.by_device.store(true, Ordering::SeqCst);
+        let mut by_device = self.by_device.lock();
+        self.put(process, value);
+        *by_device = true;
     }
 
     /// None does any more.
     #[cfg(feature = "verbs")]
     pub(crate) fn take_from_device(&self) {
-        self.by_device.store(false, Ordering::SeqCst);
+        *self.by_device.lock() = false;
     }
 
     /// What stands at the place.
@@ -402,8 +407,53 @@ pub(crate) fn written_by_host(places: &Places, offset: u64, bytes: Bytes<'_>) {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "verbs")]
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
     use crate::rig::Still;
+
+    /// Who has updated it may be about to show that.
+    #[cfg(feature = "verbs")]
+    #[test]
+    fn nothing_is_shown_where_a_device_writes() {
+        let process = Still::new();
+        let memory = Arc::new(HostMemory::new(64).expect("room"));
+        let publishers = Location::Host | Location::Remote;
+        let locations = Locations::new(publishers, Location::Host).expect("locations");
+        let place = EventPlace::Host(memory.clone(), 8);
+        let _event = process
+            .event_at(5, locations, place, None)
+            .expect("an event");
+        let touched = memory.places().touched(8, BYTES);
+        let [found] = touched.as_slice() else {
+            unreachable!("one stands there");
+        };
+        let placed = found.placed();
+        let (over, shown) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    placed.show(&process, 1);
+                    shown.store(true, Ordering::Relaxed);
+                }
+            });
+            let mut seen = 2;
+            for _ in 0..200 {
+                shown.store(false, Ordering::Relaxed);
+                while !shown.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+                placed.give_to_device(&process, 2);
+                for _ in 0..1000 {
+                    seen = seen.min(placed.read(&process).unwrap_or(0));
+                }
+                placed.take_from_device();
+            }
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(seen, 2);
+        });
+    }
 
     /// Who has found it there may be about to update it.
     #[test]
