@@ -7,6 +7,7 @@ use super::objects::Subject;
 use super::{VerbsNic, pair_in};
 use crate::psn::Qpn;
 use crate::queue_pair::Cause;
+use crate::soft::Host;
 use crate::work::WorkError;
 
 /// What a completion queue that cannot be polled is said to have failed with: what its event would say.
@@ -33,7 +34,10 @@ impl VerbsNic {
                     let at = self.queues.iter().position(is);
                     at.into_iter().for_each(|at| self.lose_completions(at));
                 }
-                Subject::Receives(place) => self.lose_receives(place, kind),
+                Subject::Receives(place) => {
+                    self.pools.has_failed(place, kind);
+                    self.look_at = self.now;
+                }
                 Subject::Device => {}
             }
         }
@@ -88,9 +92,20 @@ impl VerbsNic {
         self.look_at = self.now;
     }
 
+    /// Ends what has receive queues that have failed, when all is polled that those have reported.
+    pub(super) fn look_at_failed(&mut self, host: &mut dyn Host) {
+        if self.pools.next_failed().is_none() {
+            return;
+        }
+        self.poll_queues(host);
+        while let Some((at, kind)) = self.pools.next_failed() {
+            self.lose_receives(at, kind);
+        }
+    }
+
     /// A receive queue has failed: its queue pairs get nothing any more, and nothing comes in the receives that it had.
-    fn lose_receives(&mut self, place: usize, kind: c_int) {
-        let (members, receives) = self.pools.lose(place, &self.keys);
+    fn lose_receives(&mut self, at: usize, kind: c_int) {
+        let (members, receives) = self.pools.lose(at, &self.keys);
         for number in &members {
             if let Ok(pair) = pair_in(&mut self.pairs, &self.index, *number) {
                 pair.give_up(failed(kind));

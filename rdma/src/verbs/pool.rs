@@ -1,6 +1,7 @@
 //! Receives that the device has: one shared receive queue for each pool of them.
 
 use std::collections::BTreeMap;
+use std::ffi::c_int;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use crate::work::Receive;
 pub(super) const RECEIVE: u64 = 1 << 63;
 /// Receives that the device has of a pool at most.
 const DEPTH: u32 = 256;
+/// A completion's id says, from its lowest bit on: which receive, of which of the pool's queues, of which pool.
+const SLOT_BITS: u32 = 16;
 const POOL_BITS: u32 = 32;
 
 /// All pools.
@@ -32,6 +35,10 @@ pub(super) struct Pools {
 #[derive(Debug)]
 struct Pool {
     queue: Arc<ReceiveQueue>,
+    /// How many queues it had before: what those report late is of no receive of this one.
+    generation: u16,
+    /// The queue has failed with this, and may have reported what is not polled yet.
+    failed: Option<c_int>,
     domain: Domain,
     depth: usize,
     /// By what the device calls it.
@@ -63,6 +70,8 @@ impl Pools {
         let queue = ReceiveQueue::new(domain.1, depth)?;
         let at = self.all.insert(Pool {
             queue: queue.clone(),
+            generation: 0,
+            failed: None,
             domain: domain.0,
             depth: depth as usize,
             posted: Slab::new(),
@@ -130,13 +139,25 @@ impl Pools {
         any
     }
 
-    /// The receive queue at this place has failed, and its queue pairs do nothing any more: which those are, and what the owner
-    /// calls the receives that the device had. If there are none, the next get them.
-    pub(super) fn lose(&mut self, place: usize, keys: &Keys) -> (Vec<Qpn>, Vec<u64>) {
+    /// The receive queue at this place has failed like this.
+    pub(super) fn has_failed(&mut self, place: usize, kind: c_int) {
         let mut all = self.all.iter_mut();
-        let Some((at, pool)) = all.find(|(_, pool)| pool.queue.place() == place) else {
-            return (Vec::new(), Vec::new());
-        };
+        if let Some((_, pool)) = all.find(|(_, pool)| pool.queue.place() == place) {
+            pool.failed = Some(kind);
+        }
+    }
+
+    /// A pool whose queue has failed, and how.
+    pub(super) fn next_failed(&self) -> Option<(usize, c_int)> {
+        let mut all = self.all.iter();
+        all.find_map(|(at, pool)| Some((at, pool.failed?)))
+    }
+
+    /// The receive queue of this pool has failed, and its queue pairs do nothing any more: which those are, and what the owner
+    /// calls the receives that the device had. If there are none, the next get them.
+    pub(super) fn lose(&mut self, at: usize, keys: &Keys) -> (Vec<Qpn>, Vec<u64>) {
+        let pool = &mut self.all[at];
+        pool.failed = None;
         let lost = match pool.members.is_empty() {
             true => Vec::new(),
             false => pool.take_all(),
@@ -147,19 +168,23 @@ impl Pools {
 
     /// A receive is over: what its owner calls it.
     pub(super) fn completed(&mut self, id: u64) -> Option<u64> {
-        let (at, slot) = place(id);
-        let pool = self.all.get_mut(at)?;
-        Some(pool.posted.try_remove(slot)?.id)
+        let given = Given::of(id);
+        let pool = self.all.get_mut(given.pool)?;
+        if pool.generation != given.generation {
+            return None;
+        }
+        Some(pool.posted.try_remove(given.slot)?.id)
     }
 
     /// A receive was taken for nothing: the device gets it again.
     pub(super) fn give_again(&mut self, id: u64, keys: &Keys) {
-        let (at, slot) = place(id);
-        if let Some(pool) = self.all.get(at)
-            && let Some(receive) = pool.posted.get(slot)
+        let given = Given::of(id);
+        if let Some(pool) = self.all.get(given.pool)
+            && pool.generation == given.generation
+            && let Some(receive) = pool.posted.get(given.slot)
         {
             // As where it was given first.
-            pool.give((at, slot), receive, keys);
+            pool.give((given.pool, given.slot), receive, keys);
         }
     }
 
@@ -226,8 +251,13 @@ impl Pool {
 
     /// Gives the device a receive, by its place.
     fn give(&self, (at, slot): (usize, usize), receive: &Receive, keys: &Keys) -> bool {
-        let id = RECEIVE | (at as u64) << POOL_BITS | slot as u64;
-        self.queue.post(id, keys.place(self.domain, receive.buffer))
+        let given = Given {
+            pool: at,
+            generation: self.generation,
+            slot,
+        };
+        self.queue
+            .post(given.id(), keys.place(self.domain, receive.buffer))
     }
 
     /// If no queue pair is left that may have a receive, the device has lost those that it has not reported: it gets all of
@@ -243,6 +273,8 @@ impl Pool {
     fn replace(&mut self, at: usize, keys: &Keys) {
         if let Ok(another) = self.queue.another(self.depth as u32) {
             self.queue = another;
+            self.failed = None;
+            self.generation = self.generation.wrapping_add(1);
             for (slot, receive) in &self.posted {
                 self.give((at, slot), receive, keys);
             }
@@ -250,8 +282,40 @@ impl Pool {
     }
 }
 
-/// The place of a receive: its pool, and which of that.
-fn place(id: u64) -> (usize, usize) {
-    let pool = (id & !RECEIVE) >> POOL_BITS;
-    (pool as usize, id as u32 as usize)
+/// Which of the receives that the device was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Given {
+    pool: usize,
+    generation: u16,
+    slot: usize,
+}
+
+impl Given {
+    const fn of(id: u64) -> Self {
+        Self {
+            pool: ((id & !RECEIVE) >> POOL_BITS) as usize,
+            generation: (id >> SLOT_BITS) as u16,
+            slot: id as u16 as usize,
+        }
+    }
+
+    const fn id(self) -> u64 {
+        let of_pool = (self.pool as u64) << POOL_BITS | (self.generation as u64) << SLOT_BITS;
+        RECEIVE | of_pool | self.slot as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_says_where_a_receive_is() {
+        let given = Given {
+            pool: 0x7fff_fff1,
+            generation: 0xfff2,
+            slot: DEPTH as usize - 1,
+        };
+        assert_eq!(Given::of(given.id()), given);
+    }
 }

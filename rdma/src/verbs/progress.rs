@@ -17,6 +17,9 @@ impl VerbsNic {
     /// Does what there is to do; whether there was anything. It never blocks.
     pub fn progress(&mut self, now: Duration, host: &mut dyn Host) -> bool {
         self.now = now;
+        if now >= self.look_at {
+            self.look_at_failed(host);
+        }
         let keys = &self.keys;
         let given = !self.pools.is_empty()
             && self
@@ -27,6 +30,7 @@ impl VerbsNic {
             if self.pairs.iter().any(|(_, pair)| pair.lacks_cause()) {
                 // It may have been said already. If the device is gone, all of them have failed.
                 self.take_events();
+                self.look_at_failed(host);
             }
             self.look(now, host);
         }

@@ -9,9 +9,10 @@
  *                   `haste` (a queue pair that has failed flushes what it has after a while), `ends` (messages with the immediate
  *                   data 0xe0d arrive half), `flush` (what such a message has taken is not flushed), `speed` (it reports messages
  *                   20 ms after they have arrived), `luck` (a message with the immediate data 0xbad0 has polling fail, 0xbad1 the
- *                   completion queue, 0xbad2 the receive queue), `calm` (while a queue pair that has failed is destroyed, waiting
- *                   work of another fails, which is said by its completion only), `room` (work is taken when there are three
- *                   queue pairs), `pace` (a queue pair that has failed flushes what it has when it is polled for the eighth time)
+ *                   completion queue, 0xbad2 the receive queue of its peer), `calm` (while a queue pair that has failed is
+ *                   destroyed, waiting work of another fails, which is said by its completion only), `room` (work is taken when
+ *                   there are three queue pairs), `pace` (a queue pair that has failed flushes what it has when it is polled for
+ *                   the eighth time)
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -426,7 +427,7 @@ static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *out)
 
 	if (queue->is_broken)
 		return -1;
-	if (lacks("pace"))
+	if (queue->polls)
 		flush_in_time(queue);
 	if (!__atomic_load_n(&queue->count, __ATOMIC_ACQUIRE) || queue->is_silent)
 		return 0;
@@ -744,6 +745,15 @@ static int work(struct pair *pair, const struct ibv_send_wr *wr, const struct ib
 	return receive(to, wr, local, *len, !writes);
 }
 
+/* The peer's receive queue, which has the message already. */
+static void break_receives_of(struct pair *pair)
+{
+	struct pair *to = pairs[pair->peer];
+
+	if (to)
+		say(IBV_EVENT_SRQ_ERR, to->qp.srq, to->qp.context);
+}
+
 /* True if it is over. */
 static bool try(struct pair *pair, const struct ibv_send_wr *wr, const struct ibv_sge *place, void *inside)
 {
@@ -756,6 +766,8 @@ static bool try(struct pair *pair, const struct ibv_send_wr *wr, const struct ib
 	if (status < 0)
 		status = IBV_WC_RNR_RETRY_EXC_ERR;
 	done(pair, wr, status, len);
+	if (!status && wr->opcode == IBV_WR_SEND_WITH_IMM && wr->imm_data == htobe32(BREAKS_RECEIVES) && lacks("luck"))
+		break_receives_of(pair);
 	if (status)
 		pair->qp.state = IBV_QPS_ERR;
 	return true;
@@ -790,8 +802,6 @@ static void break_of(struct ibv_qp *qp, uint32_t what)
 		queue->is_silent = true;
 		say(IBV_EVENT_CQ_ERR, &queue->cq, qp->context);
 	}
-	if (what == BREAKS_RECEIVES)
-		say(IBV_EVENT_SRQ_ERR, qp->srq, qp->context);
 }
 
 /* A device without room for work; who asks it all the time asks for ever. */
@@ -799,7 +809,7 @@ static bool has_no_room(void)
 {
 	static unsigned asked;
 
-	if (!lacks("room") || made >= 3)
+	if (made >= 3 || !lacks("room"))
 		return false;
 	if (asked++ == 20000)
 		abort();

@@ -25,6 +25,8 @@ pub async fn case(name: &str) -> Outcome<String> {
         "broken" => broken().await,
         "refused" => refused().await,
         "half arrived at work" => half_arrived_at_work().await,
+        "failed receives" => failed_receives().await,
+        "received before" => received_before().await,
         "failed meanwhile" => failed_meanwhile().await,
         "without room" => without_room().await,
         "put into error" => receives::put_into_error().await,
@@ -218,6 +220,52 @@ fn rule_6_7_queues_of_a_device_that_fail_fail_their_connections() {
     let said = verbs("broken", "luck");
     let failed = |status| format!("the device failed with status {status}");
     assert_eq!(said, [0, 0, 14].map(failed).join("; "));
+}
+
+const BREAKS_RECEIVES: u32 = BREAKS + 2;
+
+/// A message has come before the receive queue fails, and is reported when other receives have taken the places of those.
+async fn failed_receives() -> Outcome<String> {
+    let (_dpa, rdma) = open()?;
+    let (one, other) = connected(&rdma)?;
+    let all: Vec<_> = (0..300).map(|_| receive(&rdma)).collect::<Outcome<_>>()?;
+    let sent = one.send_imm(HostBuffer::from_bytes(b"before"), BREAKS_RECEIVES);
+    drop(soon(sent.map_err(|(error, _)| error)?).await?);
+    soon(other.failed()).await?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop((one, other));
+    let (one, _other) = connected(&rdma)?;
+    let sent = one.send(HostBuffer::from_bytes(b"behind"));
+    drop(sent.map_err(|(error, _)| error)?);
+    for receive in all {
+        if let Ok(received) = soon(receive).await? {
+            let bytes = received.buffer.to_vec();
+            return Ok(String::from_utf8_lossy(&bytes[..6]).into_owned());
+        }
+    }
+    Err("nothing came".into())
+}
+
+/// The peer's receive queue fails when a message has come.
+async fn received_before() -> Outcome<String> {
+    for _ in 0..20 {
+        let ((_dpa, here), (_other, there)) = (open()?, open_at([10, 77, 0, 2])?);
+        let (one, other) = (here.export()?, there.export()?);
+        one.connect(&other.blob())?;
+        other.connect(&one.blob())?;
+        let receive = receive(&there)?;
+        let sent = one.send_imm(HostBuffer::from_bytes(b"a message"), BREAKS_RECEIVES);
+        soon(sent.map_err(|(error, _)| error)?).await??;
+        soon(receive).await??;
+        soon(other.failed()).await?;
+    }
+    Ok("received".into())
+}
+
+#[test]
+fn rule_6_7_what_came_before_a_receive_queue_failed_came_in_its_receive() {
+    assert_eq!(verbs("received before", "luck"), "received");
+    assert_eq!(verbs("failed receives", "luck speed"), "behind");
 }
 
 /// A connection that fails because of its peer has work of its own under way, which is flushed first.
