@@ -208,7 +208,8 @@ impl VerbsNic {
         };
         let completions = self.queues[queue].queue.clone();
         let receives = joined.as_ref().map(|(receives, _)| receives);
-        let mut raw = RawQueuePair::new(&domain, &completions, receives, sizes)?;
+        let make = || RawQueuePair::new(&domain, &completions, receives, sizes);
+        let mut raw = self.with_a_new_number(make)?;
         let port = self.port.at.port;
         raw.modify("initialising a queue pair", &Step::Init { port })?;
         let number = Qpn::new(raw.number()).ok_or(SystemError {
@@ -229,6 +230,24 @@ impl VerbsNic {
         pool.into_iter()
             .for_each(|pool| self.pools.add(pool, number));
         Ok(number)
+    }
+
+    /// A queue pair whose number is none of ours. Of one that was given up, the device may give it again while its owner still has
+    /// that.
+    fn with_a_new_number(
+        &self,
+        make: impl Fn() -> Result<RawQueuePair, SystemError>,
+    ) -> Result<RawQueuePair, SystemError> {
+        // They keep their numbers until there is another.
+        let mut aside = Vec::new();
+        loop {
+            let made = make()?;
+            let is_ours = |number| self.index.contains_key(&number);
+            if !Qpn::new(made.number()).is_some_and(is_ours) {
+                return Ok(made);
+            }
+            aside.push(made);
+        }
     }
 
     fn domain(&mut self, domain: Domain) -> Result<Arc<ProtectionDomain>, SystemError> {

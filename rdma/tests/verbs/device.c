@@ -12,7 +12,7 @@
  *                   completion queue, 0xbad2 the receive queue of its peer), `calm` (while a queue pair that has failed is
  *                   destroyed, waiting work of another fails, which is said by its completion only), `room` (work is taken when
  *                   there are three queue pairs), `pace` (a queue pair that has failed flushes what it has when it is polled for
- *                   the eighth time)
+ *                   the eighth time), `thrift` (the number of a queue pair that is destroyed is the next one's)
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -502,6 +502,8 @@ EXPORT struct ibv_qp *ibv_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *
 	attr->cap.max_inline_data = INLINE_BYTES;
 	pthread_mutex_lock(&lock);
 	made++;
+	if (lacks("thrift"))
+		last = 16;
 	do
 		last = last + 1 < QUEUE_PAIRS ? last + 1 : 17;
 	while (pairs[last]);

@@ -27,6 +27,7 @@ pub async fn case(name: &str) -> Outcome<String> {
         "half arrived at work" => half_arrived_at_work().await,
         "failed receives" => failed_receives().await,
         "received before" => received_before().await,
+        "numbers again" => numbers_again().await,
         "failed meanwhile" => failed_meanwhile().await,
         "without room" => without_room().await,
         "put into error" => receives::put_into_error().await,
@@ -266,6 +267,29 @@ async fn received_before() -> Outcome<String> {
 fn rule_6_7_what_came_before_a_receive_queue_failed_came_in_its_receive() {
     assert_eq!(verbs("received before", "luck"), "received");
     assert_eq!(verbs("failed receives", "luck speed"), "behind");
+}
+
+/// A device gives the numbers of queue pairs that it has no more to others, while the host has connections of them.
+async fn numbers_again() -> Outcome<String> {
+    let (_dpa, rdma) = open()?;
+    let gone = connected(&rdma)?;
+    let _first = receive(&rdma)?;
+    let message = HostBuffer::from_bytes(b"a message");
+    let sent = gone.0.send_imm(message, BREAKS_RECEIVES);
+    drop(soon(sent.map_err(|(error, _)| error)?).await?);
+    soon(gone.0.failed()).await?;
+    soon(gone.1.failed()).await?;
+    let (one, _other) = connected(&rdma)?;
+    drop(gone);
+    let _receive = receive(&rdma)?;
+    let sent = one.send(HostBuffer::from_bytes(b"another"));
+    soon(sent.map_err(|(error, _)| error)?).await??;
+    Ok("sent".into())
+}
+
+#[test]
+fn a_number_of_a_connection_is_no_others_before_it_is_dropped() {
+    assert_eq!(verbs("numbers again", "luck thrift"), "sent");
 }
 
 /// A connection that fails because of its peer has work of its own under way, which is flushed first.
