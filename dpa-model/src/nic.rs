@@ -328,7 +328,7 @@ impl DeviceNic {
             looked.worked |= progress(&mut engine, now);
             let after = engine.take_after();
             self.tell_attendant(&engine);
-            let goes_on = engine.has_more();
+            let goes_on = engine.is_left();
             match goes_on {
                 true => MutexGuard::unlock_fair(engine),
                 false => drop(engine),
@@ -418,7 +418,7 @@ impl DeviceNic {
         let result = work(&mut engine);
         let after = engine.take_after();
         self.tell_attendant(&engine);
-        let goes_on = engine.has_more();
+        let goes_on = engine.is_left();
         drop(engine);
         run_all(after);
         if goes_on {

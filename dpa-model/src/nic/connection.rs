@@ -127,14 +127,13 @@ impl ConnectionRef {
             engine.provider.connect(self.number, peer)?;
             engine.provider.activate(now, self.number)?;
             self.watch.set(ConnectionState::Connected);
-            let world = &mut engine.world;
-            if let Some(pair) = world.pairs.get(self.number) {
+            if let Some(pair) = engine.world.pairs.get(self.number) {
                 pair.record.set_state(STATE_READY);
             }
-            world.look_at.push_back(self.number);
             Ok::<_, TransitionError>(())
         })?;
-        lease.kick();
+        // Kernels may have posted already.
+        lease.nic().ring(lease.now(), self.number);
         Ok(())
     }
 

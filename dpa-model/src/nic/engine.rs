@@ -200,6 +200,12 @@ impl Engine {
         self.world.turn.has_next() || self.provider.has_more()
     }
 
+    /// Whether somebody is to look again: there is more to do, or queues whose turn has come were not looked at. What follows
+    /// inside the NIC nothing from outside ever tells of.
+    pub(crate) fn is_left(&self) -> bool {
+        self.has_more() || !self.world.look_at.is_empty()
+    }
+
     /// Queues that have room again, or whose connection has failed; connections whose completion queue has overrun.
     fn follow_up(&mut self, now: Duration) -> bool {
         let overrun = self.world.fail_overrun(&mut self.provider);

@@ -318,10 +318,10 @@ impl QueuePairRef {
             self.expect(engine, State::ReadyToReceive, QueuePairStep::ReadyToSend)?;
             engine.provider.activate(now, self.queue.number)?;
             self.queue.record.store(STATE, STATE_READY);
-            engine.world.look_at.push_back(self.queue.number);
             Ok::<_, ModifyError>(())
         })?;
-        self.queue.lease.kick();
+        let lease = &self.queue.lease;
+        lease.nic().ring(lease.now(), self.queue.number);
         Ok(())
     }
 
