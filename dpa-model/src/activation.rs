@@ -161,6 +161,12 @@ impl Activation {
         });
     }
 
+    /// Whether a trigger may still make it run.
+    pub fn takes_triggers(&self) -> bool {
+        let word = self.word.load(Ordering::Acquire);
+        word & PHASE != OVER && word & FINISH == 0
+    }
+
     /// How it stands.
     pub fn state(&self) -> HandlerState {
         match self.word.load(Ordering::Acquire) & PHASE {

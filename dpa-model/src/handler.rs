@@ -19,6 +19,7 @@ use crate::affinity::Bound;
 use crate::event::InnerUse;
 use crate::foreign::let_go_in_turn;
 use crate::launch::{ArgBytes, Body, Extra, Parts};
+use crate::nic::QueueOf;
 use crate::process::Process;
 use crate::turns::Turns;
 
@@ -110,6 +111,8 @@ pub struct Handler {
     handle: OnceLock<Handle>,
     /// What its triggers are counted at, if it is continuable; closed when it is over.
     resumes: Option<Resumes>,
+    /// The completion queues that trigger it, or have.
+    queues: Mutex<Vec<QueueOf>>,
 }
 
 /// The event of a continuable handler. Its slot is no other event's as long as somebody may trigger the handler.
@@ -195,17 +198,32 @@ impl Handler {
         debug_assert!(!started, "an activation runs");
     }
 
-    /// Whether nothing can start it any more, and nothing of it runs.
-    pub(crate) fn is_over(&self) -> bool {
-        self.state() == HandlerState::Over
+    /// Whether a trigger may still make it run: not in its last activation.
+    pub(crate) fn takes_triggers(&self) -> bool {
+        self.activation.takes_triggers()
+    }
+
+    /// This completion queue triggers it from now on.
+    pub(crate) fn triggered_by(&self, queue: QueueOf) {
+        let mut queues = self.queues.lock();
+        if !queues.contains(&queue) {
+            queues.push(queue);
+        }
     }
 
     /// Nobody may start it any more.
     pub(crate) fn stop(&self) {
         self.activation.stop();
-        if self.is_over() {
+        self.leave_queues();
+        if self.state() == HandlerState::Over {
             self.let_go();
         }
+    }
+
+    /// It takes no trigger any more, and may not have looked since its last: who else waits at its queues looks instead.
+    fn leave_queues(&self) {
+        let queues = std::mem::take(&mut *self.queues.lock());
+        queues.iter().for_each(|queue| queue.leave(self));
     }
 
     fn let_go(&self) {
@@ -245,6 +263,7 @@ impl Process {
             keep: Mutex::new(spec.keep),
             handle: OnceLock::new(),
             resumes,
+            queues: Mutex::default(),
         });
         let handle = self.handlers.add(handler.clone());
         let _ = handler.handle.set(handle);
@@ -386,7 +405,10 @@ impl Process {
         }
         match next {
             Next::Again => self.activate(handler.clone()),
-            Next::Over => handler.let_go(),
+            Next::Over => {
+                handler.leave_queues();
+                handler.let_go();
+            }
             Next::Idle => {}
         }
     }

@@ -50,6 +50,7 @@ mod pending;
 mod period;
 mod protocol;
 mod provider;
+mod queue_of;
 mod queues;
 mod raw;
 mod region;
@@ -80,6 +81,7 @@ pub use watch::ConnectionState;
 pub(crate) use doorbell::Doorbells;
 pub(crate) use lease::Nics;
 pub(crate) use leased::Leased;
+pub(crate) use queue_of::QueueOf;
 
 use after::{run_all, run_own};
 use attend::Attendant;

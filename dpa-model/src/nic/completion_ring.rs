@@ -424,21 +424,27 @@ impl CompletionRing {
         self.wakers.leave(number)
     }
 
-    /// From now on notifications trigger this handler; the first is asked for. What is there already triggers it at once.
-    pub(crate) fn attach(&mut self, handler: Arc<Handler>) -> Option<After> {
-        self.handler = Some(handler);
+    /// From now on notifications trigger this handler; the first is asked for. What is there already triggers it at once. The
+    /// handler before, which is over or about to be.
+    pub(crate) fn attach(
+        &mut self,
+        handler: Arc<Handler>,
+    ) -> (Option<Arc<Handler>>, Option<After>) {
+        let before = self.handler.replace(handler);
         self.ask(ARMED_ASKED);
-        (self.produced > self.record.load(READ)).then(|| self.notification(ARMED_ASKED))
+        let there = self.produced > self.record.load(READ);
+        (before, there.then(|| self.notification(ARMED_ASKED)))
     }
 
-    /// Notifications go to tasks and the event again.
-    pub(crate) fn detach(&mut self) -> Option<Arc<Handler>> {
-        self.handler.take()
+    /// Notifications go to tasks and the event again, if this is so of the handler that is attached.
+    pub(crate) fn detach_if(&mut self, of: impl Fn(&Arc<Handler>) -> bool) -> Option<Arc<Handler>> {
+        self.handler.take_if(|handler| of(handler))
     }
 
-    /// The handler that is attached. One that is over does not count: nothing starts it any more.
+    /// The handler that is attached. One in its last activation, or over, does not count: nothing starts it any more.
     pub(crate) fn attached(&self) -> Option<&Arc<Handler>> {
-        self.handler.as_ref().filter(|handler| !handler.is_over())
+        let handler = self.handler.as_ref();
+        handler.filter(|handler| handler.takes_triggers())
     }
 
     /// What wakes whoever waits for a notification; `asked`: what stood in `ARMED`.

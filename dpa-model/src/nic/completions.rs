@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::NicLease;
 use super::completion_ring::{CompletionRing, CompletionSpec, Moderation, OverrunPolicy};
+use super::queue_of::QueueOf;
 use super::ring::{QueueMemory, QueueMemoryError};
 use crate::event::EventLimit;
 use crate::handler::Handler;
@@ -294,9 +295,10 @@ impl CompletionQueue {
             if ring.attached().is_some() {
                 return Err(AttachError::Taken);
             }
-            let before = ring.detach();
-            let after = ring.attach(handler.clone());
+            let (before, after) = ring.attach(handler.clone());
             after.into_iter().for_each(|after| world.later(after));
+            let nic = world.nic.clone();
+            handler.triggered_by(QueueOf { nic, key: self.key });
             Ok(before)
         });
         before.map(drop)

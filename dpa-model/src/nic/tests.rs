@@ -9,6 +9,7 @@ use super::after::After;
 use super::*;
 use crate::rig::Still;
 
+mod handlers;
 mod queues;
 
 /// One on a network, whose thread does not run.
