@@ -65,9 +65,10 @@ struct Slot {
     in_requests: bool,
     in_replies: bool,
     failed: bool,
-    /// It is to be said when less than this is under way: work was refused for lack of room, or somebody waits for all of it to be over.
-    /// 0: nothing is.
+    /// It is to be said when less than this is under way: work was refused for lack of room. 0: nothing is.
     tell_below: usize,
+    /// It is to be said when so much of what was posted is over: somebody waits for that.
+    tell_over: Option<u64>,
     /// The time under which it stands in `timers`: not later than it wants to be called.
     timer: Option<Duration>,
 }
@@ -173,6 +174,7 @@ impl Nic {
             in_replies: false,
             failed: false,
             tell_below: 0,
+            tell_over: None,
             timer: None,
         }));
         self.index.insert(number, slot);
@@ -247,10 +249,16 @@ impl Nic {
         Some(&self.slots[*slot].queue_pair)
     }
 
-    /// Whether work that was posted to this queue pair is not over, or its completion has not been polled.
-    pub fn owes(&self, number: Qpn) -> bool {
+    /// How much work has been posted to this queue pair.
+    pub fn posted(&self, number: Qpn) -> u64 {
+        self.queue_pair(number).map_or(0, QueuePair::posted)
+    }
+
+    /// Whether any of the first `count` of what was posted to this queue pair is not over, or a completion of its work has not been
+    /// polled.
+    pub fn owes(&self, number: Qpn, count: u64) -> bool {
         let pair = self.queue_pair(number);
-        pair.is_some_and(|pair| pair.outstanding() > 0) || self.reports.has_work_of(number)
+        pair.is_some_and(|pair| pair.over() < count) || self.reports.has_work_of(number)
     }
 
     /// The numbers of all queue pairs, in order.
@@ -286,10 +294,11 @@ impl Nic {
         Ok(())
     }
 
-    /// [`Nic::poll_room`] is to say when no work of this queue pair is under way.
-    pub fn tell_when_over(&mut self, number: Qpn) {
+    /// [`Nic::poll_room`] is to say when the first `count` of what was posted to this queue pair are over, whatever is posted
+    /// behind them.
+    pub fn tell_when_over(&mut self, number: Qpn, count: u64) {
         if let Ok(slot) = self.slot(number) {
-            self.slots[slot].tell_below = 1;
+            self.slots[slot].tell_over = Some(count);
             self.settle(slot);
         }
     }
@@ -399,8 +408,8 @@ impl Nic {
         self.reports.failures.pop_front()
     }
 
-    /// The next queue pair that has room for work again, after it refused some, or of which all work is over, after
-    /// [`Nic::tell_when_over`]. Each is told of once for each time.
+    /// The next queue pair that has room for work again, after it refused some, or of which so much work is over as was asked for
+    /// by [`Nic::tell_when_over`]. Each is told of once for each time.
     pub fn poll_room(&mut self) -> Option<Qpn> {
         self.reports.roomy.pop_front()
     }
@@ -496,8 +505,9 @@ impl Nic {
         while let Some(completion) = slot.queue_pair.poll_completion() {
             self.reports.completions.push_back((number, completion));
         }
-        if slot.queue_pair.outstanding() < slot.tell_below {
-            slot.tell_below = 0;
+        let is_over = |count| slot.queue_pair.over() >= count;
+        if slot.queue_pair.outstanding() < slot.tell_below || slot.tell_over.is_some_and(is_over) {
+            (slot.tell_below, slot.tell_over) = (0, None);
             self.reports.roomy.push_back(number);
         }
         if let State::Error(cause) = slot.queue_pair.state()

@@ -216,6 +216,16 @@ impl QueuePair {
         self.requester.outstanding()
     }
 
+    /// How many work requests it has taken, before ERR; of these, the oldest are over first.
+    pub(crate) const fn posted(&self) -> u64 {
+        self.requester.count()
+    }
+
+    /// How many of those are over.
+    pub(crate) fn over(&self) -> u64 {
+        self.requester.count() - self.requester.outstanding() as u64
+    }
+
     /// Takes a work request. In ERR it is flushed at once: its completion says so.
     ///
     /// # Errors

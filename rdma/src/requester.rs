@@ -48,6 +48,8 @@ const _: () = assert!(MAX_MESSAGE / 256 + MAX_WINDOW < 1 << 23);
 pub(super) struct Requester {
     /// Not yet over, the oldest first.
     posted: VecDeque<Entry>,
+    /// How many have been posted, from the first on.
+    count: u64,
     /// How many of `posted` have numbers.
     started: usize,
     /// The index in `posted` of the one `cursor` stands in; `started` behind the last.
@@ -109,6 +111,7 @@ impl Requester {
         let first = config.first_psn;
         Self {
             posted: VecDeque::new(),
+            count: 0,
             started: 0,
             at: 0,
             oldest: first,
@@ -151,11 +154,21 @@ impl Requester {
         self.posted.len()
     }
 
+    /// How many requests have been posted, keep-alives with them.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
+    }
+
     pub(super) fn post(&mut self, now: Duration, request: WorkRequest) -> Result<(), PostReason> {
         self.check(&request.operation)?;
         self.timers.heard_if_idle(now, self.posted.is_empty());
-        self.posted.push_back(Entry::new(request));
+        self.push(Entry::new(request));
         Ok(())
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.posted.push_back(entry);
+        self.count += 1;
     }
 
     fn check(&self, operation: &Operation) -> Result<(), PostReason> {

@@ -350,19 +350,27 @@ impl VerbsNic {
         ours.any(|(_, pair)| !pair.is_idle())
     }
 
-    /// Whether work that was posted to this queue pair is not over, or its end is not reported.
-    pub fn owes(&self, number: Qpn) -> bool {
+    /// How much work has been posted to this queue pair, from some number on.
+    pub fn posted(&self, number: Qpn) -> u64 {
         let slot = self.index.get(&number);
-        slot.is_some_and(|slot| !self.pairs[*slot].is_idle()) || self.reports.has_work_of(number)
+        slot.map_or(0, |slot| self.pairs[*slot].next_count())
     }
 
-    /// The host is to be told that it has room when no work of this queue pair is under way.
-    pub fn tell_when_over(&mut self, number: Qpn) {
+    /// Whether any of what was posted to this queue pair before [`VerbsNic::posted`] was `count` is not over, or the end of its work
+    /// is not reported.
+    pub fn owes(&self, number: Qpn, count: u64) -> bool {
+        let slot = self.index.get(&number);
+        slot.is_some_and(|slot| !self.pairs[*slot].is_over(count))
+            || self.reports.has_work_of(number)
+    }
+
+    /// The host is to be told that it has room when that is over, whatever is posted behind it.
+    pub fn tell_when_over(&mut self, number: Qpn, count: u64) {
         let slot = self.index.get(&number);
         let Some(pair) = slot.and_then(|slot| self.pairs.get_mut(*slot)) else {
             return;
         };
-        pair.tell_when_over();
+        pair.tell_when_over(count);
         if pair.takes_again() {
             self.reports.roomy.push_back(number);
         }

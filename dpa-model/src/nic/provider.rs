@@ -300,21 +300,30 @@ impl Provider {
         }
     }
 
-    /// Whether work of a queue pair is not over, or its end is not reported.
-    pub(crate) fn owes(&self, number: Qpn) -> bool {
+    /// A count of the work that has been posted to a queue pair.
+    pub(crate) fn posted(&self, number: Qpn) -> u64 {
         match self {
-            Self::Soft(soft) => soft.nic_ref().owes(number),
+            Self::Soft(soft) => soft.nic_ref().posted(number),
             #[cfg(feature = "verbs")]
-            Self::Verbs(verbs) => verbs.owes(number),
+            Self::Verbs(verbs) => verbs.posted(number),
         }
     }
 
-    /// The host is to be told that it has room when no work of a queue pair is under way.
-    pub(crate) fn tell_when_over(&mut self, number: Qpn) {
+    /// Whether work of a queue pair that was posted before the count was this is not over, or an end of its work is not reported.
+    pub(crate) fn owes(&self, number: Qpn, count: u64) -> bool {
         match self {
-            Self::Soft(soft) => soft.nic().tell_when_over(number),
+            Self::Soft(soft) => soft.nic_ref().owes(number, count),
             #[cfg(feature = "verbs")]
-            Self::Verbs(verbs) => verbs.tell_when_over(number),
+            Self::Verbs(verbs) => verbs.owes(number, count),
+        }
+    }
+
+    /// The host is to be told that a queue pair has room when that work is over.
+    pub(crate) fn tell_when_over(&mut self, number: Qpn, count: u64) {
+        match self {
+            Self::Soft(soft) => soft.nic().tell_when_over(number, count),
+            #[cfg(feature = "verbs")]
+            Self::Verbs(verbs) => verbs.tell_when_over(number, count),
         }
     }
 

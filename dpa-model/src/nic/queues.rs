@@ -190,6 +190,8 @@ pub(crate) struct SendRing {
     record: Record,
     entries: u64,
     taken: u64,
+    /// The count of the work that the next entry comes behind, once somebody has looked whether that is over.
+    behind: Option<u64>,
     /// One of the low layer: doorbells say how far the NIC may read. Else it reads as far as entries have their phase.
     rung: Option<u64>,
 }
@@ -203,6 +205,7 @@ impl SendRing {
             record,
             entries: entries.into(),
             taken,
+            behind: None,
             rung: None,
         }
     }
@@ -238,7 +241,13 @@ impl SendRing {
     #[inline]
     pub(crate) fn take(&mut self) {
         self.taken += 1;
+        self.behind = None;
         self.record.store(SEND_TAKEN, self.taken);
+    }
+
+    /// What the next entry comes behind: what there is when this is asked for the first time.
+    pub(crate) fn comes_behind(&mut self, posted: impl FnOnce() -> u64) -> u64 {
+        *self.behind.get_or_insert_with(posted)
     }
 
     /// A doorbell says that entries below `producer` are there; `None`: that cannot be. One that comes late says nothing

@@ -122,19 +122,24 @@ impl World {
     }
 
     /// Whether all work before the entry at hand is over and reported, so that its own end can be: completions of a send queue
-    /// come in its order. If not, the queue is looked at again.
+    /// come in its order. If not, the queue is looked at again. What the host posts after the first such look is behind it.
     pub(super) fn comes_next(&mut self, nic: &mut Provider, now: Duration, number: Qpn) -> bool {
-        if self.pairs.is_local(number) || !nic.owes(number) {
+        let pair = self.pairs.get_mut(number).filter(|pair| !pair.local);
+        let Some(send) = pair.and_then(|pair| pair.send.as_mut()) else {
+            return true;
+        };
+        let before = send.comes_behind(|| nic.posted(number));
+        if !nic.owes(number, before) {
             return true;
         }
         if nic.has_failed(number) {
             // It may be flushed already, and only not reported.
             nic.report(now, self);
-            if !nic.owes(number) {
+            if !nic.owes(number, before) {
                 return true;
             }
         }
-        nic.tell_when_over(number);
+        nic.tell_when_over(number, before);
         self.note_posted();
         false
     }

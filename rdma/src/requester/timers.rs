@@ -202,7 +202,7 @@ impl Requester {
             flags: Flags::SIGNALED,
         };
         self.timers.heard(now);
-        self.posted.push_back(Entry {
+        self.push(Entry {
             internal: true,
             ..Entry::new(request)
         });

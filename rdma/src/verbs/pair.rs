@@ -61,8 +61,7 @@ pub(super) struct Pair {
     pub(super) pool: Option<usize>,
     /// Whether it has been said that it failed.
     pub(super) told: bool,
-    /// It is to be said when less than this is under way: work was refused for lack of room, or somebody waits for all of it to be over.
-    /// 0: nothing is.
+    /// It is to be said when less than this is under way: work was refused for lack of room. 0: nothing is.
     tell_below: usize,
     /// When it is to be said because the device refused work without any under way.
     pub(super) again_at: Duration,
@@ -83,6 +82,8 @@ pub(super) struct Pair {
     outstanding: UnderWay<Work>,
     /// The count of the oldest that is outstanding.
     first: u64,
+    /// It is to be said when all before this count is over: somebody waits for that.
+    tell_over: Option<u64>,
     depth: u32,
 }
 
@@ -144,6 +145,7 @@ impl Pair {
             slot,
             outstanding: UnderWay::new(room, Work::NOTHING),
             first,
+            tell_over: None,
             depth: 0,
         })
     }
@@ -272,17 +274,23 @@ impl Pair {
         }
     }
 
-    /// It is to be said when nothing is under way.
-    pub(super) fn tell_when_over(&mut self) {
-        self.tell_below = 1;
+    /// Whether all before this count is over.
+    pub(super) fn is_over(&self, count: u64) -> bool {
+        self.first >= count
     }
 
-    /// Whether there is little enough under way for what was to be said of it. True once.
+    /// It is to be said when all before this count is over.
+    pub(super) fn tell_when_over(&mut self, count: u64) {
+        self.tell_over = Some(count);
+    }
+
+    /// Whether so much is over that something was to be said of it. True once.
     #[inline]
     pub(super) fn takes_again(&mut self) -> bool {
-        let takes = self.outstanding.len() < self.tell_below;
+        let is_over = |count| self.is_over(count);
+        let takes = self.outstanding.len() < self.tell_below || self.tell_over.is_some_and(is_over);
         if takes {
-            self.tell_below = 0;
+            (self.tell_below, self.tell_over) = (0, None);
         }
         takes
     }

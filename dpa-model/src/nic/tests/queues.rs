@@ -8,6 +8,7 @@ use dpa_abi::queue::record::{SEND_TAKEN, first_number};
 use dpa_abi::queue::{ENTRY_BYTES, RemotePlace, Syndrome, WorkEntry, WorkFlags, WorkOpcode};
 use rdma::config::AckTimeout;
 use rdma::queue_pair::Cause;
+use rdma::work::{Data, Flags, Inline, Operation, Tail};
 
 use super::*;
 use crate::event::EventRef;
@@ -186,6 +187,44 @@ fn who_looks_leaves_nothing_that_follows_to_nobody() {
     soon("all of them are taken", || {
         taken_by(&engine(), &queue) == ENTRIES
     });
+}
+
+/// The host might go on with that without end.
+#[test]
+fn a_wait_is_not_kept_by_what_the_host_posts_behind_it() {
+    let process = Still::new();
+    let (event, lease) = (process.event(), process.local_nic().expect("a NIC"));
+    let done = CompletionQueue::new(&lease, &process, 8).expect("a queue");
+    let spec = ContextSpec {
+        timeout: AckTimeout::from_code(14).expect("a timeout"),
+        ..spec(false, 16)
+    };
+    let (_other, peer) = queue(&process, spec.clone(), None);
+    let (_context, queue) = queue(&process, spec, Some(done.clone()));
+    let write = WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE);
+    let wait = wait_that_holds(&event, WorkFlags::SIGNALED);
+    put(&process, &queue, 0..1, &write);
+    put(&process, &queue, 1..2, &wait);
+    queue.connect(peer.info()).expect("an address");
+    // The peer has no receive for it.
+    let send = Operation::Send {
+        data: Data::Inline(Inline::first(&[], 0)),
+        tail: Tail::Plain,
+    };
+    let posted = queue.post(send, Flags::empty(), Box::new(()));
+    let behind = posted.expect("room");
+    peer.connect(queue.info()).expect("an address");
+    let mut now = Duration::ZERO;
+    let waited = loop {
+        looked(&queue, now);
+        if let Some(waited) = done.take().expect("no overrun") {
+            break waited;
+        }
+        assert!(now < Duration::from_secs(60), "it is reported");
+        now += Duration::from_millis(100);
+    };
+    assert_eq!((waited.index, waited.syndrome), (1, Syndrome::NONE));
+    assert!(behind.ended().is_none());
 }
 
 #[test]
