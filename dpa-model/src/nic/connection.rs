@@ -10,14 +10,16 @@ use rdma::counters::Counters;
 use rdma::nic::{NicPostError, TransitionError};
 use rdma::psn::Qpn;
 use rdma::queue_pair::{Cause, State};
-use rdma::work::{Flags, Operation, PostReason, WorkRequest};
+use rdma::work::{
+    Flags, Operation, PostReason, WorkDone, WorkError, WorkFailure, WorkKind, WorkRequest,
+};
 use thiserror::Error;
 
 use super::context::ContextRef;
 use super::pending::{KeptWork, Pending};
 use super::queues::SendRing;
 use super::watch::{ConnectionState, Watch};
-use super::world::HOST;
+use super::world::{HOST, World};
 use crate::wakers::Until;
 
 /// Why a connection could not be connected.
@@ -202,8 +204,8 @@ impl Drop for ConnectionRef {
         let now = Duration::from_nanos(lease.now());
         let gone = lease.nic().with(|engine| {
             engine.destroy(now, self.number);
+            engine.world.end_entries(self.number);
             let gone = engine.world.pairs.remove(self.number)?;
-            gone.record.end();
             if let Some(context) = engine.world.contexts.get_mut(self.context.key) {
                 context.connections[self.id as usize] = None;
                 let end = gone.send.as_ref().map_or(0, SendRing::end);
@@ -212,5 +214,31 @@ impl Drop for ConnectionRef {
             Some(gone)
         });
         drop(gone);
+    }
+}
+
+impl World {
+    /// A connection is gone: no kernel reserves an entry any more, and those that the NIC has not taken are over, as flushed. It
+    /// stops at one that is not written, and who is to write that finds nobody to ring for.
+    fn end_entries(&mut self, number: Qpn) {
+        let Some(pair) = self.pairs.get(number) else {
+            return;
+        };
+        let produced = pair.record.end();
+        let rest = pair.send.as_ref().map(|send| send.rest(produced));
+        for index in rest.into_iter().flatten() {
+            let failure = WorkFailure {
+                cause: WorkError::Flushed,
+                sent: false,
+            };
+            let done = WorkDone {
+                id: index.into(),
+                kind: WorkKind::Write,
+                outcome: Err(failure),
+                len: 0,
+                original: 0,
+            };
+            self.work_done(number, &done);
+        }
     }
 }

@@ -175,11 +175,14 @@ impl Record {
         self.store(SEND_TAKEN, self.number);
     }
 
-    /// The connection is gone: kernels find that out before they find anything else.
-    pub(crate) fn end(&self) {
+    /// The connection is gone: kernels find that out before they find anything else. Which number would have been the next: none is
+    /// reserved from now on.
+    pub(crate) fn end(&self) -> u64 {
         self.store(STATE, STATE_NONE);
+        let produced = self.block.swap(self.first + SEND_PRODUCED, 0);
         let rest = (0..CONNECTION_WORDS).filter(|word| *word != STATE);
         rest.for_each(|word| self.store(word, 0));
+        produced
     }
 }
 
@@ -213,6 +216,14 @@ impl SendRing {
     /// Above all numbers that kernels can have reserved.
     pub(crate) fn end(&self) -> u64 {
         self.taken + self.entries
+    }
+
+    /// The entries that are reserved below this number and not taken, written or not.
+    pub(crate) fn rest(&self, produced: u64) -> impl Iterator<Item = u16> + use<> {
+        let ahead = produced.wrapping_sub(self.taken);
+        // A kernel that has stored something else there has no more than its own to lose.
+        let ahead = if ahead <= self.entries { ahead } else { 0 };
+        (self.taken..self.taken + ahead).map(|number| number as u16)
     }
 
     /// One of the low layer.

@@ -314,7 +314,7 @@ impl World {
 
     /// Reports work of a kernel.
     #[inline]
-    fn work_done(&mut self, number: Qpn, done: &WorkDone) {
+    pub(super) fn work_done(&mut self, number: Qpn, done: &WorkDone) {
         if let Some(pair) = self.pairs.get(number) {
             let entry = translate::work_done(done, pair.name, number.value());
             self.report(pair.send_completions, number, &entry);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use dpa_abi::Condition;
 use dpa_abi::access::AtomicNumber;
-use dpa_abi::queue::record::{SEND_TAKEN, first_number};
+use dpa_abi::queue::record::{SEND_PRODUCED, SEND_TAKEN, first_number};
 use dpa_abi::queue::{ENTRY_BYTES, RemotePlace, Syndrome, WorkEntry, WorkFlags, WorkOpcode};
 use rdma::config::AckTimeout;
 use rdma::queue_pair::Cause;
@@ -131,6 +131,29 @@ fn what_was_posted_is_flushed_before_its_queue_pair_is_gone() {
         assert_eq!(u64::from(flushed.index), index);
         assert_eq!(flushed.syndrome, Syndrome::FLUSHED);
     }
+}
+
+/// Whoever has reserved an entry and not written it can do so no more, and others have posted behind it.
+#[test]
+fn what_is_behind_an_entry_that_is_not_written_is_flushed_too() {
+    let process = Still::new();
+    let lease = process.local_nic().expect("a NIC");
+    let done = CompletionQueue::new(&lease, &process, ENTRIES as u32).expect("a queue");
+    let write = WorkEntry::new(WorkOpcode::Write, WorkFlags::NONE);
+    let (_context, queue) = queue(&process, spec(false, 256), Some(done.clone()));
+    put(&process, &queue, 1..ENTRIES, &write);
+    lease.nic().with(|engine| {
+        let pair = engine.world.pairs.get(queue.number()).expect("its pair");
+        let produced = first_number(0) + ENTRIES;
+        pair.record.store(SEND_PRODUCED, produced);
+    });
+    drop(queue);
+    for index in 0..ENTRIES {
+        let flushed = done.take().expect("no overrun").expect("all of them");
+        assert_eq!(u64::from(flushed.index), index);
+        assert_eq!(flushed.syndrome, Syndrome::FLUSHED);
+    }
+    assert_eq!(done.take(), Ok(None));
 }
 
 /// A look at the NIC: how many entries of this queue are taken by then, and whether the core was asked to take any.
