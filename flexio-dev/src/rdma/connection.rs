@@ -75,8 +75,8 @@ impl Connection<'_> {
         self.post(at(entry, place), flags)
     }
 
-    /// Holds up what is posted behind it until a condition of an event of this node holds. Its own completion may come
-    /// before those of work that is still under way.
+    /// Holds up what is posted behind it until a condition of an event of this node holds. Its own completion comes in its turn:
+    /// behind those of what was posted before it.
     ///
     /// An event that is closed before, or that the device may not wait for, fails the connection.
     ///
