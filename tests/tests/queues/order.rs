@@ -1,7 +1,7 @@
 //! Completions of a send queue come in the order of its entries, whatever those ask for.
 
 use flexio::queues::{CompletionKind, QueuePairSpec, Syndrome};
-use flexio::rdma::Rights;
+use flexio::rdma::{RetryLimit, Rights};
 use flexio::{Device, Event};
 use tests::queues::{
     PostKindsArgs, SIGNALED_READ, SIGNALED_WRITE, SILENT_WRITE, WAIT_FOR_NOTHING, WAIT_THAT_HOLDS,
@@ -27,6 +27,8 @@ impl Stalled {
             rig.end_of(QueuePairSpec {
                 name,
                 depth,
+                // However long it takes until the other answers.
+                retries: RetryLimit::Forever,
                 ..QueuePairSpec::default()
             })
         };
