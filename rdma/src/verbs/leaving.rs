@@ -54,7 +54,7 @@ impl VerbsNic {
         self.pairs[slot].fail(Cause::Closed);
         let since = Instant::now();
         let mut polls = 0;
-        while !self.pairs[slot].is_over() && (polls < POLLS || since.elapsed() < QUIET) {
+        while !self.pairs[slot].is_flushed() && (polls < POLLS || since.elapsed() < QUIET) {
             self.poll_queues(host);
             polls += 1;
             std::hint::spin_loop();

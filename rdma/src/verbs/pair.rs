@@ -160,7 +160,7 @@ impl Pair {
     }
 
     /// Whether nothing of it is under way in the device.
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn is_flushed(&self) -> bool {
         let withheld = |work: &Work| work.about.contains(About::WITHHELD);
         self.raw.is_none() || self.outstanding.front().is_none_or(withheld)
     }

@@ -154,9 +154,9 @@ async fn half_arrived_at_work() -> Outcome<String> {
     let waiting = receive(&rdma)?;
     let (one, other) = connected(&rdma)?;
     let half = one.send_imm(HostBuffer::from_bytes(b"half"), HALF);
-    drop(half.map_err(|(error, _)| error)?);
+    drop(half?);
     let sent = other.send(HostBuffer::from_bytes(b"to nobody"));
-    drop(sent.map_err(|(error, _)| error)?);
+    drop(sent?);
     drop(other);
     let flushed = soon(waiting).await?.err().ok_or("it is flushed")?;
     Ok(flushed.to_string())
@@ -231,13 +231,13 @@ async fn failed_receives() -> Outcome<String> {
     let (one, other) = connected(&rdma)?;
     let all: Vec<_> = (0..300).map(|_| receive(&rdma)).collect::<Outcome<_>>()?;
     let sent = one.send_imm(HostBuffer::from_bytes(b"before"), BREAKS_RECEIVES);
-    drop(soon(sent.map_err(|(error, _)| error)?).await?);
+    drop(soon(sent?).await?);
     soon(other.failed()).await?;
     tokio::time::sleep(Duration::from_millis(100)).await;
     drop((one, other));
     let (one, _other) = connected(&rdma)?;
     let sent = one.send(HostBuffer::from_bytes(b"behind"));
-    drop(sent.map_err(|(error, _)| error)?);
+    drop(sent?);
     for receive in all {
         if let Ok(received) = soon(receive).await? {
             let bytes = received.buffer.to_vec();
@@ -256,7 +256,7 @@ async fn received_before() -> Outcome<String> {
         other.connect(&one.blob())?;
         let receive = receive(&there)?;
         let sent = one.send_imm(HostBuffer::from_bytes(b"a message"), BREAKS_RECEIVES);
-        soon(sent.map_err(|(error, _)| error)?).await??;
+        soon(sent?).await??;
         soon(receive).await??;
         soon(other.failed()).await?;
     }
@@ -276,14 +276,14 @@ async fn numbers_again() -> Outcome<String> {
     let _first = receive(&rdma)?;
     let message = HostBuffer::from_bytes(b"a message");
     let sent = gone.0.send_imm(message, BREAKS_RECEIVES);
-    drop(soon(sent.map_err(|(error, _)| error)?).await?);
+    drop(soon(sent?).await?);
     soon(gone.0.failed()).await?;
     soon(gone.1.failed()).await?;
     let (one, _other) = connected(&rdma)?;
     drop(gone);
     let _receive = receive(&rdma)?;
     let sent = one.send(HostBuffer::from_bytes(b"another"));
-    soon(sent.map_err(|(error, _)| error)?).await??;
+    soon(sent?).await??;
     Ok("sent".into())
 }
 
@@ -323,7 +323,7 @@ async fn failed_meanwhile() -> Outcome<String> {
     let (_dpa, rdma) = open()?;
     let ((one, _peer), (gone, _other)) = (connected(&rdma)?, connected(&rdma)?);
     let sent = one.send(HostBuffer::from_bytes(b"to nobody"));
-    let sent = sent.map_err(|(error, _)| error)?;
+    let sent = sent?;
     drop(gone);
     let failed = soon(sent).await?.err().ok_or("nobody receives")?;
     Ok(format!("{failed}; {}", soon(one.failed()).await?))

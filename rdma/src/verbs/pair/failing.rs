@@ -49,7 +49,7 @@ impl Pair {
 
     /// Its owner wants no more of it; why it is in ERR. Work that is under way is given up.
     pub(in crate::verbs) fn end(&mut self, cause: Cause) -> Cause {
-        if !self.is_over() {
+        if !self.is_flushed() {
             return self.give_up(cause);
         }
         self.fail(cause);

@@ -251,10 +251,7 @@ impl Node {
 
     /// Every message of the peer and every write with a number, once, in order.
     async fn receive_all(&self) -> Outcome {
-        let post = || {
-            let receive = self.rdma.receive(HostBuffer::new(LARGEST));
-            receive
-        };
+        let post = || self.rdma.receive(HostBuffer::new(LARGEST));
         let mut posted = VecDeque::new();
         for turn in 0..2 * EACH {
             while posted.len() < AHEAD {
