@@ -487,6 +487,8 @@ impl Worker {
     }
 
     pub(crate) fn run_step(&self, core: &Core, launch: &ModelArc<Launch>) {
+        // It may follow an end, and takes as long as it likes.
+        self.has_work();
         if launch.watched() {
             launch.set_start_time(self.device.clock.now());
         }

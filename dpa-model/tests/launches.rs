@@ -4,13 +4,15 @@ mod common;
 
 use std::panic::Location;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use common::*;
 use dpa_abi::Condition;
 use dpa_abi::Update;
 use dpa_abi::port::{Collective, ReduceOp};
-use dpa_model::SubmitError;
-use dpa_model::launch::Outcome;
+use dpa_model::launch::{ArgBytes, Body, Outcome, Step};
+use dpa_model::{Spec, SubmitError};
 
 kernel!(COUNT, |_unit, args| {
     bump(counter(args, 0));
@@ -40,6 +42,38 @@ fn rule_2_1_a_launch_runs_and_its_end_can_be_seen() {
     assert_eq!(number.load(Ordering::SeqCst), 1);
     let [start, end] = launch.times();
     assert!(start <= end && end > 0);
+    process.shut_down();
+}
+
+/// The worker has said at the end before the step that it looks for work soon.
+#[test]
+fn rule_2_8_a_step_behind_an_end_leaves_nobody_asleep() {
+    let (_device, process) = open(config(2));
+    let (number, address) = leaked();
+    let gate = event(&process);
+    let stream = process.stream();
+    let in_stream = |spec: Spec| Spec {
+        stream: Some(stream.clone()),
+        ..spec
+    };
+    submit(&process, in_stream(spec(&WAIT, &[address, bits(&gate), 1])));
+    let (begins, begun) = channel();
+    let (over, ends) = channel::<()>();
+    let step = Step::new("long", move || {
+        begins.send(()).expect("the test waits");
+        let _ = ends.recv();
+    });
+    let step = Spec::new(Body::Step(Box::new(step)), ArgBytes::new());
+    let step = submit(&process, in_stream(step));
+    // Long enough for the other worker to fall asleep, as a rule.
+    std::thread::sleep(Duration::from_millis(20));
+    gate.update(Update::Add(1)).expect("open");
+    begun.recv_timeout(LONG).expect("the step begins");
+    let beside = submit(&process, spec(&COUNT, &[address]));
+    assert_eq!(outcome(&beside), Outcome::Completed);
+    drop(over);
+    assert_eq!(outcome(&step), Outcome::Completed);
+    assert_eq!(number.load(Ordering::SeqCst), 2);
     process.shut_down();
 }
 
