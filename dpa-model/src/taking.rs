@@ -271,6 +271,7 @@ impl Worker {
         )?;
         let rank = chunk.next()?;
         if let Some(other) = self.chunk.replace(Some(chunk)) {
+            debug_assert!(!other.has_next(), "ranks that nobody would run");
             drop(process);
             self.end_chunk(other, Some(core.switch()));
         }

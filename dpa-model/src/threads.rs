@@ -230,9 +230,13 @@ fn work_in_background(worker: &Worker, patient: bool) -> bool {
     some || woken
 }
 
-/// A thread that rests; or, of a home that has had nothing for a while, whatever others have to do.
+/// Ranks that this worker has claimed, which nobody else can run; a thread that rests; or, of a home that has had nothing for a while,
+/// whatever others have to do.
 fn of_the_background(worker: &Worker, patient: bool) -> Option<Pick> {
     let (device, shared) = (worker.device(), worker.shared());
+    if worker.has_ranks() {
+        return Some(Pick::Ranks);
+    }
     let home = shared.home();
     let wanted = |unit: &Suspended| !patient || home.is_none_or(|home| unit.partition() == home);
     let rested = shared.take_rested_if(wanted);
@@ -282,5 +286,32 @@ fn look(worker: &Worker) -> Option<Pick> {
         }
         // Who would bring the work may wait for this very core.
         std::thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::Chunk;
+    use crate::rig::{Still, launch, spec};
+
+    #[test]
+    fn rule_2_3_a_worker_in_the_background_goes_on_with_the_ranks_it_has_claimed() {
+        let [process, home] = Still::on_functions(["pf0", "vf0"]);
+        let device = process.device();
+        let worker = Worker::new(device.clone(), 0);
+        worker.shared().set_home(Some(home.tenancy.partition.index));
+        worker.shared().background.store(true, Ordering::SeqCst);
+        process.accept(spec());
+        let claimed = || Chunk::first(&launch(0, 8), &process, 0);
+        for patient in [true, false] {
+            worker.chunk.replace(claimed());
+            let pick = of_the_background(&worker, patient);
+            assert!(matches!(pick, Some(Pick::Ranks)), "{patient}");
+        }
+        worker.chunk.replace(None);
+        assert!(of_the_background(&worker, true).is_none());
+        let pick = of_the_background(&worker, false);
+        assert!(matches!(pick, Some(Pick::Start(_))));
     }
 }
