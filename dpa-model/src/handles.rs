@@ -67,15 +67,24 @@ impl<T> Handles<T> {
         Some(held)
     }
 
-    /// Takes back everything.
-    pub(crate) fn clear(&self) -> Vec<T> {
+    /// Takes back everything. `each` is called without the lock and may take long: who does the same meanwhile takes back what it has
+    /// not come to.
+    pub(crate) fn clear(&self, each: impl FnMut(T)) {
+        let mut at = 0;
+        std::iter::from_fn(|| self.take_from(&mut at)).for_each(each);
+    }
+
+    /// Takes back the first that is at this place or behind it, which is the next to look at then.
+    fn take_from(&self, at: &mut usize) -> Option<T> {
         let Slots { all, free } = &mut *self.slots.write();
-        let held = all.iter_mut().enumerate().filter_map(|(index, slot)| {
-            let held = slot.holds.take()?;
-            free.push(index);
-            Some(held)
-        });
-        held.collect()
+        let (index, slot) = all
+            .iter_mut()
+            .enumerate()
+            .skip(*at)
+            .find(|(_, slot)| slot.holds.is_some())?;
+        *at = index + 1;
+        free.push(index);
+        slot.holds.take()
     }
 
     /// Whether something that is held is so.
@@ -111,7 +120,12 @@ mod tests {
         assert_eq!(first.index, second.index, "the place is used again");
         assert_eq!(handles.get(first, |what| *what), None);
         assert_eq!(handles.remove(first), None);
-        assert_eq!(handles.clear(), ["second"]);
+        let mut taken = Vec::new();
+        handles.clear(|what| {
+            handles.clear(|_| unreachable!("it is taken"));
+            taken.push(what);
+        });
+        assert_eq!(taken, ["second"]);
         assert_eq!(handles.get(second, |what| *what), None);
     }
 }

@@ -312,9 +312,7 @@ impl Process {
         // At once: workers that find them end them all the same, but then they have begun.
         self.end_ready(outcome);
         self.doorbells.clear();
-        for handler in self.handlers.clear() {
-            handler.stop();
-        }
+        self.handlers.clear(|handler| handler.stop());
         for nic in self.leased.all() {
             nic.stop_process(&self.device, self);
         }
@@ -350,12 +348,10 @@ impl Process {
     }
 
     fn break_streams(self: &Arc<Self>, outcome: Outcome) {
-        for stream in self.streams.take() {
-            for launch in stream.break_off() {
-                self.crash.saw_parked();
-                self.take_back(&launch, outcome);
-            }
-        }
+        self.streams.break_off(|launch| {
+            self.crash.saw_parked();
+            self.take_back(&launch, outcome);
+        });
     }
 
     fn close_meetings(self: &Arc<Self>) {

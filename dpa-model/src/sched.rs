@@ -146,7 +146,8 @@ impl<P: Tenant> Sched<P> {
             return;
         };
         seat.gone = true;
-        while let Some((_, launch)) = seat.ready.pop() {
+        seat.set_apart();
+        while let Some((_, launch)) = seat.apart.pop() {
             strays.0.push((Some(seat.process.clone()), launch));
         }
         let vacant = seat.is_vacant();
@@ -238,23 +239,20 @@ impl<P: Tenant> Sched<P> {
         After { strays, ..told }
     }
 
-    /// Takes everything of a process that has not started, in order.
-    pub fn take_ready(&self, proc: u32, mut each: impl FnMut(Arc<Launch>)) {
+    /// Takes everything of a process that has not started, in order. `each` may take long: who does the same meanwhile takes what it
+    /// has not come to.
+    pub fn take_ready(&self, proc: u32, each: impl FnMut(Arc<Launch>)) {
         let mut state = self.state.lock();
         let strays = state.drain(&self.inbox);
-        let taken = state
-            .tenants
-            .get_mut(&proc)
-            .map(|seat| std::mem::take(&mut seat.ready));
+        if let Some(seat) = state.tenants.get_mut(&proc) {
+            seat.set_apart();
+        }
         state.has_nothing_ready(proc);
         self.count(&state);
         drop(state);
         drop(strays);
-        if let Some(mut taken) = taken {
-            while let Some((_, launch)) = taken.pop() {
-                each(launch);
-            }
-        }
+        let one = || Some(self.state.lock().tenants.get_mut(&proc)?.apart.pop()?.1);
+        std::iter::from_fn(one).for_each(each);
     }
 
     /// Started threads of a process, and whether something of it is ready that could be given units now.

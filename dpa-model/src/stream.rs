@@ -23,6 +23,8 @@ struct State {
     front: Option<u64>,
     broken: bool,
     waiting: VecDeque<Arc<Launch>>,
+    /// What waited, and will never run: taken out by whoever ends it, one at a time.
+    lost: VecDeque<Arc<Launch>>,
 }
 
 /// What to do with a launch that joins a stream.
@@ -68,34 +70,44 @@ impl Stream {
         next
     }
 
-    /// Nothing that waits will complete. Everyone who waited.
-    pub fn break_off(&self) -> VecDeque<Arc<Launch>> {
-        let mut state = self.state.lock();
-        state.broken = true;
-        std::mem::take(&mut state.waiting)
+    /// Nothing that waits will complete: it is lost.
+    pub fn break_off(&self) {
+        self.state.lock().lose_from(0);
     }
 
-    /// One did not complete: nothing behind it will run, what is before it goes on. Those behind it; none if it has left the
-    /// stream before, with another that it was behind.
-    pub fn fail(&self, launch: &Arc<Launch>) -> VecDeque<Arc<Launch>> {
+    /// One did not complete: nothing behind it will run, what is before it goes on. Whether the caller is to end what is lost; not if
+    /// it has left the stream before, with another that it was behind.
+    pub fn fail(&self, launch: &Arc<Launch>) -> bool {
         let mut state = self.state.lock();
         if state.front == Some(launch.seq) {
-            state.broken = true;
-            return std::mem::take(&mut state.waiting);
+            state.lose_from(0);
+            return true;
         }
         // From behind: who cancels many may begin with the last.
         let found = state.waiting.iter().rposition(|l| Arc::ptr_eq(l, launch));
         let Some(at) = found else {
-            return VecDeque::new();
+            return false;
         };
-        state.broken = true;
-        let mut behind = state.waiting.split_off(at);
-        behind.pop_front();
-        behind
+        state.waiting.remove(at);
+        state.lose_from(at);
+        true
+    }
+
+    /// The next that is lost. To end it may take long: who asks meanwhile gets those behind it.
+    pub fn next_lost(&self) -> Option<Arc<Launch>> {
+        self.state.lock().lost.pop_front()
     }
 
     /// Whether a launch of it was cancelled or faulted.
     pub fn is_broken(&self) -> bool {
         self.state.lock().broken
+    }
+}
+
+impl State {
+    /// It is broken: what waits behind so many others is lost.
+    fn lose_from(&mut self, at: usize) {
+        self.broken = true;
+        self.lost.append(&mut self.waiting.split_off(at));
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use sync_event::sync::Arc as ModelArc;
 
+use crate::launch::Launch;
 use crate::stream::Stream;
 
 /// Those that somebody holds, by number. One that is dropped is not here any more: there are as many as the program has.
@@ -36,10 +38,26 @@ impl Streams {
         stream
     }
 
-    /// Takes out all of them, in the order they were made.
-    pub(crate) fn take(&self) -> impl Iterator<Item = Arc<Stream>> + use<> {
-        let all = std::mem::take(&mut self.0.lock().all);
-        all.into_values().filter_map(|stream| stream.upgrade())
+    /// Breaks all of them off, in the order they were made, with what is lost in them. `each` may take long: who does the same meanwhile
+    /// does what it has not come to.
+    pub(crate) fn break_off(&self, mut each: impl FnMut(ModelArc<Launch>)) {
+        let last = self.0.lock().last;
+        while let Some((number, stream)) = self.first(last) {
+            if let Some(stream) = stream.upgrade() {
+                stream.break_off();
+                while let Some(launch) = stream.next_lost() {
+                    each(launch);
+                }
+            }
+            self.0.lock().all.remove(&number);
+        }
+    }
+
+    /// The first, if it is none of those behind `last`.
+    fn first(&self, last: u64) -> Option<(u64, Weak<Stream>)> {
+        let state = self.0.lock();
+        let (&number, stream) = state.all.range(..=last).next()?;
+        Some((number, stream.clone()))
     }
 
     #[cfg(test)]
@@ -67,8 +85,8 @@ mod tests {
         let last = streams.add();
         drop(others);
         assert_eq!(streams.len(), 2);
-        let taken: Vec<_> = streams.take().collect();
-        assert!(Arc::ptr_eq(&taken[0], &first) && Arc::ptr_eq(&taken[1], &last));
-        assert_eq!((taken.len(), streams.len()), (2, 0));
+        streams.break_off(|_| unreachable!("nothing waits"));
+        assert!(first.is_broken() && last.is_broken());
+        assert_eq!(streams.len(), 0);
     }
 }

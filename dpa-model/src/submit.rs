@@ -438,8 +438,10 @@ impl Process {
         } else {
             Outcome::Cancelled
         };
-        for launch in stream.fail(launch) {
-            self.take_back(&launch, outcome);
+        if stream.fail(launch) {
+            while let Some(launch) = stream.next_lost() {
+                self.take_back(&launch, outcome);
+            }
         }
     }
 

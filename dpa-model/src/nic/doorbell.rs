@@ -64,8 +64,8 @@ impl Doorbells {
 
     /// Takes all of them back.
     pub(crate) fn clear(&self) {
-        self.connections.clear();
-        self.outboxes.clear();
+        self.connections.clear(drop);
+        self.outboxes.clear(drop);
         self.sends.write().clear();
         self.completions.write().clear();
     }

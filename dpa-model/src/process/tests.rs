@@ -115,30 +115,67 @@ impl Wake for Slow {
     }
 }
 
-/// A close that returns has closed everything, also if another is in the middle of that.
-#[test]
-fn rule_7_a_second_close_does_what_the_first_has_not_done_yet() {
-    let process = Still::new();
-    let events = [(); 2].map(|()| process.event());
-    let launch = process.accept(parked_at(&events[1]));
+/// Has a thread shut it down that comes no further than to the waker of `first`, and shuts it down a second time meanwhile: that ends
+/// `rest`.
+fn second_close<W: Future>(process: &Still, first: W, rest: &[Arc<Launch>]) {
     let ((begun, begins), (end, ends)) = (channel(), channel());
     let slow = Arc::new(Slow(parking_lot::Mutex::new((begun, ends)))).into();
-    let mut wait = std::pin::pin!(events[0].wait(Condition::ge(1)).expect("the host may"));
+    let mut first = std::pin::pin!(first);
     assert!(
-        wait.as_mut()
+        first
+            .as_mut()
             .poll(&mut Context::from_waker(&slow))
             .is_pending()
     );
     std::thread::scope(|scope| {
         scope.spawn(|| process.shut_down());
-        begins.recv_timeout(PATIENCE).expect("it closes the first");
-        assert!(launch.outcome().is_none(), "it stands still there");
+        begins.recv_timeout(PATIENCE).expect("it ends the first");
+        assert!(rest.iter().all(|launch| launch.outcome().is_none()));
         assert!(!process.has_ended());
         process.shut_down();
-        assert_eq!(launch.outcome(), Some(Outcome::ContextClosed));
+        for launch in rest {
+            assert_eq!(launch.outcome(), Some(Outcome::ContextClosed));
+        }
         assert!(process.has_ended());
         end.send(()).expect("it waits for this");
     });
+}
+
+/// A close that returns has closed everything, also if another is in the middle of that.
+#[test]
+fn rule_7_a_second_close_does_what_the_first_has_not_done_yet() {
+    let process = Still::new();
+    let events = [(); 2].map(|()| process.event());
+    let rest = [process.accept(parked_at(&events[1]))];
+    let first = events[0].wait(Condition::ge(1)).expect("the host may");
+    second_close(&process, first, &rest);
+}
+
+#[test]
+fn rule_7_a_second_close_ends_what_is_ready() {
+    let process = Still::new();
+    let [first, rest @ ..] = [(); 3].map(|()| process.accept(spec()));
+    second_close(&process, over(&first), &rest);
+}
+
+#[test]
+fn rule_7_a_second_close_breaks_streams_off() {
+    let process = Still::new();
+    let event = process.event();
+    let streams = [(); 2].map(|()| process.stream());
+    let in_stream = |of: usize| {
+        process.accept(Spec {
+            stream: Some(streams[of].clone()),
+            ..parked_at(&event)
+        })
+    };
+    let [_, first, same, front, other] = [0, 0, 0, 1, 1].map(in_stream);
+    second_close(&process, over(&first), &[same, front, other]);
+}
+
+/// Until it is over.
+fn over(launch: &Launch) -> impl Future<Output = Outcome> + '_ {
+    std::future::poll_fn(|cx| launch.poll(cx))
 }
 
 /// Who waits for the end of a process is not asked again at each idle moment.

@@ -13,6 +13,8 @@ use crate::ready::ReadyQueue;
 pub(super) struct Seat<P> {
     pub(super) process: Arc<P>,
     pub(super) ready: ReadyQueue<Arc<Launch>>,
+    /// What was ready, and is taken out by whoever ends it, one at a time: it does not start.
+    pub(super) apart: ReadyQueue<Arc<Launch>>,
     /// None of what is ready takes fewer units than this.
     pub(super) least: u32,
     pub(super) started: u32,
@@ -26,10 +28,21 @@ impl<P> Seat<P> {
         Self {
             process,
             ready: ReadyQueue::default(),
+            apart: ReadyQueue::default(),
             least: u32::MAX,
             started: 0,
             steps: 0,
             gone: false,
+        }
+    }
+
+    /// Nothing that is ready starts any more.
+    pub(super) fn set_apart(&mut self) {
+        if self.apart.is_empty() {
+            std::mem::swap(&mut self.ready, &mut self.apart);
+        }
+        while let Some((seq, launch)) = self.ready.pop() {
+            self.apart.push(seq, launch);
         }
     }
 
