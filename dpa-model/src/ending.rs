@@ -10,7 +10,7 @@ use sync_event::sync::Arc as ModelArc;
 
 use crate::chunk::Chunk;
 use crate::crash::stack::StackCopy;
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::fiber::Switch;
 use crate::foreign::{discard, on_own_stack};
 use crate::gate::Gate;
@@ -51,13 +51,6 @@ fn leave_panic_hook() {
     if std::thread::panicking() {
         let _caught = catch_unwind(|| resume_unwind(Box::new(())));
     }
-}
-
-/// What a panic says.
-fn message_of(payload: &(dyn std::any::Any + Send)) -> Option<String> {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.map(str::to_owned)
 }
 
 impl Worker {
@@ -501,7 +494,7 @@ impl Worker {
             };
             if let Some(Err(payload)) = work.map(|work| catch_unwind(AssertUnwindSafe(work))) {
                 let mut fault = Fault::of(FaultKind::Panic, step.name, launch.seq, 0);
-                fault.message = message_of(&*payload);
+                fault.message = fault::message_of(&*payload);
                 process.fail_on(None, fault);
                 discard(payload);
             }

@@ -1,5 +1,6 @@
 //! What made a process fatal, recorded once.
 
+use std::any::Any;
 use std::backtrace::Backtrace;
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,13 @@ pub(crate) fn kept_of(message: &str) -> String {
     }
     let kept = &message[..message.floor_char_boundary(MESSAGE_BYTES)];
     format!("{kept}.. ({} of {} bytes)", kept.len(), message.len())
+}
+
+/// What is kept of what a panic says.
+pub(crate) fn message_of(payload: &(dyn Any + Send)) -> Option<String> {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.map(kept_of)
 }
 
 /// Where in the source something happened.
@@ -239,5 +247,8 @@ mod tests {
         let whole = MESSAGE_BYTES / 3;
         assert!(kept.starts_with(&long[..3 * whole]));
         assert_eq!(kept[3 * whole..], *".. (4095 of 12288 bytes)");
+        assert_eq!(message_of(&long).as_ref(), Some(&kept));
+        assert_eq!(message_of(&"short").as_deref(), Some("short"));
+        assert_eq!(message_of(&1), None);
     }
 }
