@@ -109,7 +109,7 @@ impl Process {
         clippy::result_large_err,
         reason = "the refused launch goes back to the caller, whole"
     )]
-    pub fn submit(self: &Arc<Self>, mut spec: Spec) -> Result<Arc<Launch>, (SubmitError, Spec)> {
+    pub fn submit(self: &Arc<Self>, spec: Spec) -> Result<Arc<Launch>, (SubmitError, Spec)> {
         let slots = match self.check(&spec) {
             Ok(slots) => slots,
             Err(error) => return Err((error, spec)),
@@ -120,8 +120,8 @@ impl Process {
         {
             return Err((error, spec));
         }
-        let seq = spec.seq.take().unwrap_or_else(|| self.device.next_seq());
-        let (wait, stream) = (spec.wait, spec.stream.clone());
+        let (place, wait, stream) = (spec.seq, spec.wait, spec.stream.clone());
+        let seq = place.unwrap_or_else(|| self.device.next_seq());
         let launch = self.device.pool.fill(self.make(spec, seq));
         self.note_submitted(&launch, wait);
         match stream
@@ -130,7 +130,8 @@ impl Process {
         {
             Joined::Go => {
                 if self.begin(launch.clone(), wait).is_err() {
-                    return Err((SubmitError::NoWaitEvent, self.unmake(launch, wait)));
+                    let spec = self.unmake(launch, wait, place);
+                    return Err((SubmitError::NoWaitEvent, spec));
                 }
             }
             Joined::Waits => {}

@@ -66,12 +66,13 @@ impl Process {
         tried == Tried::Done
     }
 
-    /// What a launch was made of that nobody has seen: it has not been submitted.
+    /// What a launch was made of that nobody has seen: it has not been submitted. `place`: the one that it came with.
     #[cold]
     pub(super) fn unmake(
         self: &Arc<Self>,
         launch: Arc<Launch>,
         wait: Option<(EventHandle, Condition)>,
+        place: Option<u64>,
     ) -> Spec {
         let then = launch.then();
         let then = then.map(|(index, update)| (self.events.handle(index), update));
@@ -89,7 +90,7 @@ impl Process {
             then,
             keep: parts.keep,
             stream: None,
-            seq: Some(parts.seq),
+            seq: place,
         }
     }
 

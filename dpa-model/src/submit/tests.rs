@@ -465,10 +465,29 @@ fn rule_1_9_nothing_is_parked_at_an_event_in_the_place_of_one_that_was_checked()
     drop(done);
     assert!(process.begin(launch.clone(), wait).is_err());
     assert_eq!(other.slot().event.waiters(), 0);
-    let spec = process.unmake(launch, wait);
-    assert_eq!((spec.wait, spec.then, spec.seq), (wait, then, Some(7)));
+    let spec = process.unmake(launch, wait, Some(6));
+    assert_eq!((spec.wait, spec.then, spec.seq), (wait, then, Some(6)));
     assert_eq!(process.unfinished(), 0);
     assert!(process.events.slot(index).event.closed().is_some());
+}
+
+/// It has no place that it did not come with.
+#[test]
+fn rule_2_2_a_launch_that_is_handed_back_passes_nobody_later() {
+    let process = Still::new();
+    let gate = process.event();
+    let late = parked_at(&gate);
+    let wait = late.wait;
+    process.take_room().expect("room");
+    let seq = process.reserve_seq();
+    let launch = process.device.pool.fill(process.make(late, seq));
+    let meanwhile = [(); 2].map(|()| process.accept(spec()).seq);
+    let again = process.unmake(launch, wait, None);
+    let again = process.accept(Spec {
+        wait: None,
+        ..again
+    });
+    assert_eq!(ready(&process), [meanwhile[0], meanwhile[1], again.seq]);
 }
 
 fn idle(process: &Still, wakes: &std::sync::Arc<Wakes>) -> bool {
