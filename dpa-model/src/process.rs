@@ -279,8 +279,13 @@ impl Process {
         self.note_fault(&fault);
         fault.crash = self.crash.expected();
         let fault = Arc::new(fault);
-        let announced = self.crash.announce(self);
-        if self.fault.set(fault.clone()).is_ok() {
+        let mut first = None;
+        // Whoever comes second waits, and announces nothing: places are few.
+        self.fault.get_or_init(|| {
+            first = Some(self.crash.announce(self));
+            fault.clone()
+        });
+        if let Some(announced) = first {
             self.crash.begin(self, announced, stack);
             self.stop();
             self.crash.finish(self);

@@ -124,7 +124,18 @@ impl Drop for Writing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use std::time::Instant;
+
+    use crate::crash::{CrashFiles, CrashSpec};
+    use crate::fault::Fault;
+    use crate::process::ProcessSpec;
+    use crate::rig::Still;
+    use dpa_abi::FaultKind;
+    use tracing::{Event, Metadata, Subscriber, span};
+
+    /// Of those who count all reports of the program, one at a time.
+    static ALONE: Mutex<()> = Mutex::new(());
 
     #[test]
     fn rule_5_2_the_end_waits_also_while_another_report_is_counted() {
@@ -151,6 +162,7 @@ mod tests {
 
     #[test]
     fn rule_5_2_the_reports_written_at_a_time_are_bounded() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let some = |function: &'static str| {
             let begin = move || Writing::begin(function).ok();
             let some: Vec<Writing> = std::iter::from_fn(begin).take(2 * MOST).collect();
@@ -165,5 +177,50 @@ mod tests {
         assert_eq!(Writing::begin("vf1").expect_err("enough"), MOST);
         drop((one, other));
         assert!(["pf0", "vf1"].map(Writing::begin).iter().all(Result::is_ok));
+    }
+
+    /// Notes, whenever it is told of something, whether there is room for one more report.
+    struct Room(Arc<Mutex<Vec<bool>>>);
+
+    impl Subscriber for Room {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn event(&self, _: &Event<'_>) {
+            let room = Writing::begin("vf9").is_ok();
+            self.0.lock().expect("nobody panics").push(room);
+        }
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[test]
+    fn rule_5_2_a_failure_behind_the_first_takes_no_place_of_a_report() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let [still] = Still::on_functions(["vf9"]);
+        let spec = ProcessSpec {
+            crash: CrashSpec {
+                files: CrashFiles::At("/dev/null/nowhere".into()),
+                ..CrashSpec::default()
+            },
+            ..ProcessSpec::default()
+        };
+        let process = still.device.process_with(&spec).expect("a process");
+        let fail = || process.fail(Fault::of(FaultKind::Panic, "nothing", 0, 0));
+        fail();
+        // Its own report is over.
+        PENDING.wait();
+        let begin = || Writing::begin("vf9").ok();
+        let others: Vec<Writing> = std::iter::from_fn(begin).take(MOST_OF_ONE - 1).collect();
+        let seen = Arc::default();
+        tracing::subscriber::with_default(Room(Arc::clone(&seen)), fail);
+        assert_eq!(*seen.lock().expect("nobody panics"), [true]);
+        drop(others);
+        process.shut_down();
     }
 }
