@@ -482,6 +482,7 @@ impl Worker {
     pub(crate) fn run_step(&self, core: &Core, launch: &ModelArc<Launch>) {
         // It may follow an end, and takes as long as it likes.
         self.has_work();
+        core.rest(None);
         if launch.watched() {
             launch.set_start_time(self.device.clock.now());
         }

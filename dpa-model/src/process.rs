@@ -21,7 +21,7 @@ use sync_event::{CloseReason, Closed, Event, Reached};
 use crate::crash::stack::StackCopy;
 use crate::crash::{Crash, CrashSpec};
 use crate::device::Device;
-use crate::epoch::Epochs;
+use crate::epoch::{Entered, Epochs};
 use crate::error_handler::ErrorHandlerSlot;
 use crate::events::Events;
 use crate::fault::Fault;
@@ -409,9 +409,11 @@ impl Process {
         self.windows.close(&self.epochs, addr);
     }
 
-    /// Lets go of closed windows whose launches are over. `off`: the caller is on the stack of a kernel.
+    /// A launch is over that saw what there was in this epoch, and with it perhaps closed windows. `off`: the caller is on the stack of a
+    /// kernel.
     #[inline]
-    pub(crate) fn let_go_of_windows(&self, off: Option<&Switch>) {
+    pub(crate) fn leave_epoch(&self, epoch: Entered, off: Option<&Switch>) {
+        self.epochs.leave(epoch);
         if self.windows.has_closed() {
             foreign::on_own_stack(off, || self.windows.let_go(&self.epochs));
         }

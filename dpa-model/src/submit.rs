@@ -449,7 +449,6 @@ impl Process {
     /// So many launches that the host submitted have ended. `off`: the caller is on the stack of a kernel.
     pub(crate) fn finished(&self, count: usize, off: Option<&Switch>) {
         let limit = self.device.config.max_unfinished;
-        self.let_go_of_windows(off);
         self.tell_of(self.unfinished.end(count, limit), off);
     }
 

@@ -98,8 +98,8 @@ impl Worker {
     /// Whether the activation of a handler that has just ended is followed by the next at once: it was triggered meanwhile, and
     /// nothing else is ready. The next runs as the same launch, with the same unit.
     fn goes_again(&self, core: &Core) -> bool {
-        let mut running = core.running.borrow_mut();
-        let Some(Running { launch, epoch, .. }) = running.as_mut() else {
+        let running = core.running.borrow();
+        let Some(Running { launch, epoch, .. }) = running.as_ref() else {
             return false;
         };
         let Some(handler) = launch.handler() else {
@@ -112,7 +112,11 @@ impl Worker {
             return false;
         }
         core.leave_epoch(*epoch);
-        *epoch = core.enter_epoch();
+        drop(running);
+        let epoch = core.enter_epoch(Some(core.switch()));
+        if let Some(running) = core.running.borrow_mut().as_mut() {
+            running.epoch = epoch;
+        }
         core.calls.set(0);
         self.safe_point();
         true
@@ -147,7 +151,7 @@ impl Worker {
         if rank == 0 && launch.is_timed() {
             launch.set_start_time(self.device.clock.now());
         }
-        let epoch = core.enter_epoch();
+        let epoch = core.enter_epoch(Some(core.switch()));
         core.calls.set(0);
         core.interruptions.set(0);
         *core.running.borrow_mut() = Some(Running {

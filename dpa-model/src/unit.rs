@@ -207,24 +207,28 @@ impl Core {
 
     /// Goes on with another process, or with none. `off`: the caller is on this stack.
     pub fn set_process(&self, process: Option<StdArc<Process>>, off: Option<&Switch>) {
-        let before = self.process.replace(process);
+        self.rest(off);
+        let _before = self.process.replace(process);
         self.recent.forget();
-        if let (Some(before), Some(epoch)) = (before, self.epoch.take()) {
-            before.epochs.leave(epoch);
-            before.let_go_of_windows(off);
-        }
     }
 
-    /// The epoch for a thread that starts: the one of the thread before it, if it is still current.
-    pub fn enter_epoch(&self) -> Entered {
+    /// The epoch for a thread that starts: the one of the thread before it, if it is still current. `off`: the caller is on this stack.
+    pub(crate) fn enter_epoch(&self, off: Option<&Switch>) -> Entered {
         let epochs = &self.process().epochs;
-        match self.epoch.take() {
-            Some(epoch) if epochs.is_current(epoch) => epoch,
-            Some(old) => {
-                epochs.leave(old);
-                epochs.enter()
-            }
-            None => epochs.enter(),
+        if self
+            .epoch
+            .get()
+            .is_some_and(|epoch| !epochs.is_current(epoch))
+        {
+            self.rest(off);
+        }
+        self.epoch.take().unwrap_or_else(|| epochs.enter())
+    }
+
+    /// No thread takes over the epoch of the one before. `off`: the caller is on this stack.
+    pub(crate) fn rest(&self, off: Option<&Switch>) {
+        if let Some(epoch) = self.epoch.take() {
+            self.process().leave_epoch(epoch, off);
         }
     }
 

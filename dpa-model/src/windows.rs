@@ -2,7 +2,7 @@
 //!
 //! Each window has a range of device addresses of its own, above the heap, so views of it are bound like views of the heap and
 //! checked like them. A range is used again, and the memory behind it let go of, when all launches that started
-//! before the window was closed are over: whoever ends one looks, if there is something to be let go of.
+//! before the window was closed are over: whoever leaves an epoch looks, if there is something to be let go of.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -194,7 +194,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rig::Still;
+    use crate::launch::Outcome;
+    use crate::rig::{Still, spec};
     use crate::unit::Core;
 
     /// A window that is closed; whether its memory is there.
@@ -212,11 +213,10 @@ mod tests {
         assert!(!closed(&process)(), "nothing runs");
         let core = Core::new();
         core.set_process(Some(process.clone()), None);
-        let epoch = core.enter_epoch();
+        let epoch = core.enter_epoch(None);
         let is_there = closed(&process);
-        process.let_go_of_windows(None);
-        assert!(is_there());
         core.leave_epoch(epoch);
+        assert!(is_there(), "the next may take over what it saw");
         core.set_process(None, None);
         assert!(!is_there());
         assert!(!process.windows.has_closed());
@@ -225,18 +225,36 @@ mod tests {
     #[test]
     fn launches_in_a_row_keep_no_closed_window() {
         let process = Still::new();
+        let [core, other] = [(); 2].map(|()| Core::new());
+        for core in [&core, &other] {
+            core.set_process(Some(process.clone()), None);
+        }
+        // Each is awaited: its end is not booked with others.
+        let one = |core: &Core| {
+            let launch = process.accept(spec());
+            core.leave_epoch(core.enter_epoch(None));
+            process.ended(&launch, Outcome::Completed);
+        };
+        one(&core);
+        one(&other);
+        let is_there = closed(&process);
+        other.set_process(None, None);
+        assert!(is_there());
+        (0..3).for_each(|_| one(&core));
+        assert!(!is_there());
+        core.set_process(None, None);
+    }
+
+    #[test]
+    fn a_step_keeps_no_closed_window() {
+        let process = Still::new();
         let core = Core::new();
         core.set_process(Some(process.clone()), None);
-        let mut epoch = core.enter_epoch();
+        core.leave_epoch(core.enter_epoch(None));
         let is_there = closed(&process);
-        for _ in 0..3 {
-            // One ends, another begins, and ends are booked meanwhile.
-            core.leave_epoch(epoch);
-            epoch = core.enter_epoch();
-            process.let_go_of_windows(None);
-        }
+        assert!(is_there());
+        core.rest(None);
         assert!(!is_there());
-        core.leave_epoch(epoch);
         core.set_process(None, None);
     }
 }
