@@ -181,3 +181,27 @@ fn a_tail_that_is_acknowledged_before_it_is_solicited_does_not_block_what_follow
     assert_eq!(pair.count(Side::A, Opcode::WriteOnly), 2);
     assert_eq!(pair.a.counters().solicited_tails, 0);
 }
+
+/// Whatever is posted behind it, and however long that takes.
+#[test]
+fn who_asks_is_told_when_what_was_posted_so_far_is_over() {
+    let mut pair = Pair::new();
+    let number = pair.a.number;
+    assert_eq!(pair.a.nic.posted(number), 0);
+    for id in [1, 2] {
+        pair.post(signaled(id, write_inline(b"before", pair.b.remote(0))));
+    }
+    let count = pair.a.nic.posted(number);
+    assert_eq!(count, 2);
+    pair.a.nic.tell_when_over(number, count);
+    // Its peer has no receive for it.
+    pair.post(signaled(3, send(inline(b"behind"))));
+    assert!(pair.a.nic.owes(number, count) && pair.a.nic.owes(number, 1));
+    assert_eq!(pair.a.nic.poll_room(), None);
+    pair.run_until(pair.now + Duration::from_millis(1));
+    assert_eq!(succeeded(&pair.a), [1, 2]);
+    assert_eq!(pair.a.nic.poll_room(), Some(number));
+    assert_eq!(pair.a.nic.poll_room(), None, "it is told once");
+    assert!(!pair.a.nic.owes(number, count));
+    assert!(pair.a.nic.owes(number, pair.a.nic.posted(number)));
+}

@@ -328,3 +328,18 @@ fn taking_a_region_back_waits_for_accesses() {
     let again = table.register(spec(OURS), 2).expect("its slot is free");
     assert_eq!(alive(&table, again), (true, true));
 }
+
+/// Who has seen the keys of some cannot tell others' from them.
+#[test]
+fn keys_of_places_far_from_each_other_do_not_follow_one_pattern() {
+    const ALL: usize = 2048;
+    let table = RegionTable::new(ALL, 1);
+    let key = |_| table.register(spec(OURS), 0).expect("room").remote_key().0;
+    let keys: Vec<_> = (0..ALL).map(key).collect();
+    for apart in 0..11 {
+        let (first, then) = (&keys[..ALL - (1 << apart)], &keys[1 << apart..]);
+        // What stands for the place differs by the same everywhere; the rest must not.
+        let differ: HashSet<_> = first.iter().zip(then).map(|(a, b)| a ^ b).collect();
+        assert!(differ.len() > 256, "{} apart: {}", 1 << apart, differ.len());
+    }
+}
