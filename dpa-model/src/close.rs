@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use crate::fault::Waiting;
 use crate::heap::HeapInfo;
 use crate::process::Process;
-use crate::sched::Tenant;
 
 /// What was still in use when a process was closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,19 +87,11 @@ impl Process {
         if self.device.is_stopping() {
             self.device.wake_all();
         }
-        if self.is_vacated() {
-            self.trace_close();
-        }
         CloseReport {
             launches_dropped: dropped() - dropped_before,
             threads_stopped: before.started,
             events: before.events,
             allocations: before.heap.allocations,
         }
-    }
-
-    /// Whether none of its threads has a unit any more.
-    pub fn is_vacated(&self) -> bool {
-        self.device.sched.standing(self.number).started == 0 && self.blocked() == 0
     }
 }

@@ -156,6 +156,8 @@ impl Tenant for Process {
     }
 
     fn gone(&self) {
+        // Nothing of it comes any more, however long it is held.
+        self.trace_close();
         self.tenancy.leave();
     }
 

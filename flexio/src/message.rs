@@ -261,7 +261,7 @@ impl ProcessRef {
     }
 
     /// Ends the trace: it takes no more records, and its file is another process's to use when the rest is written. Else that is so
-    /// when nothing of the process is left, or when it is shut down and nothing of it runs.
+    /// when it is shut down and nothing of it runs.
     pub fn close_trace(&self) {
         self.raw().trace_close();
     }

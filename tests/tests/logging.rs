@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use doca_dpa::log::LogFilter;
 use doca_dpa::trace::{TraceReader, TraceRecord};
-use doca_dpa::{Dpa, Error, LogLevel, Sim};
+use doca_dpa::{Dpa, Error, LogLevel, Sim, SyncEvent};
 use drivers::both_on;
 use tests::messages::*;
+use tests::{WaitThenCountArgs, wait_then_count};
 
 /// A file name of its own, gone at the end.
 struct Path(PathBuf);
@@ -174,6 +175,31 @@ async fn a_trace_file_is_of_one_context() -> Result<(), Error> {
     drop(dpa);
     drop(open()?);
     drop((left, also_left));
+    Ok(())
+}
+
+/// However long something of the context is held.
+#[tokio::test]
+async fn a_trace_file_is_free_when_the_last_kernel_of_its_context_has_left() -> Result<(), Error> {
+    let file = Path::new("left");
+    let open = || Dpa::builder().trace_file(&file.0).open();
+    for _ in 0..10 {
+        let dpa = open()?;
+        let never = SyncEvent::device_to_device(&dpa)?;
+        let args = WaitThenCountArgs {
+            event: &never,
+            value: 1,
+            total: &dpa.zeroed::<u64>(1).await?,
+        };
+        let launch = dpa.launch(wait_then_count).args(args).submit()?;
+        // It has begun by then, mostly.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        drop(dpa);
+        assert!(launch.await.is_err(), "its context is gone");
+        let again = (0..10).find_map(|_| open().ok());
+        drop(again.expect("nothing of it runs"));
+        drop(never);
+    }
     Ok(())
 }
 
