@@ -206,9 +206,16 @@ impl Handler {
     /// This completion queue triggers it from now on.
     pub(crate) fn triggered_by(&self, queue: QueueOf) {
         let mut queues = self.queues.lock();
+        queues.retain(|of| of.nic.strong_count() > 0);
         if !queues.contains(&queue) {
             queues.push(queue);
         }
+    }
+
+    /// How many completion queues it remembers.
+    #[cfg(test)]
+    pub(crate) fn queues(&self) -> usize {
+        self.queues.lock().len()
     }
 
     /// Nobody may start it any more.

@@ -8,7 +8,7 @@ use crate::handler::Handler;
 /// A completion queue that triggers a handler. It may be gone, and another have its key.
 #[derive(Debug)]
 pub(crate) struct QueueOf {
-    pub(super) nic: Weak<DeviceNic>,
+    pub(crate) nic: Weak<DeviceNic>,
     pub(super) key: usize,
 }
 

@@ -58,6 +58,21 @@ fn handler(process: &Still) -> (Arc<Handler>, dpa_abi::Handle) {
     process.handler(spec).expect("a handler")
 }
 
+/// A program may open and close its NIC for as long as a handler of it lives.
+#[test]
+fn a_handler_remembers_no_queue_of_a_nic_that_is_closed() {
+    let process = Still::new();
+    let (handler, handle) = handler(&process);
+    for _ in 0..3 {
+        let lease = process.local_nic().expect("a NIC");
+        let done = CompletionQueue::new(&lease, &process, 8).expect("a queue");
+        done.attach(&handler).expect("the first");
+        assert_eq!(handler.queues(), 1);
+    }
+    process.drop_handler(&handler, handle);
+    assert_eq!(handler.queues(), 0);
+}
+
 #[test]
 fn a_handler_in_its_last_activation_takes_no_notification() {
     let at = Attached::new();
