@@ -132,7 +132,7 @@ impl Placed {
         let event = process.events.event(self.event.index());
         loop {
             let value = event.get();
-            self.show(process, value);
+            self.show(process, || value);
             let gate = |_| Gate::Place(self.clone());
             match event.register(Condition::ne(value), gate) {
                 Registered::Holds(..) => {}
@@ -145,10 +145,11 @@ impl Placed {
         }
     }
 
-    fn show(&self, process: &Process, value: u64) {
+    /// Shows the value that the event has then.
+    fn show(&self, process: &Process, value: impl FnOnce() -> u64) {
         let by_device = self.by_device.lock();
         if !*by_device {
-            self.put(process, value);
+            self.put(process, value());
         }
     }
 
@@ -255,7 +256,7 @@ impl Touched {
         let admitted = by.iter().any(|location| publishers.contains(*location));
         if !admitted {
             let event = self.process.events.event(self.index());
-            self.placed.show(&self.process, event.get());
+            self.placed.show(&self.process, || event.get());
         }
         admitted
     }
@@ -434,7 +435,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    placed.show(&process, 1);
+                    placed.show(&process, || 1);
                     shown.store(true, Ordering::Relaxed);
                 }
             });
