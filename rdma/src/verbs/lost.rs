@@ -94,23 +94,24 @@ impl VerbsNic {
 
     /// Ends what has receive queues that have failed, when all is polled that those have reported.
     pub(super) fn look_at_failed(&mut self, host: &mut dyn Host) {
-        if self.pools.next_failed().is_none() {
-            return;
-        }
-        self.poll_queues(host);
         while let Some((at, kind)) = self.pools.next_failed() {
-            self.lose_receives(at, kind);
+            self.lose_receives(at, kind, host);
         }
     }
 
     /// A receive queue has failed: its queue pairs get nothing any more, and nothing comes in the receives that it had.
-    fn lose_receives(&mut self, at: usize, kind: c_int) {
-        let (members, receives) = self.pools.lose(at, &self.keys);
+    fn lose_receives(&mut self, at: usize, kind: c_int, host: &mut dyn Host) {
+        // Some devices drop what is not polled with its queue pair.
+        self.poll_queues(host);
+        let members = self.pools.members(at);
         for number in &members {
             if let Ok(pair) = pair_in(&mut self.pairs, &self.index, *number) {
                 pair.give_up(failed(kind));
             }
         }
+        // Nothing comes any more: what has come by now was received.
+        self.poll_queues(host);
+        let receives = self.pools.lose(at, &self.keys);
         let of = members.first().into_iter();
         for (number, id) in of.flat_map(|number| receives.iter().map(|id| (*number, *id))) {
             let status = kind as u32;

@@ -153,9 +153,14 @@ impl Pools {
         all.find_map(|(at, pool)| Some((at, pool.failed?)))
     }
 
-    /// The receive queue of this pool has failed, and its queue pairs do nothing any more: which those are, and what the owner
-    /// calls the receives that the device had. If there are none, the next get them.
-    pub(super) fn lose(&mut self, at: usize, keys: &Keys) -> (Vec<Qpn>, Vec<u64>) {
+    /// The queue pairs that take from this pool.
+    pub(super) fn members(&self, at: usize) -> Vec<Qpn> {
+        self.all[at].members.clone()
+    }
+
+    /// The receive queue of this pool has failed, and its queue pairs do nothing any more: what the owner calls the receives that the
+    /// device had. If it has no queue pairs, the next get them.
+    pub(super) fn lose(&mut self, at: usize, keys: &Keys) -> Vec<u64> {
         let pool = &mut self.all[at];
         pool.failed = None;
         let lost = match pool.members.is_empty() {
@@ -163,7 +168,7 @@ impl Pools {
             false => pool.take_all(),
         };
         pool.replace(at, keys);
-        (pool.members.clone(), lost)
+        lost
     }
 
     /// A receive is over: what its owner calls it.

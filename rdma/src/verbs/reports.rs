@@ -38,6 +38,10 @@ impl Reports {
             pair.told = true;
             self.failures.push_back((pair.number, cause));
         }
+        // The device says nothing of what is over without it.
+        if pair.takes_again() {
+            self.roomy.push_back(pair.number);
+        }
     }
 
     /// Tells what is left; whether there was anything, or something was told already.
