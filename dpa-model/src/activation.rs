@@ -256,6 +256,23 @@ mod tests {
     }
 
     #[test]
+    fn it_takes_triggers_until_its_last_activation_has_begun() {
+        let activation = Activation::new();
+        assert!(activation.takes_triggers(), "before it is run");
+        activation.run();
+        assert!(activation.takes_triggers(), "between activations");
+        assert!(activation.trigger());
+        assert!(activation.takes_triggers());
+        activation.finish();
+        assert!(!activation.takes_triggers(), "in its last");
+        assert_eq!(activation.ended(), Next::Over);
+        assert!(!activation.takes_triggers());
+        let idle = Activation::new();
+        idle.stop();
+        assert!(!idle.takes_triggers());
+    }
+
+    #[test]
     fn what_is_over_stays_over() {
         let activation = Activation::new();
         assert_eq!(activation.state(), HandlerState::New);

@@ -187,6 +187,26 @@ fn rule_6_8_the_key_of_a_write_with_immediate_comes_before_its_receive() {
     assert_eq!(pair.a.counters().rnr_naks_received, 0);
 }
 
+/// As one without immediate: nothing is touched.
+#[test]
+fn a_write_of_nothing_with_immediate_needs_no_key() {
+    let mut pair = Pair::new();
+    let to = RemoteAddress {
+        address: 0,
+        key: WRONG_REMOTE,
+    };
+    pair.b.receive(7, 0, 8);
+    let write = Operation::Write {
+        data: inline(b""),
+        to,
+        immediate: Some(1),
+    };
+    pair.post(signaled(1, write));
+    pair.run_until(Duration::from_secs(1));
+    assert_eq!(causes(&pair), [None]);
+    assert_eq!(received(&pair.b).len(), 1);
+}
+
 /// The region of a read goes while it is answered; `lose`: the refusal is lost, as the answers before it were.
 fn revoked_read(retries: RetryLimit, lose: bool) {
     let mut setup = Setup::default();

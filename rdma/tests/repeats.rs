@@ -196,6 +196,23 @@ fn rule_6_5_a_repeated_read_of_a_region_that_is_gone_is_dropped() {
     assert_eq!(pair.b.queue_pair().state(), refused);
 }
 
+/// But the first answer, not yet sent, is the peer's to know.
+#[test]
+fn rule_6_5_a_read_that_is_repeated_before_it_was_answered_is_refused_with_its_region() {
+    let mut pair = Pair::new();
+    let forge = Forge::new(&pair);
+    let request = forge.packet(0, read_request(&pair, 0, 2500), &[]);
+    give(&mut pair, request.clone());
+    one_of_b(&mut pair).expect("the first of three");
+    give(&mut pair, request);
+    let region = pair.b.region;
+    pair.b.regions.deregister(region).unwrap();
+    one_of_b(&mut pair).expect("a refusal");
+    assert_eq!(pair.b.counters().lost_duplicates, 0);
+    let refused = State::Error(Cause::Peer(WorkError::RemoteAccess));
+    assert_eq!(pair.b.queue_pair().state(), refused);
+}
+
 /// While the answer waits to be sent: what has left is sent again, what has not is sent once.
 #[test]
 fn rule_6_4_a_read_repeated_while_it_is_answered_is_not_answered_twice() {
