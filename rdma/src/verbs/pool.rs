@@ -42,7 +42,9 @@ struct Pool {
     domain: Domain,
     depth: usize,
     /// By what the device calls it.
-    posted: Slab<Receive>,
+    posted: Slab<Posted>,
+    /// So many receives it was given before.
+    given: u64,
     members: Vec<Qpn>,
     /// So many queue pairs that are no members any more may have taken some of these.
     holders: usize,
@@ -75,6 +77,7 @@ impl Pools {
             domain: domain.0,
             depth: depth as usize,
             posted: Slab::new(),
+            given: 0,
             members: Vec::new(),
             holders: 0,
             ending: None,
@@ -128,7 +131,9 @@ impl Pools {
                 && let Some(receive) = take(member)
             {
                 any = true;
-                let slot = pool.posted.insert(receive);
+                let order = pool.given;
+                pool.given += 1;
+                let slot = pool.posted.insert(Posted { order, receive });
                 if !pool.give((at, slot), &receive, keys) {
                     // It has as much room as was asked for, so this is a device that fails: its owner gets it back
                     // with the others.
@@ -178,7 +183,7 @@ impl Pools {
         if pool.generation != given.generation {
             return None;
         }
-        Some(pool.posted.try_remove(given.slot)?.id)
+        Some(pool.posted.try_remove(given.slot)?.receive.id)
     }
 
     /// A receive was taken for nothing: the device gets it again.
@@ -186,10 +191,10 @@ impl Pools {
         let given = Given::of(id);
         if let Some(pool) = self.all.get(given.pool)
             && pool.generation == given.generation
-            && let Some(receive) = pool.posted.get(given.slot)
+            && let Some(posted) = pool.posted.get(given.slot)
         {
             // As where it was given first.
-            pool.give((given.pool, given.slot), receive, keys);
+            pool.give((given.pool, given.slot), &posted.receive, keys);
         }
     }
 
@@ -249,9 +254,11 @@ impl Pools {
 }
 
 impl Pool {
-    /// The receives that the device has count no more: what its owner calls them.
+    /// The receives that the device has count no more: what its owner calls them, in the order in which it gave them.
     fn take_all(&mut self) -> Vec<u64> {
-        self.posted.drain().map(|receive| receive.id).collect()
+        let mut all: Vec<Posted> = self.posted.drain().collect();
+        all.sort_unstable_by_key(|posted| posted.order);
+        all.iter().map(|posted| posted.receive.id).collect()
     }
 
     /// Gives the device a receive, by its place.
@@ -280,11 +287,21 @@ impl Pool {
             self.queue = another;
             self.failed = None;
             self.generation = self.generation.wrapping_add(1);
-            for (slot, receive) in &self.posted {
-                self.give((at, slot), receive, keys);
+            let mut all: Vec<_> = self.posted.iter().collect();
+            all.sort_unstable_by_key(|(_, posted)| posted.order);
+            for (slot, posted) in all {
+                self.give((at, slot), &posted.receive, keys);
             }
         }
     }
+}
+
+/// A receive that the device has.
+#[derive(Debug)]
+struct Posted {
+    /// Before all with a higher one.
+    order: u64,
+    receive: Receive,
 }
 
 /// Which of the receives that the device was given.
