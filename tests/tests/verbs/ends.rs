@@ -118,8 +118,8 @@ const HALF: u32 = 0xe0d;
 /// others, after `pause`.
 async fn half_arrived(pause: Duration) -> Outcome<String> {
     let (_dpa, rdma) = open()?;
-    let waiting = receive(&rdma)?;
     let (one, other) = connected(&rdma)?;
+    let waiting = given(&rdma, &one).await?;
     let half = one.send_imm(HostBuffer::from_bytes(b"half"), HALF);
     drop(half?);
     drop((one, other));
@@ -135,8 +135,8 @@ async fn half_arrived(pause: Duration) -> Outcome<String> {
 /// The NIC has had nothing to do for longer than a queue pair may take to flush.
 async fn half_arrived_after_silence() -> Outcome<String> {
     let (_dpa, rdma) = open()?;
-    let waiting = receive(&rdma)?;
     let (one, other) = connected(&rdma)?;
+    let waiting = given(&rdma, &one).await?;
     for from in [&one, &other] {
         let half = from.send_imm(HostBuffer::from_bytes(b"half"), HALF);
         drop(half?);
@@ -151,8 +151,8 @@ async fn half_arrived_after_silence() -> Outcome<String> {
 async fn half_arrived_at_work() -> Outcome<String> {
     let (_dpa, rdma) = open()?;
     let (_kept, _peer) = connected(&rdma)?;
-    let waiting = receive(&rdma)?;
     let (one, other) = connected(&rdma)?;
+    let waiting = given(&rdma, &one).await?;
     let half = one.send_imm(HostBuffer::from_bytes(b"half"), HALF);
     drop(half?);
     let sent = other.send(HostBuffer::from_bytes(b"to nobody"));
