@@ -343,3 +343,16 @@ fn keys_of_places_far_from_each_other_do_not_follow_one_pattern() {
         assert!(differ.len() > 256, "{} apart: {}", 1 << apart, differ.len());
     }
 }
+
+/// Keys are short: those of one place come again sooner than those of all.
+#[test]
+fn the_place_of_a_region_that_is_gone_is_not_the_next_ones() {
+    let table = RegionTable::new(16, 1);
+    let mut places = HashSet::new();
+    for _ in 0..16 {
+        let region = table.register(spec(OURS), 0).expect("room");
+        places.insert(region.remote_key().0 >> 16);
+        table.deregister(region).expect("it is there");
+    }
+    assert_eq!(places.len(), 16);
+}

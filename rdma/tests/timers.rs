@@ -386,3 +386,35 @@ fn rule_6_7_a_keep_alive_is_no_work_of_the_owner() {
     assert_eq!(ids, [5]);
     assert_eq!(due(&pair), None);
 }
+
+/// An answer that was on its way all the while does not keep the rest from being asked for.
+#[test]
+fn a_tail_is_asked_for_though_a_part_of_it_is_acknowledged() {
+    let mut pair = unheard(|_| ());
+    for id in 0..3 {
+        pair.post(silent(id, write_one(&pair)));
+    }
+    pair.transmit();
+    let tail = due(&pair).expect("a tail");
+    pair.now = tail;
+    pair.a.call(|nic, _| nic.handle_timeout(tail));
+    answer(&mut pair, 0, ACK);
+    assert_eq!(at(&mut pair, tail), [2]);
+    assert_eq!(pair.a.counters().solicited_tails, 1);
+}
+
+#[test]
+fn how_late_a_retry_came_is_counted() {
+    let mut pair = unheard(|_| ());
+    pair.post(signaled(1, write_one(&pair)));
+    pair.transmit();
+    let late = Duration::from_micros(700);
+    let retry = HOUR + timeout(&pair);
+    at(&mut pair, retry + late);
+    assert_eq!(pair.a.counters().timer_lag_us, 700);
+    // The longest of all.
+    let next = retry + late + timeout(&pair);
+    at(&mut pair, next);
+    assert_eq!(pair.a.counters().timeouts, 2);
+    assert_eq!(pair.a.counters().timer_lag_us, 700);
+}
