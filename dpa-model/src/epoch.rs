@@ -8,12 +8,13 @@
 //! 1. [`Epochs::enter`] publishes its count before the launch looks at anything; who frees unlinks first, and then
 //!    looks at the counts. Whichever of the two epochs a launch is counted in, one of the two advances that lie between
 //!    freeing and reuse finds it there. So it does not matter if the epoch moves while the launch enters.
-//! 2. Memory, events and windows advance the same epoch, each under a lock of its own. So the epoch moves by one from what
-//!    the caller has seen, or not at all: were it set, who looked long ago could set it back, and another ahead
-//!    of a launch.
+//! 2. Memory, events and windows advance the same epoch, each under a lock of its own. So to look and to move is one step, under
+//!    a lock, and so is to ask for the epoch of a freeing. Else the first of the two advances behind it could have looked
+//!    before it; and who looked long ago could set the epoch back.
 
 use std::collections::VecDeque;
 
+use sync_event::sync::Mutex;
 use sync_event::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The epochs of a process.
@@ -21,6 +22,8 @@ use sync_event::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub struct Epochs {
     current: AtomicU64,
     inside: [AtomicU32; 2],
+    /// Held by who looks and moves (rule 2). Nothing else is locked meanwhile.
+    moves: Mutex<()>,
 }
 
 /// Which epoch a launch has entered.
@@ -32,6 +35,7 @@ impl Default for Epochs {
         Self {
             current: AtomicU64::new(2),
             inside: [AtomicU32::new(0), AtomicU32::new(0)],
+            moves: Mutex::new(()),
         }
     }
 }
@@ -63,28 +67,24 @@ impl Epochs {
 
     /// Advances as far as it can, at most twice; the current epoch.
     pub fn advance(&self) -> u64 {
+        #[cfg(not(dpa_mutant = "epoch_goes_back"))]
+        let _one = self.moves.lock();
         let mut epoch = self.current.load(Ordering::SeqCst);
         for _ in 0..2 {
             if self.of(epoch + 1).load(Ordering::SeqCst) != 0 {
                 break;
             }
-            epoch = self.advance_from(epoch);
+            epoch += 1;
+            dpa_abi::sync::publish(|| self.current.swap(epoch, Ordering::SeqCst));
         }
         epoch
     }
 
-    /// Makes it the epoch behind this one, unless somebody else has moved it; which it is then.
-    fn advance_from(&self, epoch: u64) -> u64 {
-        let (next, current) = (epoch + 1, &self.current);
-        #[cfg(not(dpa_mutant = "epoch_goes_back"))]
-        let moved = dpa_abi::sync::publish(|| {
-            current.compare_exchange(epoch, next, Ordering::SeqCst, Ordering::SeqCst)
-        });
-        #[cfg(dpa_mutant = "epoch_goes_back")]
-        let moved = Ok(dpa_abi::sync::publish(|| {
-            current.swap(next, Ordering::SeqCst)
-        }));
-        moved.map_or_else(|now: u64| now, |_| next)
+    /// The epoch of what is freed now: whoever moves it on from there looks behind the freeing.
+    fn of_freeing(&self) -> u64 {
+        #[cfg(not(dpa_mutant = "epoch_moves_by_an_old_look"))]
+        let _one = self.moves.lock();
+        self.current.load(Ordering::SeqCst)
     }
 }
 
@@ -105,8 +105,7 @@ impl<T> Default for Quarantine<T> {
 impl<T> Quarantine<T> {
     /// Puts in what was freed now.
     pub fn put(&mut self, epochs: &Epochs, item: T) {
-        let now = epochs.current.load(Ordering::SeqCst);
-        self.items.push_back((now, item));
+        self.items.push_back((epochs.of_freeing(), item));
     }
 
     /// Takes out what may be used again.

@@ -4,6 +4,8 @@
 //! cover stands in `dpa_abi::sync`.
 #![cfg(dpa_loom)]
 
+#[path = "loom/epochs.rs"]
+mod epochs;
 #[path = "loom/events.rs"]
 mod events;
 #[path = "loom/homes.rs"]
@@ -29,7 +31,6 @@ use dpa_abi::port::{Collective, ReduceOp};
 use dpa_abi::sync::loom;
 use dpa_abi::{Condition, Update};
 use dpa_model::activation::{Activation, Next};
-use dpa_model::epoch::{Epochs, Quarantine};
 use dpa_model::gate::{self, Gate};
 use dpa_model::handover::Handover;
 use dpa_model::launch::{Gang, Outcome};
@@ -399,57 +400,6 @@ fn event_and_gate_across_crates() {
         let mut started: Vec<u64> = std::iter::from_fn(|| device.started()).collect();
         started.sort_unstable();
         assert_eq!(started, [0, 1], "both updates together open both");
-    });
-}
-
-#[test]
-fn reuse_vs_a_launch_that_starts() {
-    check(|| {
-        let epochs = Arc::new(Epochs::default());
-        // What is looked up in a table, and freed: unlinked first, reused only when nobody can hold it any more.
-        let (linked, reused) = (
-            Arc::new(AtomicBool::new(true)),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let starter = thread::spawn({
-            let (epochs, linked, reused) = (epochs.clone(), linked.clone(), reused.clone());
-            move || {
-                let entered = epochs.enter();
-                if linked.load(SeqCst) {
-                    assert!(
-                        !reused.load(SeqCst),
-                        "reused while a launch that had found it was running"
-                    );
-                }
-                epochs.leave(entered);
-            }
-        });
-        let mut quarantine = Quarantine::default();
-        linked.store(false, SeqCst);
-        loom::sync::atomic::fence(SeqCst);
-        quarantine.put(&epochs, ());
-        for _ in 0..2 {
-            quarantine.take(&epochs, |()| reused.store(true, SeqCst));
-        }
-        starter.join().expect("no panic");
-    });
-}
-
-/// Two who free at once, each under a lock of its own: the epoch never goes back.
-#[test]
-fn advance_vs_advance() {
-    check_with(3, || {
-        let epochs = Arc::new(Epochs::default());
-        let other = thread::spawn({
-            let epochs = epochs.clone();
-            move || epochs.advance()
-        });
-        let first = epochs.advance();
-        let entered = epochs.enter();
-        let second = epochs.advance();
-        assert!(second >= first, "{second} after {first}");
-        epochs.leave(entered);
-        other.join().expect("no panic");
     });
 }
 

@@ -1,6 +1,7 @@
 //! Who submits by the handle of an event, while its last holder lets go of it and another event gets its slot.
 
 use dpa_abi::EventHandle;
+use dpa_model::epoch::Epochs;
 use dpa_model::events::{Events, LetGo, Tried};
 use dpa_model::gate::Parking;
 use sync_event::{Location, Locations};
