@@ -190,8 +190,12 @@ mod signals {
         // SAFETY: the kernel passes a valid pointer.
         let at_code = program_counter(unsafe { &*context.cast() });
         if (entered.low..entered.high).contains(&at) && code::may_be_left(at_code) {
+            // Others run meanwhile. SAFETY: the address of this thread's number.
+            let errno = unsafe { *libc::__errno_location() };
             // SAFETY: the core is valid while its stack is entered, and this is its stack.
             unsafe { &*entered.core }.preempt();
+            // SAFETY: as above. Who was interrupted does not move.
+            unsafe { *libc::__errno_location() = errno };
         }
     }
 
@@ -221,7 +225,11 @@ mod signals {
         if !unsafe { try_reset(signal, &*info, &mut *context.cast()) }
             && signal != run_time_signal()
         {
-            chain(signal, info, context);
+            // SAFETY: as above.
+            match unsafe { (*info).si_code } > 0 {
+                true => chain(signal, info, context),
+                false => keeping_ours(signal, || chain(signal, info, context)),
+            }
         }
     }
 
@@ -236,6 +244,9 @@ mod signals {
             return false;
         };
         if !entered.trap.stack_ptr_in_bounds(stack_pointer(context)) {
+            return false;
+        }
+        if signal != run_time_signal() && !is_of_an_access(signal, info) {
             return false;
         }
         let Some(why) = cause(signal, info, entered, program_counter(context)) else {
@@ -255,6 +266,13 @@ mod signals {
         };
         set_registers(context, registers);
         true
+    }
+
+    /// Whether it is what this thread does that brought it. One that somebody has sent may come anywhere, also where something of
+    /// ours is live; so may the news that memory is broken.
+    fn is_of_an_access(signal: libc::c_int, info: &libc::siginfo_t) -> bool {
+        let found_broken = signal == libc::SIGBUS && info.si_code == libc::BUS_MCEERR_AO;
+        info.si_code > 0 && !found_broken
     }
 
     fn cause(
@@ -280,6 +298,30 @@ mod signals {
         })
     }
 
+    /// Ends the program by a signal whose handler is the default one.
+    unsafe fn end_by(signal: libc::c_int) {
+        let mut alone = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: a set of its own; the signal is blocked while it is handled.
+        unsafe {
+            libc::sigemptyset(alone.as_mut_ptr());
+            libc::sigaddset(alone.as_mut_ptr(), signal);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, alone.as_ptr(), std::ptr::null_mut());
+            libc::raise(signal);
+        }
+    }
+
+    /// For a signal that was sent: who handles it may take it for the end of the program, and our handler away (the standard library
+    /// does), and then the program goes on.
+    fn keeping_ours(signal: libc::c_int, hand_on: impl FnOnce()) {
+        let mut ours = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: asks what is installed, and installs the same again.
+        unsafe {
+            libc::sigaction(signal, std::ptr::null(), ours.as_mut_ptr());
+            hand_on();
+            libc::sigaction(signal, ours.as_ptr(), std::ptr::null_mut());
+        }
+    }
+
     /// Hands the signal to whoever handled it before us.
     fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         let before = BEFORE
@@ -290,9 +332,13 @@ mod signals {
         };
         match before.sa_sigaction {
             libc::SIG_IGN => {}
-            // SAFETY: puts the default back; the instruction faults again and ends the program as it would have.
+            // SAFETY: puts the default back; the instruction faults again and ends the program as it would have. One that was sent
+            // is sent again.
             libc::SIG_DFL => unsafe {
                 libc::sigaction(signal, before, std::ptr::null_mut());
+                if (*info).si_code <= 0 {
+                    end_by(signal);
+                }
             },
             f if before.sa_flags & libc::SA_SIGINFO != 0 => {
                 // SAFETY: a handler with SA_SIGINFO has this signature.

@@ -9,6 +9,7 @@ use common::*;
 use dpa_model::crash::{CrashFiles, CrashSpec};
 use dpa_model::launch::Outcome;
 
+#[cfg(not(dpa_sanitize))]
 kernel!(STRAY, |_unit, args| {
     // Nothing is there, and no view has checked it.
     bump(counter(args, 0));
@@ -61,6 +62,55 @@ fn rule_5_2_a_stray_access_says_where_and_leaves_all_registers() {
     let registers: Vec<u64> = (0..count).map(|nth| word(status + 112 + nth * 8)).collect();
     assert!(registers.contains(&ADDRESS), "{registers:x?}");
     process.shut_down();
+}
+
+#[cfg(not(dpa_sanitize))]
+const CHILD: &str = "DPA_CRASH_TEST_CHILD";
+
+#[cfg(not(dpa_sanitize))]
+kernel!(SENT, |_unit, _args| {
+    send_to_self(libc::SIGSEGV);
+});
+
+/// Not a test by itself: a program whose kernels get signals that are sent to them, with the standard library's handler or without
+/// any.
+#[cfg(not(dpa_sanitize))]
+#[test]
+fn child_that_is_sent_a_signal() {
+    let Ok(handler) = std::env::var(CHILD) else {
+        return;
+    };
+    if handler == "none" {
+        end_by(libc::SIGSEGV);
+    }
+    let (device, process) = open(config(1));
+    for _ in 0..3 {
+        let launch = submit(&process, spec(&SENT, &[]));
+        assert_eq!(outcome(&launch), Outcome::Completed);
+    }
+    let other = device
+        .device()
+        .process_with(&dpa_model::ProcessSpec::default());
+    let other = other.expect("a process");
+    let launch = submit(&other, spec(&STRAY, &[16]));
+    assert_eq!(outcome(&launch), Outcome::Faulted, "its own are caught");
+}
+
+/// It may come while something of ours is live on the kernel's stack. The program does with it what it does without a device.
+#[cfg(not(dpa_sanitize))]
+#[test]
+fn rule_5_1_a_signal_that_is_sent_is_no_fault_of_a_kernel() {
+    use std::os::unix::process::ExitStatusExt;
+    let program = std::env::current_exe().expect("this program");
+    let run = |handler| {
+        let mut child = std::process::Command::new(&program);
+        child.args(["--exact", "child_that_is_sent_a_signal"]);
+        child.env(CHILD, handler).output().expect("a child")
+    };
+    let ignored = run("the standard library's");
+    assert!(ignored.status.success(), "{ignored:?}");
+    let killed = run("none");
+    assert_eq!(killed.status.signal(), Some(libc::SIGSEGV), "{killed:?}");
 }
 
 #[test]

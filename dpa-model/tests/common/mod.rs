@@ -59,6 +59,18 @@ pub fn event(process: &Arc<Process>) -> EventRef {
     process.event(0, everywhere()).expect("an event")
 }
 
+/// Sends this thread a signal.
+pub fn send_to_self(signal: i32) {
+    // SAFETY: it touches no memory.
+    unsafe { libc::raise(signal) };
+}
+
+/// From now on the program has no handler for this signal, which ends it.
+pub fn end_by(signal: i32) {
+    // SAFETY: the default is a handler of every signal.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
 /// A kernel that can move between workers.
 #[macro_export]
 macro_rules! kernel {
@@ -75,6 +87,10 @@ macro_rules! kernel {
             run: {
                 fn run($unit: dpa_abi::UnitRef<'_>, $args: &[u8]) $body
                 run
+            },
+            promise: {
+                // SAFETY: it keeps nothing.
+                unsafe { dpa_abi::kernel::Promise::new() }
             },
         };
     };
