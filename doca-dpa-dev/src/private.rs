@@ -5,7 +5,7 @@ use core::panic::Location;
 
 pub use dpa_abi::arg::{IntoArg, IntoArgs, KernelArg, KernelArgs, MAX_ARG_BYTES};
 pub use dpa_abi::kernel::{
-    HasArgs, Kernel, KernelEntry, NeedsArgs, Reach, Rpc, RpcEntry, result_to_bits,
+    HasArgs, Kernel, KernelEntry, NeedsArgs, Promise, Reach, Rpc, RpcEntry, result_to_bits,
 };
 pub use dpa_abi::pod::{Load, Store, align_up, max};
 pub use dpa_abi::{FaultKind, Pod, UnitRef};

@@ -43,7 +43,36 @@ impl Reach {
     }
 }
 
-/// What a device needs to know to run a kernel. Made by `#[dpa_kernel]`, one `static` per kernel.
+/// What makes an entry: somebody has promised that it holds what is asked for.
+#[derive(Debug)]
+pub struct Promise(());
+
+impl Promise {
+    /// Promises it of the entry that this becomes part of.
+    ///
+    /// # Safety
+    /// What [`Reach::new`] asks for holds of its `reach` and its `run`. `run` keeps nothing that it gets from the unit, and no cell
+    /// that it binds, beyond its return.
+    pub const unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+/// What a device needs to know to run a kernel. Made by `#[dpa_kernel]`, one `static` per kernel. Nobody else makes one without
+/// `unsafe`:
+///
+/// ```compile_fail,E0063
+/// use dpa_abi::kernel::{KernelEntry, Reach};
+///
+/// static ENTRY: KernelEntry = KernelEntry {
+///     name: "kernel",
+///     file: file!(),
+///     line: line!(),
+///     arg_bytes: 0,
+///     reach: Reach::UNKNOWN,
+///     run: |_, _| (),
+/// };
+/// ```
 #[derive(Debug)]
 pub struct KernelEntry {
     /// The function's name.
@@ -58,6 +87,8 @@ pub struct KernelEntry {
     pub reach: Reach,
     /// Unpacks the arguments, binds them and runs the kernel once, as one thread.
     pub run: fn(UnitRef<'_>, args: &[u8]),
+    /// That this may be run.
+    pub promise: Promise,
 }
 
 /// What a device needs to know to run a call. Made by `#[dpa_rpc]`.
@@ -75,6 +106,8 @@ pub struct RpcEntry {
     pub reach: Reach,
     /// Runs the call and returns its result as 64 bits.
     pub run: fn(UnitRef<'_>, args: &[u8]) -> u64,
+    /// That this may be run.
+    pub promise: Promise,
 }
 
 /// A kernel that can be launched: a value of the type that `#[dpa_kernel]` makes of a function.

@@ -120,6 +120,8 @@ pub fn entry_fields(function: &Function) -> TokenStream {
             ::doca_dpa_dev::__private::Reach::new(__probe::movable, __probe::interruptible)
         },
         run: __run,
+        // SAFETY: so it is of `reach`; the arguments are bound for as long as the function runs, and are gone then.
+        promise: unsafe { ::doca_dpa_dev::__private::Promise::new() },
     }
 }
 

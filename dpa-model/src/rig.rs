@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
-use dpa_abi::KernelEntry;
+use dpa_abi::{KernelEntry, UnitRef};
 use sync_event::sync::Arc as ModelArc;
 use sync_event::{Location, Locations};
 
@@ -19,17 +19,26 @@ use crate::process::{Process, ProcessSpec};
 use crate::submit::Spec;
 
 /// A kernel that does nothing.
-pub(crate) static NOTHING: KernelEntry = KernelEntry {
-    name: "nothing",
-    file: "",
-    line: 0,
-    arg_bytes: 0,
-    reach: {
-        // SAFETY: it keeps nothing across device calls, and calls nothing that does.
-        unsafe { dpa_abi::kernel::Reach::new(|| true, || true) }
-    },
-    run: |_, _| (),
-};
+pub(crate) static NOTHING: KernelEntry = kernel("nothing", |_, _| ());
+
+/// A kernel that runs `body` and may move. It keeps nothing across device calls, nor when it returns.
+pub(crate) const fn kernel(name: &'static str, body: fn(UnitRef<'_>, &[u8])) -> KernelEntry {
+    KernelEntry {
+        name,
+        file: "",
+        line: 0,
+        arg_bytes: 0,
+        reach: {
+            // SAFETY: it keeps nothing across device calls, and calls nothing that does.
+            unsafe { dpa_abi::kernel::Reach::new(|| true, || true) }
+        },
+        run: body,
+        promise: {
+            // SAFETY: it keeps nothing.
+            unsafe { dpa_abi::kernel::Promise::new() }
+        },
+    }
+}
 
 /// What a launch of nothing is made of.
 pub(crate) fn parts(proc: u32, seq: u64, threads: u32) -> Parts {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::config::DeviceConfig;
 use crate::keeper::own_cpu_time;
-use crate::rig::NOTHING;
+use crate::rig::{self, NOTHING};
 use crate::threads::Threads;
 
 /// Generous: everything here takes milliseconds.
@@ -68,16 +68,12 @@ fn a_worker_that_is_interrupted_holds_no_lock() {
 
 #[test]
 fn rule_2_9_short_jobs_are_no_kernel_that_runs_long() {
-    static SHORT: KernelEntry = KernelEntry {
-        name: "short",
-        run: |_, _| {
-            let begun = own_cpu_time();
-            while own_cpu_time() - begun < 1_000_000 {
-                std::hint::spin_loop();
-            }
-        },
-        ..NOTHING
-    };
+    static SHORT: KernelEntry = rig::kernel("short", |_, _| {
+        let begun = own_cpu_time();
+        while own_cpu_time() - begun < 1_000_000 {
+            std::hint::spin_loop();
+        }
+    });
     in_time(|| {
         let limit = Duration::from_millis(100);
         let (_threads, process) = open(Some(limit));

@@ -141,7 +141,7 @@ use crate::launch::{ArgBytes, Body, Step};
 use crate::layout::{FunctionKind, FunctionSpec};
 use crate::message::{Layout, Sink, StreamSpec};
 use crate::process::ProcessSpec;
-use crate::rig::NOTHING;
+use crate::rig::kernel;
 use crate::submit::Spec;
 use crate::threads::Threads;
 
@@ -176,15 +176,6 @@ fn two_functions() -> (Threads, [Arc<Process>; 2]) {
     };
     let both = ["a", "b"].map(process);
     (threads, both)
-}
-
-/// A kernel that runs `body` and may move.
-const fn kernel(name: &'static str, run: fn(dpa_abi::UnitRef<'_>, &[u8])) -> KernelEntry {
-    KernelEntry {
-        name,
-        run,
-        ..NOTHING
-    }
 }
 
 fn submit(process: &Arc<Process>, entry: &'static KernelEntry) {

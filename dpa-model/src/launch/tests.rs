@@ -13,6 +13,10 @@ static ENTRY: KernelEntry = KernelEntry {
     arg_bytes: 0,
     reach: dpa_abi::kernel::Reach::UNKNOWN,
     run: |_, _| (),
+    promise: {
+        // SAFETY: it keeps nothing.
+        unsafe { dpa_abi::kernel::Promise::new() }
+    },
 };
 
 static CALL: RpcEntry = RpcEntry {
@@ -25,6 +29,10 @@ static CALL: RpcEntry = RpcEntry {
         unsafe { dpa_abi::kernel::Reach::new(|| true, || true) }
     },
     run: |_, _| 0,
+    promise: {
+        // SAFETY: it keeps nothing.
+        unsafe { dpa_abi::kernel::Promise::new() }
+    },
 };
 
 fn parts(body: Body, threads: u32) -> Parts {

@@ -20,6 +20,10 @@ static ENTRY: KernelEntry = KernelEntry {
         unsafe { dpa_abi::kernel::Reach::new(|| true, || true) }
     },
     run: |_, _| (),
+    promise: {
+        // SAFETY: it keeps nothing.
+        unsafe { dpa_abi::kernel::Promise::new() }
+    },
 };
 
 pub struct Process;
