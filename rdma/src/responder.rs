@@ -5,7 +5,9 @@
 //! 1. Only the packet with the `expected` number is executed, and only it can be refused. It moves `expected` on
 //!    by the numbers it takes: one, or for a read as many as its answer has packets.
 //! 2. A number before `expected` is a duplicate: sends and writes are acknowledged again, up to what has been
-//!    executed; reads are executed again; an atomic gets its saved result. Nothing else happens.
+//!    executed, but never past a read or an atomic behind them: only its answer says that it is done, and a peer may
+//!    take an acknowledgement of its number for that. Reads are executed again; an atomic gets its saved result.
+//!    Nothing else happens.
 //! 3. A number behind `expected` is a gap, reported once by a sequence NAK. Until the expected packet comes
 //!    everything else behind it is dropped. The same after "receiver not ready".
 //! 4. A refusal (invalid request, access, operation) moves the queue pair to ERR. Nothing of the refused packet
@@ -252,11 +254,19 @@ impl Responder {
                 self.atomic_again(psn, request, context.shared)
             }
             _ => {
-                self.acknowledge(self.expected.previous(), context.shared);
+                self.acknowledge(self.answered_after(psn), context.shared);
                 true
             }
         };
         context.shared.counters.lost_duplicates += u64::from(!known);
+    }
+
+    /// The last number before the first read or atomic behind `psn`, or before what is expected. One that is not remembered
+    /// any more has been answered; one from a round of the numbers ago does not lie between the two.
+    fn answered_after(&self, psn: Psn) -> Psn {
+        let between = |at: &Psn| psn.is_before(*at) && at.is_before(self.expected);
+        let exchange = self.resources.iter().map(Resource::first).find(between);
+        exchange.unwrap_or(self.expected).previous()
     }
 
     /// Answers a remembered read again, from `psn` on; false if it is not remembered or not the same.
@@ -318,6 +328,13 @@ impl Responder {
 }
 
 impl Resource {
+    const fn first(&self) -> Psn {
+        match *self {
+            Self::Read { first, .. } => first,
+            Self::Atomic { psn, .. } => psn,
+        }
+    }
+
     /// Whether it is a read of which `again`, from `psn` on, is a part.
     fn covers(&self, psn: Psn, again: Reth, mtu: PathMtu) -> bool {
         let &Self::Read { first, count, reth } = self else {

@@ -4,7 +4,9 @@ mod rig;
 
 use rdma::config::Config;
 use rdma::queue_pair::{Cause, State};
-use rdma::wire::{AtomicEth, Body, MAX_PACKET, NakCode, Packet, PacketView, Part, ReadPart, Reth};
+use rdma::wire::{
+    AtomicEth, Body, MAX_PACKET, NakCode, Packet, PacketView, Part, ReadPart, Reth, Syndrome,
+};
 use rdma::work::{Received, ReceivedKind, WorkError};
 use rig::forge::*;
 use rig::*;
@@ -211,6 +213,44 @@ fn rule_6_5_a_read_that_is_repeated_before_it_was_answered_is_refused_with_its_r
     assert_eq!(pair.b.counters().lost_duplicates, 0);
     let refused = State::Error(Cause::Peer(WorkError::RemoteAccess));
     assert_eq!(pair.b.queue_pair().state(), refused);
+}
+
+/// An acknowledgement of its number is taken by some for the answer of a read or an atomic, which was lost.
+#[test]
+fn rule_6_4_a_repeated_write_is_acknowledged_up_to_the_next_read_or_atomic() {
+    let mut pair = Pair::new();
+    let forge = Forge::new(&pair);
+    let write = |number| forge.packet(number, write_only(&pair, 8), b"abcdefgh");
+    let [first, fourth, last] = [0, 4, 6].map(write);
+    let atomic = forge.packet(1, fetch_add(&pair, 64, 1), &[]);
+    let read = forge.packet(2, read_request(&pair, 64, 1025), &[]);
+    let again = forge.packet(5, fetch_add(&pair, 64, 1), &[]);
+    let acknowledged = |pair: &mut Pair, packet: &Vec<u8>| match answers(pair, packet.clone())[..] {
+        [(number, Body::Acknowledge(aeth), _)] => {
+            assert!(matches!(aeth.syndrome, Syndrome::Ack { .. }));
+            number
+        }
+        ref other => panic!("{other:?}"),
+    };
+    assert_eq!(acknowledged(&mut pair, &first), 0);
+    answers(&mut pair, atomic);
+    assert_eq!(acknowledged(&mut pair, &first), 0, "before the atomic");
+    answers(&mut pair, read);
+    assert_eq!(acknowledged(&mut pair, &fourth), 4);
+    assert_eq!(acknowledged(&mut pair, &fourth), 4);
+    answers(&mut pair, again);
+    assert_eq!(acknowledged(&mut pair, &first), 0, "before the oldest");
+    assert_eq!(acknowledged(&mut pair, &fourth), 4, "before the newest");
+    assert_eq!(acknowledged(&mut pair, &last), 6);
+    assert_eq!(acknowledged(&mut pair, &last), 6, "behind all of them");
+    // What waits and says more is not taken back.
+    give(&mut pair, last);
+    give(&mut pair, first);
+    let before = pair.trace.len();
+    pair.transmit();
+    let sent = sent_by_b(&pair, before);
+    let numbers: Vec<_> = sent.iter().map(|(number, ..)| *number).collect();
+    assert_eq!(numbers, [6]);
 }
 
 /// While the answer waits to be sent: what has left is sent again, what has not is sent once.

@@ -150,10 +150,11 @@ impl Responder {
         }
     }
 
-    /// Acknowledges all up to `upto`; takes the place of an acknowledgement that still waits.
+    /// Acknowledges all up to `upto`; takes the place of an acknowledgement of less that still waits.
     pub(super) fn acknowledge(&mut self, upto: Psn, shared: &mut Shared) {
         let msn = self.msn;
         match self.replies.back_mut() {
+            Some(Reply::Ack { psn, .. }) if upto.is_before(*psn) => {}
             Some(Reply::Ack { psn, msn: waiting }) => {
                 *psn = upto;
                 *waiting = msn;
