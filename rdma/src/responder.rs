@@ -11,8 +11,9 @@
 //! 3. A number behind `expected` is a gap, reported once by a sequence NAK. Until the expected packet comes
 //!    everything else behind it is dropped. The same after "receiver not ready".
 //! 4. A refusal (invalid request, access, operation) moves the queue pair to ERR. Nothing of the refused packet
-//!    has been written. A refusal may be lost, and a peer may retry without end: the refused packet, and no other, is
-//!    answered with the same refusal as often as it comes.
+//!    has been written. A refusal may be lost, and a peer may retry without end: the refused packet is answered with the
+//!    same refusal as often as it comes. So is what was executed before it: of a peer with a small window nothing else
+//!    may come. What lies behind it is not answered.
 //! 5. Replies leave in the order of their requests. An acknowledgement that is still waiting is replaced by a
 //!    later one. The queue of replies is bounded: what does not fit is left to the peer's retry.
 //! 6. The last `limit` reads and atomics are remembered: no requester has more outstanding.
@@ -50,6 +51,8 @@ pub(super) struct Responder {
     rnr_timer: RnrTimer,
     mtu: PathMtu,
     peer: u32,
+    /// The first number of the connection.
+    first: Psn,
 }
 
 /// A message of several packets, between two of them.
@@ -77,8 +80,6 @@ enum Resource {
 /// A NAK that moved the queue pair to ERR (rule 4).
 #[derive(Clone, Copy, Debug)]
 struct Refused {
-    /// The first number of the request.
-    start: Psn,
     /// The number that is refused: of a read whose region went meanwhile, one of its answers.
     psn: Psn,
     msn: u32,
@@ -86,9 +87,10 @@ struct Refused {
 }
 
 impl Refused {
-    /// Whether this number is of the request that was refused.
-    fn is_of(&self, psn: Psn) -> bool {
-        psn.is_within(self.start, self.psn.since(self.start) + 1)
+    /// Whether it is the answer to this number too: the refused one, or one before it. Numbers come round: there may be fewer
+    /// from the connection's `first` on than there were.
+    const fn answers(&self, psn: Psn, first: Psn) -> bool {
+        !self.psn.is_before(psn) && psn.is_within(first, self.psn.since(first) + 1)
     }
 }
 
@@ -124,11 +126,13 @@ impl Responder {
             rnr_timer: config.rnr_timer,
             mtu: PathMtu::B256,
             peer: 0,
+            first: Psn::default(),
         }
     }
 
     pub(super) fn connect(&mut self, peer: &Peer) {
         self.expected = peer.first_psn;
+        self.first = peer.first_psn;
         self.mtu = peer.mtu;
         self.peer = peer.number.value();
     }
@@ -176,16 +180,7 @@ impl Responder {
     fn refuse(&mut self, code: NakCode, error: WorkError, shared: &mut Shared) {
         self.release(error, shared);
         let (psn, msn) = (self.expected, self.msn);
-        let start = psn;
-        self.send_refusal(
-            Refused {
-                start,
-                psn,
-                msn,
-                code,
-            },
-            shared,
-        );
+        self.send_refusal(Refused { psn, msn, code }, shared);
         shared.failed.get_or_insert(Cause::Peer(error));
     }
 
@@ -205,7 +200,8 @@ impl Responder {
     /// Takes a request in ERR (rule 4).
     pub(super) fn refuse_again(&mut self, packet: &Packet<'_>, context: &mut Context<'_, '_>) {
         let psn = packet.header.bth.psn;
-        match self.refusal.filter(|refused| refused.is_of(psn)) {
+        let first = self.first;
+        match self.refusal.filter(|refused| refused.answers(psn, first)) {
             Some(refused) if self.replies.is_empty() => {
                 self.send_refusal(refused, context.shared);
             }

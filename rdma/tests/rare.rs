@@ -250,6 +250,44 @@ fn rule_6_5_the_refusal_of_a_read_half_way_is_given_again() {
     revoked_read(RetryLimit::Forever, true);
 }
 
+/// The window is so small then that the refused request does not come again before what lies before it is acknowledged.
+#[test]
+fn rule_6_5_a_lost_refusal_is_given_also_to_what_was_executed_before_it() {
+    for read_first in [false, true] {
+        let mut pair = Pair::with(Setup {
+            budget: 2,
+            ..Setup::default()
+        });
+        pair.filter = Some(Box::new({
+            let mut left = 1 + usize::from(read_first);
+            move |sent: &Sent| {
+                let lost = left > 0 && sent.from == Side::B;
+                left -= usize::from(lost);
+                !lost
+            }
+        }));
+        let (from, into) = (pair.b.remote(0), pair.a.segment(0, 8));
+        match read_first {
+            true => pair.post(silent(1, read(from, into))),
+            false => pair.post(silent(1, write_inline(b"x", from))),
+        }
+        let to = RemoteAddress {
+            address: 0,
+            key: WRONG_REMOTE,
+        };
+        pair.post(signaled(2, write_inline(b"x", to)));
+        pair.run();
+        let refused = Some(WorkError::RemoteAccess);
+        let expected = match read_first {
+            // Its answer will not come.
+            true => vec![Some(WorkError::Flushed), refused],
+            false => vec![refused],
+        };
+        assert_eq!(causes(&pair), expected);
+        assert_eq!(pair.b.counters().fatal_naks_sent, 2);
+    }
+}
+
 /// The atomic whose answer is lost, end to end.
 #[test]
 fn rule_6_4_a_lost_answer_of_an_atomic_is_given_again() {

@@ -217,7 +217,7 @@ fn rule_6_5_a_region_revoked_in_the_middle_of_a_read_ends_it() {
     assert_eq!(pair.a.bytes(0, 4096), [0; 4096]);
 }
 
-/// A refusal that is lost is said again when the request comes again, and to no other request.
+/// A refusal that is lost is said again when the request comes again, and to no new request.
 #[test]
 fn rule_6_5_a_lost_refusal_is_repeated() {
     let mut pair = Pair::new();

@@ -238,7 +238,6 @@ impl Responder {
         }
         self.replies.clear();
         let refused = Refused {
-            start: job.first,
             psn: job.next(),
             msn: job.msn,
             code: NakCode::RemoteAccessError,
