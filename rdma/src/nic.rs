@@ -23,7 +23,7 @@ use crate::region::Domain;
 use crate::reports::Reports;
 use crate::retired::Retired;
 pub use crate::retired::{MOST_RETIRED, MOST_RETIRED_OF_DOMAIN};
-use crate::transmit::Transmit;
+use crate::transmit::{Allowance, Transmit};
 use crate::wire::{IcrcVerifier, Packet, PacketView, Path};
 use crate::work::{Completion, PostError, PostReason, WorkRequest};
 
@@ -331,7 +331,7 @@ impl Nic {
         out: &mut [u8],
         max_segments: usize,
     ) -> Option<Transmit> {
-        let mut unlimited = usize::MAX;
+        let mut unlimited = Allowance::each(usize::MAX);
         match self.poll_within(&mut unlimited, now, io, out, max_segments) {
             Polled::Send(transmit) => Some(transmit),
             Polled::Spent | Polled::Nothing => None,
@@ -341,43 +341,50 @@ impl Nic {
     /// As [`Nic::poll_transmit`], while the bytes last that may still be sent or copied; takes those it sends or copies off them.
     pub(crate) fn poll_within(
         &mut self,
-        left: &mut usize,
+        left: &mut Allowance,
         now: Duration,
         io: &mut Io<'_>,
         out: &mut [u8],
         max_segments: usize,
     ) -> Polled {
-        while let Some(slot) = self.requests.pop_front() {
-            if !self.carry_out(left, now, slot, io) {
+        while left.requests > 0
+            && let Some(slot) = self.requests.pop_front()
+        {
+            if !self.carry_out(&mut left.requests, now, slot, io) {
                 // Behind the others.
                 self.requests.push_back(slot);
                 self.settle(slot);
-                return Polled::Spent;
+                break;
             }
             let waiting = &mut self.slots[slot];
             waiting.in_requests = false;
             let sent = waiting.queue_pair.poll_requests(now, io, out, max_segments);
             if let Some(transmit) = sent {
                 self.touched(slot);
-                *left = left.saturating_sub(transmit.len);
+                left.requests = left.requests.saturating_sub(transmit.len);
                 return Polled::Send(transmit);
             }
             // It may have failed while it tried.
             self.settle(slot);
         }
-        while let Some(slot) = self.replies.pop_front() {
+        while left.replies > 0
+            && let Some(slot) = self.replies.pop_front()
+        {
             let waiting = &mut self.slots[slot];
             waiting.in_replies = false;
             let sent = waiting.queue_pair.poll_replies(now, io, out, max_segments);
             if let Some(transmit) = sent {
                 self.touched(slot);
-                *left = left.saturating_sub(transmit.len);
+                left.replies = left.replies.saturating_sub(transmit.len);
                 return Polled::Send(transmit);
             }
             // It may have failed while it tried.
             self.settle(slot);
         }
-        Polled::Nothing
+        match left.is_spent() {
+            true => Polled::Spent,
+            false => Polled::Nothing,
+        }
     }
 
     /// When [`Nic::handle_timeout`] wants to be called, if nothing else happens before. It may be early.

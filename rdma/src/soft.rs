@@ -1,8 +1,9 @@
 //! The soft provider: a [`Nic`] and its socket, driven by whoever calls.
 //!
 //! One call of [`SoftNic::progress`] does what there is to do: datagrams in, timers, requests and behind them
-//! replies out, completions to the [`Host`]. It sends and copies 4 MiB at most: what one peer reads in one piece,
-//! up to a gibibyte, is not to keep the others' packets in the socket. If something is left, [`SoftNic::poll_timeout`] is due.
+//! replies out, completions to the [`Host`]. It sends and copies 4 MiB of requests at most, and sends 4 MiB of replies: what
+//! one peer reads in one piece, up to a gibibyte, is not to keep the others' packets in the socket, and copies within the NIC
+//! do not keep answers from peers. If something is left, [`SoftNic::poll_timeout`] is due.
 //! The calling thread is the one that carries a packet from the socket to memory and to the event behind it. Queue pairs of
 //! this same NIC talk to each other without the socket.
 
@@ -15,7 +16,7 @@ use crate::nic::{Nic, Polled};
 use crate::provider::{SET_PRIORITY, SystemError};
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io};
-use crate::transmit::Transmit;
+use crate::transmit::{Allowance, Transmit};
 use crate::udp::{BindError, Options, Socket, SocketCounters};
 use crate::virtual_link::{Datagram, VirtualLink};
 use crate::work::Completion;
@@ -27,7 +28,7 @@ const MAX_SEND: usize = 65_507;
 /// comes without end.
 const MOST_BATCHES: usize = 256;
 
-/// Bytes that one call sends and copies, at most, and a packet or a piece of work more.
+/// Bytes that one call sends and copies, at most, and a packet or a piece of work more: of requests, and of replies again.
 const MOST_BYTES: usize = 4 << 20;
 
 /// What stands above the NIC.
@@ -255,11 +256,8 @@ impl SoftNic {
     }
 
     fn send_out(&mut self, now: Duration, host: &mut dyn Host) -> bool {
-        let (mut sent, mut left) = (false, MOST_BYTES);
+        let (mut sent, mut left) = (false, Allowance::each(MOST_BYTES));
         self.has_more = loop {
-            if left == 0 {
-                break true;
-            }
             let max_segments = self.link.max_segments();
             let mut io = host.io(None);
             let out = self.link.buffer();

@@ -23,6 +23,28 @@ pub struct Transmit {
     pub service_level: ServiceLevel,
 }
 
+/// Bytes that may still be sent or copied: replies have their own, for peers wait for them, and requests may go on without
+/// end.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    pub(crate) requests: usize,
+    pub(crate) replies: usize,
+}
+
+impl Allowance {
+    /// So many for each of both.
+    pub(crate) const fn each(bytes: usize) -> Self {
+        Self {
+            requests: bytes,
+            replies: bytes,
+        }
+    }
+
+    pub(crate) const fn is_spent(&self) -> bool {
+        self.requests == 0 || self.replies == 0
+    }
+}
+
 /// Gathers packets that can leave in one send: all of the first one's size, the last perhaps shorter. Packet k
 /// of a segmented send carries IP identification k, which the ICRC covers.
 pub(crate) struct Batch<'a> {

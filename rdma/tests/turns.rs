@@ -14,6 +14,7 @@ use rdma::region::{Region, RegionKind, RegionSpec, RegionTable, Rights};
 use rdma::soft::{Host, SoftNic};
 use rdma::wire::*;
 use rdma::work::*;
+use rig::forge::reth;
 use rig::*;
 
 const NOW: Duration = Duration::ZERO;
@@ -179,4 +180,65 @@ fn copies_within_the_nic_are_made_in_turns_and_each_queue_has_its_own() {
         nic.send(NOW, &mut home);
     }
     assert_eq!(home.done, 9);
+}
+
+/// What a peer waits for does not wait for copies within the NIC, however many there are.
+#[test]
+fn an_acknowledgement_leaves_beside_copies_within_the_nic() {
+    let (mut home, region) = home();
+    let options = rdma::udp::Options {
+        port: 0,
+        ..Default::default()
+    };
+    let mut nic = SoftNic::bind("127.0.0.10".parse().unwrap(), &options).unwrap();
+    let local = nic.nic().local();
+    let stranger = std::net::UdpSocket::bind("127.0.0.11:0").unwrap();
+    let theirs = stranger.local_addr().unwrap();
+    for (own, other, at) in [
+        (0x33, 0x99, theirs),
+        (0x41, 0x42, local),
+        (0x42, 0x41, local),
+    ] {
+        let number = Qpn::new(own).unwrap();
+        let config = Config::new(number, Psn::new(5), DOMAIN);
+        nic.nic().create(NOW, config).unwrap();
+        let path = Path::new(local, at).unwrap();
+        nic.nic().connect(number, peer(path, other, 5)).unwrap();
+        nic.nic().activate(NOW, number).unwrap();
+    }
+    let to = RemoteAddress {
+        address: 0,
+        key: region.remote_key(),
+    };
+    let from = Segment {
+        address: 0,
+        len: 4 << 20,
+        key: region.local_key(),
+    };
+    let post = |nic: &mut SoftNic, id| {
+        let work = signaled(id, write(from, to));
+        nic.nic().post(NOW, Qpn::new(0x41).unwrap(), work).unwrap();
+    };
+    post(&mut nic, 0);
+    let bth = Bth {
+        ack_request: true,
+        ..Bth::new(0x33, Psn::new(5))
+    };
+    let body = Body::Write(Part::Only(reth(to, 8), None));
+    let packet = Packet {
+        header: Header { bth, body },
+        payload: &[7; 8],
+    };
+    let mut out = vec![0; packet.len()];
+    packet.emit(&Path::new(theirs, local).unwrap(), 0, &mut out);
+    stranger.send_to(&out, local).unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    let answered = (1..1000).any(|id| {
+        // There is always one more than a call copies.
+        post(&mut nic, id);
+        nic.progress(NOW, &mut home);
+        assert!(nic.has_more());
+        stranger.recv(&mut out).is_ok()
+    });
+    assert!(answered, "nothing leaves");
 }
