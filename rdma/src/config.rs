@@ -107,7 +107,7 @@ pub struct Config {
     pub retries: RetryLimit,
     /// How often it sends again to a receiver that is not ready.
     pub rnr_retries: RetryLimit,
-    /// After how much silence a zero-length write asks whether the peer is still there.
+    /// After how much silence a zero-length write asks whether the peer is still there: also one that has not connected yet.
     pub keep_alive: Option<Duration>,
     /// The priority of its packets.
     pub service_level: ServiceLevel,

@@ -130,6 +130,10 @@ impl RdmaBuilder<'_> {
     }
 
     /// Asks after so much silence, from a millisecond to a day, whether the peer is still there. Default: never.
+    ///
+    /// The silence begins when this side connects, also if the peer has not connected yet: one that does so only after the
+    /// interval and (retries + 1) x timeout (0.54 s by default) counts as gone, and the connection has failed. So the interval
+    /// is longer than peers take to start, or both connect right after the exchange of their blobs.
     pub fn keep_alive(mut self, interval: Duration) -> Self {
         self.keep_alive = Some(interval);
         self

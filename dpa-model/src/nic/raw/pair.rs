@@ -51,7 +51,7 @@ pub struct QueuePairSpec {
     pub rnr_retries: RetryLimit,
     /// How long a peer is asked to wait when there is no receive.
     pub rnr_timer: RnrTimer,
-    /// After how much silence it asks whether the peer is still there.
+    /// After how much silence it asks whether the peer is still there: also one that has not connected yet.
     pub keep_alive: Option<Duration>,
     /// The priority of its packets.
     pub service_level: ServiceLevel,
