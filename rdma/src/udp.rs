@@ -201,7 +201,7 @@ impl Socket {
         self.receive_buffer
     }
 
-    /// How many packets of equal size one send may carry: 1 where the kernel cannot segment.
+    /// How many packets of equal size one send may carry: 1 where the kernel cannot segment, or refused to of late.
     pub fn max_segments(&self) -> usize {
         self.outgoing.max_segments()
     }

@@ -17,6 +17,9 @@ const BATCH: usize = 16;
 const SLOT: usize = 65_507;
 /// Packets of one segmented send that every kernel with segmentation takes.
 const SEGMENTS: usize = 64;
+/// Sends that are not segmented after a refusal that may pass, the first time: each time twice as many, for what is lost each
+/// time if it does not.
+const PAUSE: u32 = 1024;
 
 /// What waits to be sent.
 #[derive(Debug)]
@@ -26,6 +29,9 @@ pub(super) struct SendBatch {
     outgoing: Outgoing,
     scope: u32,
     segments: usize,
+    /// Sends that are still not to be segmented, and how many the next pause will have.
+    pause: u32,
+    next_pause: u32,
     /// The priority that the socket has now.
     service_level: ServiceLevel,
 }
@@ -42,12 +48,17 @@ impl SendBatch {
             outgoing: Outgoing::new(BATCH),
             scope,
             segments: if segments { SEGMENTS } else { 1 },
+            pause: 0,
+            next_pause: PAUSE,
             service_level: ServiceLevel::DEFAULT,
         }
     }
 
-    pub(super) fn max_segments(&self) -> usize {
-        self.segments
+    pub(super) const fn max_segments(&self) -> usize {
+        match self.pause {
+            0 => self.segments,
+            _ => 1,
+        }
     }
 
     pub(super) fn buffer(&mut self) -> &mut [u8] {
@@ -62,6 +73,7 @@ impl SendBatch {
     pub(super) fn push(&mut self, transmit: &Transmit) -> bool {
         // A buffer that nobody asked for has nothing in it.
         self.buffer();
+        self.pause = self.pause.saturating_sub(1);
         self.queued.push(self.scoped(transmit));
         self.queued.len() == BATCH
     }
@@ -94,8 +106,8 @@ impl SendBatch {
                     // The first of them was refused: it is lost, the others have their turn.
                     counters.lost += packets(&rest[..1]);
                     counters.last_refusal = error.raw_os_error();
-                    if rest[0].packets > 1 && sys::means_no_segmentation(&error) {
-                        self.segments = 1;
+                    if rest[0].packets > 1 {
+                        self.refused_segmented(&error);
                     }
                     first += 1;
                 }
@@ -106,6 +118,16 @@ impl SendBatch {
 }
 
 impl SendBatch {
+    /// A segmented send was refused. Those of the same batch that are refused after it are no reason of their own.
+    fn refused_segmented(&mut self, error: &io::Error) {
+        if sys::means_no_segmentation(error) {
+            self.segments = 1;
+        } else if sys::may_mean_no_segmentation(error) && self.pause == 0 {
+            self.pause = self.next_pause;
+            self.next_pause = self.next_pause.saturating_mul(2);
+        }
+    }
+
     /// Gives the socket the priority of the first send; how many behind it have the same.
     fn take_priority(&mut self, first: usize, socket: BorrowedFd<'_>) -> usize {
         let rest = &self.queued[first..];
@@ -129,4 +151,65 @@ fn packets(transmits: &[Transmit]) -> u64 {
         .iter()
         .map(|transmit| transmit.packets as u64)
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn push(batch: &mut SendBatch, destination: SocketAddr, packets: usize) {
+        batch.buffer()[..8 * packets].fill(7);
+        batch.push(&Transmit {
+            destination,
+            len: 8 * packets,
+            segment: (packets > 1).then_some(8),
+            packets,
+            service_level: ServiceLevel::DEFAULT,
+        });
+    }
+
+    /// Who is bound to loopback reaches nobody outside of it: most kernels say "invalid" to that.
+    #[test]
+    fn a_refusal_that_may_pass_ends_segmentation_for_a_while() {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let local = socket.local_addr().expect("an address");
+        let outside = "192.0.2.1:4791".parse().expect("an address");
+        let mut batch = SendBatch::new(local, true);
+        let mut counters = SocketCounters::default();
+        for pause in [PAUSE, 2 * PAUSE] {
+            assert_eq!(batch.max_segments(), SEGMENTS);
+            // Two of one batch are one reason.
+            push(&mut batch, outside, 2);
+            push(&mut batch, outside, 2);
+            batch.flush(socket.as_fd(), &mut counters);
+            if counters.last_refusal != Some(libc::EINVAL) {
+                println!("skipped: {:?}", counters.last_refusal);
+                return;
+            }
+            for _ in 0..pause {
+                assert_eq!(batch.max_segments(), 1);
+                push(&mut batch, local, 1);
+                batch.flush(socket.as_fd(), &mut counters);
+            }
+        }
+        assert_eq!(batch.max_segments(), SEGMENTS);
+        assert_eq!(counters.lost, 8);
+    }
+
+    #[test]
+    fn a_refusal_of_segmentation_itself_ends_it_for_good() {
+        let local = "127.0.0.1:0".parse().expect("an address");
+        let mut batch = SendBatch::new(local, true);
+        for errno in [libc::EIO, libc::EOPNOTSUPP] {
+            batch.segments = SEGMENTS;
+            batch.refused_segmented(&io::Error::from_raw_os_error(errno));
+            assert_eq!((batch.segments, batch.pause), (1, 0));
+        }
+        batch.segments = SEGMENTS;
+        batch.refused_segmented(&io::Error::from_raw_os_error(libc::ENOBUFS));
+        assert_eq!(batch.max_segments(), SEGMENTS);
+    }
 }

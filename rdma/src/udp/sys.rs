@@ -68,10 +68,12 @@ pub(super) fn can_segment(socket: &impl AsRawFd) -> bool {
 
 /// Whether a refused segmented send means that there is no segmentation on this way.
 pub(super) fn means_no_segmentation(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP)
-    )
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EOPNOTSUPP))
+}
+
+/// Whether it may mean that, for one destination or for all; or that the address is not there for a moment.
+pub(super) fn may_mean_no_segmentation(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
 }
 
 /// An aligned buffer for control messages.
