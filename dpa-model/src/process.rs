@@ -287,15 +287,17 @@ impl Process {
             first = Some(self.crash.announce(self));
             fault.clone()
         });
+        let is_first = first.is_some();
         if let Some(announced) = first {
             self.crash.begin(self, announced, stack);
             self.stop();
             self.crash.finish(self);
         }
         // Last: who listens is foreign.
-        foreign::tell(
-            || tracing::debug!(target: "doca_dpa::fault", %fault, "a process became fatal"),
-        );
+        foreign::tell(|| match is_first {
+            true => tracing::error!(target: "doca_dpa::fault", %fault, "a process became fatal"),
+            false => tracing::debug!(target: "doca_dpa::fault", %fault, "a consequence"),
+        });
     }
 
     /// The figures of its crash report: whether and where one will be written.
