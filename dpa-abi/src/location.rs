@@ -35,7 +35,7 @@ impl fmt::Display for Location {
 }
 
 /// A set of places: `Location::Host | Location::Device`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct LocationSet(u8);
 
 impl LocationSet {
@@ -91,6 +91,12 @@ impl<T: Into<LocationSet>> BitOr<T> for Location {
 impl FromIterator<Location> for LocationSet {
     fn from_iter<I: IntoIterator<Item = Location>>(places: I) -> Self {
         places.into_iter().fold(Self::NONE, Self::with)
+    }
+}
+
+impl fmt::Debug for LocationSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LocationSet({self})")
     }
 }
 

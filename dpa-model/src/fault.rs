@@ -113,7 +113,9 @@ impl fmt::Display for Waiting {
 }
 
 /// Why a process became fatal. The first cause is kept; later ones are consequences.
-#[derive(Clone, Debug)]
+///
+/// With `{:?}` it is in words too, and the kernel's stack only with `{:#?}`.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Fault {
     /// What went wrong.
@@ -186,6 +188,17 @@ impl Fault {
         Self {
             waiting,
             ..Self::of(FaultKind::Deadlock, "", 0, 0)
+        }
+    }
+}
+
+/// What `fn main() -> Result<(), LaunchError>` prints is for people: some 50 frames in one line are not.
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fault({self})")?;
+        match self.backtrace.as_ref().filter(|_| f.alternate()) {
+            Some(backtrace) => write!(f, "\n{backtrace}"),
+            None => Ok(()),
         }
     }
 }
