@@ -228,6 +228,12 @@ fn argument(typed: &PatType, what: &str) -> Result<Argument> {
             &typed.ty,
             "a reference cannot travel to the device; take a view (DevSlice<T>, AtomicSlice<T>) or a plain value",
         ),
+        Type::Path(path) if path.path.is_ident("usize") || path.path.is_ident("isize") => {
+            refuse::at(
+                &typed.ty,
+                "an argument has the same size on both sides: take a u64 or u32, or their signed ones",
+            )
+        }
         Type::ImplTrait(_) => refuse::at(
             &typed.ty,
             format!("a {what} is not generic: name the type of each argument"),
