@@ -229,6 +229,24 @@ impl Exchange {
         Err(ExchangeError::Malformed { step, fault })
     }
 
+    /// As [`barrier`](Self::barrier), where the other side is at work and may come as late as this.
+    ///
+    /// # Errors
+    /// As [`swap`](Self::swap).
+    ///
+    /// # Cancel safety
+    /// As [`barrier`](Self::barrier).
+    pub async fn barrier_within(
+        &mut self,
+        step: &'static str,
+        most: Duration,
+    ) -> Result<(), ExchangeError> {
+        let timeout = std::mem::replace(&mut self.timeout, most);
+        let met = self.barrier(step).await;
+        self.timeout = timeout;
+        met
+    }
+
     /// Our end: an address at which the other side can reach this machine.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {

@@ -23,6 +23,9 @@ pub struct Leg {
     pub rounds: u64,
 }
 
+/// The most that a game of one leg takes the other side, on a machine that has much else to do.
+const GAME: Duration = Duration::from_secs(300);
+
 /// The largest ball.
 pub const MAX_BYTES: usize = 1 << 20;
 
@@ -207,13 +210,15 @@ impl Side {
     /// The peer was lost; a ball was not what was thrown.
     pub async fn play(&mut self, leg: Leg) -> Result<Figures, RallyError> {
         let half_rounds = self.rally(leg).await?;
-        self.exchange.barrier("end of the rally").await?;
+        let met = self.exchange.barrier_within("end of the rally", GAME);
+        met.await?;
         let bytes_per_second = if self.serves {
             self.flood(leg).await?
         } else {
             0
         };
-        self.exchange.barrier("end of the flood").await?;
+        let met = self.exchange.barrier_within("end of the flood", GAME);
+        met.await?;
         Ok(Figures {
             leg,
             half_rounds,

@@ -10,7 +10,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum ExchangeError {
     /// The text names no address.
-    #[error("`{address}` is no address to use, such as 127.0.0.1:7471 or name:7471: {source}")]
+    #[error("`{address}` is no address to use, which is ADDRESS:PORT or NAME:PORT: {source}")]
     Address {
         /// What was given.
         address: String,

@@ -175,7 +175,7 @@ async fn an_address_where_nobody_listens_or_that_is_none() {
     let text = format!("cannot connect to {address} within 0.1 s: ");
     assert!(error.to_string().starts_with(&text), "{error}");
     for none in ["1.2.3.4:77777", "1.2.3.4", ""] {
-        let text = format!("`{none}` is no address to use, such as 127.0.0.1:7471 or name:7471: ");
+        let text = format!("`{none}` is no address to use, which is ADDRESS:PORT or NAME:PORT: ");
         let error = Exchange::connect(none, session, SHORT).await.unwrap_err();
         assert!(error.to_string().starts_with(&text), "{error}");
         let error = Listener::bind(none, session).await.unwrap_err();
