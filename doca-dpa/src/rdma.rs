@@ -20,9 +20,13 @@
 //! # async fn main() -> Result<(), doca_dpa::Error> {
 //! use doca_dpa::rdma::{RemoteMemoryMap, RemoteSyncEvent, Rights};
 //! use doca_dpa::{Dpa, Location, SyncEvent};
+//! use std::time::Duration;
 //!
 //! let dpa = Dpa::open()?;
-//! let rdma = dpa.rdma().address("127.0.0.2".parse().expect("an address")).open()?;
+//! // Who waits for a peer's signal wants to know if that is gone: after so much silence it is asked.
+//! let silence = Duration::from_secs(1);
+//! let address = "127.0.0.2".parse().expect("an address");
+//! let rdma = dpa.rdma().address(address).keep_alive(silence).open()?;
 //! let connection = rdma.export()?;
 //!
 //! let mine = dpa.zeroed::<u8>(64).await?;

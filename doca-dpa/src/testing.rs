@@ -36,9 +36,10 @@
 //! with a [`Diary`], the end of that is printed, and the command that runs this seed alone. It also fails if a mishap that it asks for
 //! once ([`When::At`]) has struck at none of its seeds; of one with a chance that is printed only.
 //!
-//! Kernels are switched at device calls and between atomic accesses; the program, wherever it awaits something of the device, be it
-//! a copy that is made at once (`submit_async` only where it waits for room). What it does between two awaits nothing else comes between: a launch that is submitted and
-//! cancelled without an await has never started then, although it may have elsewhere.
+//! Kernels are switched at device calls and between atomic accesses, not between plain reads and writes of a view: that two threads
+//! write the same plain element without order is not found here. The program is switched wherever it awaits something of the device, be
+//! it a copy that is made at once (`submit_async` only where it waits for room). What it does between two awaits nothing else comes
+//! between: a launch that is submitted and cancelled without an await has never started then, although it may have elsewhere.
 //!
 //! | variable | |
 //! |---|---|
@@ -68,6 +69,12 @@ pub use crate::sim::{
 const SEEDS: u64 = 100;
 /// Notes that are printed of a failure, from its end.
 const NOTES: usize = 100;
+
+/// What a simulation says of its end begins with its seed, which stands before it anyway.
+fn short(seed: u64, reason: &str) -> &str {
+    let short = reason.strip_prefix(&format!("seed {seed}: "));
+    short.unwrap_or(reason)
+}
 
 /// What a test returns.
 pub trait Verdict {
@@ -156,7 +163,7 @@ impl Check {
                 Ok(came) => asked.count(self.sim.asked(), &came),
                 Err(reason) => {
                     self.tell(seed, &reason, &program);
-                    panic!("seed {seed}: {reason}");
+                    panic!("seed {seed}: {}", short(seed, &reason));
                 }
             }
         }
@@ -190,11 +197,12 @@ impl Check {
 
     /// Prints how it came to the failure.
     fn tell<V: Verdict>(&self, seed: u64, reason: &str, program: &impl AsyncFn(Dpa) -> V) {
-        // What a simulation says of its end begins with its seed.
-        let short = reason.strip_prefix(&format!("seed {seed}: "));
-        let short = short.unwrap_or(reason);
         // First of all: it may be that the run does not end if it is made again.
-        eprintln!("{} fails at seed {seed}: {short}", self.name);
+        eprintln!(
+            "{} fails at seed {seed}: {}",
+            self.name,
+            short(seed, reason)
+        );
         let diary = Arc::new(Diary::default());
         let again = self.one(seed, Some(&diary), program);
         let notes = diary.take();

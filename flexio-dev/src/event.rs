@@ -87,7 +87,7 @@ impl<'t> DevEvent<'t> {
         self.answer(self.thread.unit().event_update(self.handle, Update::Add(n)))
     }
 
-    /// Blocks this thread until the condition holds; the value that satisfied it.
+    /// Blocks this thread until the condition holds; the value that satisfied it: `event.wait(Condition::ge(1))`.
     ///
     /// # Errors
     /// [`EventError::Closed`].

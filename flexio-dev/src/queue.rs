@@ -33,7 +33,7 @@ pub enum PostError {
         /// How many it has.
         entries: u64,
     },
-    /// The connection is not connected: not yet, or not any more.
+    /// The connection is not connected: not yet, or it was dropped. One that has failed takes work, and reports it as flushed.
     NotConnected,
     /// It names more bytes than an entry can. Nothing was posted.
     TooLong {

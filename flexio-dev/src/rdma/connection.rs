@@ -125,7 +125,7 @@ impl Connection<'_> {
         self.post(entry, flags)
     }
 
-    /// Writes into the peer's memory.
+    /// Writes into the peer's memory. That it was posted says nothing of the peer: how it ended is said by its completion.
     ///
     /// # Errors
     /// The queue is full; not connected; more bytes than the place has.
