@@ -410,6 +410,11 @@ fn the_time_of_an_end_is_that_of_its_process() {
         submitted.expect("accepted").unwatch();
         until("it runs", || one.snapshot().started == 1);
         submit(&other, &ENDS);
+        // Else no time is booked.
+        let partition = one.tenancy.partition.index;
+        until("both have work", || {
+            one.device.fairness.is_contended(partition)
+        });
         GO.store(true, Ordering::Relaxed);
         until("both are over", || at_rest(&one) && at_rest(&other));
     }
