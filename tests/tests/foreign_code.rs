@@ -413,10 +413,13 @@ fn a_waker_that_takes_long_holds_up_nobody_else() {
     }
     futures::executor::block_on(async {
         other.sleep(Duration::from_millis(1)).await;
-        let args = SpinsArgs { from: 0 };
-        let spins_on = other.launch(spins).args(args).submit();
-        let ended = spins_on.expect("accepted").await;
-        assert!(matches!(ended, Err(LaunchError::Faulted(_))), "{ended:?}");
+        // Under sanitizers kernels run on threads of their own, which nothing stops.
+        if cfg!(not(dpa_sanitize)) {
+            let args = SpinsArgs { from: 0 };
+            let spins_on = other.launch(spins).args(args).submit();
+            let ended = spins_on.expect("accepted").await;
+            assert!(matches!(ended, Err(LaunchError::Faulted(_))), "{ended:?}");
+        }
     });
     assert!(!waker.ended.load(Ordering::SeqCst), "all waited for it");
     let_go.send(()).expect("it waits");
