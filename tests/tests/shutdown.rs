@@ -89,7 +89,8 @@ fn rule_7_what_is_dropped_is_what_had_not_started() {
         }
         let running = other.launch(yields).args(YieldsArgs { started: &started });
         let running = running.threads(8).submit()?;
-        while other.snapshot().started < 8 {
+        // All of these, and none of those before that has ended just now.
+        while started.copy_out().await? != [8] || other.snapshot().started != 8 {
             dpa.sleep(Duration::from_micros(1)).await;
         }
         let closed = other.close_within(Duration::from_micros(50)).await;
