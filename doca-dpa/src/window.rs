@@ -47,13 +47,12 @@ impl Dpa {
         buffer: HostBuffer,
         rights: Rights,
     ) -> Result<HostWindow<T>, Returned<WindowError>> {
-        match self.process().window(buffer.memory(), rights) {
-            Ok(window) => Ok(HostWindow {
-                all: BufferSlice::of_window(window),
-                buffer,
-            }),
-            Err(error) => Err(Returned { error, buffer }),
-        }
+        let tried = self.process().window(buffer.memory(), rights);
+        let (window, buffer) = Returned::unless(tried, buffer)?;
+        Ok(HostWindow {
+            all: BufferSlice::of_window(window),
+            buffer,
+        })
     }
 }
 

@@ -183,16 +183,12 @@ impl Rdma {
     ) -> Result<HostMap, Returned<MapError>> {
         let range = 0..buffer.len() as u64;
         let rights = rights | Rights::LOCAL_WRITE;
-        match self.nic().register_host(buffer.memory(), range, rights) {
-            Ok(registration) => Ok(HostMap {
-                map: MemoryMap::new(registration, self, None),
-                buffer,
-            }),
-            Err(error) => {
-                let error = error.into();
-                Err(Returned { error, buffer })
-            }
-        }
+        let tried = self.nic().register_host(buffer.memory(), range, rights);
+        let (registration, buffer) = Returned::unless(tried, buffer)?;
+        Ok(HostMap {
+            map: MemoryMap::new(registration, self, None),
+            buffer,
+        })
     }
 }
 

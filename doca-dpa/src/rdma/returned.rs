@@ -18,6 +18,20 @@ pub struct Returned<E> {
 }
 
 impl<E> Returned<E> {
+    /// What came of trying something with a buffer, and the buffer; or the failure, with it.
+    pub(crate) fn unless<T>(
+        tried: Result<T, impl Into<E>>,
+        buffer: HostBuffer,
+    ) -> Result<(T, HostBuffer), Self> {
+        match tried {
+            Ok(came) => Ok((came, buffer)),
+            Err(error) => {
+                let error = error.into();
+                Err(Self { error, buffer })
+            }
+        }
+    }
+
     /// Why not; the buffer is dropped.
     pub fn into_error(self) -> E {
         self.error

@@ -43,10 +43,8 @@ pub(crate) fn with_buffer(
         let kept: Box<KeptBuffer> = Box::new(registration);
         Ok::<_, WorkRefused>(connection.post(operation, Flags::empty(), kept)?)
     };
-    match post() {
-        Ok(pending) => Ok(WorkOp::new(pending, Some(buffer), connection.clone())),
-        Err(error) => Err(Returned { error, buffer }),
-    }
+    let (pending, buffer) = Returned::unless(post(), buffer)?;
+    Ok(WorkOp::new(pending, Some(buffer), connection.clone()))
 }
 
 /// Something that is waited for by its owner only, with the buffer it works on: nothing of that is left when it is dropped.
@@ -180,16 +178,11 @@ impl ReceiveOp {
             let posted = rdma.context().receive(segment, Box::new(registration));
             Ok::<_, WorkRefused>(posted?)
         };
-        match post() {
-            Ok(pending) => Ok(Self {
-                awaited: Awaited::new(pending, Some(buffer)),
-                _rdma: rdma.clone(),
-            }),
-            Err(error) => {
-                let error = error.into();
-                Err(Returned { error, buffer })
-            }
-        }
+        let (pending, buffer) = Returned::unless(post(), buffer)?;
+        Ok(Self {
+            awaited: Awaited::new(pending, Some(buffer)),
+            _rdma: rdma.clone(),
+        })
     }
 
     /// The buffer of a receive that failed, as for [`WorkOp::take_buffer`].
