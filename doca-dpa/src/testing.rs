@@ -70,10 +70,10 @@ const SEEDS: u64 = 100;
 /// Notes that are printed of a failure, from its end.
 const NOTES: usize = 100;
 
-/// What a simulation says of its end begins with its seed, which stands before it anyway.
-fn short(seed: u64, reason: &str) -> &str {
-    let short = reason.strip_prefix(&format!("seed {seed}: "));
-    short.unwrap_or(reason)
+/// What a simulation says of its end, which begins with its seed. That stands before it anyway.
+fn without_seed(seed: u64, said: &str) -> String {
+    let rest = said.strip_prefix(&format!("seed {seed}: "));
+    rest.unwrap_or(said).to_owned()
 }
 
 /// What a test returns.
@@ -163,7 +163,7 @@ impl Check {
                 Ok(came) => asked.count(self.sim.asked(), &came),
                 Err(reason) => {
                     self.tell(seed, &reason, &program);
-                    panic!("seed {seed}: {}", short(seed, &reason));
+                    panic!("seed {seed}: {reason}");
                 }
             }
         }
@@ -190,7 +190,7 @@ impl Check {
         let run = catch_unwind(AssertUnwindSafe(|| sim.run(async |dpa| program(dpa).await)));
         let ended = match run {
             Err(payload) => return Err(panic_message(&*payload)),
-            Ok(run) => run.map_err(|error| error.to_string())?,
+            Ok(run) => run.map_err(|error| without_seed(seed, &error.to_string()))?,
         };
         ended.value.failure().map_or(Ok(ended.mishaps), Err)
     }
@@ -198,11 +198,7 @@ impl Check {
     /// Prints how it came to the failure.
     fn tell<V: Verdict>(&self, seed: u64, reason: &str, program: &impl AsyncFn(Dpa) -> V) {
         // First of all: it may be that the run does not end if it is made again.
-        eprintln!(
-            "{} fails at seed {seed}: {}",
-            self.name,
-            short(seed, reason)
-        );
+        eprintln!("{} fails at seed {seed}: {reason}", self.name);
         let diary = Arc::new(Diary::default());
         let again = self.one(seed, Some(&diary), program);
         let notes = diary.take();
