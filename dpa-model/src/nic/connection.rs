@@ -10,9 +10,7 @@ use rdma::counters::Counters;
 use rdma::nic::{NicPostError, TransitionError};
 use rdma::psn::Qpn;
 use rdma::queue_pair::{Cause, State};
-use rdma::work::{
-    Flags, Operation, PostReason, WorkDone, WorkError, WorkFailure, WorkKind, WorkRequest,
-};
+use rdma::work::{Flags, Operation, PostReason, WorkError, WorkRequest};
 use thiserror::Error;
 
 use super::context::ContextRef;
@@ -227,18 +225,7 @@ impl World {
         let produced = pair.record.end();
         let rest = pair.send.as_ref().map(|send| send.rest(produced));
         for index in rest.into_iter().flatten() {
-            let failure = WorkFailure {
-                cause: WorkError::Flushed,
-                sent: false,
-            };
-            let done = WorkDone {
-                id: index.into(),
-                kind: WorkKind::Write,
-                outcome: Err(failure),
-                len: 0,
-                original: 0,
-            };
-            self.work_done(number, &done);
+            self.own_done(number, index, Err(WorkError::Flushed));
         }
     }
 }

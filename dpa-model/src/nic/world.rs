@@ -254,18 +254,23 @@ impl World {
             self.posted = true;
         }
         if outcome.is_err() || entry.flags.has(WorkFlags::SIGNALED) {
-            let done = WorkDone {
-                id: index.into(),
-                kind: WorkKind::Write,
-                outcome: outcome
-                    .map(|_| ())
-                    .map_err(|cause| WorkFailure { cause, sent: false }),
-                len: outcome.unwrap_or(0),
-                original: 0,
-            };
-            self.work_done(number, &done);
+            self.own_done(number, index, outcome);
         }
         Taken::Done
+    }
+
+    /// Reports an entry of a kernel that no peer knows of: how many bytes it moved, or why nothing was done.
+    pub(super) fn own_done(&mut self, number: Qpn, index: u16, outcome: Result<u32, WorkError>) {
+        let done = WorkDone {
+            id: index.into(),
+            kind: WorkKind::Write,
+            outcome: outcome
+                .map(|_| ())
+                .map_err(|cause| WorkFailure { cause, sent: false }),
+            len: outcome.unwrap_or(0),
+            original: 0,
+        };
+        self.work_done(number, &done);
     }
 
     fn copy(&mut self, number: Qpn, entry: &WorkEntry) -> Result<u32, WorkError> {
@@ -314,7 +319,7 @@ impl World {
 
     /// Reports work of a kernel.
     #[inline]
-    pub(super) fn work_done(&mut self, number: Qpn, done: &WorkDone) {
+    fn work_done(&mut self, number: Qpn, done: &WorkDone) {
         if let Some(pair) = self.pairs.get(number) {
             let entry = translate::work_done(done, pair.name, number.value());
             self.report(pair.send_completions, number, &entry);
