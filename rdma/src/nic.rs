@@ -20,7 +20,7 @@ use crate::provider::SystemError;
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io, QueuePair, State, StateError};
 use crate::region::Domain;
-use crate::reports::Reports;
+use crate::reports::{Awaited, Reports};
 use crate::retired::Retired;
 pub use crate::retired::{MOST_RETIRED, MOST_RETIRED_OF_DOMAIN};
 use crate::transmit::{Allowance, Transmit};
@@ -65,10 +65,7 @@ struct Slot {
     in_requests: bool,
     in_replies: bool,
     failed: bool,
-    /// It is to be said when less than this is under way: work was refused for lack of room. 0: nothing is.
-    tell_below: usize,
-    /// It is to be said when so much of what was posted is over: somebody waits for that.
-    tell_over: Option<u64>,
+    awaited: Awaited,
     /// The time under which it stands in `timers`: not later than it wants to be called.
     timer: Option<Duration>,
 }
@@ -173,8 +170,7 @@ impl Nic {
             in_requests: false,
             in_replies: false,
             failed: false,
-            tell_below: 0,
-            tell_over: None,
+            awaited: Awaited::NOTHING,
             timer: None,
         }));
         self.index.insert(number, slot);
@@ -286,7 +282,7 @@ impl Nic {
         let posted = self.slots[slot].queue_pair.post(now, request);
         if let Err(error) = posted {
             if let PostReason::Full { limit } = error.reason {
-                self.slots[slot].tell_below = limit;
+                self.slots[slot].awaited.below(limit);
             }
             return Err(error.into());
         }
@@ -298,7 +294,7 @@ impl Nic {
     /// behind them.
     pub fn tell_when_over(&mut self, number: Qpn, count: u64) {
         if let Ok(slot) = self.slot(number) {
-            self.slots[slot].tell_over = Some(count);
+            self.slots[slot].awaited.over(count);
             self.settle(slot);
         }
     }
@@ -512,9 +508,8 @@ impl Nic {
         while let Some(completion) = slot.queue_pair.poll_completion() {
             self.reports.completions.push_back((number, completion));
         }
-        let is_over = |count| slot.queue_pair.over() >= count;
-        if slot.queue_pair.outstanding() < slot.tell_below || slot.tell_over.is_some_and(is_over) {
-            (slot.tell_below, slot.tell_over) = (0, None);
+        let (under_way, over) = (slot.queue_pair.outstanding(), slot.queue_pair.over());
+        if slot.awaited.is_due(under_way, over) {
             self.reports.roomy.push_back(number);
         }
         if let State::Error(cause) = slot.queue_pair.state()

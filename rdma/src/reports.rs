@@ -17,6 +17,42 @@ pub(crate) struct Reports {
     pub(crate) roomy: VecDeque<Qpn>,
 }
 
+/// When the host is to be told of a queue pair that so much of its work is over. It is told once for all that it waits for.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    /// When less than this is under way: work was refused for lack of room. 0: nothing is asked for.
+    below: usize,
+    /// When all before this count is over: somebody waits for that.
+    over: Option<u64>,
+}
+
+impl Awaited {
+    pub(crate) const NOTHING: Self = Self {
+        below: 0,
+        over: None,
+    };
+
+    /// It is told when less than this is under way.
+    pub(crate) const fn below(&mut self, limit: usize) {
+        self.below = limit;
+    }
+
+    /// It is told when all before this count is over, whatever was posted behind.
+    pub(crate) const fn over(&mut self, count: u64) {
+        self.over = Some(count);
+    }
+
+    /// Whether it is to be told, with so much under way, and all before this count over. True once.
+    #[inline]
+    pub(crate) fn is_due(&mut self, under_way: usize, over: u64) -> bool {
+        let due = under_way < self.below || self.over.is_some_and(|count| over >= count);
+        if due {
+            *self = Self::NOTHING;
+        }
+        due
+    }
+}
+
 impl Reports {
     /// Nothing yet.
     pub(crate) const fn new() -> Self {

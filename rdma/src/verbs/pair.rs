@@ -28,6 +28,7 @@ use crate::provider::SystemError;
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io, State};
 use crate::region::{Intent, Range, Rights};
+use crate::reports::Awaited;
 use crate::soft::Host;
 use crate::work::{
     Completion, Flags, Operation, PostReason, Segment, WorkDone, WorkError, WorkFailure, WorkKind,
@@ -61,8 +62,7 @@ pub(super) struct Pair {
     pub(super) pool: Option<usize>,
     /// Whether it has been said that it failed.
     pub(super) told: bool,
-    /// It is to be said when less than this is under way: work was refused for lack of room. 0: nothing is.
-    tell_below: usize,
+    awaited: Awaited,
     /// When it is to be said because the device refused work without any under way.
     pub(super) again_at: Duration,
     /// When it last did something, or since when it is in ERR: [`NEVER`] until somebody looks then.
@@ -82,8 +82,6 @@ pub(super) struct Pair {
     outstanding: UnderWay<Work>,
     /// The count of the oldest that is outstanding.
     first: u64,
-    /// It is to be said when all before this count is over: somebody waits for that.
-    tell_over: Option<u64>,
     depth: u32,
 }
 
@@ -133,7 +131,7 @@ impl Pair {
             reserved: 0,
             pool: None,
             told: false,
-            tell_below: 0,
+            awaited: Awaited::NOTHING,
             again_at: NEVER,
             since: Duration::ZERO,
             drained: false,
@@ -145,7 +143,6 @@ impl Pair {
             slot,
             outstanding: UnderWay::new(room, Work::NOTHING),
             first,
-            tell_over: None,
             depth: 0,
         })
     }
@@ -248,7 +245,7 @@ impl Pair {
             return Err(PostReason::NotReady);
         }
         if self.outstanding.len() >= limit && self.of_owner() >= limit {
-            self.tell_below = limit;
+            self.awaited.below(limit);
             return Err(PostReason::Full { limit });
         }
         let count = self.next_count();
@@ -264,7 +261,7 @@ impl Pair {
             }
             Err(libc::ENOMEM) => {
                 let limit = self.outstanding.len();
-                self.tell_below = limit;
+                self.awaited.below(limit);
                 if limit == 0 {
                     self.again_at = now + AGAIN;
                 }
@@ -281,18 +278,13 @@ impl Pair {
 
     /// It is to be said when all before this count is over.
     pub(super) fn tell_when_over(&mut self, count: u64) {
-        self.tell_over = Some(count);
+        self.awaited.over(count);
     }
 
     /// Whether so much is over that something was to be said of it. True once.
     #[inline]
     pub(super) fn takes_again(&mut self) -> bool {
-        let is_over = |count| self.is_over(count);
-        let takes = self.outstanding.len() < self.tell_below || self.tell_over.is_some_and(is_over);
-        if takes {
-            (self.tell_below, self.tell_over) = (0, None);
-        }
-        takes
+        self.awaited.is_due(self.outstanding.len(), self.first)
     }
 
     /// Whether it is time to try what the device refused without any work under way. True once.
