@@ -106,8 +106,8 @@ impl SendBatch {
                     // The first of them was refused: it is lost, the others have their turn.
                     counters.lost += packets(&rest[..1]);
                     counters.last_refusal = error.raw_os_error();
-                    if rest[0].packets > 1 {
-                        self.refused_segmented(&error);
+                    if rest[0].packets > 1 && self.refused_segmented(&error) {
+                        self.try_alone(first, socket, counters);
                     }
                     first += 1;
                 }
@@ -118,11 +118,30 @@ impl SendBatch {
 }
 
 impl SendBatch {
-    /// A segmented send was refused. Those of the same batch that are refused after it are no reason of their own.
-    fn refused_segmented(&mut self, error: &io::Error) {
+    /// A segmented send was refused; whether a single packet of it would tell if that was for the segments. Those of the same batch
+    /// that are refused after it are no reason of their own.
+    fn refused_segmented(&mut self, error: &io::Error) -> bool {
         if sys::means_no_segmentation(error) {
             self.segments = 1;
-        } else if sys::may_mean_no_segmentation(error) && self.pause == 0 {
+        }
+        sys::may_mean_no_segmentation(error) && self.pause == 0
+    }
+
+    /// Sends the first packet of what was refused by itself. If it goes, it was for the segments; if not, the reason is another, an
+    /// address that this socket does not reach, say, which is no matter of the others' sends.
+    fn try_alone(&mut self, first: usize, socket: BorrowedFd<'_>, counters: &mut SocketCounters) {
+        let refused = &self.queued[first];
+        let alone = Transmit {
+            len: refused.segment.unwrap_or(refused.len),
+            segment: None,
+            packets: 1,
+            ..*refused
+        };
+        counters.send_calls += 1;
+        let result = self.outgoing.send(socket, &[alone], &self.slots[first..]);
+        if matches!(result, Ok(1)) {
+            counters.sent += 1;
+            counters.lost -= 1;
             self.pause = self.next_pause;
             self.next_pause = self.next_pause.saturating_mul(2);
         }
@@ -196,7 +215,23 @@ mod tests {
             }
         }
         assert_eq!(batch.max_segments(), SEGMENTS);
-        assert_eq!(counters.lost, 4 * TOO_MANY as u64);
+        // Of each that told so the first packet went by itself.
+        assert_eq!(counters.lost, 4 * TOO_MANY as u64 - 2);
+    }
+
+    /// Nothing is sent to port 0, in segments or not.
+    #[test]
+    fn a_destination_that_is_refused_alone_as_well_pauses_nothing() {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let local = socket.local_addr().expect("an address");
+        let nowhere = SocketAddr::new(local.ip(), 0);
+        let mut batch = SendBatch::new(local, true);
+        let mut counters = SocketCounters::default();
+        push(&mut batch, nowhere, 2);
+        batch.flush(socket.as_fd(), &mut counters);
+        assert_eq!(counters.last_refusal, Some(libc::EINVAL));
+        assert_eq!((counters.sent, counters.lost), (0, 2));
+        assert_eq!(batch.max_segments(), SEGMENTS);
     }
 
     #[test]
