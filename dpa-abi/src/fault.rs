@@ -98,6 +98,11 @@ pub enum FaultKind {
         /// What the threads wait in that were there before.
         others: CollectiveKind,
     },
+    /// A thread waits for the others of its launch in a collective, and one of them has returned: they never all meet.
+    CollectiveMissed {
+        /// What this thread called.
+        called: CollectiveKind,
+    },
     /// A DPA thread of a group called a collective: each runs for its own events, so they do not meet.
     NoMeeting {
         /// What it called.
@@ -171,6 +176,12 @@ impl fmt::Display for FaultKind {
                 write!(
                     f,
                     "{called} was called while other threads of the launch wait in {others}"
+                )
+            }
+            Self::CollectiveMissed { called } => {
+                write!(
+                    f,
+                    "{called} was called, but another thread of the launch has returned and never calls it"
                 )
             }
             Self::NoMeeting { called, threads } => {

@@ -85,10 +85,11 @@ impl Chunk {
         ours
     }
 
-    /// Reports the ends; true if they were the last of the launch.
-    pub fn report(&mut self) -> bool {
+    /// Reports the ends, if there are any: whether they were the last of the launch.
+    pub fn report(&mut self) -> Option<bool> {
         let ended = std::mem::take(&mut self.ended);
-        ended > 0 && self.launch.gang().is_some_and(|gang| gang.returned(ended))
+        let gang = self.launch.gang().filter(|_| ended > 0)?;
+        Some(gang.returned(ended))
     }
 
     /// Claims the next chunk, larger if this one was quick. Whether there is one, and whether another worker is worth

@@ -229,10 +229,13 @@ impl Worker {
         if self.counted_in_chunk(&launch) {
             return;
         }
-        if launch.gang().is_none_or(|gang| gang.returned(1)) {
+        {
             let process = core.process.borrow();
             let process = process.as_ref().expect("a running thread has one");
-            self.complete(process, &launch, value, off);
+            match launch.gang().is_none_or(|gang| gang.returned(1)) {
+                true => self.complete(process, &launch, value, off),
+                false => self.leave_meeting(process, &launch, off),
+            }
         }
         if self.device.choices.is_none() && off.is_some() && launch.is_plain() {
             self.tally.borrow_mut().keep(launch);
@@ -247,9 +250,25 @@ impl Worker {
 
     /// Reports what a chunk has counted; the last threads of a launch complete it.
     pub(crate) fn end_chunk(&self, mut chunk: Chunk, off: Option<&Switch>) {
-        if chunk.report() {
-            self.complete(&chunk.process, &chunk.launch, None, off);
+        match chunk.report() {
+            Some(true) => self.complete(&chunk.process, &chunk.launch, None, off),
+            Some(false) => self.leave_meeting(&chunk.process, &chunk.launch, off),
+            None => {}
         }
+    }
+
+    /// Threads of a launch have returned, and others have not: those that wait for them are told.
+    fn leave_meeting(&self, process: &Arc<Process>, launch: &Launch, off: Option<&Switch>) {
+        let missed = launch.gang().map(|gang| gang.meeting.leave());
+        let Some(missed) = missed.filter(|units| !units.is_empty()) else {
+            return;
+        };
+        on_own_stack(off, || {
+            for unit in missed {
+                process.wake_unit(unit, Wake::Missed);
+            }
+            self.device.notify();
+        });
     }
 
     pub(crate) fn give_back(&self, back: Release, off: Option<&Switch>) {

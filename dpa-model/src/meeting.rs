@@ -5,14 +5,25 @@
 //! 2. The meeting owns the suspended threads that wait in it, until it hands them out: to the last one that arrives,
 //!    or to [`Meeting::close`].
 //! 3. A thread is handed in only after it has left its stack, so whoever takes it out may run it at once.
+//! 4. Once a thread of the launch has returned, no meeting can be complete. Who comes and who returns say so in one word, and see in it
+//!    whether the other was there before. The first that returns takes out who is in the meeting; who has come before that, and is
+//!    not in it yet, looks again under its lock. A launch whose threads never meet takes no lock for it.
 
 use dpa_abi::port::{Collective, CollectiveKind};
 use sync_event::sync::Mutex;
+use sync_event::sync::atomic::{AtomicU32, Ordering};
+
+/// In the word of rule 4: somebody came.
+const USED: u32 = 1;
+/// In the word of rule 4: somebody has returned.
+const LEFT: u32 = 2;
 
 /// The meeting place of one launch, for threads suspended as `U`.
 #[derive(Debug)]
 pub struct Meeting<U> {
     threads: u32,
+    /// [`USED`] and [`LEFT`].
+    seen: AtomicU32,
     state: Mutex<State<U>>,
 }
 
@@ -35,6 +46,8 @@ pub enum Arrival<U> {
     MustWait,
     /// It does something else than those who wait, which is this. Its own handle back.
     Mismatch(Option<U>, CollectiveKind),
+    /// Another thread of the launch has returned, so they never all meet. Its own handle back.
+    Missed(Option<U>),
     /// The meeting is closed. Its own handle back.
     Closed(Option<U>),
 }
@@ -50,12 +63,16 @@ impl<U> Meeting<U> {
         };
         Self {
             threads,
+            seen: AtomicU32::new(0),
             state: Mutex::new(state),
         }
     }
 
     /// Arrives without being suspended yet: completes the meeting if this is the last thread, else `MustWait`.
     pub fn arrive_running(&self, what: Collective) -> Arrival<U> {
+        if self.seen.fetch_or(USED, Ordering::AcqRel) & LEFT != 0 {
+            return Arrival::Missed(None);
+        }
         let mut state = self.state.lock();
         if state.arrived + 1 < self.threads && !state.closed {
             return Arrival::MustWait;
@@ -63,9 +80,28 @@ impl<U> Meeting<U> {
         state.arrive(None, what, self.threads)
     }
 
-    /// Arrives suspended.
+    /// Arrives suspended. Only behind [`Meeting::arrive_running`].
     pub fn arrive(&self, unit: U, what: Collective) -> Arrival<U> {
-        self.state.lock().arrive(Some(unit), what, self.threads)
+        let mut state = self.state.lock();
+        if cfg!(not(dpa_mutant = "meeting_looks_once")) && self.is_missed() {
+            return Arrival::Missed(Some(unit));
+        }
+        state.arrive(Some(unit), what, self.threads)
+    }
+
+    /// Whether a thread of the launch has returned.
+    fn is_missed(&self) -> bool {
+        self.seen.load(Ordering::Acquire) & LEFT != 0
+    }
+
+    /// A thread of the launch has returned, and others have not; everyone who waits in the meeting, in vain.
+    pub fn leave(&self) -> Vec<U> {
+        if self.is_missed() || self.seen.fetch_or(LEFT, Ordering::AcqRel) & USED == 0 {
+            return Vec::new();
+        }
+        let mut state = self.state.lock();
+        state.arrived = 0;
+        std::mem::take(&mut state.waiting)
     }
 
     /// Closes the meeting, for good; everyone who waits in it.
@@ -248,6 +284,26 @@ mod tests {
         }
         assert_eq!(meeting.close().len(), 3);
         assert_eq!(meeting.waiting(), 0);
+    }
+
+    #[test]
+    fn rule_2_4_who_returns_hands_out_everyone_who_waits_and_who_comes_later() {
+        let meeting = Meeting::new(3);
+        assert!(matches!(
+            meeting.arrive_running(Collective::Barrier),
+            Arrival::MustWait
+        ));
+        let _ = meeting.arrive(7, Collective::Barrier);
+        assert_eq!(meeting.leave(), [7]);
+        assert!(matches!(
+            meeting.arrive_running(Collective::Barrier),
+            Arrival::Missed(None)
+        ));
+        assert!(matches!(
+            meeting.arrive(8, Collective::Barrier),
+            Arrival::Missed(Some(8))
+        ));
+        assert!(meeting.leave().is_empty());
     }
 
     #[test]

@@ -128,6 +128,7 @@ impl Worker {
             Arrival::Closed(own) => (own, Wake::Closed(0)),
             // On its own stack it is its own fault.
             Arrival::Mismatch(own, others) => (own, Wake::Mismatch(others)),
+            Arrival::Missed(own) => (own, Wake::Missed),
             Arrival::Waits | Arrival::MustWait => return None,
         };
         let own = own?;

@@ -43,6 +43,8 @@ pub enum Wake {
     TimedOut,
     /// The others of its meeting do something else, this.
     Mismatch(CollectiveKind),
+    /// Another thread of its launch has returned, so that its meeting is never complete.
+    Missed,
 }
 
 /// The thread that a unit runs.

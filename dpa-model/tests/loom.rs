@@ -384,6 +384,33 @@ fn barrier() {
     });
 }
 
+/// Of three threads one waits, one comes, and one returns instead.
+#[test]
+fn a_return_vs_who_meets() {
+    check(|| {
+        let meeting = Arc::new(Meeting::new(3));
+        let what = Collective::Barrier;
+        let come = |rank: u32| {
+            let arrival = match meeting.arrive_running(what) {
+                Arrival::MustWait => meeting.arrive(dpa_model::unit::Suspended(rank), what),
+                other => other,
+            };
+            match arrival {
+                Arrival::Missed(_) => 1,
+                Arrival::Waits => 0,
+                other => panic!("{other:?}"),
+            }
+        };
+        let returns = thread::spawn({
+            let meeting = meeting.clone();
+            move || meeting.leave().len()
+        });
+        let told: usize = come(0) + come(1);
+        let told = told + returns.join().expect("no panic");
+        assert_eq!(told, 2, "both learn that they wait in vain");
+    });
+}
+
 #[test]
 fn event_and_gate_across_crates() {
     check(|| {

@@ -206,3 +206,11 @@ pub fn does_not_meet(thread: &Thread, never: DevEvent) {
         _ => _ = thread.max(7),
     }
 }
+
+/// The thread of rank 0 does not come to where the others meet.
+#[dpa_kernel]
+pub fn stays_away(thread: &Thread) {
+    if thread.rank() != 0 {
+        thread.barrier();
+    }
+}

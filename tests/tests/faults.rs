@@ -120,6 +120,28 @@ fn rule_5_1_who_does_not_meet_the_others_is_told_of_with_its_place() {
     });
 }
 
+/// Whatever else its context has that could wake a thread: nothing ends this meeting.
+#[test]
+fn rule_2_4_who_waits_for_one_that_has_returned_is_told() {
+    both(async |dpa| {
+        for beside in [false, true] {
+            let dpa = dpa.open_beside()?;
+            let _ops = beside.then(|| dpa.async_ops().open()).transpose()?;
+            let launch = dpa.launch(stays_away).threads(3).submit()?;
+            let Err(LaunchError::Faulted(fault)) = launch.await else {
+                panic!("they do not meet");
+            };
+            let called = CollectiveKind::Barrier;
+            assert_eq!(fault.kind, FaultKind::CollectiveMissed { called });
+            assert_eq!(fault.kernel, "stays_away");
+            assert_ne!(fault.rank, 0);
+            let place = fault.place.as_ref().expect("a place");
+            assert!(place.file.ends_with("tests/src/lib.rs"), "{fault}");
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn rule_5_2_everything_pending_resolves_with_the_cause() {
     both(async |dpa| {

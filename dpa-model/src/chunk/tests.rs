@@ -77,16 +77,16 @@ fn the_last_ranks_are_left_for_others() {
 fn rule_2_5_ends_are_reported_together_and_the_last_is_told() {
     let (launch, other) = (launch(0, 3), launch(0, 3));
     let mut chunk = first(&launch, 0);
-    assert!(!chunk.report(), "nothing has ended");
+    assert_eq!(chunk.report(), None, "nothing has ended");
     assert!(!chunk.count_end(&other));
     assert!(chunk.count_end(&launch) && chunk.count_end(&launch));
-    assert!(!chunk.report());
-    assert!(!chunk.report(), "they are reported once");
+    assert_eq!(chunk.report(), Some(false));
+    assert_eq!(chunk.report(), None, "they are reported once");
     assert!(!chunk.count_end(&other));
-    assert!(!chunk.report(), "ends of others do not count");
+    assert_eq!(chunk.report(), None, "ends of others do not count");
     assert!(chunk.count_end(&launch));
-    assert!(chunk.report());
-    assert!(!chunk.report());
+    assert_eq!(chunk.report(), Some(true));
+    assert_eq!(chunk.report(), None);
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn meet(core: &Core, what: Collective, at: &Location<'_>) -> u64 {
             value
         }
         Arrival::Mismatch(_, others) => mismatch(core, what, others, at),
+        Arrival::Missed(_) => missed(core, what, at),
         _ => wait_for_the_others(core, what, at),
     }
 }
@@ -59,6 +60,14 @@ fn meet(core: &Core, what: Collective, at: &Location<'_>) -> u64 {
 fn mismatch(core: &Core, what: Collective, others: CollectiveKind, at: &Location<'_>) -> ! {
     let called = what.kind();
     let kind = FaultKind::CollectiveMismatch { called, others };
+    raise(core, || placed(core, kind, at), true)
+}
+
+/// A thread of the launch has returned, so the others wait for it in vain.
+#[cold]
+fn missed(core: &Core, what: Collective, at: &Location<'_>) -> ! {
+    let called = what.kind();
+    let kind = FaultKind::CollectiveMissed { called };
     raise(core, || placed(core, kind, at), true)
 }
 
@@ -84,6 +93,7 @@ fn wait_for_the_others(core: &Core, what: Collective, at: &Location<'_>) -> u64 
     match wake {
         Wake::Value(value) if !core.process().is_stopped() => value,
         Wake::Mismatch(others) if !core.process().is_stopped() => mismatch(core, what, others, at),
+        Wake::Missed if !core.process().is_stopped() => missed(core, what, at),
         _ => stop(core),
     }
 }

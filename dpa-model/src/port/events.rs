@@ -118,6 +118,6 @@ pub(super) fn wait(
         Wake::TimedOut => Err(EventError::TimedOut {
             value: slot.event.get(),
         }),
-        Wake::Mismatch(_) => unreachable!("only a meeting ends so"),
+        Wake::Mismatch(_) | Wake::Missed => unreachable!("only a meeting ends so"),
     }
 }
