@@ -95,6 +95,12 @@ impl<T> ReadyQueue<T> {
         found
     }
 
+    /// Whether this holds for an item of the queue.
+    pub fn any(&self, mut holds: impl FnMut(&T) -> bool) -> bool {
+        self.ascending.iter().any(|(_, item)| holds(item))
+            || self.late.iter().any(|Late(_, item)| holds(item))
+    }
+
     /// Items in the queue.
     pub fn len(&self) -> usize {
         self.ascending.len() + self.late.len()
@@ -129,6 +135,17 @@ mod tests {
             assert!(queue.pop().is_some());
             assert_eq!((queue.len(), queue.is_empty()), (left, left == 0));
         }
+    }
+
+    #[test]
+    fn an_item_is_found_wherever_it_is() {
+        let mut queue = ReadyQueue::default();
+        assert!(!queue.any(|_| true));
+        for seq in [1, 2, 0] {
+            queue.push(seq, seq);
+        }
+        assert!((0..3).all(|seq| queue.any(|item| *item == seq)));
+        assert!(!queue.any(|item| *item == 3));
     }
 
     proptest! {

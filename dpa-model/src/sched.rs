@@ -275,10 +275,7 @@ impl<P: Tenant> Sched<P> {
                 steps: seat.steps,
                 ready: seat.ready.len(),
                 startable: state.claims.iter().any(|l| l.proc == proc)
-                    || seat
-                        .ready
-                        .first()
-                        .is_some_and(|(_, l)| l.units() <= reachable),
+                    || seat.is_startable_within(reachable),
             })
     }
 

@@ -107,6 +107,8 @@ impl Slices {
             && used.saturating_sub(stretch.slice) >= SLICE / 2
             && is_wanted(device, index)
         {
+            // What the kernel itself has opened, and may have told nobody of yet.
+            device.notify();
             worker.spun.store(spun.as_nanos() as u64, Ordering::Relaxed);
             worker.preempt_at.store(count, Ordering::Relaxed);
             #[cfg(not(dpa_sanitize))]

@@ -218,3 +218,35 @@ fn rule_2_10_who_is_helped_after_a_jump_of_time_is_not_deadlocked() {
         }
     }
 }
+
+/// All units are taken, some by a context that gives them back some day. What helps then may stand behind a launch that never fits.
+#[test]
+fn rule_2_10_what_waits_for_units_of_another_context_may_help() {
+    let device = Dpa::builder().workers(2).partition_eus(4);
+    both_on(&device.deadlock_grace(PAUSE), async |dpa| {
+        for wide in [false, true] {
+            let (dpa, other) = (dpa.open_beside()?, dpa.open_beside()?);
+            let event = SyncEvent::device_to_device(&dpa)?;
+            let go = SyncEvent::host_to_device(&other)?;
+            let two_wait = |dpa: &Dpa, event: &SyncEvent| {
+                let args = WaitsFromArgs { event, first: 0 };
+                dpa.launch(waits_from).threads(2).args(args).submit()
+            };
+            let (waits, holds) = (two_wait(&dpa, &event)?, two_wait(&other, &go)?);
+            while dpa.snapshot().waiting.len() + other.snapshot().waiting.len() < 4 {
+                dpa.sleep(Duration::from_micros(1)).await;
+            }
+            let wide = wide.then(|| dpa.launch(nothing).threads(4).submit());
+            let helps = dpa.launch(nothing).then_add(&event, 2).submit()?;
+            dpa.sleep(3 * PAUSE).await;
+            go.add(2)?;
+            holds.await?;
+            helps.await?;
+            waits.await?;
+            if let Some(wide) = wide {
+                wide?.await?;
+            }
+        }
+        Ok(())
+    });
+}

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use doca_dpa::error::LaunchError;
 use doca_dpa::{Builder, Dpa, Error, FaultKind, SyncEvent};
 use doca_dpa_dev::__private::{Kernel, Rpc};
-use doca_dpa_dev::{Thread, dpa_kernel};
+use doca_dpa_dev::{DevEvent, DevSliceMut, Thread, dpa_kernel};
 use on::both_on;
 use tests::slices::*;
 use tests::{CountArgs, SpinsArgs, count, nothing, spins};
@@ -39,6 +39,45 @@ async fn short_launches(dpa: &Dpa, times: u64) -> Result<(), Error> {
 async fn in_time<T>(program: impl Future<Output = Result<T, Error>>) -> T {
     let ended = tokio::time::timeout(LIMIT, program);
     ended.await.expect("in time").expect("no errors")
+}
+
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
+#[dpa_kernel]
+fn is_opened(_thread: &Thread) {
+    OPENED.store(1, Ordering::Relaxed);
+}
+
+/// Opens what waits for the event, and makes no device call until that has run, or for ten seconds.
+#[dpa_kernel]
+fn opens_and_goes_on(_thread: &Thread, go: DevEvent, late: DevSliceMut<u64>) {
+    let opened = go.add(1).is_ok();
+    let begun = Instant::now();
+    while OPENED.load(Ordering::Relaxed) == 0 && begun.elapsed() < Duration::from_secs(10) {
+        black_box(opened);
+    }
+    late.write(0, (OPENED.load(Ordering::Relaxed) == 0).into());
+}
+
+/// The other worker sleeps by then, and the kernel has the standard library, so it is not interrupted.
+#[tokio::test]
+async fn rule_2_8_what_a_kernel_opens_before_it_goes_on_is_taken_by_an_idle_worker() {
+    in_time(async {
+        let dpa = workers(2).run_time_limit(None).open()?;
+        let go = SyncEvent::device_to_device(&dpa)?;
+        let late = dpa.zeroed::<u64>(1).await?;
+        let behind = dpa.launch(is_opened).wait_for(go.ge(1)).submit()?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let args = OpensAndGoesOnArgs {
+            go: &go,
+            late: &late,
+        };
+        dpa.launch(opens_and_goes_on).args(args).submit()?.await?;
+        behind.await?;
+        assert_eq!(late.copy_out().await?, [0], "an idle worker left it");
+        Ok(())
+    })
+    .await;
 }
 
 /// More kernels spin than there are workers: another process goes on at once, not at their run-time limit.

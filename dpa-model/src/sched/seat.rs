@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use sync_event::sync::Arc;
 
-use super::Release;
+use super::{Release, Tenant};
 use crate::launch::Launch;
 use crate::ready::ReadyQueue;
 
@@ -82,5 +82,15 @@ impl<P> Seat<P> {
             self.least = least.get();
         }
         found
+    }
+}
+
+impl<P: Tenant> Seat<P> {
+    /// Whether something ready may start once so many units are free (SEMANTICS 2.3): its head, or, while all its threads wait,
+    /// whatever fits.
+    pub(super) fn is_startable_within(&self, units: u32) -> bool {
+        let fits = |launch: &Arc<Launch>| launch.units() <= units;
+        self.ready.first().is_some_and(|(_, head)| fits(head))
+            || self.started <= self.process.blocked() && self.ready.any(fits)
     }
 }

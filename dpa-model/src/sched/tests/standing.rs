@@ -50,6 +50,31 @@ fn rule_2_8_ranks_that_nobody_has_claimed_are_seen_without_the_lock() {
     assert_eq!(looks(&sched), (true, true));
 }
 
+/// Units of others come back some day; and a process of which all threads wait passes a head that does not fit.
+#[test]
+fn rule_2_10_what_fits_when_others_have_given_back_is_startable() {
+    let sched = Sched::new(3);
+    let (p, other) = (process(&sched), process(&sched));
+    sched.push(launch(&p, 0, 1));
+    start(&sched);
+    sched.push(launch(&other, 1, 2));
+    claim_all(&start(&sched));
+    assert!(sched.next(None, None).is_none());
+    assert!(!sched.standing(p.1).startable, "nothing is ready");
+    sched.push(launch(&p, 3, 2));
+    assert!(
+        sched.standing(p.1).startable,
+        "when the other gives its two back"
+    );
+    sched.push(launch(&p, 2, 3));
+    assert!(!sched.standing(p.1).startable, "its thread goes on first");
+    p.0.0.store(1, Ordering::Relaxed);
+    assert!(
+        sched.standing(p.1).startable,
+        "behind a head that needs all three"
+    );
+}
+
 #[test]
 fn what_a_dismissed_process_had_is_not_seen_any_more() {
     let sched = Sched::new(1);
