@@ -98,6 +98,24 @@ fn an_observer_hears_of_everyone_who_begins_to_wait_until_it_is_taken_away() {
     assert_eq!(heard.load(Ordering::SeqCst), 11);
 }
 
+/// Whether the condition holds or not, nothing is registered where another event has the place by now.
+#[test]
+fn a_gate_is_registered_with_the_event_that_is_meant_or_not_at_all() {
+    let (event, log) = (Event::new(5), Arc::default());
+    let gate = |n| Number(n, Arc::clone(&log));
+    let holds = event.register_if(Condition::ge(5), || true, |_| gate(1));
+    assert!(matches!(holds, Some(Registered::Holds(Number(1, _), 5))));
+    let waits = event.register_if(Condition::ge(6), || true, |_| gate(2));
+    assert!(matches!(waits, Some(Registered::Waiting(_))));
+    for threshold in [5, 7] {
+        let made = |_| -> Number { panic!("made for nobody") };
+        let other = event.register_if(Condition::ge(threshold), || false, made);
+        assert!(other.is_none());
+    }
+    event.set(9);
+    assert_eq!(*log.lock().unwrap(), [(2, Ok(9))]);
+}
+
 #[test]
 fn gates_that_wait_can_be_looked_at() {
     let (event, log) = (Event::new(0), Arc::default());
