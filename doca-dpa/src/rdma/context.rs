@@ -102,7 +102,8 @@ impl Rdma {
     /// Receives a message of any connection into `buffer`, which comes back with it.
     ///
     /// Only in a context without a receive queue in device memory (`receive_queue(0)`); elsewhere messages go to the
-    /// kernels' receives.
+    /// kernels' receives, and this one ends at once as [`WorkUnfinished::Gone`], as all do when the context is closed or
+    /// faulted.
     ///
     /// # Cancel safety
     /// The receive is posted by this call. Dropping the future leaves it posted: a message that arrives in it is lost,

@@ -143,7 +143,7 @@ impl Completion {
 pub struct WorkError {
     /// Why.
     pub syndrome: Syndrome,
-    /// Whether anything of it was sent. If not, it has done nothing.
+    /// Whether anything of it was sent. If not, it has done nothing. Of a receive it says nothing.
     pub sent: bool,
 }
 
