@@ -63,8 +63,10 @@
 //!   with kernel, rank and source line.
 //! * Plain reads may be merged and order nothing. To poll, use `read_volatile`, an [`AtomicSlice`], or better
 //!   [`DevEvent::wait`]. Order between threads is what `barrier()`, events, atomics and fences give.
-//! * Every function here but plain reads and writes is a *safe point*: the thread may be switched there, and is stopped
-//!   there (its stack is unwound) when its process has failed.
+//! * What waits, publishes, posts, fences or meets others is a *safe point*: the thread may be switched there, and is
+//!   stopped there (its stack is unwound) when its process has failed. Plain accesses and what only looks (`rank`, `time`,
+//!   `bind` and the like) are none; of atomics, volatile reads and lookups in hash tables one in 1,024 is. A loop of nothing
+//!   but the former calls `safe_point()` or `yield_now()`.
 //! * A kernel's result is ordered: what all its threads wrote happens before the launch's completion update.
 
 #![no_std]

@@ -133,7 +133,8 @@ impl<'t> Thread<'t> {
         self.reduce(ReduceOp::Max, value)
     }
 
-    /// Time since the device was opened; virtual under the seeded driver.
+    /// Time since the device was opened; virtual under the seeded driver. No safe point: a loop that waits for a time calls
+    /// `yield_now()` as well.
     #[doc(alias = "__dpa_thread_time")]
     pub fn time(&self) -> Duration {
         Duration::from_nanos(self.0.time())

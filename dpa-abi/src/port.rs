@@ -211,8 +211,8 @@ pub struct Who {
 
 /// The functions of a device. Each takes the device's own pointer of the unit first.
 ///
-/// Every function but `bind`, `counter`, `who` and `message_enabled` is a *safe point*: the thread may be switched there, or
-/// stopped by unwinding its stack.
+/// Every function but `bind`, `counter`, `who`, `local_storage` and `message_enabled` is a *safe point*: the thread may be
+/// switched there, or stopped by unwinding its stack.
 #[derive(Debug)]
 #[expect(
     clippy::type_complexity,

@@ -296,7 +296,8 @@ impl<'t> ThreadContext<'t> {
         self.unit.counter(Counter::Cycles)
     }
 
-    /// Nanoseconds since the device was opened; virtual under the seeded driver.
+    /// Nanoseconds since the device was opened; virtual under the seeded driver. No safe point: a loop that waits for
+    /// a time calls [`ThreadContext::yield_now`] as well.
     #[doc(alias = "__dpa_thread_time")]
     pub fn time(&self) -> u64 {
         self.unit.counter(Counter::Time)

@@ -4,8 +4,9 @@
 //! A kernel author usually writes against `doca-dpa-dev`, which stands on this crate. Everything here is `no_std`,
 //! without allocation, and reaches the device only through the port of `dpa-abi`.
 //!
-//! A *device call* is any function here but the loads and stores of views. Every device call is a safe point: the
-//! thread may be switched there, or stopped by unwinding its stack.
+//! A *device call* is any function here that asks something of the device: loads and stores of views do not. Every device call
+//! is a safe point (the thread may be switched there, or stopped by unwinding its stack), but for those that only look: `bind`
+//! and the like, `local_storage`, clocks and counters of the unit, who the thread is, a message that its level keeps back.
 
 #![no_std]
 #![cfg_attr(not(test), forbid(unsafe_code))]
