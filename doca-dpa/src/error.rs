@@ -1,17 +1,31 @@
-//! Errors: one enum for each kind of operation, and one for all of them.
+//! Errors: one enum for each kind of operation, and one for all of them. What they carry of the low layer stands here too:
+//!
+//! ```
+//! use doca_dpa::error::{LaunchRefused, SubmitError};
+//!
+//! fn is_full(refused: &LaunchRefused) -> bool {
+//!     matches!(refused, LaunchRefused::Refused(SubmitError::QueueFull { .. }))
+//! }
+//! # assert!(!is_full(&LaunchRefused::Refused(SubmitError::Closed)));
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flexio::handler::AttachError;
-use flexio::{
-    AccessError, ErrorHandlerError, EventLimit, EventUseError, Fault, FunctionError, OpenError,
-    OutOfMemory, Outcome, SubmitError, WindowError,
-};
-use sync_event::location::{LocationsError, NotPublisher, NotSubscriber};
-use sync_event::{CloseReason, Closed};
+use flexio::{EventLimit, EventUseError, Fault, FunctionError, Outcome, WindowError};
+use sync_event::CloseReason;
 use thiserror::Error;
+
+pub use flexio::cmdq::QueueError as CommandQueueError;
+pub use flexio::{
+    AccessError, ConfigError, ErrorHandlerError, LogOpenError, OpenError, OutOfMemory, SubmitError,
+    TraceOpenError,
+};
+pub use flexio_dev::TableFull;
+pub use sync_event::Closed;
+pub use sync_event::location::{LocationsError, NotPublisher, NotSubscriber};
 
 use crate::cmdq::CommandError;
 use crate::function::NoGroup;

@@ -71,12 +71,13 @@ pub use context::{CompletionQueue, Rdma};
 pub use error::{
     BlobError, ConnectError, MapError, QueueError, RdmaOpenError, WorkRefused, WorkUnfinished,
 };
-pub use flexio::NicError;
 pub use flexio::rdma::{
-    AtomicCapability, BindError, Cause, Chosen, ConnectionInfo, ConnectionState, Counters,
-    ExportError, PathMtu, Provider, ReceivedKind, RetryLimit, Rights, ServiceLevel, SocketCounters,
-    SystemError, UnknownProvider, VerbsOpenError, VerbsPort, WorkError,
+    AtomicCapability, BindError, Cause, Chosen, CompletionQueueError, ConnectionInfo,
+    ConnectionState, Counters, DecodeError, ExportError, Incompatible, PathMtu, PostReason,
+    Provider, ReceivedKind, RegisterError, RetryLimit, Rights, ServiceLevel, SocketCounters,
+    SystemError, UnknownProvider, VerbsOpenError, VerbsPort, WorkError, WorkFailure,
 };
-pub use memory::{BufferArray, HostBuffer, HostMap, HostRangeError, MemoryMap};
+pub use flexio::{ContextError, NicError, QuotaExceeded};
+pub use memory::{BufferArray, HostBuffer, HostMap, HostMemoryRefused, HostRangeError, MemoryMap};
 pub use returned::Returned;
 pub use work::{ReceiveOp, Received, WorkOp, WorkResult};

@@ -60,6 +60,9 @@ impl HostBuffer {
     }
 
     /// A copy of these bytes.
+    ///
+    /// # Panics
+    /// As [`HostBuffer::new`].
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let buffer = Self::new(bytes.len());
         buffer.memory.write(0, bytes);
