@@ -30,6 +30,10 @@ impl<G: Gate> Event<G> {
     /// # Errors
     ///
     /// The event was closed before, and its last value does not satisfy the condition.
+    ///
+    /// # Panics
+    ///
+    /// With more than 2^29 tasks that wait at the event, threads among them.
     #[doc(alias = "doca_sync_event_wait_gt")]
     pub fn wait_blocking(&self, condition: Condition) -> Outcome {
         if let Some(value) = self.spin(condition) {
@@ -51,6 +55,10 @@ impl<G: Gate> Event<G> {
     /// # Errors
     ///
     /// [`TimedOut`] with the value then. The inner result is that of [`Event::wait_blocking`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Event::wait_blocking`].
     pub fn wait_deadline(
         &self,
         condition: Condition,

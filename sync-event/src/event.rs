@@ -231,6 +231,10 @@ impl<G: Gate> Event<G> {
     /// any update can open it, so it must not use the event. If the gate never waits, the identity is
     /// [`WaiterId::NOBODY`] or already stale. A condition that holds for the value now (or for the last value of a
     /// closed event) is answered with [`Registered::Holds`] and the gate.
+    ///
+    /// # Panics
+    ///
+    /// With more than 2^29 gates that wait.
     pub fn register(
         &self,
         condition: Condition,
@@ -245,6 +249,10 @@ impl<G: Gate> Event<G> {
     /// As [`Event::register`], for those who keep events in a table and use a place again ([`Event::reopen`]): `is_it` says whether
     /// the place still has the event that is meant. It is asked behind the first look at the value, and under the event's lock.
     /// `None`: it has not, and nothing is registered or made.
+    ///
+    /// # Panics
+    ///
+    /// As [`Event::register`].
     pub fn register_if(
         &self,
         condition: Condition,

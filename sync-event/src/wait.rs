@@ -27,7 +27,7 @@ pub type Wait<'a, G> = WaitOwned<&'a Event<G>>;
 ///
 /// # Panics
 ///
-/// When polled again after it was ready.
+/// When polled again after it was ready. With more than 2^29 tasks that wait at the event.
 #[must_use = "futures do nothing unless awaited"]
 pub struct WaitOwned<A>
 where
