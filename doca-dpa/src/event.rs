@@ -315,7 +315,7 @@ impl EventCondition {
     /// instead. The value that satisfied it.
     ///
     /// # Errors
-    /// The host is no subscriber; closed; faulted; timed out.
+    /// The host is no subscriber; closed; faulted; timed out; under a simulation, nothing is left to run.
     #[doc(alias = "doca_sync_event_wait_gt_yield")]
     #[doc(alias = "doca_sync_event_wait_eq_yield")]
     #[doc(alias = "doca_sync_event_wait_neq_yield")]

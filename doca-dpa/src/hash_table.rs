@@ -15,7 +15,7 @@ use crate::buffer::DeviceBuffer;
 use crate::dpa::Dpa;
 use crate::error::MemoryError;
 
-/// A launch lets go of its arguments a moment after its future has resolved; that moment is waited for so long.
+/// A launch that nobody awaited lets go of its arguments a moment after its completion update; that moment is waited for so long.
 const LETTING_GO: Duration = Duration::from_millis(100);
 
 /// A hash table could not be made, filled or read.
@@ -34,7 +34,8 @@ pub enum HashTableError {
     #[error("the keys are more than the {} entries of the hash table", .0.entries)]
     Full(TableFull),
     /// A launch or call that was given the table is unfinished, so its kernels may be using it. (A launch lets go of it a
-    /// moment after its future has resolved. That is waited for, 100 ms at most; after `Dpa::wait_idle` it is certain.)
+    /// moment after its completion update. That is waited for, 100 ms at most; once the launch was awaited, or after
+    /// `Dpa::wait_idle`, it is certain.)
     #[error("an unfinished launch uses the hash table")]
     InUse,
     /// Its memory could not be allocated, or accessed.

@@ -218,16 +218,20 @@ impl<K: Kernel, S: ArgsState> LaunchBuilder<K, S> {
     }
 
     /// Starts when the condition holds. Until then it takes no execution unit.
+    ///
+    /// It does not keep the event: if the last handle of that is dropped before the launch is submitted, it is refused; if later, it ends
+    /// ([`LaunchError::WaitEventClosed`]).
     pub fn wait_for(self, condition: EventCondition) -> Self {
         self.with(|order| order.wait_for(&condition))
     }
 
-    /// Adds to an event, once, when all threads have returned.
+    /// Adds to an event, once, when all threads have returned. The launch keeps the event, but not before it is submitted: one that is gone
+    /// then is refused.
     pub fn then_add(self, event: &SyncEvent, n: u64) -> Self {
         self.with(|order| order.then(event, Update::Add(n)))
     }
 
-    /// Sets an event, once, when all threads have returned.
+    /// Sets an event, once, when all threads have returned. The event is kept as by [`LaunchBuilder::then_add`].
     pub fn then_set(self, event: &SyncEvent, value: u64) -> Self {
         self.with(|order| order.then(event, Update::Set(value)))
     }
@@ -250,7 +254,8 @@ impl<K: Kernel> LaunchBuilder<K, HasArgs> {
     ///
     /// # Errors
     /// Why it was refused, and the launch back: the queue is full, the number of threads is out of range, the device is
-    /// not on the right side of an event, an event or a buffer of another context, the context is faulted or closed.
+    /// not on the right side of an event, an event or a buffer of another context, an event that is gone, a stream that is broken,
+    /// the context is faulted or closed.
     #[expect(
         clippy::result_large_err,
         reason = "the refused launch goes back to the caller, whole"
@@ -390,7 +395,7 @@ impl Launch {
     /// device instead.
     ///
     /// # Errors
-    /// As awaiting it.
+    /// As awaiting it; [`LaunchError::Stuck`] under a simulation in which nothing is left to run.
     pub fn wait(&self) -> Result<Times, LaunchError> {
         match self.submitted.wait() {
             Some(outcome) => self.ended(outcome),

@@ -64,7 +64,8 @@ impl<R: Send + 'static> StepBuilder<R> {
         }
     }
 
-    /// Is done when the condition holds.
+    /// Is done when the condition holds. The event is kept no more than by
+    /// [`LaunchBuilder::wait_for`](crate::LaunchBuilder::wait_for).
     pub fn wait_for(self, condition: EventCondition) -> Self {
         self.with(|order| order.wait_for(&condition))
     }
@@ -86,7 +87,7 @@ impl<R: Send + 'static> StepBuilder<R> {
     /// Submits it. Dropping what it returns detaches.
     ///
     /// # Errors
-    /// Why it was refused, and the step back.
+    /// As [`LaunchBuilder::submit`](crate::LaunchBuilder::submit), or the range is not within the buffer; the step is back.
     #[expect(
         clippy::result_large_err,
         reason = "the refused step goes back to the caller, whole"
@@ -135,7 +136,7 @@ impl<R> Step<R> {
     /// Waits for its result by blocking this thread.
     ///
     /// # Errors
-    /// As awaiting it. The result is given once.
+    /// As awaiting it; [`LaunchError::Stuck`] under a simulation in which nothing is left to run. The result is given once.
     pub fn wait(&self) -> Result<R, LaunchError> {
         match self.submitted.wait() {
             Some(outcome) => self.ended(outcome),
