@@ -2,7 +2,7 @@
 //!
 //! Everything here is plain data or a protocol over plain data: device addresses, handles, conditions,
 //! the event word, the packed arguments and entry of a kernel, the port through which a kernel reaches
-//! its device, faults, and the one file through which device memory is read and written.
+//! its device, faults, and the one module through which device memory is read and written.
 //! `no_std`, without allocation and without dependencies: the same crate is compiled for the host and for
 //! the device's RISC-V cores.
 

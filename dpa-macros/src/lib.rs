@@ -1,6 +1,7 @@
-//! The macros of kernels: [`macro@dpa_kernel`], [`macro@dpa_rpc`], and the derives [`macro@Pod`] and [`macro@Arg`].
+//! The macros of kernels: [`macro@dpa_kernel`], [`macro@dpa_rpc`], [`macro@dpa_global`], the derives [`macro@Pod`] and
+//! [`macro@Arg`]; and [`macro@dpa_test`], for tests of them.
 //!
-//! Use them through `doca_dpa_dev`, which re-exports them and which everything they generate refers to. Nothing they
+//! Use them through `doca_dpa_dev`, which re-exports them and which everything they generate refers to (`dpa_test`: `doca_dpa`). Nothing they
 //! generate needs `unsafe` in the user's crate: a kernel crate can be `#![forbid(unsafe_code)]`.
 #![forbid(unsafe_code)]
 

@@ -6,7 +6,9 @@
 //! * [`table`]: what is printed.
 //! * [`node`]: a device with a NIC at an address of its own.
 //! * [`rally`]: one side of `ping-pong`.
+//! * [`scatter`]: one node of `all-to-all`.
 //! * [`kv`]: server and client of `kv-server`.
+//! * [`program`]: a program from its beginning to its end.
 //! * [`output`]: lines on standard output.
 //! * [`patience`]: what they say while they wait for others.
 //! * [`child`]: how a program starts itself once more.

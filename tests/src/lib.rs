@@ -1,6 +1,6 @@
 //! Kernels of the end-to-end tests. `no_std`, so that their threads may move between workers.
 //!
-//! The tests stand in `tests/`, one file for each section of the semantics, each test named after its rule.
+//! The tests stand in `tests/`, a file for each subject; a test of a rule of the semantics is named after it.
 #![no_std]
 #![forbid(unsafe_code)]
 
