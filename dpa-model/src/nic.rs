@@ -116,9 +116,6 @@ pub enum NicError {
     /// As many NICs as the process may have.
     #[error(transparent)]
     Quota(#[from] QuotaExceeded),
-    /// The process is fatal or closed.
-    #[error("the process is stopped")]
-    Stopped,
 }
 
 /// Doorbells that wait for whoever works a NIC, at most.

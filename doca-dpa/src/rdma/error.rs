@@ -30,7 +30,7 @@ pub enum RdmaOpenError {
         /// The most that is possible, in microseconds.
         max_us: u128,
     },
-    /// No device memory for a queue, or the context is closed or faulted.
+    /// The queue of asynchronous operations could not be made.
     #[error(transparent)]
     Export(#[from] ExportError),
     /// There is no such service level.
