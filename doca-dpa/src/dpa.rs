@@ -34,7 +34,8 @@ impl Dpa {
     /// `DPA_DEVICE` names one (`docs/device-file.md`).
     ///
     /// # Errors
-    /// The system gives no memory or threads.
+    /// The device file that `DPA_DEVICE` names is wrong, or its first function has no partition; the system gives no memory or
+    /// threads.
     #[doc(alias = "doca_dpa_create")]
     #[doc(alias = "doca_dpa_start")]
     pub fn open() -> Result<Self, Error> {
@@ -56,7 +57,8 @@ impl Dpa {
     /// trace go to `tracing`, its crash report beside this context's.
     ///
     /// # Errors
-    /// The system gives no memory.
+    /// As many contexts are open on the function as may be, or were opened on it as often as there are numbers; the system gives no
+    /// memory.
     pub fn open_beside(&self) -> Result<Self, Error> {
         self.open_on(self.function())
     }
@@ -64,7 +66,7 @@ impl Dpa {
     /// As [`Dpa::open_beside`], on another function of the device: with the units of its partition.
     ///
     /// # Errors
-    /// There is no such function, or it has no partition; the system gives no memory.
+    /// There is no such function, or it has no partition; as [`Dpa::open_beside`].
     pub fn open_on(&self, function: &str) -> Result<Self, Error> {
         let spec = ProcessSpec {
             function: Some(function.into()),

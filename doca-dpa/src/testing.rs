@@ -152,7 +152,8 @@ impl Check {
     ///
     /// # Panics
     /// If it fails at a seed: with the seed and the reason, after the story and the command that replays it were printed. If a
-    /// mishap that is to strike once has struck at no seed, unless fewer seeds were run than it asks for.
+    /// mishap that is to strike once has struck at no seed, unless fewer seeds were run than it asks for. If `DPA_SEED`, `DPA_SEEDS` or
+    /// `DPA_STEPS` is no number.
     pub fn run<V: Verdict>(self, program: impl AsyncFn(Dpa) -> V) {
         let one = number("DPA_SEED");
         let count = number("DPA_SEEDS").unwrap_or(self.seeds).max(1);

@@ -82,7 +82,8 @@ impl<'t> Rdma<'t> {
     /// it.
     ///
     /// # Errors
-    /// All entries are in use: [`Rdma::receive_ack`] gives them back.
+    /// All entries are in use: [`Rdma::receive_ack`] gives them back. Of a context without a receive queue (`receive_queue(0)`) that is
+    /// so for ever.
     #[doc(alias = "doca_dpa_dev_rdma_post_receive")]
     #[doc(alias = "doca_dpa_dev_rdma_post_buf_receive")]
     #[track_caller]

@@ -52,7 +52,7 @@ impl Device {
     /// Opens a device of these figures, driven by threads in real time.
     ///
     /// # Errors
-    /// A figure is out of its range, or the system gives no memory or threads.
+    /// A figure is out of its range; its functions and partitions do not fit together; the system gives no memory or threads.
     pub fn open(config: DeviceConfig) -> Result<Self, OpenError> {
         let driver = backend::Threads::open(config)?;
         Ok(Self {
@@ -64,7 +64,7 @@ impl Device {
     /// A new process: an application with its own heap, events, launches and faults.
     ///
     /// # Errors
-    /// No address space for its heap.
+    /// No address space for its heap; the first function has no partition, or as many processes are open on it as may be, or ever were.
     #[doc(alias = "flexio_process_create")]
     pub fn process(&self) -> Result<Process, OpenError> {
         self.process_with(&ProcessSpec::default())
@@ -73,7 +73,8 @@ impl Device {
     /// A new process, with a log and a trace of these figures.
     ///
     /// # Errors
-    /// No address space for its heap; a figure is out of its range; a file could not be opened: which, and why.
+    /// As [`Device::process`], for the function that is asked for; there is no such function; a figure is out of its range; a file
+    /// could not be opened: which, and why.
     pub fn process_with(&self, spec: &ProcessSpec) -> Result<Process, OpenError> {
         Ok(Process::new(self.clone(), self.engine.process_with(spec)?))
     }

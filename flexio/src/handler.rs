@@ -73,7 +73,7 @@ impl EventHandlerBuilder {
     /// Makes it. It is [`HandlerState::New`]: triggers are kept until it is run.
     ///
     /// # Errors
-    /// No such execution unit or group; the process is stopped.
+    /// No such execution unit or group; no sync event is left for one that is continuable; the process is stopped.
     pub fn create(self) -> Result<EventHandler, HandlerError> {
         let (handler, handle) = self.process.raw().handler(self.spec)?;
         Ok(EventHandler {

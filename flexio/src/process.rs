@@ -132,7 +132,8 @@ impl ProcessRef {
     /// allocated, until the event is closed.
     ///
     /// # Errors
-    /// As [`ProcessRef::event`]; there are no such eight aligned bytes; another event stands there.
+    /// As [`ProcessRef::event`]; there are no such eight aligned bytes; another event stands there; over verbs, peers can write there
+    /// already.
     #[doc(alias = "doca_sync_event_set_addr")]
     #[doc(alias = "doca_sync_event_set_doca_buf")]
     pub fn event_at(

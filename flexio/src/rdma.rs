@@ -36,8 +36,8 @@ impl ProcessRef {
     /// for, or [`Provider::Auto`].
     ///
     /// # Errors
-    /// The address is none of this machine's, or its port is taken; something for verbs is missing; the process has as many
-    /// NICs as it may have.
+    /// The address is none of this machine's, or its port is taken; something for verbs is missing; `DPA_RDMA` names no provider;
+    /// the system gives no thread for it; the process has as many NICs as it may have.
     pub fn nic(&self, address: IpAddr, port: u16) -> Result<Nic, NicError> {
         self.nic_of(address, port, &Provider::Auto)
     }
@@ -59,7 +59,7 @@ impl ProcessRef {
     /// A share in the NIC without a network, which every partition of a device has: for copies and waits of kernels.
     ///
     /// # Errors
-    /// The process has as many NICs as it may have.
+    /// The system gives no thread for it; the process has as many NICs as it may have.
     pub fn local_nic(&self) -> Result<Nic, NicError> {
         let lease = self.raw().local_nic()?;
         Ok(Nic {
@@ -112,7 +112,7 @@ impl Nic {
     /// Registers device memory. The caller keeps the allocation while the registration lives.
     ///
     /// # Errors
-    /// Not in the heap; the NIC has no region left; the process is stopped.
+    /// Not in the heap; the process or the NIC has no region left; the device behind verbs refuses; the process is stopped.
     #[doc(alias = "doca_umem_dpa_create")]
     #[doc(alias = "flexio_device_mkey_create")]
     #[doc(alias = "flexio_process_get_dumem_id")]
@@ -128,7 +128,7 @@ impl Nic {
     /// Registers host memory.
     ///
     /// # Errors
-    /// The range does not lie in it, or ends before it begins; the NIC has no region left; the process is stopped.
+    /// The range does not lie in it, or ends before it begins; otherwise as [`Nic::register_device`].
     pub fn register_host(
         &self,
         memory: &Arc<HostMemory>,
@@ -145,7 +145,8 @@ impl Nic {
     /// Registers an event, so that peers can update it. With a connection, the event is closed when that fails.
     ///
     /// # Errors
-    /// The NIC has no region left; the process is stopped.
+    /// As [`Nic::register_device`]; over verbs, kernels publish the event, or it has another word
+    /// ([`RegistrationError::OtherWord`]).
     pub fn register_event(
         &self,
         event: &crate::Event,
@@ -157,7 +158,7 @@ impl Nic {
     /// A completion queue of at least so many entries.
     ///
     /// # Errors
-    /// Too many; out of device memory or events.
+    /// Too many; out of device memory, queues or events; the process is stopped.
     #[doc(alias = "flexio_cq_create")]
     pub fn completion_queue(
         &self,
@@ -169,7 +170,7 @@ impl Nic {
     /// An RDMA context, whose completions go to this queue.
     ///
     /// # Errors
-    /// A figure out of its range; out of device memory; the process is stopped.
+    /// A figure out of its range; out of device memory or queues; the process is stopped.
     #[doc(alias = "flexio_qp_create")]
     pub fn context(
         &self,

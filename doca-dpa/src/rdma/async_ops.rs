@@ -68,7 +68,7 @@ impl AsyncOpsBuilder {
     ///
     /// # Errors
     /// The user data is too large; a figure is out of its range; the completion queue is another NIC's; out of device
-    /// memory; the context is closed or faulted.
+    /// memory, queues, events or NICs; the context is closed or faulted.
     #[doc(alias = "doca_dpa_async_ops_start")]
     pub fn open(self) -> Result<AsyncOps, RdmaOpenError> {
         if self.user_data > MAX_USER_DATA {
@@ -152,7 +152,7 @@ impl AsyncOps {
     /// Makes a device buffer known to it: kernels may copy from it, and to it.
     ///
     /// # Errors
-    /// The buffer belongs to another context; the NIC has no region left; the context is closed or faulted.
+    /// As [`Rdma::map`].
     pub fn map<T: Pod>(&self, buffer: &DeviceBuffer<T>) -> Result<MemoryMap, MapError> {
         self.parts.rdma.map(buffer, Rights::empty())
     }
@@ -160,7 +160,7 @@ impl AsyncOps {
     /// Makes a host buffer known to it.
     ///
     /// # Errors
-    /// The NIC has no region left; the context is closed or faulted. The buffer is back.
+    /// As [`Rdma::map_host`].
     pub fn map_host(&self, buffer: HostBuffer) -> Result<HostMap, Returned<MapError>> {
         self.parts.rdma.map_host(buffer, Rights::empty())
     }

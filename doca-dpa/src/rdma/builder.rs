@@ -149,8 +149,9 @@ impl RdmaBuilder<'_> {
     /// Opens the context, and the NIC at its address if nobody has.
     ///
     /// # Errors
-    /// The address is none of this machine's, or its port is taken; a figure is out of its range; out of device memory;
-    /// the Dpa context is closed or faulted.
+    /// The address is none of this machine's, or its port is taken; what [`RdmaBuilder::provider`] or `DPA_RDMA` asks for is not
+    /// to be had; a figure is out of its range; the completion queue is another NIC's or context's; out of device memory, queues,
+    /// events, NICs or threads; the Dpa context is closed or faulted.
     #[doc(alias = "doca_ctx_start")]
     pub fn open(self) -> Result<Rdma, RdmaOpenError> {
         let spec = self.spec()?;
@@ -166,7 +167,8 @@ impl RdmaBuilder<'_> {
     /// A completion queue on this NIC, for several contexts.
     ///
     /// # Errors
-    /// The NIC cannot be opened; out of device memory.
+    /// The NIC cannot be opened, as for [`RdmaBuilder::open`]; too many entries; out of device memory, queues or events; the Dpa
+    /// context is closed or faulted.
     #[doc(alias = "doca_dpa_completion_create")]
     pub fn completion_queue(&self) -> Result<CompletionQueue, RdmaOpenError> {
         let nic = self.nic()?;

@@ -74,7 +74,8 @@ impl Connection {
     /// only when the timeout strikes.
     ///
     /// # Errors
-    /// They are no connection data, or of another version; the two cannot talk; it was connected before.
+    /// They are no connection data, or of another version; the two cannot talk; it was connected before, or is over; the device
+    /// behind verbs refuses.
     #[doc(alias = "doca_rdma_connect")]
     pub fn connect(&self, theirs: &[u8]) -> Result<(), ConnectError> {
         Ok(self.connection.connect(&connection_data(theirs)?)?)
@@ -107,8 +108,9 @@ impl Connection {
     /// event is closed: whoever waits for it is told.
     ///
     /// # Errors
-    /// A remote node is not among the event's publishers; the event belongs to another context; the NIC has no region
-    /// left; the context is closed or faulted.
+    /// A remote node is not among the event's publishers; the event belongs to another context; the context or the NIC has no
+    /// region left; over verbs, the device refuses, kernels publish the event, or it has another word ([`MapError::OtherWord`]);
+    /// the context is closed or faulted.
     #[doc(alias = "doca_sync_event_export_to_remote_net")]
     pub fn export_event(&self, event: &SyncEvent) -> Result<EventExport, MapError> {
         export_event(&self.rdma, event, Some(&self.connection))

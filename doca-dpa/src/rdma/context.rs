@@ -93,7 +93,8 @@ impl Rdma {
     /// A new connection. Its data go to the peer, whose data connect it.
     ///
     /// # Errors
-    /// All connections are in use; out of device memory; the context is closed or faulted.
+    /// All connections are in use; out of device memory or queues; the device behind verbs refuses, or too many connections have ended
+    /// of late (R 6.4); the context is closed or faulted.
     #[doc(alias = "doca_rdma_export")]
     pub fn export(&self) -> Result<Connection, ExportError> {
         Ok(Connection::new(self.clone(), self.context.export()?))

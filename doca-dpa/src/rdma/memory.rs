@@ -139,7 +139,8 @@ impl Rdma {
     /// Registers a device buffer: kernels may send from it, and receive into it; peers may do what `rights` say.
     ///
     /// # Errors
-    /// The buffer belongs to another context; the NIC has no region left; the context is closed or faulted.
+    /// The buffer belongs to another context; the context or the NIC has no region left; the device behind verbs refuses; the
+    /// context is closed or faulted.
     #[doc(alias = "doca_mmap_set_dpa_memrange")]
     pub fn map<T: Pod>(
         &self,
@@ -173,7 +174,8 @@ impl Rdma {
     /// Registers a host buffer.
     ///
     /// # Errors
-    /// The NIC has no region left; the context is closed or faulted. The buffer is back.
+    /// The context or the NIC has no region left; the device behind verbs refuses; the context is closed or faulted. The buffer is
+    /// back.
     #[doc(alias = "doca_mmap_create")]
     #[doc(alias = "doca_mmap_add_dev")]
     #[doc(alias = "doca_mmap_set_memrange")]

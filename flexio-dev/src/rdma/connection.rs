@@ -104,7 +104,7 @@ impl Connection<'_> {
     /// Sends a message into the peer's next receive.
     ///
     /// # Errors
-    /// The queue is full; not connected.
+    /// The queue is full; not connected; more bytes than an entry names.
     #[doc(alias = "doca_dpa_dev_rdma_post_send")]
     #[doc(alias = "doca_dpa_dev_rdma_post_buf_send")]
     pub fn send(&self, data: Buf, flags: PostFlags) -> Result<u16, PostError> {
@@ -114,7 +114,7 @@ impl Connection<'_> {
     /// Sends a message with four bytes that arrive in the peer's completion.
     ///
     /// # Errors
-    /// The queue is full; not connected.
+    /// The queue is full; not connected; more bytes than an entry names.
     #[doc(alias = "doca_dpa_dev_rdma_post_send_imm")]
     #[doc(alias = "doca_dpa_dev_rdma_post_buf_send_imm")]
     pub fn send_imm(&self, data: Buf, immediate: u32, flags: PostFlags) -> Result<u16, PostError> {
@@ -128,7 +128,7 @@ impl Connection<'_> {
     /// Writes into the peer's memory. That it was posted says nothing of the peer: how it ended is said by its completion.
     ///
     /// # Errors
-    /// The queue is full; not connected; more bytes than the place has.
+    /// The queue is full; not connected; more bytes than the place has, or than an entry names.
     #[doc(alias = "doca_dpa_dev_rdma_post_write")]
     #[doc(alias = "doca_dpa_dev_rdma_post_buf_write")]
     pub fn write(&self, data: Buf, to: RemoteBuf, flags: PostFlags) -> Result<u16, PostError> {
@@ -139,7 +139,7 @@ impl Connection<'_> {
     /// Writes into the peer's memory; takes one of its receives, and the four bytes arrive in that completion.
     ///
     /// # Errors
-    /// The queue is full; not connected; more bytes than the place has.
+    /// The queue is full; not connected; more bytes than the place has, or than an entry names.
     #[doc(alias = "doca_dpa_dev_rdma_post_write_imm")]
     #[doc(alias = "doca_dpa_dev_rdma_post_buf_write_imm")]
     pub fn write_imm(
@@ -176,7 +176,7 @@ impl Connection<'_> {
     /// Reads from the peer's memory.
     ///
     /// # Errors
-    /// The queue is full; not connected; more bytes than the place has.
+    /// The queue is full; not connected; more bytes than the place has, or than an entry names.
     #[doc(alias = "doca_dpa_dev_rdma_post_read")]
     #[doc(alias = "doca_dpa_dev_rdma_post_buf_read")]
     pub fn read(&self, into: Buf, from: RemoteBuf, flags: PostFlags) -> Result<u16, PostError> {

@@ -27,7 +27,7 @@ impl Nic {
     /// A completion queue. Its `entries` are rounded up to a power of two.
     ///
     /// # Errors
-    /// A figure out of its range; out of device memory or events; the process is stopped.
+    /// A figure out of its range; out of device memory, queues or events; the process is stopped.
     #[doc(alias = "flexio_cq_create")]
     pub fn raw_completion_queue(
         &self,

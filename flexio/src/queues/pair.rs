@@ -42,7 +42,7 @@ impl Nic {
     /// A queue pair in RST. Its peer may be one of this NIC, or of another, of another process, on another machine.
     ///
     /// # Errors
-    /// A figure out of its range; a queue of another process or NIC; out of device memory; the process is stopped.
+    /// A figure out of its range; a queue of another process or NIC; out of device memory or queues; the process is stopped.
     #[doc(alias = "flexio_qp_create")]
     pub fn queue_pair(
         &self,

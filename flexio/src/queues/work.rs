@@ -33,7 +33,7 @@ impl Nic {
     /// A send queue without a peer, of at least so many entries. Its completions carry `name` as their user data.
     ///
     /// # Errors
-    /// Too many entries; a completion queue of another process or NIC; out of device memory; the process is stopped.
+    /// Too many entries; a completion queue of another process or NIC; out of device memory or queues; the process is stopped.
     #[doc(alias = "flexio_sq_create")]
     pub fn send_queue(
         &self,
@@ -66,7 +66,7 @@ impl Nic {
     /// A receive queue of at least so many entries.
     ///
     /// # Errors
-    /// Too many entries; out of device memory; the process is stopped.
+    /// Too many entries; out of device memory or queues; the process is stopped.
     #[doc(alias = "flexio_rq_create")]
     #[doc(alias = "flexio_rmp_create")]
     pub fn receive_queue(&self, entries: u32) -> Result<ReceiveQueue, RawQueueError> {
