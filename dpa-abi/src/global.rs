@@ -1,5 +1,7 @@
 //! Global variables of an application: one of each in every process.
 
+use core::sync::atomic::AtomicU8;
+
 use crate::pod::{Bytes, Pod};
 
 /// A global variable as a device sees it: a name, a size, and what it begins with. Its own address tells it from others.
@@ -20,11 +22,14 @@ pub trait AnyGlobal: Sync {
 /// ```
 ///
 /// Each process has one of its own, in device memory. A kernel reaches it through its thread (`thread.global(&HITS)`), the
-/// host through its context (`dpa.global(&HITS)`).
+/// host through its context (`dpa.global(&HITS)`). A `const` of this type is no global: a reference to it does not live long enough.
 #[derive(Debug)]
 pub struct Global<T: Pod + Sync> {
     name: &'static str,
     initial: T,
+    /// What can change is not promoted to a static where a `const` of it is referred to: two of them would have one address, or
+    /// one two.
+    _changes: AtomicU8,
 }
 
 impl<T: Pod + Sync> Global<T> {
@@ -33,6 +38,7 @@ impl<T: Pod + Sync> Global<T> {
         Self {
             name: "a global",
             initial,
+            _changes: AtomicU8::new(0),
         }
     }
 
@@ -46,6 +52,7 @@ impl<T: Pod + Sync> Global<T> {
         Self {
             name,
             initial: self.initial,
+            _changes: AtomicU8::new(0),
         }
     }
 }
