@@ -78,7 +78,7 @@ pub fn dpa_test(attr: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 /// Makes a struct a plain value: each field plain, laid out as C does (each field at a multiple of its alignment, the
-/// size a multiple of the largest), little-endian. The struct must be `Copy`.
+/// size a multiple of the largest), little-endian. The struct must be `Copy`, and neither `repr(packed)` nor `repr(align(..))`.
 #[proc_macro_derive(Pod)]
 pub fn derive_pod(item: TokenStream) -> TokenStream {
     refuse::answer(pod::expand(item.into()))
