@@ -40,8 +40,8 @@ plain!(LocalMemory, 24: base @ 0 u64 put_u64, len @ 8 u64 put_u64, key @ 16 u32 
 impl LocalMemory {
     /// `len` bytes from `offset` on, if they lie in it.
     pub fn get(&self, offset: u64, len: u32) -> Option<Buf> {
-        within(offset, len.into(), self.len).then(|| Buf {
-            address: self.base + offset,
+        Some(Buf {
+            address: within(self.base, self.len, offset, len)?,
             len,
             key: self.key,
         })
@@ -116,8 +116,10 @@ impl BufArray {
     /// The element at `index`, if there is one.
     #[doc(alias = "doca_dpa_dev_buf_array_get_buf")]
     pub fn get(&self, index: u32) -> Option<Buf> {
-        (index < self.count).then(|| Buf {
-            address: self.base + u64::from(index) * u64::from(self.element),
+        let offset = u64::from(index) * u64::from(self.element);
+        let address = self.base.checked_add(offset)?;
+        (index < self.count).then_some(Buf {
+            address,
             len: self.element,
             key: self.key,
         })
@@ -157,8 +159,8 @@ plain!(RemoteMemory, 24: base @ 0 u64 put_u64, len @ 8 u64 put_u64, key @ 16 u32
 impl RemoteMemory {
     /// The place of `len` bytes from `offset` on, if they lie in it.
     pub fn get(&self, offset: u64, len: u32) -> Option<RemoteBuf> {
-        within(offset, len.into(), self.len).then(|| RemoteBuf {
-            address: self.base + offset,
+        Some(RemoteBuf {
+            address: within(self.base, self.len, offset, len)?,
             key: self.key,
             len,
         })
@@ -207,8 +209,11 @@ pub struct RemoteEvent {
 
 plain!(RemoteEvent, 16: address @ 0 u64 put_u64, key @ 8 u32 put_u32, reserved @ 12 u32 put_u32);
 
-const fn within(offset: u64, len: u64, size: u64) -> bool {
-    offset <= size && len <= size - offset
+/// The address of `len` bytes at `offset`, if they lie in a range, and the range below 2^64 so far: it may say anything.
+fn within(base: u64, size: u64, offset: u64, len: u32) -> Option<u64> {
+    let end = offset.checked_add(len.into())?;
+    base.checked_add(end)?;
+    (end <= size).then_some(base + offset)
 }
 
 #[cfg(test)]
@@ -254,5 +259,36 @@ mod tests {
         assert!(map.get(100, 0).is_some());
         assert!(map.get(99, 2).is_none());
         assert!(map.get(u64::MAX, 1).is_none());
+    }
+
+    #[test]
+    fn no_address_is_beyond_the_end_of_all_whatever_a_map_says() {
+        let base = u64::MAX - 10;
+        let map = LocalMemory {
+            base,
+            len: 100,
+            key: 1,
+            reserved: 0,
+        };
+        let remote = RemoteMemory {
+            base,
+            len: 100,
+            ..RemoteMemory::default()
+        };
+        assert_eq!(map.get(2, 8).map(|buf| buf.address), Some(u64::MAX - 8));
+        assert_eq!(remote.get(2, 8).map(|buf| buf.address), Some(u64::MAX - 8));
+        for (offset, len) in [(50, 1), (10, 8)] {
+            assert_eq!(map.get(offset, len), None);
+            assert_eq!(remote.get(offset, len), None);
+        }
+        let array = BufArray {
+            base,
+            count: u32::MAX,
+            element: u32::MAX,
+            ..BufArray::default()
+        };
+        assert_eq!(array.get(0).map(|buf| buf.address), Some(base));
+        assert_eq!(array.get(1), None);
+        assert_eq!(array.get(u32::MAX - 1), None);
     }
 }
