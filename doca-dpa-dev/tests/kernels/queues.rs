@@ -316,6 +316,23 @@ fn what_is_complete_is_read_before_the_queue_is_said_to_have_overrun() {
     }
 }
 
+/// How much was posted stands in memory that kernels write to.
+#[test]
+fn numbers_of_entries_wrap() {
+    let device = device();
+    export(&device, u64::MAX, RINGS[0]);
+    let posted = device.run(0, 1, |unit| {
+        let thread = ThreadContext::new(unit);
+        let wire = QueueWire {
+            record: addr(RECORD),
+        };
+        let queue = raw::SendQueue::bind(&thread, wire).expect("a queue");
+        let entry = raw::Wqe::control(WorkOpcode::Send, WorkFlags::default());
+        (queue.post(&entry), queue.producer())
+    });
+    assert_eq!(posted.expect("no fault"), (Ok(0), 0));
+}
+
 #[test]
 fn a_completion_that_comes_with_the_end_of_the_time_is_taken() {
     let device = device();

@@ -105,8 +105,10 @@ impl<'t> SendQueue<'t> {
             return self.0.thread.noting(Err(error));
         }
         self.write(index, wqe);
-        self.0.record.at(SEND_PRODUCED).store(index + 1);
-        Ok(index + 1)
+        // The number stands in memory, where anything may stand.
+        let produced = index.wrapping_add(1);
+        self.0.record.at(SEND_PRODUCED).store(produced);
+        Ok(produced)
     }
 
     /// Rings for everything that was posted: [`ThreadContext::qp_sq_ring_db`] with its index and number. Entries in external
