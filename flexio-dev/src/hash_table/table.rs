@@ -449,12 +449,11 @@ const fn raised(word: u64) -> u64 {
     }
 }
 
-/// A count that has reached its end no longer tells how many there are, and stays.
+/// A count that has reached its end no longer tells how many there are, and stays; so does none, where a kernel has written over it.
 const fn lowered(word: u64) -> u64 {
-    if word >> COUNT_SHIFT == COUNT_MAX {
-        word
-    } else {
-        word - COUNT_ONE
+    match word >> COUNT_SHIFT {
+        0 | COUNT_MAX => word,
+        _ => word - COUNT_ONE,
     }
 }
 

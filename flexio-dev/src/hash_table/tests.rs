@@ -494,3 +494,14 @@ fn rule_1_threads_see_whole_values_under_their_own_keys() {
     let tags = &words.0[layout.tags()..layout.tags() + layout.chunks];
     assert!(tags.iter().all(|word| word.load(Ordering::Relaxed) == 0));
 }
+
+#[test]
+fn a_count_stays_at_its_ends() {
+    let tags = COUNT_ONE - 1;
+    for count in [0, COUNT_MAX] {
+        let word = count << COUNT_SHIFT | tags;
+        assert_eq!(lowered(word), word);
+    }
+    assert_eq!(lowered(COUNT_ONE | tags), tags);
+    assert_eq!(raised(COUNT_MAX << COUNT_SHIFT), COUNT_MAX << COUNT_SHIFT);
+}
