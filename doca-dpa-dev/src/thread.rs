@@ -95,6 +95,12 @@ impl<'t> Thread<'t> {
     /// threads, like `barrier()`. A `root` that is no rank of this launch is a fault.
     #[track_caller]
     pub fn broadcast<T: Pod>(&self, root: u32, value: T) -> T {
+        const {
+            assert!(
+                T::SIZE <= 8,
+                "a broadcast takes a value of at most 8 bytes; write a larger one to memory and broadcast its address"
+            );
+        };
         result_from_bits(self.0.broadcast(root, result_to_bits(value)))
     }
 
