@@ -31,7 +31,7 @@ pub fn mirror(name: &Ident, vis: &Visibility, doc: &str, args: &[Argument]) -> T
         .map(|a| format!("For `{}`.", spelled(&a.written)));
     quote! {
         #[doc = #doc]
-        #[derive(Clone, Copy, Debug)]
+        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
         #vis struct #name<#(#params),*> {
             #(#[doc = #docs] pub #names: #params,)*
         }
@@ -71,7 +71,7 @@ pub fn wire(args: &[Argument]) -> TokenStream {
     let pod = pod_impl(&Ident::new("__Wire", Span::call_site()), &generics, &fields);
     quote! {
         #[doc(hidden)]
-        #[derive(Clone, Copy)]
+        #[derive(::core::clone::Clone, ::core::marker::Copy)]
         pub struct __Wire<#(#params),*> {
             #(#names: #types,)*
         }

@@ -28,7 +28,7 @@ pub fn whole(function: &Function, implementation: &TokenStream) -> TokenStream {
     quote! {
         #(#outer)*
         #[allow(non_camel_case_types, reason = "a kernel keeps its function's name")]
-        #[derive(Clone, Copy, Debug)]
+        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
         #vis struct #name;
 
         #mirror
