@@ -55,11 +55,13 @@ impl Function {
 
     /// The name of the struct of its arguments: `count_all` has `CountAllArgs`.
     pub fn args_name(&self) -> Ident {
-        format_ident!(
-            "{}Args",
-            camel_case(&self.plain_name()),
-            span = self.item.sig.ident.span()
-        )
+        let name = camel_case(&self.plain_name());
+        // `_2d_fft`: no name begins with a digit.
+        let start = match name.starts_with(|c: char| c.is_ascii_digit()) {
+            true => "_",
+            false => "",
+        };
+        format_ident!("{start}{name}Args", span = self.item.sig.ident.span())
     }
 
     /// What it returns, if anything.
