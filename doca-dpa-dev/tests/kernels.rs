@@ -1,6 +1,8 @@
 //! What the macros make of functions, run on a device of one thread.
 
 mod fake;
+#[path = "kernels/names.rs"]
+mod names;
 #[path = "kernels/queues.rs"]
 mod queues;
 

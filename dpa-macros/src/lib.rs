@@ -30,9 +30,9 @@ mod test;
 /// host fills in (`&DeviceBuffer<u32>` for the first one here). A kernel without arguments has no such struct.
 ///
 /// The first parameter is `&Thread`; every other one is an argument: a plain value (`Pod`), a view, an event, or a
-/// struct with `#[derive(Arg)]`. Views of `doca_dpa_dev` may be written without their lifetime: by its name alone a type is taken
-/// for one, so a type of your own needs another name. Any other type that has a lifetime needs it written, as `Job<'_>`.
-/// An argument has no `#[cfg]`.
+/// struct with `#[derive(Arg)]`. Views of `doca_dpa_dev` may be written without their lifetime, but for those of `raw`: by its name
+/// alone a type is taken for one, so a type of your own needs another name. Any other type that has a lifetime needs it written, as
+/// `Job<'_>`. An argument has no `#[cfg]`, nor has the thread.
 ///
 /// Doc comments, `#[deprecated]` and `#[cfg]` go to the value; all other attributes stay on the function.
 ///

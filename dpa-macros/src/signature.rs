@@ -4,8 +4,8 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::{
-    Attribute, FnArg, GenericParam, Ident, ItemFn, Pat, PatType, Result, ReturnType, Signature,
-    Type,
+    AttrStyle, Attribute, FnArg, GenericArgument, GenericParam, Ident, ItemFn, Lifetime, Pat,
+    PatType, PathArguments, PathSegment, Result, ReturnType, Signature, Type,
 };
 
 use crate::lifetimes::to_static;
@@ -37,9 +37,10 @@ impl Function {
         if !attr.is_empty() {
             return refuse::at(attr, format!("a {what} takes no options here"));
         }
-        let item: ItemFn = syn::parse2(item)?;
+        let item = with_outer_attributes(syn::parse2(item)?);
         check_qualifiers(&item.sig, what)?;
         check_generics(&item.sig, what)?;
+        check_attributes(&item.attrs, what)?;
         let arguments = arguments(&item.sig, what)?;
         Ok(Self {
             item,
@@ -98,6 +99,14 @@ impl Function {
     fn attributes(&self, keep: impl Fn(&Attribute) -> bool) -> Vec<&Attribute> {
         self.item.attrs.iter().filter(|a| keep(a)).collect()
     }
+}
+
+/// Attributes that stand within the function's block say the same above it, where they can be taken apart.
+pub fn with_outer_attributes(mut item: ItemFn) -> ItemFn {
+    item.attrs
+        .iter_mut()
+        .for_each(|attribute| attribute.style = AttrStyle::Outer);
+    item
 }
 
 fn is(attribute: &Attribute, names: &[&str]) -> bool {
@@ -163,11 +172,26 @@ fn check_generics(sig: &Signature, what: &str) -> Result<()> {
     }
 }
 
+fn check_attributes(attributes: &[Attribute], what: &str) -> Result<()> {
+    match attributes.iter().find(|a| is(a, &["target_feature"])) {
+        Some(attribute) => refuse::at(
+            attribute,
+            format!(
+                "a {what} has no #[target_feature]: nobody asks for features where it is called; put it on a helper"
+            ),
+        ),
+        None => Ok(()),
+    }
+}
+
 fn arguments(sig: &Signature, what: &str) -> Result<Vec<Argument>> {
     let mut inputs = sig.inputs.iter();
     match inputs.next() {
         Some(FnArg::Receiver(receiver)) => return refuse_self(receiver, what),
-        Some(FnArg::Typed(first)) if is_thread(&first.ty) => {}
+        Some(FnArg::Typed(first)) if is_thread(&first.ty) => {
+            check_conditions(first, what)?;
+            check_lifetimes(&first.ty, what)?;
+        }
         Some(FnArg::Typed(first)) => return refuse::at(&first.ty, thread_first(what)),
         None => return refuse::at(&sig.ident, thread_first(what)),
     }
@@ -205,15 +229,56 @@ fn is_thread(ty: &Type) -> bool {
             .is_some_and(|s| s.ident == "Thread")
 }
 
-fn argument(typed: &PatType, what: &str) -> Result<Argument> {
-    if let Some(condition) = typed.attrs.iter().find(|a| is(a, &["cfg"])) {
-        return refuse::at(
+fn check_conditions(typed: &PatType, what: &str) -> Result<()> {
+    match typed.attrs.iter().find(|a| is(a, &["cfg", "cfg_attr"])) {
+        Some(condition) => refuse::at(
             condition,
             format!(
-                "an argument of a {what} is always there; put the condition on the {what}, and write another"
+                "a parameter of a {what} is always there; put the condition on the {what}, and write another"
             ),
-        );
+        ),
+        None => Ok(()),
     }
+}
+
+/// What a thread hands out lives as long as the thread.
+fn check_lifetimes(ty: &Type, what: &str) -> Result<()> {
+    let forever = match ty {
+        Type::Reference(reference) => match reference.lifetime.as_ref().filter(is_static) {
+            None => return check_lifetimes(&reference.elem, what),
+            forever => forever,
+        },
+        Type::Path(path) => path.path.segments.last().and_then(static_among),
+        _ => None,
+    };
+    match forever {
+        Some(lifetime) => refuse::at(
+            lifetime,
+            format!(
+                "what a {what} is given is gone when it returns: write `'_` in place of `'static`"
+            ),
+        ),
+        None => Ok(()),
+    }
+}
+
+fn static_among(segment: &PathSegment) -> Option<&Lifetime> {
+    let PathArguments::AngleBracketed(list) = &segment.arguments else {
+        return None;
+    };
+    let lifetimes = list.args.iter().filter_map(|argument| match argument {
+        GenericArgument::Lifetime(lifetime) => Some(lifetime),
+        _ => None,
+    });
+    lifetimes.into_iter().find(is_static)
+}
+
+fn is_static(lifetime: &&Lifetime) -> bool {
+    lifetime.ident == "static"
+}
+
+fn argument(typed: &PatType, what: &str) -> Result<Argument> {
+    check_conditions(typed, what)?;
     let Pat::Ident(pat) = &*typed.pat else {
         return refuse::at(
             &typed.pat,
@@ -240,10 +305,13 @@ fn argument(typed: &PatType, what: &str) -> Result<Argument> {
             &typed.ty,
             format!("a {what} is not generic: name the type of each argument"),
         ),
-        ty => Ok(Argument {
-            name: pat.ident.clone(),
-            written: ty.clone(),
-            marker: to_static(ty),
-        }),
+        ty => {
+            check_lifetimes(ty, what)?;
+            Ok(Argument {
+                name: pat.ident.clone(),
+                written: ty.clone(),
+                marker: to_static(ty),
+            })
+        }
     }
 }

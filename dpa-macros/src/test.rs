@@ -7,6 +7,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Expr, Ident, ItemFn, Result, Token};
 
+use crate::signature::with_outer_attributes;
 use crate::refuse;
 
 const OPTIONS: [&str; 4] = ["seeds", "network", "mishaps", "device"];
@@ -36,7 +37,7 @@ impl Parse for Choices {
 
 pub fn expand(attr: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let Choices(choices) = syn::parse2(attr)?;
-    let item: ItemFn = syn::parse2(item)?;
+    let item = with_outer_attributes(syn::parse2(item)?);
     check(&item)?;
     let mut steps = TokenStream::new();
     for Choice { name, value } in choices {
