@@ -482,7 +482,7 @@ impl Worker {
     ) -> bool {
         let direct = launch.units() == 1
             && self.release_is_of(launch.proc)
-            && self.device.allows_hand_over(self.shared().home())
+            && self.passes_nothing_by()
             && self.shared().waiting.load(Ordering::Relaxed) == 0;
         let push = |launch| self.device.sched.push(launch);
         let queued = self.next.offer(launch, direct, push);
@@ -490,6 +490,12 @@ impl Worker {
             on_own_stack(off, || process.end_late());
         }
         queued
+    }
+
+    /// Whether what runs next here without the queue passes nothing by that is ready; nor ranks that this worker has claimed: those
+    /// run before what is handed over, and may be of another process.
+    pub(crate) fn passes_nothing_by(&self) -> bool {
+        self.device.allows_hand_over(self.shared().home()) && self.chunk.borrow().is_none()
     }
 
     pub(crate) fn release_is_of(&self, proc: u32) -> bool {
@@ -524,3 +530,6 @@ impl Worker {
         self.give_back(Release::step(launch.proc), None);
     }
 }
+
+#[cfg(test)]
+mod tests;

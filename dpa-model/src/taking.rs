@@ -105,9 +105,8 @@ impl Worker {
         let Some(handler) = launch.handler() else {
             return false;
         };
-        let may = !self.must_leave_stack()
-            && self.device.allows_hand_over(self.shared().home())
-            && !core.process().is_stopped();
+        let may =
+            !self.must_leave_stack() && self.passes_nothing_by() && !core.process().is_stopped();
         if !(may && self.next.go_on(|| handler.goes_again())) {
             return false;
         }
@@ -147,6 +146,7 @@ impl Worker {
     }
 
     pub(crate) fn begin_thread(&self, core: &Core, launch: ModelArc<Launch>, rank: u32) {
+        debug_assert_eq!(launch.proc, core.process().number, "in its own process");
         self.has_work();
         if rank == 0 && launch.is_timed() {
             launch.set_start_time(self.device.clock.now());
@@ -232,6 +232,7 @@ impl Worker {
     }
 
     pub(crate) fn keep_unit(&self, proc: u32) {
+        debug_assert!(self.release_is_of(proc), "it has the unit of another");
         match self.release.take() {
             Some(Release {
                 units: 1, steps: 0, ..
@@ -240,7 +241,7 @@ impl Worker {
                 units: release.units - 1,
                 ..release
             })),
-            None => debug_assert!(false, "a hand-over from process {proc} without a unit"),
+            None => {}
         }
     }
 

@@ -6,7 +6,7 @@
 //! Rules:
 //! 1. An update made at the end of a launch may hand over directly to the one launch it opened: that runs next, on
 //!    this worker, with the unit of the one that ended, if nothing else is ready anywhere (it is then the head of its
-//!    queue) and no suspended thread waits for this worker; see `handover.rs`.
+//!    queue), this worker has claimed no ranks, and no suspended thread waits for it; see `handover.rs`.
 //! 2. A thread that waits is registered where it waits only after it has left its stack.
 //! 3. What an update opens in the middle of a kernel goes to this worker's queue; no parked worker is woken for it
 //!    until the kernel's next safe point that does not block (`owed`).
