@@ -15,6 +15,8 @@ mod events;
 pub(crate) mod handler;
 mod message;
 mod nic;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::panic::{Location, resume_unwind};
@@ -194,7 +196,8 @@ fn end_safe_point(core: &Core) {
 /// Lets others run if they wait and it is time.
 #[inline]
 fn take_turns(core: &Core, now: bool) {
-    let calls = core.calls.get() + 1;
+    // A kernel alone on its worker may never be switched.
+    let calls = core.calls.get().saturating_add(1);
     core.calls.set(calls);
     let device = core.worker().device();
     let switch = match &device.choices {

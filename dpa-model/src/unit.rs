@@ -173,6 +173,12 @@ impl Core {
         unsafe { &*self.worker.get() }
     }
 
+    /// This worker runs the unit from now on.
+    pub(crate) fn runs_on(&self, worker: &Worker) {
+        self.worker.set(worker);
+        self.worker_index.set(worker.index());
+    }
+
     /// The way off the stack.
     #[inline]
     pub fn switch(&self) -> &Switch {
@@ -469,8 +475,7 @@ impl Unit {
 
     /// Enters the stack, on this worker.
     pub fn resume(&mut self, worker: &Worker) -> Resumed {
-        self.core.worker.set(worker);
-        self.core.worker_index.set(worker.index());
+        self.core.runs_on(worker);
         #[cfg(not(dpa_sanitize))]
         let _entered = trap::enter(&self.entered);
         self.fiber.resume()
