@@ -13,6 +13,12 @@
     allow(dead_code, reason = "only the protocols are built for the models")
 )]
 
+#[cfg(panic = "abort")]
+compile_error!(
+    "a kernel that faults or is stopped is unwound, which ends the whole program with `panic = \"abort\"`: \
+     take that out of the profile"
+);
+
 pub mod activation;
 pub mod config;
 pub mod epoch;
