@@ -2,7 +2,10 @@
 
 use core::sync::atomic::AtomicU8;
 
-use crate::pod::{Bytes, Pod};
+use crate::pod::Pod;
+
+/// Bytes of a global variable, at most: all of it is made at once, on the stack of the kernel that reaches it first.
+pub const MOST_BYTES: usize = 64 * 1024;
 
 /// A global variable as a device sees it: a name, a size, and what it begins with. Its own address tells it from others.
 pub trait AnyGlobal: Sync {
@@ -33,8 +36,15 @@ pub struct Global<T: Pod + Sync> {
 }
 
 impl<T: Pod + Sync> Global<T> {
-    /// A global that begins with this value in each process.
+    /// A global that begins with this value in each process. One of more than [`MOST_BYTES`] does not compile: memory of that
+    /// size is allocated by the host, and a kernel is given its address.
     pub const fn new(initial: T) -> Self {
+        const {
+            assert!(
+                T::SIZE <= MOST_BYTES,
+                "a global variable takes at most 64 KiB; allocate the memory on the host, and keep its address in the global"
+            );
+        }
         Self {
             name: "a global",
             initial,
@@ -67,6 +77,6 @@ impl<T: Pod + Sync> AnyGlobal for Global<T> {
     }
 
     fn initial(&self, out: &mut [u8]) {
-        self.initial.store(&mut Bytes(out), 0);
+        T::encode_slice(core::slice::from_ref(&self.initial), out);
     }
 }

@@ -266,6 +266,13 @@ impl<T: Pod, const N: usize> Pod for [T; N] {
             item.store(to, at + i * T::SIZE);
         }
     }
+    // An array may be larger than the stack has room for copies of it.
+    fn encode_slice(items: &[Self], out: &mut [u8]) {
+        T::encode_slice(items.as_flattened(), out);
+    }
+    fn decode_slice(bytes: &[u8], out: &mut [Self]) {
+        T::decode_slice(bytes, out.as_flattened_mut());
+    }
 }
 
 impl<T: 'static> Pod for DevAddr<T> {
@@ -333,6 +340,9 @@ mod tests {
         let mut bytes = [0u8; 3];
         <[bool; 3]>::encode_slice(&[[true, false, true]], &mut bytes);
         assert_eq!(bytes, [1, 0, 1]);
+        let mut back = [[false; 3]];
+        <[bool; 3]>::decode_slice(&bytes, &mut back);
+        assert_eq!(back, [[true, false, true]]);
         assert_eq!(
             <[bool; 3]>::load(&Bytes(&[2u8, 0, 255]), 0),
             [true, false, true]

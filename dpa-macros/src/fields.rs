@@ -19,6 +19,7 @@ pub fn pod_impl(name: &Ident, generics: &Generics, fields: &[Field]) -> TokenStr
     let (members, types): (Vec<_>, Vec<_>) = fields.iter().map(|f| (&f.member, &f.ty)).unzip();
     let (steps, aligns) = (types.iter().map(step), types.iter().map(align));
     let numbers: Vec<_> = (0..fields.len()).collect();
+    let sizes = types.iter().map(size);
     let offset = offsets(&types);
     quote! {
         #[automatically_derived]
@@ -53,6 +54,20 @@ pub fn pod_impl(name: &Ident, generics: &Generics, fields: &[Field]) -> TokenStr
                 let _ = __offsets;
                 #(::doca_dpa_dev::__private::Pod::store(self.#members, __to, __at + __offsets[#numbers]);)*
             }
+            // Field by field where it lies: it may be larger than the stack has room for copies of it.
+            fn encode_slice(__items: &[Self], __out: &mut [u8]) {
+                let __offsets = const { #offset };
+                let _ = __offsets;
+                let __size = <Self as ::doca_dpa_dev::__private::Pod>::SIZE;
+                ::core::assert_eq!(__out.len(), __items.len() * __size, "bytes for the items");
+                let __chunks = __out.chunks_exact_mut(::doca_dpa_dev::__private::max(__size, 1));
+                for (__item, __chunk) in ::core::iter::Iterator::zip(__items.iter(), __chunks) {
+                    #(::doca_dpa_dev::__private::Pod::encode_slice(
+                        ::core::slice::from_ref(&__item.#members),
+                        &mut __chunk[__offsets[#numbers]..][..#sizes],
+                    );)*
+                }
+            }
         }
     }
 }
@@ -83,6 +98,11 @@ fn begin(ty: &&Type) -> TokenStream {
 fn step(ty: &&Type) -> TokenStream {
     let (pod, begin) = (as_pod(ty), begin(ty));
     quote!(#begin + #pod::SIZE)
+}
+
+fn size(ty: &&Type) -> TokenStream {
+    let pod = as_pod(ty);
+    quote!(#pod::SIZE)
 }
 
 fn align(ty: &&Type) -> TokenStream {

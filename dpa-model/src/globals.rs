@@ -1,4 +1,7 @@
 //! The global variables of a process: each is allocated and initialised when it is first reached.
+//!
+//! What one begins with is made by code of the program: as the code of who reaches it, a kernel or the host, and with no lock held. Where
+//! several reach it at once, what the first of them brings counts.
 
 use std::collections::HashMap;
 
@@ -8,6 +11,10 @@ use parking_lot::Mutex;
 use crate::epoch::Epochs;
 use crate::heap::{Heap, OutOfMemory};
 
+fn key(global: &'static dyn AnyGlobal) -> usize {
+    std::ptr::from_ref(global).cast::<()>() as usize
+}
+
 /// By the address of its declaration: where it is in device memory.
 #[derive(Debug, Default)]
 pub(crate) struct Globals {
@@ -15,27 +22,29 @@ pub(crate) struct Globals {
 }
 
 impl Globals {
-    /// The address of a global.
-    pub(crate) fn find(
+    /// The address of a global that has been reached before.
+    pub(crate) fn find(&self, global: &'static dyn AnyGlobal) -> Option<u64> {
+        self.known.lock().get(&key(global)).copied()
+    }
+
+    /// The address of a global that begins with these bytes, unless it was reached meanwhile.
+    pub(crate) fn put(
         &self,
         heap: &Heap,
         epochs: &Epochs,
         global: &'static dyn AnyGlobal,
+        initial: &[u8],
     ) -> Result<u64, OutOfMemory> {
-        let key = std::ptr::from_ref(global).cast::<()>() as usize;
-        // Whoever comes first initialises it while the others wait.
         let mut known = self.known.lock();
-        if let Some(&addr) = known.get(&key) {
+        if let Some(&addr) = known.get(&key(global)) {
             return Ok(addr);
         }
-        let addr = heap.alloc(epochs, global.size() as u64, true)?;
-        let mut initial = vec![0; global.size()];
-        global.initial(&mut initial);
+        let addr = heap.alloc(epochs, initial.len() as u64, true)?;
         if let Some(cell) = heap.within(addr, initial.len() as u64) {
-            cell.copy_in(0, &initial);
+            cell.copy_in(0, initial);
             heap.wrote(addr, initial.len() as u64);
         }
-        known.insert(key, addr);
+        known.insert(key(global), addr);
         Ok(addr)
     }
 }

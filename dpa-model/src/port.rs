@@ -417,9 +417,29 @@ unsafe fn global(unit: NonNull<()>, global: &'static dyn AnyGlobal) -> Result<u6
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
+    let process = core.process();
     let found = core
         .switch()
-        .on_parent_stack(|| core.process().global(global));
+        .on_parent_stack(|| process.known_global(global));
+    let found = match found {
+        Ok(None) => {
+            let initial = initial_of(core, global);
+            core.switch()
+                .on_parent_stack(move || process.put_global(global, &initial))
+        }
+        Ok(Some(addr)) => Ok(addr),
+        Err(none) => Err(none),
+    };
     end_safe_point(core);
     found.map_err(FaultKind::from)
+}
+
+/// What a global begins with: made by code of the program, which may panic and may not end, as kernel code. If its stack is left
+/// meanwhile, these bytes are, too.
+fn initial_of(core: &Core, global: &'static dyn AnyGlobal) -> Vec<u8> {
+    let mut initial = core.switch().on_parent_stack(|| vec![0; global.size()]);
+    core.enter_kernel();
+    global.initial(&mut initial);
+    core.leave_kernel();
+    initial
 }

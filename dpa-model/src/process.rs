@@ -14,6 +14,7 @@ use std::task::Waker;
 
 use crossbeam::utils::CachePadded;
 use dpa_abi::Update;
+use dpa_abi::global::AnyGlobal;
 use parking_lot::Mutex;
 use slab::Slab;
 use sync_event::{CloseReason, Closed, Event, Reached};
@@ -31,7 +32,7 @@ use crate::gate::Gate;
 use crate::globals::Globals;
 use crate::handler::Handler;
 use crate::handles::Handles;
-use crate::heap::Heap;
+use crate::heap::{Heap, OutOfMemory};
 use crate::launch::{Launch, Outcome};
 use crate::layout::GroupSpec;
 use crate::message::{LogSpec, Messages};
@@ -385,12 +386,32 @@ impl Process {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn global(
+    pub fn global(&self, global: &'static dyn AnyGlobal) -> Result<u64, OutOfMemory> {
+        if let Some(addr) = self.known_global(global)? {
+            return Ok(addr);
+        }
+        let mut initial = vec![0; global.size()];
+        global.initial(&mut initial);
+        self.put_global(global, &initial)
+    }
+
+    /// The device address of a global variable that has been asked for before.
+    pub(crate) fn known_global(
         &self,
-        global: &'static dyn dpa_abi::global::AnyGlobal,
-    ) -> Result<u64, crate::heap::OutOfMemory> {
+        global: &'static dyn AnyGlobal,
+    ) -> Result<Option<u64>, OutOfMemory> {
         self.refuse_memory(global.size() as u64)?;
-        self.globals.find(&self.heap, &self.epochs, global)
+        Ok(self.globals.find(global))
+    }
+
+    /// The device address of a global variable that begins with this, if it has not begun.
+    pub(crate) fn put_global(
+        &self,
+        global: &'static dyn AnyGlobal,
+        initial: &[u8],
+    ) -> Result<u64, OutOfMemory> {
+        let (heap, epochs) = (&self.heap, &self.epochs);
+        self.globals.put(heap, epochs, global, initial)
     }
 
     /// Opens a window onto host memory; its first device address.
