@@ -473,6 +473,12 @@ impl Unit {
         &self.core
     }
 
+    /// What the handlers of signals know of its stack.
+    #[cfg(all(test, not(dpa_sanitize)))]
+    pub(crate) fn entered(&self) -> &EnteredStack {
+        &self.entered
+    }
+
     /// Enters the stack, on this worker.
     pub fn resume(&mut self, worker: &Worker) -> Resumed {
         self.core.runs_on(worker);

@@ -79,25 +79,35 @@ extern "C" fn preempt_handler(_: libc::c_int, _: *mut libc::siginfo_t, context: 
     }
 }
 
+/// Bytes that the system wants of a stack to interrupt code on it, at most.
+fn frame_bytes() -> usize {
+    // SAFETY: only asks; a system that does not know answers 0.
+    let asked = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
+    // What lies below the stack pointer and is not touched comes to it.
+    asked.max(16 * 1024) + 128
+}
+
 /// Whether a kernel that was to be interrupted had no room for that on its stack: it goes on.
-fn had_no_room(signal: libc::c_int, info: &libc::siginfo_t) -> bool {
+pub(super) fn had_no_room(signal: libc::c_int, code: libc::c_int, stack_pointer: usize) -> bool {
     // SAFETY: set only while its target lives on this worker's stack.
     let Some(entered) = (unsafe { ENTERED.get().as_ref() }) else {
         return false;
     };
-    // The system says so with an error of its own.
+    // The system says so with an error of its own; but so it does of an address that no memory can have.
     signal == libc::SIGSEGV
-        && info.si_code == libc::SI_KERNEL
+        && code == libc::SI_KERNEL
+        && stack_pointer < entered.limit + frame_bytes()
         // SAFETY: the core is valid while its stack is entered.
         && unsafe { &*entered.core }.worker().end_preemption()
 }
 
 extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel passes a valid pointer.
-    if had_no_room(signal, unsafe { &*info }) {
+    // SAFETY: the kernel passes valid pointers.
+    let (info_of, stack_pointer) = unsafe { (&*info, stack_pointer(&*context.cast())) };
+    if had_no_room(signal, info_of.si_code, stack_pointer) {
         return;
     }
-    // SAFETY: the kernel passes valid pointers.
+    // SAFETY: as above.
     if !unsafe { try_reset(signal, &*info, &mut *context.cast()) } && signal != run_time_signal() {
         // SAFETY: as above.
         match was_sent(unsafe { &*info }) {

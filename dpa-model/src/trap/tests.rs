@@ -1,6 +1,10 @@
-use super::{install, signals};
+use super::{enter, install, signals};
+use crate::rig::Still;
+use crate::unit::{Core, Spare, Unit};
+use crate::worker::Worker;
 use std::process::{Command, Output};
 use std::sync::Barrier;
+use std::sync::atomic::Ordering;
 
 const CHILD: &str = "DPA_TRAP_TEST_CHILD";
 
@@ -64,4 +68,26 @@ fn a_device_can_be_opened_by_a_destructor_that_a_panic_runs() {
     let test = "trap::tests::child_that_installs_while_it_unwinds";
     let output = child(test);
     assert!(output.status.success(), "{output:?}");
+}
+
+/// The system tells of a stack without room for an interruption as it tells of an address that no memory can have.
+#[test]
+fn rule_5_1_a_wild_access_of_who_is_to_be_interrupted_is_a_fault() {
+    let process = Still::new();
+    let worker = Worker::new(process.device.clone(), 0);
+    let stack = process.device.stacks.take().expect("a stack");
+    let core = Core::new();
+    let unit = Unit::new(Spare { stack, core });
+    unit.core().runs_on(&worker);
+    let shared = worker.shared();
+    // It has been called back.
+    shared.background.store(true, Ordering::SeqCst);
+    shared.woken.store(true, Ordering::SeqCst);
+    let had_no_room =
+        |stack_pointer| signals::had_no_room(libc::SIGSEGV, libc::SI_KERNEL, stack_pointer);
+    let entered = unit.entered();
+    assert!(!had_no_room(entered.limit + 512), "it is on no stack");
+    let _entered = enter(entered);
+    assert!(had_no_room(entered.limit + 512));
+    assert!(!had_no_room(entered.high - 512));
 }
