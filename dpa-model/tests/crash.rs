@@ -72,20 +72,30 @@ kernel!(SENT, |_unit, _args| {
     send_to_self(libc::SIGSEGV);
 });
 
+#[cfg(not(dpa_sanitize))]
+kernel!(NEWS, |_unit, _args| {
+    send_news_of_broken_memory();
+});
+
 /// Not a test by itself: a program whose kernels get signals that are sent to them, with the standard library's handler or without
 /// any.
 #[cfg(not(dpa_sanitize))]
 #[test]
 fn child_that_is_sent_a_signal() {
-    let Ok(handler) = std::env::var(CHILD) else {
+    let Ok(asked) = std::env::var(CHILD) else {
         return;
     };
+    let (handler, signal) = asked.split_once(' ').expect("two words");
+    let (kernel, signal) = match signal {
+        "sent" => (&SENT, libc::SIGSEGV),
+        _ => (&NEWS, libc::SIGBUS),
+    };
     if handler == "none" {
-        end_by(libc::SIGSEGV);
+        end_by(signal);
     }
     let (device, process) = open(config(1));
     for _ in 0..3 {
-        let launch = submit(&process, spec(&SENT, &[]));
+        let launch = submit(&process, spec(kernel, &[]));
         assert_eq!(outcome(&launch), Outcome::Completed);
     }
     let other = device
@@ -96,21 +106,24 @@ fn child_that_is_sent_a_signal() {
     assert_eq!(outcome(&launch), Outcome::Faulted, "its own are caught");
 }
 
-/// It may come while something of ours is live on the kernel's stack. The program does with it what it does without a device.
+/// It may come while something of ours is live on the kernel's stack. The program does with the first what it does without a device. So
+/// with the news that memory is broken.
 #[cfg(not(dpa_sanitize))]
 #[test]
 fn rule_5_1_a_signal_that_is_sent_is_no_fault_of_a_kernel() {
     use std::os::unix::process::ExitStatusExt;
     let program = std::env::current_exe().expect("this program");
-    let run = |handler| {
+    let run = |asked: String| {
         let mut child = std::process::Command::new(&program);
         child.args(["--exact", "child_that_is_sent_a_signal"]);
-        child.env(CHILD, handler).output().expect("a child")
+        child.env(CHILD, asked).output().expect("a child")
     };
-    let ignored = run("the standard library's");
-    assert!(ignored.status.success(), "{ignored:?}");
-    let killed = run("none");
-    assert_eq!(killed.status.signal(), Some(libc::SIGSEGV), "{killed:?}");
+    for (kind, signal) in [("sent", libc::SIGSEGV), ("news", libc::SIGBUS)] {
+        let ignored = run(format!("std {kind}"));
+        assert!(ignored.status.success(), "{ignored:?}");
+        let killed = run(format!("none {kind}"));
+        assert_eq!(killed.status.signal(), Some(signal), "{killed:?}");
+    }
 }
 
 #[test]

@@ -37,16 +37,19 @@ pub(super) fn install() {
     };
     let signals = [libc::SIGSEGV, libc::SIGBUS, run_time_signal()];
     let _ = BEFORE.set(Handlers(signals.map(read)));
-    for signal in signals {
-        // SAFETY: all zero is a valid value; the fields are set below.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-        // SAFETY: the handler is async-signal-safe: it reads a thread-local, memory of this worker and the
-        // context, and writes the context and an abandoned stack.
-        unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
-    }
+    signals.into_iter().for_each(put_ours);
     install_preemption();
+}
+
+/// Has our handler handle a signal. Async-signal-safe.
+fn put_ours(signal: libc::c_int) {
+    // SAFETY: all zero is a valid value; the fields are set below.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+    // SAFETY: the handler is async-signal-safe: it reads a thread-local, memory of this worker and the
+    // context, and writes the context and an abandoned stack.
+    unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
 }
 
 fn install_preemption() {
@@ -109,10 +112,9 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     }
     // SAFETY: as above.
     if !unsafe { try_reset(signal, &*info, &mut *context.cast()) } && signal != run_time_signal() {
-        // SAFETY: as above.
-        match was_sent(unsafe { &*info }) {
-            true => keeping_ours(signal, || chain(signal, info, context)),
-            false => chain(signal, info, context),
+        match is_of_an_access(signal, info_of) {
+            true => chain(signal, info, context),
+            false => keeping_ours(signal, || chain(signal, info, context)),
         }
     }
 }
@@ -152,16 +154,12 @@ unsafe fn try_reset(
     true
 }
 
-/// Whether somebody has sent it, and nothing that this thread does has brought it.
-fn was_sent(info: &libc::siginfo_t) -> bool {
-    info.si_code <= 0
-}
-
 /// Whether it is what this thread does that brought it. One that somebody has sent may come anywhere, also where something of
 /// ours is live; so may the news that memory is broken.
 fn is_of_an_access(signal: libc::c_int, info: &libc::siginfo_t) -> bool {
     let found_broken = signal == libc::SIGBUS && info.si_code == libc::BUS_MCEERR_AO;
-    !was_sent(info) && !found_broken
+    let was_sent = info.si_code <= 0;
+    !was_sent && !found_broken
 }
 
 fn cause(
@@ -195,15 +193,22 @@ fn end_by(signal: libc::c_int) {
     unsafe { libc::raise(signal) };
 }
 
-/// For a signal that was sent: who handles it may take it for the end of the program, and our handler away (the standard library
-/// does), and then the program goes on.
+/// For a signal that no instruction has brought: who handles it may take it for the end of the program, and our handler away (the
+/// standard library does), and then the program goes on.
 fn keeping_ours(signal: libc::c_int, hand_on: impl FnOnce()) {
-    let mut ours = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: asks what is installed, and installs the same again.
-    unsafe {
-        libc::sigaction(signal, std::ptr::null(), ours.as_mut_ptr());
-        hand_on();
-        libc::sigaction(signal, ours.as_ptr(), std::ptr::null_mut());
+    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: only asks what is installed.
+    unsafe { libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) };
+    // SAFETY: filled in, or all zero, which is a valid value too.
+    let now = unsafe { now.assume_init() };
+    hand_on();
+    match now.sa_sigaction {
+        // Ours is away just now, for the same on another thread.
+        libc::SIG_DFL => put_ours(signal),
+        // SAFETY: installs what was installed.
+        _ => unsafe {
+            libc::sigaction(signal, &now, std::ptr::null_mut());
+        },
     }
 }
 
@@ -217,11 +222,11 @@ fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_
     };
     match before.sa_sigaction {
         libc::SIG_IGN => {}
-        // SAFETY: puts the default back; the instruction faults again and ends the program as it would have. One that was sent
-        // is sent again.
+        // SAFETY: puts the default back; the instruction faults again and ends the program as it would have. One that no
+        // instruction has brought is sent again.
         libc::SIG_DFL => unsafe {
             libc::sigaction(signal, before, std::ptr::null_mut());
-            if was_sent(&*info) {
+            if !is_of_an_access(signal, &*info) {
                 end_by(signal);
             }
         },

@@ -65,6 +65,27 @@ pub fn send_to_self(signal: i32) {
     unsafe { libc::raise(signal) };
 }
 
+/// Tells this thread that memory is broken which it does not access just now.
+pub fn send_news_of_broken_memory() {
+    // SAFETY: all zero is a valid value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    info.si_signo = libc::SIGBUS;
+    info.si_code = libc::BUS_MCEERR_AO;
+    // SAFETY: only asks for two numbers.
+    let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
+    // SAFETY: to itself a thread may send anything.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_rt_tgsigqueueinfo,
+            process,
+            thread,
+            libc::SIGBUS,
+            &raw const info,
+        )
+    };
+    assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
+}
+
 /// From now on the program has no handler for this signal, which ends it.
 pub fn end_by(signal: i32) {
     // SAFETY: the default is a handler of every signal.
