@@ -13,7 +13,7 @@ use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
 use doca_dpa::testing::{Actor, Chance, Diary, MishapCounters, Mishaps, NetworkSpec, When};
 use doca_dpa::{Dpa, Error, Location, Sim, SyncEvent, dpa_test};
 use seeds::seeds;
-use tests::{CountArgs, RelayArgs, count, nothing, relay};
+use tests::{CountArgs, PanicsArgs, RelayArgs, count, nothing, panics, relay};
 
 const HOST_TO_DEVICE: (Location, Location) = (Location::Host, Location::Device);
 const DEVICE_TO_HOST: (Location, Location) = (Location::Device, Location::Host);
@@ -361,6 +361,36 @@ fn a_failure_prints_its_story_and_the_command_that_replays_it() {
     assert_eq!(before.matches("panicked at").count(), 1, "{printed}");
     let (passed, again) = child(name, Some(seed));
     assert!(!passed && again.contains(&format!("fails at seed {seed}: ")));
+}
+
+/// Its kernel panics, if it is asked to.
+#[dpa_test(seeds = 1)]
+async fn child_whose_kernel_panics(dpa: Dpa) -> Result<(), Error> {
+    if std::env::var_os("DPA_TEST_FAILS").is_some() {
+        let args = PanicsArgs { number: 13u64 };
+        dpa.launch(panics).args(args).submit()?.await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn that_each_run_writes_a_crash_report_of_its_own_is_no_difference() {
+    let dir = std::env::temp_dir().join(format!("dpa-testing-{}", std::process::id()));
+    std::fs::create_dir(&dir).expect("a directory");
+    let mut child = Command::new(std::env::current_exe().expect("this program"));
+    child.args(["child_whose_kernel_panics", "--exact", "--nocapture"]);
+    child
+        .env("DPA_TEST_FAILS", "1")
+        .env("DPA_CRASH_PATH", &dir)
+        .env_remove("DPA_SEEDS")
+        .env_remove("DPA_SEED");
+    let output = child.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let reports = std::fs::read_dir(&dir).expect("the directory").count();
+    std::fs::remove_dir_all(&dir).expect("it goes");
+    assert!(!output.status.success() && reports > 2, "{reports}: {said}");
+    assert!(said.contains("(crash report: "), "{said}");
+    assert!(!said.contains("it ended otherwise"), "{said}");
 }
 
 /// What cannot strike, if it is asked to.
