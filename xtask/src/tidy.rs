@@ -5,6 +5,7 @@
 mod arrows;
 mod c_names;
 mod names;
+mod paths;
 mod reach;
 mod rules;
 mod text;

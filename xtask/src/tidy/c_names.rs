@@ -132,7 +132,9 @@ fn check_row(row: &Row<'_>, sources: &Sources) -> Option<String> {
     let Some(path) = row.path() else {
         return none_here(row, sources);
     };
-    let Some(item) = sources.aliases(row.name).find(|item| item.is_at(path)) else {
+    let mut items = sources.aliases(row.name);
+    let at = items.find(|item| item.is_at(path) && sources.leads_to(path, item));
+    let Some(item) = at else {
         return Some(row.found(&format!("`{path}` does not carry it as an alias")));
     };
     if !sources.is_public(path) {

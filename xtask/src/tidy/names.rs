@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::paths::{declares, gives_out, is_below};
 use super::reach::{self, Parsed, Reached};
 use super::uses::Uses;
 use crate::source::{self, File};
@@ -150,6 +151,32 @@ impl<'f> Sources<'f> {
         }
     }
 
+    /// Whether a path that could lead to an item does: what stands between the crate and the item are modules, and if the item is
+    /// of that crate, the first of them has it, or its type, to which others may add.
+    pub fn leads_to(&self, path: &str, item: &Item) -> bool {
+        let parts: Vec<&str> = path.split("::").collect();
+        let own = 1 + usize::from(item.of.is_some());
+        let [module, below @ ..] = &parts[1..parts.len() - own] else {
+            return true;
+        };
+        // Who sets a field is named with the type.
+        let modules = item.kind == Kind::Setter || below.iter().all(|part| is_module(part));
+        modules && (parts[0] != item.krate || self.has(module, item))
+    }
+
+    /// Whether a module of an item's crate has the item.
+    fn has(&self, module: &str, item: &Item) -> bool {
+        let directory = item.krate.replace('_', "-");
+        let declares = |file: &str, name: &str| {
+            let file = self.files.get(file);
+            file.is_some_and(|file| declares(&source::code(&file.text), name))
+        };
+        let beside = format!("{directory}/src/{module}.rs");
+        let mut of = item.of.iter();
+        is_below(&item.file, &directory, module)
+            || of.any(|of| !declares(&item.file, of) && declares(&beside, of))
+    }
+
     fn is_macro(&self, directory: &str, name: &str) -> bool {
         let head = format!("macro_rules! {name} {{");
         let own = |file: &&&File| file.path.starts_with(&format!("{directory}/src/"));
@@ -163,25 +190,6 @@ impl<'f> Sources<'f> {
     pub fn reached_by(&self, file: &str, test: &str, device: bool) -> Option<Reached<'_>> {
         reach::from_test(&self.parsed, file, test, device)
     }
-}
-
-/// Whether a module declares something publicly, or hands it on.
-fn gives_out(code: &str, item: &str) -> bool {
-    let handed_on = code.split("pub use ").skip(1);
-    let mut handed_on = handed_on.filter_map(|rest| rest.split(';').next());
-    handed_on.any(|names| source::has_word(names, item))
-        || code.lines().filter(|line| declares(line)).any(|line| {
-            source::has_word(
-                line.split(['(', '{', '<', ';']).next().unwrap_or(line),
-                item,
-            )
-        })
-}
-
-/// Whether a line declares something public, which may be a type within a macro such as `bitflags`.
-fn declares(line: &str) -> bool {
-    let within = line.trim_start().starts_with("pub struct ");
-    within || line.starts_with("pub ") && !line.starts_with("pub use ")
 }
 
 fn words(code: &str) -> impl Iterator<Item = &str> {
@@ -231,7 +239,7 @@ fn alias(line: &str) -> Option<&str> {
 
 /// The type whose items follow from this line on; `Some(None)`: none's.
 fn owner(line: &str) -> Option<Option<String>> {
-    if line.starts_with('}') {
+    if line.starts_with(['}', ')']) {
         return Some(None);
     }
     if let Some(rest) = line.strip_prefix("impl") {
@@ -243,7 +251,8 @@ fn owner(line: &str) -> Option<Option<String>> {
     let rest = line.strip_prefix("pub ").unwrap_or(line);
     let rest = rest.strip_prefix("unsafe ").unwrap_or(rest);
     let kind = kinds.iter().find_map(|kind| rest.strip_prefix(kind));
-    kind.map(name_in)
+    // What ends in its line has nothing within it.
+    kind.map(|rest| name_in(rest).filter(|_| !line.ends_with(';')))
 }
 
 /// What is behind `<..>` at the beginning.
@@ -380,12 +389,40 @@ mod tests {
                 "f",
             ),
             (
+                format!(
+                    "pub struct I(u32);\n\nbitflags! {{\n    {alias}\n    pub struct J: u32 {{\n"
+                ),
+                "J",
+            ),
+            (
                 format!("struct G {{\n}}\n\n{alias}\n#[inline]\npub unsafe trait H: Copy {{\n"),
                 "H",
             ),
         ];
         for (text, expected) in cases {
             assert_eq!(named(&text), [expected], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_leads_where_an_item_stands() {
+        let text = "impl A {\n    #[doc(alias = \"c\")]\n    pub fn a(&self) {\n";
+        let files = [
+            sample("flexio/src/queues/work.rs", text),
+            sample("flexio/src/nic.rs", "pub struct A {\n}\n"),
+            sample("flexio/src/backend.rs", "pub use dpa_model::A;\n"),
+        ];
+        let sources = Sources::of(&files);
+        let item = sources.aliases("c").next().expect("an item");
+        for (path, leads) in [
+            ("flexio::queues::A::a", true),
+            ("flexio::nic::A::a", true),
+            ("flexio::A::a", true),
+            ("flexio::backend::A::a", false),
+            ("flexio::queues::B::A::a", false),
+        ] {
+            assert!(item.is_at(path), "{path}");
+            assert_eq!(sources.leads_to(path, item), leads, "{path}");
         }
     }
 
