@@ -63,6 +63,7 @@ impl Worker {
         let kind = match why {
             // That came first: it was being unwound.
             _ if note.is_some() => FaultKind::Panic,
+            Trapped::Panic => FaultKind::Panic,
             Trapped::Overflow => FaultKind::StackOverflow {
                 size: config.stack_bytes as u64,
             },
@@ -89,6 +90,7 @@ impl Worker {
         leave_panic_hook();
         core.handling.set(false);
         core.set_unwinding(false);
+        core.uncatchable.set(false);
         if core.has_error_handler.take() {
             core.process().error_handler_ran(None);
         }

@@ -1,11 +1,15 @@
 //! What happens to a worker while a kernel runs on it and something goes wrong below the language: a stack overflow,
-//! a stray access, a run-time limit.
+//! a stray access, a run-time limit; or a panic that nothing can catch (one that leaves a destructor of a thread that is unwound, or
+//! a function of another ABI), which the standard library answers with `abort`.
 //!
 //! A signal handler on an alternate stack acts only when the stack pointer lies in the kernel stack that this worker
 //! has entered, else it hands the signal to the handler that was there before. It resets the kernel stack and lets it
 //! return to its worker with what happened; the frames on it are abandoned, and their destructors do not run. The stack is not used
 //! again until many others were left behind after it (`stack.rs`). So nothing of ours (lock, guard, count) may be live under a kernel's
 //! frame.
+//!
+//! Of `SIGABRT` it acts only where the hook was told of such a panic: the standard library has left the hook by then, and does nothing
+//! but abort. Who aborts otherwise, a library or the program, ends the program.
 //!
 //! Another handler interrupts a kernel for others to run. It runs on the kernel's own stack, and leaves it as a device call
 //! does; when the thread goes on, on the same OS thread, the handler returns. It acts only where the kernel's crate has neither
@@ -39,6 +43,8 @@ pub enum Trapped {
     Native(i32),
     /// The run-time limit.
     RunTime,
+    /// A panic that nothing can catch.
+    Panic,
 }
 
 #[cfg(dpa_sanitize)]

@@ -127,6 +127,10 @@ pub struct Core {
     /// CPU time, in nanoseconds, that it had used since its last safe point when it was interrupted.
     pub(crate) spun: Cell<u64>,
     note: RefCell<Option<PanicNote>>,
+    /// What was noted of the panic before that one.
+    noted_before: Cell<Option<PanicNote>>,
+    /// Nothing can catch the panic that was noted last: the program is to be aborted.
+    pub(crate) uncatchable: Cell<bool>,
 }
 
 impl Core {
@@ -162,6 +166,8 @@ impl Core {
             interruptions: Cell::new(0),
             spun: Cell::new(0),
             note: RefCell::new(None),
+            noted_before: Cell::new(None),
+            uncatchable: Cell::new(false),
         })
     }
 
@@ -325,7 +331,11 @@ impl Core {
     pub(crate) fn note_panic(&self, info: &std::panic::PanicHookInfo<'_>) {
         let in_kernel = self.in_kernel.load(Ordering::Relaxed);
         self.leave_kernel();
-        self.note(info);
+        let uncatchable = unwinding::is_uncatchable(info);
+        if !(uncatchable && self.keeps_first_note(info)) {
+            self.note(info);
+        }
+        self.uncatchable.set(uncatchable);
         self.begin_unwinding();
         if in_kernel {
             self.enter_kernel();
@@ -347,12 +357,13 @@ impl Core {
             .as_ref()
             .filter(|_| self.stack_left() > 16 * 1024)
             .and_then(copy);
-        *self.note.borrow_mut() = Some(PanicNote {
+        let before = self.note.replace(Some(PanicNote {
             message,
             place,
             backtrace,
             stack,
-        });
+        }));
+        self.noted_before.set(before);
     }
 
     /// A fault of this kind, of the thread that runs.
@@ -368,6 +379,7 @@ impl Core {
     }
 
     pub(crate) fn put_note(&self, note: Option<PanicNote>) {
+        self.noted_before.set(None);
         *self.note.borrow_mut() = note;
     }
 
@@ -380,6 +392,7 @@ impl Core {
     }
 
     pub(crate) fn take_note(&self) -> Option<PanicNote> {
+        self.noted_before.set(None);
         self.note.borrow_mut().take()
     }
 }

@@ -58,6 +58,34 @@ pub fn ends_twice(thread: &Thread, panics: u32, wrong: u32) {
     }
 }
 
+struct Panics;
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        panic!("its destructor panics");
+    }
+}
+
+extern "C" fn foreign(thread: &Thread, panics: bool) {
+    match panics {
+        true => panic!("it panics"),
+        false => goes_on(thread, true),
+    }
+}
+
+/// Is unwound, by a panic or by its stop, through a destructor that panics or through a function of C.
+#[dpa_kernel]
+pub fn cannot_be_unwound(thread: &Thread, panics: u32, by_destructor: u32) {
+    if by_destructor == 0 {
+        return foreign(thread, panics != 0);
+    }
+    let _panics = Panics;
+    match panics {
+        0 => goes_on(thread, true),
+        _ => panic!("it panics"),
+    }
+}
+
 /// Binds at each level of a recursion that has no end.
 #[dpa_kernel]
 pub fn binds_down(thread: &Thread, addrs: DevSlice<u64>) {

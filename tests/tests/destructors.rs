@@ -116,6 +116,52 @@ fn rule_5_1_a_destructor_that_does_wrong_makes_its_process_fatal() {
     });
 }
 
+#[cfg(not(dpa_sanitize))]
+#[test]
+fn rule_5_1_a_panic_that_nothing_can_catch_ends_its_process_and_no_other() {
+    both_on(&one_worker(), async |other| {
+        for by_destructor in [1, 0] {
+            let dpa = other.open_beside()?;
+            let panics = 1;
+            let args = CannotBeUnwoundArgs {
+                panics,
+                by_destructor,
+            };
+            let ended = dpa.launch(cannot_be_unwound).args(args).submit()?.await;
+            assert!(matches!(ended, Err(LaunchError::Faulted(_))), "{ended:?}");
+            let fault = dpa.last_error().expect("a fault");
+            assert_eq!(fault.kind, FaultKind::Panic);
+            assert_eq!(fault.message.as_deref(), Some("it panics"), "{fault}");
+            other.launch(nothing).submit()?.await?;
+        }
+        Ok(())
+    });
+}
+
+#[cfg(not(dpa_sanitize))]
+#[tokio::test]
+async fn rule_5_1_a_kernel_that_cannot_be_unwound_is_stopped() {
+    in_time(async {
+        let other = one_worker().open()?;
+        for by_destructor in [1, 0] {
+            let dpa = other.open_beside()?;
+            let panics = 0;
+            let args = CannotBeUnwoundArgs {
+                panics,
+                by_destructor,
+            };
+            drop(dpa.launch(cannot_be_unwound).args(args).submit()?);
+            while dpa.snapshot().started == 0 {
+                tokio::task::yield_now().await;
+            }
+            drop(dpa);
+            other.launch(nothing).submit()?.await?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
 /// Nothing of the device's is held by a thread whose stack overflows in a bind.
 #[tokio::test]
 async fn rule_5_1_an_overflow_in_a_bind_holds_nothing() {

@@ -17,7 +17,7 @@ fn preempt_signal() -> libc::c_int {
     libc::SIGRTMIN() + 8
 }
 
-type Before = [(libc::c_int, libc::sigaction); 3];
+type Before = [(libc::c_int, libc::sigaction); 4];
 
 struct Handlers(Before);
 // SAFETY: plain data, written once before any handler can read it.
@@ -35,7 +35,12 @@ pub(super) fn install() {
         // SAFETY: filled in, or all zero, which is a valid value too.
         (signal, unsafe { before.assume_init() })
     };
-    let signals = [libc::SIGSEGV, libc::SIGBUS, run_time_signal()];
+    let signals = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGABRT,
+        run_time_signal(),
+    ];
     let _ = BEFORE.set(Handlers(signals.map(read)));
     signals.into_iter().for_each(put_ours);
     install_preemption();
@@ -132,7 +137,11 @@ unsafe fn try_reset(
     if !entered.trap.stack_ptr_in_bounds(stack_pointer(context)) {
         return false;
     }
-    if signal != run_time_signal() && !is_of_an_access(signal, info) {
+    let is_ours = match signal {
+        libc::SIGABRT => is_of_a_panic(info, entered),
+        _ => signal == run_time_signal() || is_of_an_access(signal, info),
+    };
+    if !is_ours {
         return false;
     }
     let Some(why) = cause(signal, info, entered, program_counter(context)) else {
@@ -162,6 +171,16 @@ fn is_of_an_access(signal: libc::c_int, info: &libc::siginfo_t) -> bool {
     !was_sent && !found_broken
 }
 
+/// Whether it is the standard library that aborts, for the kernel has panicked in a way that nothing can catch.
+fn is_of_a_panic(info: &libc::siginfo_t, entered: &Entered) -> bool {
+    // SAFETY: of a signal that was sent to one thread it is who sent it.
+    let is_raised = || unsafe { info.si_pid() == libc::getpid() };
+    info.si_code == libc::SI_TKILL
+        && is_raised()
+        // SAFETY: the core is valid while its stack is entered.
+        && unsafe { &*entered.core }.is_to_be_aborted()
+}
+
 fn cause(
     signal: libc::c_int,
     info: &libc::siginfo_t,
@@ -174,6 +193,9 @@ fn cause(
         // SAFETY: the core is valid while its stack is entered.
         let may_be_stopped = || unsafe { &*entered.core }.may_be_stopped_here();
         return (may_be_left && may_be_stopped()).then_some(Trapped::RunTime);
+    }
+    if signal == libc::SIGABRT {
+        return Some(Trapped::Panic);
     }
     // SAFETY: SIGSEGV and SIGBUS carry an address.
     let address = unsafe { info.si_addr() } as usize;
@@ -320,6 +342,7 @@ pub(super) fn are_installed() -> bool {
     let ours = [
         (libc::SIGSEGV, handler as *const () as usize),
         (libc::SIGBUS, handler as *const () as usize),
+        (libc::SIGABRT, handler as *const () as usize),
         (run_time_signal(), handler as *const () as usize),
         (preempt_signal(), preempt_handler as *const () as usize),
     ];
