@@ -29,6 +29,14 @@ pub enum ErrorHandlerError {
     /// The process has one.
     #[error("the process has an error handler already")]
     Taken,
+    /// The arguments are not as many bytes as the kernel takes.
+    #[error("{given} bytes of arguments were given, the kernel takes {takes}")]
+    Arguments {
+        /// How many were given.
+        given: usize,
+        /// How many it takes.
+        takes: usize,
+    },
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,

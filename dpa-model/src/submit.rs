@@ -75,6 +75,14 @@ pub enum SubmitError {
         /// The most there may be.
         max: u32,
     },
+    /// The arguments are not as many bytes as the kernel takes.
+    #[error("{given} bytes of arguments were given, the kernel takes {takes}")]
+    Arguments {
+        /// How many were given.
+        given: usize,
+        /// How many it takes.
+        takes: usize,
+    },
     /// The event to wait for is not one of this process (any more).
     #[error("the event to wait for is not one of this context, or is gone")]
     NoWaitEvent,

@@ -46,7 +46,7 @@ impl CommandQueue {
     /// Adds a job: this kernel, one thread, with these arguments, at most [`JOB_BYTES`] bytes.
     ///
     /// # Errors
-    /// The queue is full; the process is stopped.
+    /// The arguments are not as long as the kernel's; the queue is full; the process is stopped.
     #[doc(alias = "flexio_cmdq_task_add")]
     pub fn add<A: Pod>(&self, entry: &'static KernelEntry, args: A) -> Result<(), QueueError> {
         const {
@@ -55,6 +55,10 @@ impl CommandQueue {
                 "a job has room for 32 bytes of arguments"
             );
         };
+        let (given, takes) = (A::SIZE, entry.arg_bytes);
+        if given != takes {
+            return Err(QueueError::Arguments { given, takes });
+        }
         let mut bytes = [0; JOB_BYTES];
         args.store(&mut Bytes(&mut bytes[..]), 0);
         let job = Job::new(entry, &bytes[..A::SIZE]);

@@ -124,6 +124,10 @@ impl Command {
         process: ProcessRef,
     ) -> Result<Submitted, (SubmitError, Self, ProcessRef)> {
         match process.raw().submit(self.spec) {
+        let (given, takes) = (self.spec.args.len(), self.spec.body.arg_bytes());
+        if given != takes {
+            return Err((SubmitError::Arguments { given, takes }, self, process));
+        }
             Ok(launch) => Ok(Submitted { process, launch }),
             Err((error, spec)) => Err((error, Self { spec }, process)),
         }

@@ -3,10 +3,10 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use dpa_abi::pod::Bytes;
 use dpa_abi::{DevAddr, HandlerHandle, KernelEntry, Pod};
 
-use crate::backend::{ArgBytes, Handler, HandlerSpec};
+use crate::backend::{Handler, HandlerSpec};
+use crate::command::packed;
 use crate::process::ProcessRef;
 use crate::rdma::Completions;
 
@@ -28,13 +28,11 @@ impl ProcessRef {
         entry: &'static KernelEntry,
         args: A,
     ) -> EventHandlerBuilder {
-        let mut bytes = ArgBytes::from_elem(0, A::SIZE);
-        args.store(&mut Bytes(&mut bytes[..]), 0);
         EventHandlerBuilder {
             process: self.clone(),
             spec: HandlerSpec {
                 entry,
-                args: bytes,
+                args: packed(args),
                 storage: DevAddr::from_raw(0),
                 affinity: Affinity::None,
                 continuable: false,
@@ -73,8 +71,13 @@ impl EventHandlerBuilder {
     /// Makes it. It is [`HandlerState::New`]: triggers are kept until it is run.
     ///
     /// # Errors
-    /// No such execution unit or group; no sync event is left for one that is continuable; the process is stopped.
+    /// The arguments are not as long as the kernel's; no such execution unit or group; no sync event is left for one that is continuable; the
+    /// process is stopped.
     pub fn create(self) -> Result<EventHandler, HandlerError> {
+        let (given, takes) = (self.spec.args.len(), self.spec.entry.arg_bytes);
+        if given != takes {
+            return Err(HandlerError::Arguments { given, takes });
+        }
         let (handler, handle) = self.process.raw().handler(self.spec)?;
         Ok(EventHandler {
             process: self.process,

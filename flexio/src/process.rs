@@ -185,7 +185,7 @@ impl ProcessRef {
     /// time; nor for a deadlock, nor when a kernel ends the process for no error.
     ///
     /// # Errors
-    /// There is one already; the process is stopped.
+    /// The arguments are not as long as the kernel's; there is one already; the process is stopped.
     #[doc(alias = "flexio_process_error_handler_set")]
     pub fn set_error_handler<A: Pod>(
         &self,
@@ -193,6 +193,10 @@ impl ProcessRef {
         args: A,
         keep: Option<Box<dyn Any + Send>>,
     ) -> Result<(), ErrorHandlerError> {
+        let (given, takes) = (A::SIZE, entry.arg_bytes);
+        if given != takes {
+            return Err(ErrorHandlerError::Arguments { given, takes });
+        }
         let args = crate::command::packed(args);
         let handler = backend::ErrorHandler { entry, args, keep };
         self.raw().set_error_handler(handler)

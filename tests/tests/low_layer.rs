@@ -16,9 +16,13 @@ use doca_dpa::{Dpa, Error, Location, SyncEvent};
 use dpa_abi::{DevAddr, IntoArgs, Kernel, Rights, Rpc};
 use drivers::both;
 use drivers::on::seeds;
+use flexio::cmdq::{QueueError, QueueSpec};
 use flexio::queues::{CompletionEntry, CompletionSpec, Outbox, ReceiveQueue, SendQueue, Uar};
 use flexio::rdma::Rights as RemoteRights;
-use flexio::{Command, Device, DeviceConfig, ErrorStatus, HandlerState, HostMemory, Outcome};
+use flexio::{
+    Command, Device, DeviceConfig, ErrorHandlerError, ErrorStatus, HandlerError, HandlerState,
+    HostMemory, Outcome, SubmitError,
+};
 use tests::figures::*;
 use tests::windows::{StoreAtArgs, store_at};
 use tests::{GivesUpArgs, gives_up};
@@ -82,6 +86,43 @@ fn commands_run_kernels_and_calls() {
 }
 
 #[test]
+fn arguments_of_another_size_are_refused_before_anything_runs() {
+    let device = open();
+    let process = device.process().expect("a process");
+    let (given, takes) = (4, store_at.entry().arg_bytes);
+    let command = Command::kernel(store_at.entry(), 7u32);
+    let (error, command) = command.submit(&process).expect_err("too short");
+    assert_eq!(error, SubmitError::Arguments { given, takes });
+    let at = process.alloc(8, true).expect("memory");
+    let command = command.with_args(store(at, 1)).submit(&process);
+    let submitted = command.map_err(|(error, _)| error).expect("as it takes");
+    assert_eq!(submitted.wait(), Some(Outcome::Completed));
+
+    let call = Command::call(tests::sum_to.entry(), [1u64; 2]);
+    let (error, _) = call.submit(&process).expect_err("too long");
+    let expected = SubmitError::Arguments {
+        given: 16,
+        takes: 8,
+    };
+    assert_eq!(error, expected);
+
+    let handler = process.event_handler(store_at.entry(), 7u32).create();
+    let expected = HandlerError::Arguments { given, takes };
+    assert_eq!(handler.expect_err("too short"), expected);
+    let set = process.set_error_handler(store_at.entry(), 7u32, None);
+    assert_eq!(set, Err(ErrorHandlerError::Arguments { given, takes }));
+    let spec = QueueSpec {
+        workers: 1,
+        batch: 1,
+        capacity: 1,
+    };
+    let queue = process.command_queue(spec).expect("a queue");
+    let added = queue.add(store_at.entry(), 7u32);
+    assert_eq!(added, Err(QueueError::Arguments { given, takes }));
+    assert_eq!(process.error_status(), ErrorStatus::NoError);
+}
+
+#[test]
 fn handlers_run_once_for_each_trigger() {
     let device = open();
     let process = device.process().expect("a process");
@@ -119,7 +160,7 @@ fn a_window_and_a_command_queue() {
     let window = process
         .window(&memory, Rights::ReadWrite)
         .expect("a window");
-    let spec = flexio::cmdq::QueueSpec {
+    let spec = QueueSpec {
         workers: 1,
         batch: 2,
         capacity: 16,

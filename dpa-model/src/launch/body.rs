@@ -57,4 +57,13 @@ impl Body {
             Self::Step(step) => step.name,
         }
     }
+
+    /// Bytes of the arguments that it takes.
+    pub fn arg_bytes(&self) -> usize {
+        match self {
+            Self::Kernel(entry) => entry.arg_bytes,
+            Self::Rpc(entry) => entry.arg_bytes,
+            Self::Queue | Self::Step(_) => 0,
+        }
+    }
 }
