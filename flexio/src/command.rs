@@ -1,6 +1,7 @@
 //! Commands: launches of kernels, calls, and steps of the copy engine, on their way to a process.
 
 use std::fmt;
+use std::mem::needs_drop;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -73,9 +74,9 @@ impl Command {
         self
     }
 
-    /// Keeps something alive until it is over. Nothing is allocated for what is nothing.
+    /// Keeps something alive until it is over. Nothing is allocated for what is nothing and does nothing when it is dropped.
     pub fn keep<T: Send + 'static>(mut self, kept: T) -> Self {
-        if size_of::<T>() > 0 {
+        if size_of::<T>() > 0 || needs_drop::<T>() {
             self.spec.keep = Some(Box::new(Some(kept)));
         }
         self
@@ -123,11 +124,11 @@ impl Command {
         self,
         process: ProcessRef,
     ) -> Result<Submitted, (SubmitError, Self, ProcessRef)> {
-        match process.raw().submit(self.spec) {
         let (given, takes) = (self.spec.args.len(), self.spec.body.arg_bytes());
         if given != takes {
             return Err((SubmitError::Arguments { given, takes }, self, process));
         }
+        match process.raw().submit(self.spec) {
             Ok(launch) => Ok(Submitted { process, launch }),
             Err((error, spec)) => Err((error, Self { spec }, process)),
         }

@@ -122,6 +122,29 @@ fn arguments_of_another_size_are_refused_before_anything_runs() {
     assert_eq!(process.error_status(), ErrorStatus::NoError);
 }
 
+/// Says when it is dropped, and is nothing else.
+struct Tells;
+
+static TOLD: AtomicU8 = AtomicU8::new(0);
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        TOLD.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn what_is_kept_is_dropped_at_the_end_also_if_it_has_no_bytes() {
+    let device = open();
+    let process = device.process().expect("a process");
+    let command = Command::kernel(tests::nothing.entry(), ()).keep(Tells);
+    assert_eq!(TOLD.load(Ordering::SeqCst), 0);
+    let submitted = command.submit(&process).map_err(|(error, _)| error);
+    assert_eq!(submitted.expect("room").wait(), Some(Outcome::Completed));
+    wait_until(&process);
+    assert_eq!(TOLD.load(Ordering::SeqCst), 1);
+}
+
 #[test]
 fn handlers_run_once_for_each_trigger() {
     let device = open();
