@@ -33,11 +33,20 @@ pub(crate) fn pack<R>(process: &ProcessRef, pack: impl FnOnce() -> R) -> (R, boo
             foreign: false,
         });
     });
+    let within = Within;
     let packed = pack();
-    let foreign = PACKING
-        .with_borrow_mut(Vec::pop)
-        .is_some_and(|packing| packing.foreign);
+    let foreign = PACKING.with_borrow(|stack| stack.last().is_some_and(|packing| packing.foreign));
+    drop(within);
     (packed, foreign)
+}
+
+/// Arguments are being packed: that ends with this, also where a panic of theirs ends it.
+struct Within;
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        PACKING.with_borrow_mut(Vec::pop);
+    }
 }
 
 /// Notes that something among the arguments belongs to this context.
@@ -95,5 +104,25 @@ impl IntoArg<DevEvent<'static>> for &SyncEvent {
     fn into_arg(self) -> (EventHandle, Event) {
         belongs_to(self.process());
         (self.handle(), self.event().clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    use flexio::{Device, DeviceConfig};
+
+    use super::*;
+
+    #[test]
+    fn arguments_that_panic_leave_nothing_of_their_packing() {
+        let device = Device::open(DeviceConfig::default()).expect("a device");
+        let process = device.process().expect("a process");
+        let panics = || pack(&process, || resume_unwind(Box::new("no argument")));
+        let ended = catch_unwind(AssertUnwindSafe(panics));
+        assert!(ended.is_err());
+        assert!(PACKING.with_borrow(Vec::is_empty));
+        assert_eq!(pack(&process, || belongs_to(&process)), ((), false));
     }
 }
