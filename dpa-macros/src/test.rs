@@ -2,7 +2,6 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Expr, Ident, ItemFn, Result, Token};
@@ -54,7 +53,8 @@ pub fn expand(attr: TokenStream, item: TokenStream) -> Result<TokenStream> {
         block,
     } = &item;
     let name = &sig.ident;
-    let plain = name.unraw().to_string();
+    // With `r#`, as the test harness has it in its list.
+    let plain = name.to_string();
     Ok(quote! {
         #(#attrs)*
         #[::core::prelude::v1::test]

@@ -19,6 +19,24 @@ use futures::future::select;
 use seeds::seeds;
 use tests::*;
 
+/// Fails if it is asked to.
+#[dpa_test(seeds = 1)]
+async fn r#match(_dpa: Dpa) {
+    assert!(std::env::var_os("DPA_TEST_FAILS").is_none());
+}
+
+#[test]
+fn the_replay_of_a_test_with_a_raw_name_is_of_that_test() {
+    let mut child = Command::new(std::env::current_exe().expect("this program"));
+    child.args(["r#match", "--exact", "--nocapture"]);
+    child.env("DPA_TEST_FAILS", "1");
+    let output = child.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{said}");
+    let replay = "replay: DPA_SEED=0 cargo test -p tests r#match -- --exact";
+    assert!(said.contains(replay), "{said}");
+}
+
 /// A kernel that polls for what never comes, beside one that waits.
 async fn without_end(dpa: &Dpa, blocking: bool) -> Result<(), Error> {
     let flag = dpa.zeroed::<u64>(1).await?;
