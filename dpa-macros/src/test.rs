@@ -6,8 +6,8 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Expr, Ident, ItemFn, Result, Token};
 
-use crate::signature::with_outer_attributes;
 use crate::refuse;
+use crate::signature::with_outer_attributes;
 
 const OPTIONS: [&str; 4] = ["seeds", "network", "mishaps", "device"];
 
@@ -39,12 +39,17 @@ pub fn expand(attr: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let item = with_outer_attributes(syn::parse2(item)?);
     check(&item)?;
     let mut steps = TokenStream::new();
+    let mut given = Vec::new();
     for Choice { name, value } in choices {
+        if given.contains(&name) {
+            return refuse::at(&name, format!("`{name}` is given twice"));
+        }
         if !OPTIONS.iter().any(|known| name == known) {
             let message = format!("#[dpa_test] has the options {}", OPTIONS.join(", "));
             return refuse::at(name, message);
         }
         steps.extend(quote!(.#name(#value)));
+        given.push(name);
     }
     let ItemFn {
         attrs,
