@@ -38,7 +38,7 @@ pub trait Store {
 /// by `#[derive(Pod)]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a plain value, so it cannot stand in device memory or in arguments",
-    note = "plain are integers, floats, bool, DevAddr, handles, arrays of them, and structs with #[derive(Pod)]"
+    note = "plain are integers of 8 to 64 bits, floats, bool, DevAddr, handles, arrays of them, and structs with #[derive(Pod)]"
 )]
 pub trait Pod: Copy + Send + Sync + 'static {
     /// Bytes it takes, a multiple of [`Pod::ALIGN`].
