@@ -8,4 +8,9 @@ fn large(_thread: &Thread) -> [u32; 3] {
     [0; 3]
 }
 
+#[dpa_rpc]
+fn never(_thread: &Thread) -> ! {
+    loop {}
+}
+
 fn main() {}
