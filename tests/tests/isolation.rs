@@ -103,6 +103,27 @@ fn an_address_means_something_in_its_own_process_only() {
     });
 }
 
+/// Also where a unit has just served who may: it remembers nothing of that.
+#[test]
+fn rule_4_2_what_one_process_has_bound_another_has_not() {
+    both(async |dpa| {
+        let (attacker, victim) = two(dpa)?;
+        let theirs = victim.copy_in(&[7u64; 1000]).await?;
+        let at = theirs.addr().element(900);
+        // On the units of every worker, most likely.
+        for _ in 0..50 {
+            let launch = victim.launch(store_at).args(StoreAtArgs { at, value: 8 });
+            launch.submit()?.await?;
+        }
+        let launch = attacker.launch(store_at).args(StoreAtArgs { at, value: 1 });
+        assert!(launch.submit()?.await.is_err());
+        let kind = attacker.last_error().expect("a fault").kind;
+        assert!(matches!(kind, FaultKind::OutOfRange { .. }), "{kind:?}");
+        assert_eq!(theirs.copy_out().await?[900], 8);
+        Ok(())
+    });
+}
+
 /// Both processes use the same NIC, and the attacker knows the victim's keys.
 #[test]
 fn rule_6_5_a_key_of_another_process_is_no_key() {
