@@ -8,6 +8,7 @@ use doca_dpa::{CollectiveKind, FaultKind, ReduceOp, SyncEvent};
 use drivers::both;
 use places::everywhere;
 use tests::device::{CleansUpArgs, cleans_up};
+use tests::isolation::{GuessEventArgs, guess_event};
 use tests::*;
 
 #[test]
@@ -211,9 +212,16 @@ fn rule_5_4_a_stale_handle_is_an_error_never_another_event() {
         let event = SyncEvent::device_to_host(&dpa)?;
         let stale = event.handle();
         drop(event);
-        let fresh = SyncEvent::device_to_host(&dpa)?;
-        assert_ne!(stale, fresh.handle());
-        assert_eq!(fresh.get(), 0);
+        let fresh = (0..10).map(|_| SyncEvent::device_to_host(&dpa));
+        let fresh: Vec<_> = fresh.collect::<Result<_, _>>()?;
+        let in_its_place = |event: &SyncEvent| event.handle().0.index == stale.0.index;
+        assert!(fresh.iter().any(in_its_place), "its place is used again");
+        assert!(fresh.iter().all(|event| event.handle() != stale));
+        let args = GuessEventArgs { event: stale };
+        assert!(dpa.launch(guess_event).args(args).submit()?.await.is_err());
+        let kind = dpa.last_error().expect("a fault").kind;
+        assert!(matches!(kind, FaultKind::StaleHandle { .. }), "{kind:?}");
+        assert!(fresh.iter().all(|event| event.get() == 0));
         Ok(())
     });
 }
