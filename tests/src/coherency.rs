@@ -163,3 +163,74 @@ pub fn ring_for_another(
         thread.error(4);
     }
 }
+
+/// Stores through a window and says so by an event; stays, for a thread's end writes back.
+#[dpa_kernel]
+pub fn set_and_tell(thread: &Thread, flag: DevSliceMut<u64>, told: DevEvent, go_on: DevEvent) {
+    flag.write(0, 7);
+    if told.add(1).is_err() || go_on.wait(Condition::ge(1)).is_err() {
+        thread.error(1);
+    }
+}
+
+/// Reads a window, waits, and reads it again.
+#[dpa_kernel]
+pub fn look_behind_a_wait(
+    thread: &Thread,
+    flag: DevSlice<u64>,
+    seen: DevSliceMut<u64>,
+    ready: DevEvent,
+    told: DevEvent,
+) {
+    let before = flag.read(0);
+    if before != 0 || ready.add(1).is_err() || told.wait(Condition::ge(1)).is_err() {
+        thread.error(1);
+    }
+    seen.write(0, flag.read_volatile(0));
+}
+
+/// Both look through a window, they meet, rank 0 stores, they meet, and rank 1 looks again.
+#[dpa_kernel]
+pub fn meet_at_a_window(thread: &Thread, flag: DevSliceMut<u64>, seen: DevSliceMut<u64>) {
+    let before = flag.read_volatile(0);
+    thread.barrier();
+    if thread.rank() == 0 {
+        flag.write(0, 7);
+    }
+    thread.barrier();
+    if thread.rank() == 1 {
+        seen.write(0, before);
+        seen.write(1, flag.read_volatile(0));
+    }
+    thread.barrier();
+}
+
+/// Stores through a window and wakes another thread; stays.
+#[dpa_kernel]
+pub fn set_and_wake(
+    thread: &Thread,
+    flag: DevSliceMut<u64>,
+    other: HandlerHandle,
+    go_on: DevEvent,
+) {
+    flag.write(0, 7);
+    if !thread.notify(other) || go_on.wait(Condition::ge(1)).is_err() {
+        thread.error(1);
+    }
+}
+
+/// At each trigger: what it sees through a window. For continuable threads, which keep what they have cached.
+#[dpa_kernel]
+pub fn look_at_each_trigger(
+    thread: &Thread,
+    flag: DevSlice<u64>,
+    seen: DevSliceMut<u64>,
+    ran: DevEvent,
+) {
+    loop {
+        seen.write(0, flag.read_volatile(0));
+        if ran.add(1).is_err() || !thread.await_trigger() {
+            return;
+        }
+    }
+}

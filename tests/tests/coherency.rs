@@ -1,6 +1,7 @@
 //! What the seeded driver shows of memory that is shared by hand (SEMANTICS 4.4): each of these programs is right with its
 //! fences at every seed, and wrong without them at some.
 
+mod places;
 #[path = "../../dpa-model/tests/seeds/mod.rs"]
 mod seeds;
 
@@ -24,6 +25,15 @@ fn check(right: impl AsyncFn(&Dpa, u64) -> Result<bool, Error> + Copy) {
         (0..SEEDS).any(|seed| !at(seed, 0)),
         "nothing goes wrong without the fence"
     );
+}
+
+/// Runs a program that needs no fence at many seeds.
+fn always(right: impl AsyncFn(&Dpa) -> Result<(), Error>) {
+    for seed in seeds(SEEDS) {
+        let run = Sim::new(seed).run(async |dpa: Dpa| right(&dpa).await);
+        let ended = run.expect("ends").value;
+        ended.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
 }
 
 fn word(buffer: &HostBuffer) -> Result<u64, Error> {
@@ -169,4 +179,94 @@ fn rule_4_4_who_rings_rings_for_those_who_posted_before() {
         let ended = run.expect("a simulation").value;
         ended.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
+}
+
+#[test]
+fn rule_4_4_an_update_releases_what_was_stored_through_windows() {
+    always(async |dpa| {
+        let window = dpa.window::<u64>(HostBuffer::new(64))?;
+        let told = SyncEvent::device_to_host(dpa)?;
+        let go_on = SyncEvent::host_to_device(dpa)?;
+        let args = SetAndTellArgs {
+            flag: &window,
+            told: &told,
+            go_on: &go_on,
+        };
+        let setting = dpa.launch(set_and_tell).args(args).submit()?;
+        told.ge(1).await?;
+        assert_eq!(word(window.buffer())?, 7);
+        go_on.add(1)?;
+        setting.await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_4_4_what_follows_a_wait_is_an_acquire_of_windows() {
+    always(async |dpa| {
+        let window = dpa.read_window::<u64>(HostBuffer::new(64))?;
+        let seen = dpa.zeroed::<u64>(1).await?;
+        let ready = SyncEvent::device_to_host(dpa)?;
+        let told = SyncEvent::host_to_device(dpa)?;
+        let args = LookBehindAWaitArgs {
+            flag: &window,
+            seen: &seen,
+            ready: &ready,
+            told: &told,
+        };
+        let looking = dpa.launch(look_behind_a_wait).args(args).submit()?;
+        ready.ge(1).await?;
+        window.buffer().write(0, &1u64.to_ne_bytes())?;
+        told.add(1)?;
+        looking.await?;
+        assert_eq!(seen.copy_out().await?, [1]);
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_4_4_a_barrier_orders_windows() {
+    always(async |dpa| {
+        let window = dpa.window::<u64>(HostBuffer::new(64))?;
+        let seen = dpa.zeroed::<u64>(2).await?;
+        let args = MeetAtAWindowArgs {
+            flag: &window,
+            seen: &seen,
+        };
+        let launch = dpa.launch(meet_at_a_window).args(args).threads(2);
+        launch.submit()?.await?;
+        assert_eq!(seen.copy_out().await?, [0, 7]);
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_4_4_a_trigger_orders_windows() {
+    always(async |dpa| {
+        let window = dpa.window::<u64>(HostBuffer::new(64))?;
+        let seen = dpa.zeroed::<u64>(1).await?;
+        let ran = places::everywhere(dpa)?;
+        let go_on = SyncEvent::host_to_device(dpa)?;
+        let args = LookAtEachTriggerArgs {
+            flag: &window,
+            seen: &seen,
+            ran: &ran,
+        };
+        let thread = dpa.thread(look_at_each_trigger, args);
+        let thread = thread.continuable().start()?;
+        thread.run()?;
+        thread.notify();
+        ran.ge(1).await?;
+        let args = SetAndWakeArgs {
+            flag: &window,
+            other: &thread,
+            go_on: &go_on,
+        };
+        let setting = dpa.launch(set_and_wake).args(args).submit()?;
+        ran.ge(2).await?;
+        assert_eq!(seen.copy_out().await?, [7]);
+        go_on.add(1)?;
+        setting.await?;
+        Ok(())
+    });
 }
