@@ -5,6 +5,7 @@ mod drivers;
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::{FaultKind, SyncEvent, WindowError};
 use drivers::both;
+use tests::CountArgs;
 use tests::windows::*;
 
 fn numbers(count: u64) -> HostBuffer {
@@ -59,6 +60,33 @@ fn a_window_for_reading_refuses_to_be_written() {
             "{fault}"
         );
         assert_eq!(words(window.buffer()), (0..100).collect::<Vec<_>>());
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_4_2_a_window_for_reading_refuses_atomics() {
+    both(async |dpa| {
+        let window = dpa.read_window::<u64>(numbers(1))?;
+        let launch = dpa.launch(tests::count).args(CountArgs { total: &window });
+        assert!(launch.submit()?.await.is_err());
+        let fault = dpa.last_error().expect("a fault");
+        assert!(
+            matches!(fault.kind, FaultKind::NotWritable { .. }),
+            "{fault}"
+        );
+        assert_eq!(words(window.buffer()), [0]);
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_4_4_atomics_through_a_window_go_past_caches() {
+    both(async |dpa| {
+        let window = dpa.window::<u64>(numbers(1))?;
+        let launch = dpa.launch(tests::count).args(CountArgs { total: &window });
+        launch.threads(16).submit()?.await?;
+        assert_eq!(words(window.buffer()), [16]);
         Ok(())
     });
 }
