@@ -1,4 +1,5 @@
-//! Kernels that share memory by hand: right with their fences, wrong without. Each leaves its fence out if it is told to.
+//! Kernels that share memory by hand: right with their fences, wrong without. Each is told which fence
+//! it has, or none.
 
 use core::time::Duration;
 
@@ -21,8 +22,10 @@ pub fn poll_a_flag(
         thread.error(1);
     }
     for _ in 0..LOOKS {
-        if fenced == 1 {
-            thread.window_read_inv();
+        match fenced {
+            1 => thread.window_read_inv(),
+            2 => thread.system_fence(),
+            _ => {}
         }
         if flag.read_volatile(0) != 0 {
             seen.write(0, 1);
@@ -63,8 +66,10 @@ pub fn set_a_flag(
     fenced: u64,
 ) {
     flag.write(0, 7);
-    if fenced == 1 {
-        thread.window_writeback();
+    match fenced {
+        1 => thread.window_writeback(),
+        2 => thread.system_fence(),
+        _ => {}
     }
     told.write(0, 1);
     if go_on.wait(Condition::ge(1)).is_err() {
@@ -113,6 +118,8 @@ pub fn copy_what_another_stored(
         words.write(0, 42);
         match fenced {
             1 => thread.memory_writeback(),
+            2 => thread.system_fence(),
+            3 => thread.memory_fence(Ops::W, Ops::W),
             _ => thread.fence(Space::Heap, Ops::W, Ops::W),
         }
         flag.write(0, 1);

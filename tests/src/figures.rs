@@ -22,16 +22,25 @@ pub fn counts_and_figures(thread: &Thread, seen: DevSliceMut<u64>) {
     seen.write(3, u64::from(math::log2(8 * math::ONE).unsigned_abs()));
 }
 
-/// Stores through a window and orders it with each kind of fence; the last one makes the host see it.
+/// Stores through a window, orders that with one kind of fence, and says so; stays, for a thread's end writes back.
 #[dpa_kernel]
-pub fn orders(thread: &Thread, host: DevSliceMut<u64>, told: DevSliceMut<u64>) {
-    host.write(0, 1);
-    thread.window_fence(Ops::W, Ops::W);
+pub fn orders(
+    thread: &Thread,
+    which: u64,
+    host: DevSliceMut<u64>,
+    told: DevSliceMut<u64>,
+    go_on: DevEvent,
+) {
+    host.write(0, 7);
+    match which {
+        0 => thread.window_fence(Ops::W, Ops::W),
+        1 => thread.outbox_fence(Ops::W, Ops::W),
+        _ => thread.system_fence(),
+    }
     told.write(0, 1);
-    thread.memory_fence(Ops::W, Ops::W);
-    thread.outbox_fence(Ops::W, Ops::W);
-    host.write(1, 2);
-    thread.system_fence();
+    if go_on.wait(Condition::ge(1)).is_err() {
+        thread.error(1);
+    }
     thread.log_line(LogLevel::Debug, format_args!("ordered {}", host.len()));
 }
 

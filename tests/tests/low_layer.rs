@@ -267,23 +267,37 @@ fn counters_grow_and_fixed_point_numbers_are_right() {
     });
 }
 
+/// Those of the spaces that windows are in: before the thread ends, which writes back whatever it has stored.
 #[test]
 fn fences_of_each_kind_let_the_host_see_what_was_stored() {
     for seed in seeds(20) {
-        let run = doca_dpa::Sim::new(seed).run(async |dpa| {
-            let host = dpa.window::<u64>(HostBuffer::from_bytes(&[0; 16]))?;
-            let told = dpa.zeroed::<u64>(1).await?;
-            let args = OrdersArgs {
-                host: &host,
-                told: &told,
-            };
-            dpa.launch(orders).args(args).submit()?.await?;
-            assert_eq!(told.copy_out().await?, [1]);
-            assert_eq!(host.buffer().to_vec()[..9], [1, 0, 0, 0, 0, 0, 0, 0, 2]);
-            Ok::<_, Error>(())
-        });
-        run.expect("a simulation").value.expect("all well");
+        for which in 0..3 {
+            let run = doca_dpa::Sim::new(seed).run(async |dpa| host_sees(dpa, which).await);
+            let seen = run.expect("a simulation").value.expect("all well");
+            assert_eq!(seen, 7u64.to_ne_bytes(), "fence {which} at seed {seed}");
+        }
     }
+}
+
+/// What the host sees of a store behind this kind of fence.
+async fn host_sees(dpa: Dpa, which: u64) -> Result<Vec<u8>, Error> {
+    let host = dpa.window::<u64>(HostBuffer::new(8))?;
+    let told = dpa.zeroed::<u64>(1).await?;
+    let go_on = SyncEvent::host_to_device(&dpa)?;
+    let args = OrdersArgs {
+        which,
+        host: &host,
+        told: &told,
+        go_on: &go_on,
+    };
+    let ordering = dpa.launch(orders).args(args).submit()?;
+    while told.copy_out().await? != [1] {
+        dpa.sleep(Duration::from_nanos(50)).await;
+    }
+    let seen = host.buffer().to_vec();
+    go_on.add(1)?;
+    ordering.await?;
+    Ok(seen)
 }
 
 /// An address of loopback that no other NIC of this program has.
