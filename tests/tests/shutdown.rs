@@ -8,6 +8,7 @@ use std::time::Duration;
 use doca_dpa::error::{EventError, LaunchError, MemoryError};
 use doca_dpa::{Dpa, Error, SyncEvent};
 use drivers::both;
+use tests::threads::{TickArgs, WakeArgs, tick, wake};
 use tests::*;
 
 fn open() -> Dpa {
@@ -68,6 +69,44 @@ fn rule_7_close_waits_for_what_runs_and_reports_what_is_left() {
             clone.launch(nothing).submit().is_err(),
             "closed for all clones"
         );
+        Ok(())
+    });
+}
+
+/// Launches that become ready, and DPA threads that are woken.
+#[test]
+fn rule_7_what_is_opened_while_a_context_is_closed_runs_too() {
+    both(async |dpa| {
+        let other = dpa.open_beside()?;
+        let [go, gate, ticks] = [(); 3].map(|()| places::everywhere(&other));
+        let (go, gate, ticks) = (go?, gate?, ticks?);
+        let thread = other.thread(tick, TickArgs { total: &ticks }).start()?;
+        thread.run()?;
+        let args = RelayArgs {
+            from: &go,
+            value: 1,
+            to: &gate,
+        };
+        let relays = other.launch(relay).args(args).submit()?;
+        let args = WakeArgs {
+            other: &thread,
+            times: 1,
+        };
+        let wakes = other.launch(wake).args(args).wait_for(gate.ge(1));
+        let wakes = wakes.submit()?;
+        while other.snapshot().waiting.is_empty() {
+            dpa.sleep(Duration::from_micros(1)).await;
+        }
+        let goes_on = async {
+            dpa.sleep(Duration::from_micros(50)).await;
+            go.add(1)
+        };
+        let (closed, gone_on) = futures::join!(other.clone().close(), goes_on);
+        gone_on?;
+        assert_eq!(closed?.launches_dropped, 0);
+        relays.await?;
+        wakes.await?;
+        assert_eq!(ticks.get(), 1);
         Ok(())
     });
 }
