@@ -367,6 +367,18 @@ fn a_memory_key_is_revoked_with_its_registration() {
     });
 }
 
+/// Also with nothing outstanding: no completion comes of the end itself.
+#[test]
+fn rule_5_2_who_waits_for_a_completion_is_told_of_the_end_of_its_process() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let queue = rig.completions(4);
+        let ends = async { rig.process.shut_down() };
+        let (got, _) = futures::join!(queue.next(), ends);
+        assert_eq!(got.err(), Some(HostReadError::Stopped));
+    });
+}
+
 #[test]
 fn queues_are_dropped_in_any_order() {
     both(async |device| {
