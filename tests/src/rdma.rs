@@ -265,3 +265,29 @@ pub fn keep_a_connection(
         _ => thread.error(7),
     }
 }
+
+/// Reads a word of the peer's, and overwrites it behind that, with the fence flag or without.
+#[dpa_kernel]
+pub fn read_and_overwrite(
+    thread: &Thread,
+    rdma: Rdma,
+    done: Completions,
+    into: LocalMemory,
+    to: RemoteMemory,
+    fenced: u64,
+) {
+    let peer = rdma.connection(0);
+    let flags = match fenced {
+        1 => PostFlags::FLUSH | PostFlags::FENCE,
+        _ => PostFlags::FLUSH,
+    };
+    let posted = peer
+        .read(into.at(0, 8), to.at(0, 8), PostFlags::NONE)
+        .and_then(|_| peer.write_word(2, to.at(0, 8), flags));
+    if posted.is_err() {
+        thread.error(1);
+    }
+    for _ in 0..2 {
+        success(thread, &done);
+    }
+}

@@ -156,6 +156,46 @@ fn the_same_seed_gives_the_same_packets() {
     assert_ne!(run(3, bad()), run(4, bad()));
 }
 
+/// What a read brings that a write to the same place follows.
+async fn read_before_a_write(dpa: Dpa, fenced: u64) -> Result<u64, Error> {
+    let (a, b) = pair(&dpa)?;
+    let theirs = b.dpa.copy_in(&[1u64]).await?;
+    let rights = Rights::REMOTE_READ | Rights::REMOTE_WRITE;
+    let map = b.rdma.map(&theirs, rights)?;
+    let word = a.dpa.zeroed::<u64>(1).await?;
+    let into = a.rdma.map(&word, Rights::empty())?;
+    let args = ReadAndOverwriteArgs {
+        rdma: &a.rdma,
+        done: a.rdma.completions(),
+        into: &into,
+        to: RemoteMemoryMap::import(&map.export())?,
+        fenced,
+    };
+    let launch = a.dpa.launch(read_and_overwrite).args(args);
+    launch.submit()?.await?;
+    assert_eq!(theirs.copy_out().await?, [2]);
+    Ok(word.copy_out().await?[0])
+}
+
+/// A read whose answer is lost is executed again, behind what was not told to wait for it.
+#[test]
+fn rule_6_3_a_kernels_fenced_write_waits_for_the_read_before_it() {
+    let lossy = NetworkSpec {
+        loss: Chance::percent(20),
+        ..NetworkSpec::default()
+    };
+    let read = |seed, fenced| {
+        let run = Sim::new(seed).network(lossy);
+        let run = run.run(async |dpa| read_before_a_write(dpa, fenced).await);
+        run.expect("ends").value.expect("no errors")
+    };
+    for seed in seeds(60) {
+        assert_eq!(read(seed, 1), 1, "seed {seed}");
+    }
+    let late = (0..60).any(|seed| read(seed, 0) == 2);
+    assert!(late, "nothing comes late without the fence");
+}
+
 #[test]
 fn rule_6_7_a_cut_ends_work_in_time_and_a_mended_one_does_not() {
     for seed in seeds(10) {

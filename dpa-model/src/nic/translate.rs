@@ -196,3 +196,25 @@ fn syndrome(error: WorkError) -> Syndrome {
         _ => Syndrome::LOCAL_OPERATION,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_6_3_each_flag_of_an_entry_is_that_of_its_request() {
+        for (ours, theirs) in [
+            (WorkFlags::NONE, Flags::empty()),
+            (WorkFlags::SIGNALED, Flags::SIGNALED),
+            (WorkFlags::FENCE, Flags::FENCE),
+            (WorkFlags::SOLICITED, Flags::SOLICITED),
+            (
+                WorkFlags::SIGNALED.with(WorkFlags::FENCE),
+                Flags::SIGNALED | Flags::FENCE,
+            ),
+        ] {
+            let entry = WorkEntry::new(WorkOpcode::Write, ours);
+            assert_eq!(request(1, &entry).flags, theirs, "{ours:?}");
+        }
+    }
+}
