@@ -214,6 +214,25 @@ fn a_process_that_stops_takes_back_what_it_has_anywhere() {
     drop(first);
 }
 
+/// Not only when its registrations are gone, too: they may be held for long.
+#[test]
+fn rule_7_a_nic_keeps_no_heap_of_a_process_that_has_ended() {
+    let process = Still::new();
+    let other = process.device.process().expect("another");
+    let lease = process.local_nic().expect("a NIC");
+    let in_use = other.local_nic().expect("the same");
+    assert!(Arc::ptr_eq(lease.nic(), in_use.nic()));
+    let spaces = || in_use.nic().engine.lock().world.memory.spaces.len();
+    let at = process.alloc(64, true).expect("memory");
+    let rights = rdma::region::Rights::empty();
+    let held = Registration::of_heap(&lease, &process, at, 64, rights).expect("a region");
+    assert_eq!(spaces(), 1);
+    process.shut_down();
+    assert_eq!(spaces(), 0);
+    drop((held, lease, in_use));
+    other.shut_down();
+}
+
 #[test]
 fn nics_of_a_process_are_limited() {
     let process = Still::new();
