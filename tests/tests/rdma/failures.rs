@@ -1,9 +1,14 @@
 //! What goes wrong: who is told, of what, and what stays as it was.
 
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake};
 use std::time::Duration;
 
-use doca_dpa::rdma::{Cause, ConnectionState, HostBuffer, RemoteMemoryMap, Rights, WorkRefused};
-use doca_dpa::{Error, Location};
+use doca_dpa::rdma::{
+    Cause, Connection, ConnectionState, HostBuffer, RemoteMemoryMap, Rights, WorkRefused,
+};
+use doca_dpa::{Error, Location, SyncEvent};
 use tests::rdma::*;
 use tests::*;
 
@@ -175,5 +180,57 @@ async fn rule_5_2_a_fatal_process_ends_its_connections_and_its_regions() -> Resu
     assert!(fails.is_err());
     assert!(b.rdma.export().is_err(), "new work is refused");
     drop(map);
+    Ok(())
+}
+
+/// What a task finds of its connection at the moment that it is woken.
+struct Looks {
+    connection: Connection,
+    found: Mutex<Option<ConnectionState>>,
+}
+
+impl Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        let state = self.connection.state();
+        self.found.lock().expect("nobody panics").replace(state);
+    }
+}
+
+impl Looks {
+    fn at(connection: Connection) -> Arc<Self> {
+        let found = Mutex::default();
+        Arc::new(Self { connection, found })
+    }
+
+    /// It waits for this from now on.
+    fn wait_for<F: Future>(self: &Arc<Self>, what: Pin<&mut F>) {
+        let waker = self.clone().into();
+        assert!(what.poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+
+    fn has_found_a_failure(&self) {
+        let found = self.found.lock().expect("nobody panics").take();
+        assert!(
+            matches!(found, Some(ConnectionState::Failed(_))),
+            "{found:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn rule_5_2_queue_pairs_have_failed_before_waits_resolve() -> Result<(), Error> {
+    let (_a, node) = pair(settings()).await?;
+    let Node {
+        connection,
+        rdma: _rdma,
+        dpa,
+    } = node;
+    let never = SyncEvent::device_to_host(&dpa)?;
+    let looks = Looks::at(connection);
+    let mut wait = pin!(never.ge(1).into_future());
+    looks.wait_for(wait.as_mut());
+    let fatal = dpa.launch(panics).args(PanicsArgs { number: 5 });
+    assert!(fatal.submit()?.await.is_err());
+    looks.has_found_a_failure();
     Ok(())
 }
