@@ -168,6 +168,31 @@ fn a_queue_that_overruns_fails_who_reports_to_it() {
 }
 
 #[test]
+fn rule_6_9_everybody_whose_completion_found_no_room_fails() {
+    both(async |device| {
+        let rig = Rig::new(&device);
+        let shared = rig.completions(4);
+        let sharing = |name| {
+            let spec = QueuePairSpec {
+                name,
+                ..QueuePairSpec::default()
+            };
+            let receives = rig.nic.receive_queue(4).expect("a queue");
+            rig.end_with(spec, receives, shared.clone())
+        };
+        let (first, second) = (sharing(1), sharing(2));
+        let peers = (rig.end(3), rig.end(4));
+        connect(&first, &peers.0);
+        connect(&second, &peers.1);
+        let (from, to) = (rig.memory(Rights::empty()), rig.memory(Rights::all()));
+        write(&rig, &first, &from, &to, 10).await;
+        assert_eq!(first.pair.failed().await, Cause::Overrun);
+        write(&rig, &second, &from, &to, 1).await;
+        assert_eq!(second.pair.failed().await, Cause::Overrun);
+    });
+}
+
+#[test]
 fn a_queue_that_overwrites_says_how_many_are_lost() {
     both(async |device| {
         let rig = Rig::new(&device);
