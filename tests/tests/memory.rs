@@ -3,7 +3,7 @@
 mod drivers;
 
 use doca_dpa::error::{CallError, LaunchError, MemoryError};
-use doca_dpa::{Builder, Dpa, FaultKind};
+use doca_dpa::{Builder, Dpa, Error, FaultKind, Sim};
 use drivers::{both, both_on};
 use tests::*;
 
@@ -63,6 +63,20 @@ fn rule_3_a_call_that_ends_itself_is_a_fault_and_no_result() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn rule_4_1_freed_memory_is_poisoned_under_the_seeded_driver() {
+    let run = Sim::new(1).run(async |dpa: Dpa| {
+        let buffer = dpa.copy_in(&[7u64; 8]).await?;
+        let at = buffer.addr();
+        drop(buffer);
+        let again = dpa.alloc::<u64>(8)?;
+        assert_eq!(again.addr(), at);
+        assert_eq!(again.copy_out().await?, [0xdede_dede_dede_dede; 8]);
+        Ok::<_, Error>(())
+    });
+    run.expect("ends").value.expect("no errors");
 }
 
 #[test]
