@@ -25,6 +25,16 @@ fn rule_4_1_allocations_are_aligned_zeroed_on_request_and_freed() {
     assert_eq!(heap.checked(b, 100).expect("live").u64(88), 0);
 }
 
+/// For any type, and none shares a line with another, whatever lies before it.
+#[test]
+fn rule_4_1_every_allocation_begins_at_a_line() {
+    let (heap, epochs) = heap();
+    for bytes in [1, 3, 65, 100] {
+        let at = heap.alloc(&epochs, bytes, false).expect("room");
+        assert_eq!(at % 64, 0, "{bytes}");
+    }
+}
+
 #[test]
 fn rule_4_1_a_freed_range_cannot_be_bound_again() {
     let (heap, epochs) = heap();
@@ -61,7 +71,12 @@ fn rule_4_1_a_freed_range_is_reused_only_after_older_launches_are_over() {
     let a = heap.alloc(&epochs, 8192, false).expect("room");
     let running = epochs.enter();
     heap.free(&epochs, a);
-    assert!(heap.alloc(&epochs, 8192, false).is_err());
+    let none = OutOfMemory {
+        asked: 8192,
+        free: 0,
+        largest: 0,
+    };
+    assert_eq!(heap.alloc(&epochs, 8192, false), Err(none));
     epochs.leave(running);
     assert_eq!(heap.alloc(&epochs, 8192, false), Ok(a));
 }
