@@ -7,13 +7,20 @@ use doca_dpa::error::{EventError, LaunchError, LaunchRefused};
 use doca_dpa::{CollectiveKind, FaultKind, ReduceOp, SyncEvent};
 use drivers::both;
 use places::everywhere;
-use tests::device::{CleansUpArgs, cleans_up};
+use tests::device::{CleansUpArgs, SaysWhoArgs, cleans_up, says_who};
 use tests::isolation::{GuessEventArgs, guess_event};
 use tests::*;
 
 #[test]
-fn rule_5_1_a_panic_says_kernel_place_and_message() {
+fn rule_5_1_a_panic_says_kernel_launch_place_and_message() {
     both(async |dpa| {
+        let (seen, done) = (dpa.zeroed::<u64>(3).await?, everywhere(&dpa)?);
+        let args = SaysWhoArgs {
+            seen: &seen,
+            done: &done,
+        };
+        dpa.launch(says_who).args(args).submit()?.await?;
+        let before = seen.copy_out().await?[0];
         let launch = dpa
             .launch(panics)
             .args(PanicsArgs { number: 13u64 })
@@ -24,6 +31,7 @@ fn rule_5_1_a_panic_says_kernel_place_and_message() {
             (fault.kind, fault.kernel.as_str(), fault.rank),
             (FaultKind::Panic, "panics", 0)
         );
+        assert_eq!(fault.launch, before + 1, "numbered as submitted");
         assert_eq!(fault.message.as_deref(), Some("the number is 13"));
         assert!(
             fault
