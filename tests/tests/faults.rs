@@ -7,7 +7,7 @@ use doca_dpa::error::{EventError, LaunchError, LaunchRefused};
 use doca_dpa::{CollectiveKind, FaultKind, ReduceOp, SyncEvent};
 use drivers::both;
 use places::everywhere;
-use tests::device::{CleansUpArgs, SaysWhoArgs, cleans_up, says_who};
+use tests::device::{CleansUpArgs, SaysWhoArgs, cleans_up, finishes_process, says_who};
 use tests::isolation::{GuessEventArgs, guess_event};
 use tests::*;
 
@@ -92,6 +92,25 @@ fn rule_5_1_a_stack_overflow_does_not_kill_the_host() {
             );
         }
         dpa.launch(nothing).submit()?.await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_5_5_no_error_handler_runs_when_a_process_finishes() {
+    both(async |dpa| {
+        let (told, note) = (everywhere(&dpa)?, dpa.zeroed::<u64>(3).await?);
+        let args = CleansUpArgs {
+            note: &note,
+            told: &told,
+            worse: 0u64,
+        };
+        dpa.on_error(cleans_up, args)?;
+        assert!(dpa.launch(finishes_process).submit()?.await.is_err());
+        let end = dpa.failed().await.expect("it has ended");
+        assert_eq!(end.kind, FaultKind::Finished);
+        assert_eq!(told.get(), 0);
+        assert_eq!(note.copy_out().await?, [0; 3]);
         Ok(())
     });
 }
