@@ -228,6 +228,25 @@ fn rule_6_7_a_cut_ends_work_in_time_and_a_mended_one_does_not() {
     }
 }
 
+#[test]
+fn rule_6_7_an_idle_connection_is_not_asked_by_default() {
+    let run = Sim::new(1).run(async |dpa: Dpa| {
+        let (_a, _b) = pair(&dpa)?;
+        let sent = || dpa.network().expect("a simulation").counters().sent;
+        let before = sent();
+        dpa.sleep(Duration::from_secs(600)).await;
+        Ok::<_, Error>(sent() - before)
+    });
+    assert_eq!(run.expect("ends").value.expect("no errors"), 0);
+}
+
+#[test]
+fn rule_6_8_a_nic_is_bound_to_loopback_unless_an_address_is_given() {
+    let run = Sim::new(1).run(async |dpa: Dpa| Ok::<_, Error>(dpa.rdma().open()?.address()));
+    let address = run.expect("ends").value.expect("no errors");
+    assert!(address.ip().is_loopback(), "{address}");
+}
+
 /// How many packets a write of so many bytes takes, its acknowledgement included, between nodes with these limits.
 async fn packets_of_a_write(dpa: Dpa, mtus: [PathMtu; 2], bytes: usize) -> Result<u64, Error> {
     let open = |dpa: &Dpa, address, mtu| dpa.rdma().address(address).mtu(mtu).open();
