@@ -6,6 +6,7 @@ mod failures;
 mod loopback;
 mod nodes;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use doca_dpa::rdma::{HostBuffer, ReceivedKind, RemoteMemoryMap, RemoteSyncEvent, Rights};
@@ -42,6 +43,37 @@ async fn rule_6_3_whoever_sees_the_signal_sees_the_whole_write() -> Result<(), E
         arrived.ge(round).await?;
         assert_eq!(target.copy_out().await?, mine);
         target.fill(0).await?;
+    }
+    Ok(())
+}
+
+/// How many different steps there are from one of these numbers of 24 bits to the next.
+fn steps(numbers: impl Iterator<Item = u32>) -> usize {
+    let numbers: Vec<u32> = numbers.collect();
+    let steps = numbers.windows(2);
+    let steps = steps.map(|two| two[1].wrapping_sub(two[0]) & 0xff_ffff);
+    steps.collect::<HashSet<_>>().len()
+}
+
+#[tokio::test]
+async fn rule_6_5_numbers_follow_no_pattern_and_addresses_begin_at_0() -> Result<(), Error> {
+    let dpa = Dpa::builder().workers(1).open()?;
+    let rdma = dpa.rdma().address(fresh_address()).connections(8).open()?;
+    let all: Vec<_> = (0..8).map(|_| rdma.export()).collect::<Result<_, _>>()?;
+    // Of seven steps: that two pairs are equal, or three steps, happens less than once in a thousand million.
+    let first = all.iter().map(|one| one.info().first_psn.value());
+    assert!(steps(first) > 5);
+    // A device behind verbs has numbers and bases of its own choice.
+    if rdma.provider().device.is_some() {
+        return Ok(());
+    }
+    let pairs = all.iter().map(|one| one.info().queue_pair.value());
+    assert!(steps(pairs) > 5);
+    let buffer = dpa.zeroed::<u64>(4).await?;
+    let of_device = rdma.map(&buffer, Rights::REMOTE_READ)?;
+    let of_host = rdma.map_host(HostBuffer::new(64), Rights::REMOTE_READ)?;
+    for map in [&of_device, of_host.map()] {
+        assert_eq!(RemoteMemoryMap::import(&map.export())?.handle().base, 0);
     }
     Ok(())
 }
