@@ -207,6 +207,19 @@ mod tests {
         move || there.upgrade().is_some()
     }
 
+    /// Whatever its size.
+    #[test]
+    fn rule_4_5_a_window_begins_at_a_line_here_and_there() {
+        let process = Still::new();
+        for bytes in [1, 65, 64, 3] {
+            let memory = Arc::new(HostMemory::new(bytes).expect("memory"));
+            let window = process.open_window(&memory, Rights::Read);
+            let here = memory.address(0, 1).expect("within");
+            assert_eq!(here.addr().get() % 64, 0, "{bytes}");
+            assert_eq!(window.expect("a window") % 64, 0, "{bytes}");
+        }
+    }
+
     #[test]
     fn rule_4_1_the_memory_of_a_closed_window_goes_with_the_last_launch_that_may_see_it() {
         let process = Still::new();
