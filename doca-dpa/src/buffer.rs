@@ -162,7 +162,7 @@ impl Dpa {
 }
 
 /// A closed context refuses; a faulted one lets its memory be looked at.
-fn open(process: &ProcessRef) -> Result<(), MemoryError> {
+pub(crate) fn open(process: &ProcessRef) -> Result<(), MemoryError> {
     if process.is_stopped() && process.fault().is_none() {
         Err(MemoryError::ContextClosed)
     } else {

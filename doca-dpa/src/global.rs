@@ -3,6 +3,7 @@
 use dpa_abi::global::Global;
 use dpa_abi::{DevAddr, Pod};
 
+use crate::buffer::open;
 use crate::dpa::Dpa;
 use crate::error::MemoryError;
 
@@ -18,11 +19,12 @@ impl Dpa {
     /// reached, by the host or by a kernel.
     ///
     /// # Errors
-    /// Out of memory.
+    /// Out of memory; the context is closed.
     pub fn global<T: Pod + Sync>(
         &self,
         global: &'static Global<T>,
     ) -> Result<GlobalRef<'_, T>, MemoryError> {
+        open(self.process())?;
         let addr = self.process().global(global)?;
         Ok(GlobalRef {
             dpa: self,
@@ -40,10 +42,12 @@ impl<T: Pod> GlobalRef<'_, T> {
     /// Its value now.
     ///
     /// # Errors
-    /// None in a context that is open.
+    /// The context is closed.
     pub fn read(&self) -> Result<T, MemoryError> {
+        let process = self.dpa.process();
+        open(process)?;
         let mut bytes = vec![0; T::SIZE];
-        self.dpa.process().read(self.addr.raw(), &mut bytes)?;
+        process.read(self.addr.raw(), &mut bytes)?;
         let mut value = [T::zeroed()];
         T::decode_slice(&bytes, &mut value);
         Ok(value[0])
@@ -52,10 +56,12 @@ impl<T: Pod> GlobalRef<'_, T> {
     /// Gives it another value.
     ///
     /// # Errors
-    /// None in a context that is open.
+    /// The context is closed.
     pub fn write(&self, value: T) -> Result<(), MemoryError> {
+        let process = self.dpa.process();
+        open(process)?;
         let mut bytes = vec![0; T::SIZE];
         T::encode_slice(&[value], &mut bytes);
-        Ok(self.dpa.process().write(self.addr.raw(), &bytes)?)
+        Ok(process.write(self.addr.raw(), &bytes)?)
     }
 }

@@ -7,6 +7,7 @@ use doca_dpa_dev::prelude::*;
 use dpa_abi::pod::{Load, Store};
 use drivers::{both, both_on};
 use tests::globals::*;
+use tests::{GivesUpArgs, gives_up};
 
 #[test]
 fn rule_4_6_globals_are_per_process_and_initialised() {
@@ -23,6 +24,17 @@ fn rule_4_6_globals_are_per_process_and_initialised() {
         second.launch(double_table).submit()?.await?;
         assert_eq!(first.global(&TABLE)?.read()?, [10, 12, 14, 16]);
         assert_eq!(second.global(&TABLE)?.read()?, [2, 4, 6, 8]);
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_5_2_globals_of_a_fatal_process_can_be_read() {
+    both(async |dpa| {
+        dpa.launch(count_globally).threads(3).submit()?.await?;
+        let fails = dpa.launch(gives_up).args(GivesUpArgs { code: 150 });
+        assert!(fails.submit()?.await.is_err());
+        assert_eq!(dpa.global(&RUNS)?.read()?, 103);
         Ok(())
     });
 }

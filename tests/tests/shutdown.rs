@@ -8,6 +8,7 @@ use std::time::Duration;
 use doca_dpa::error::{EventError, LaunchError, MemoryError};
 use doca_dpa::{Dpa, Error, SyncEvent};
 use drivers::both;
+use tests::globals::{RUNS, TABLE};
 use tests::threads::{TickArgs, WakeArgs, tick, wake};
 use tests::*;
 
@@ -43,6 +44,24 @@ fn rule_7_only_clones_keep_the_context_open() {
             buffer.copy_out().await,
             Err(MemoryError::ContextClosed)
         ));
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_7_a_closed_context_has_no_globals() {
+    both(async |dpa| {
+        let clone = dpa.clone();
+        let runs = clone.global(&RUNS)?;
+        runs.write(5)?;
+        dpa.close().await?;
+        assert_eq!(runs.read(), Err(MemoryError::ContextClosed));
+        assert_eq!(runs.write(6), Err(MemoryError::ContextClosed));
+        let before = clone.memory_info().allocated;
+        for late in [clone.global(&RUNS).err(), clone.global(&TABLE).err()] {
+            assert_eq!(late, Some(MemoryError::ContextClosed));
+        }
+        assert_eq!(clone.memory_info().allocated, before);
         Ok(())
     });
 }
