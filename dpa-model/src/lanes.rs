@@ -98,6 +98,11 @@ impl<P: Tenant> Lanes<P> {
         self.sched_of(release.proc).release(release)
     }
 
+    /// See [`Sched::set_apart`].
+    pub(crate) fn set_apart(&self, proc: u32) {
+        self.sched_of(proc).set_apart(proc);
+    }
+
     /// See [`Sched::take_ready`].
     pub(crate) fn take_ready(&self, proc: u32, each: impl FnMut(ModelArc<Launch>)) {
         self.sched_of(proc).take_ready(proc, each);

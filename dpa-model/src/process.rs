@@ -319,13 +319,14 @@ impl Process {
     pub(crate) fn stop(self: &Arc<Self>) {
         let (reason, outcome) = (self.stop_reason(), self.stop_outcome());
         self.stop.store(true, Ordering::SeqCst);
-        // At once: workers that find them end them all the same, but then they have begun.
-        self.end_ready(outcome);
+        // At once: workers that find what is ready end it all the same, but then it has begun.
+        self.device.sched.set_apart(self.number);
         self.doorbells.clear();
         self.handlers.clear(|handler| handler.stop());
         for nic in self.leased.all() {
             nic.stop_process(&self.device, self);
         }
+        self.end_ready(outcome);
         self.break_streams(outcome);
         self.events.each(|index, _| self.close_event(index, reason));
         // What workers have opened that had not seen the stop.

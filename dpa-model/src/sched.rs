@@ -239,9 +239,8 @@ impl<P: Tenant> Sched<P> {
         After { strays, ..told }
     }
 
-    /// Takes everything of a process that has not started, in order. `each` may take long: who does the same meanwhile takes what it
-    /// has not come to.
-    pub fn take_ready(&self, proc: u32, each: impl FnMut(Arc<Launch>)) {
+    /// What is ready of a process starts no more.
+    pub fn set_apart(&self, proc: u32) {
         let mut state = self.state.lock();
         let strays = state.drain(&self.inbox);
         if let Some(seat) = state.tenants.get_mut(&proc) {
@@ -251,6 +250,12 @@ impl<P: Tenant> Sched<P> {
         self.count(&state);
         drop(state);
         drop(strays);
+    }
+
+    /// Takes everything of a process that has not started, in order. `each` may take long: who does the same meanwhile takes what it
+    /// has not come to.
+    pub fn take_ready(&self, proc: u32, each: impl FnMut(Arc<Launch>)) {
+        self.set_apart(proc);
         let one = || Some(self.state.lock().tenants.get_mut(&proc)?.apart.pop()?.1);
         std::iter::from_fn(one).for_each(each);
     }

@@ -38,6 +38,14 @@ pub fn waits_from(thread: &Thread, event: DevEvent, first: u64) {
     }
 }
 
+/// Waits, and fails.
+#[dpa_kernel]
+pub fn waits_and_fails(thread: &Thread, go_on: DevEvent) {
+    // However the wait ends.
+    let _ = go_on.wait(Condition::ge(1));
+    thread.error(200);
+}
+
 /// Does nothing.
 #[dpa_kernel]
 pub fn nothing(_thread: &Thread) {}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use doca_dpa::rdma::{
     Cause, Connection, ConnectionState, HostBuffer, RemoteMemoryMap, Rights, WorkRefused,
 };
-use doca_dpa::{Error, Location, SyncEvent};
+use doca_dpa::{Dpa, Error, Location, SyncEvent};
 use tests::rdma::*;
 use tests::*;
 
@@ -232,5 +232,28 @@ async fn rule_5_2_queue_pairs_have_failed_before_waits_resolve() -> Result<(), E
     let fatal = dpa.launch(panics).args(PanicsArgs { number: 5 });
     assert!(fatal.submit()?.await.is_err());
     looks.has_found_a_failure();
+    Ok(())
+}
+
+/// Also those that are ready.
+#[tokio::test]
+async fn rule_5_2_queue_pairs_have_failed_before_launches_resolve() -> Result<(), Error> {
+    let peer = lone(&settings())?;
+    let dpa = Dpa::builder().workers(1).partition_eus(1).open()?;
+    let rdma = dpa.rdma().address(fresh_address()).open()?;
+    let connection = rdma.export()?;
+    connection.connect(&peer.connection.blob())?;
+    let go_on = SyncEvent::host_to_device(&dpa)?;
+    let fails = dpa.launch(waits_and_fails);
+    let fails = fails.args(WaitsAndFailsArgs { go_on: &go_on }).submit()?;
+    // Without a unit until the other ends.
+    let ready = dpa.launch(panics).args(PanicsArgs { number: 5 });
+    let mut ready = pin!(ready.submit()?);
+    let looks = Looks::at(connection);
+    looks.wait_for(ready.as_mut());
+    go_on.add(1)?;
+    assert!(fails.await.is_err());
+    looks.has_found_a_failure();
+    assert!(ready.await.is_err());
     Ok(())
 }
