@@ -69,7 +69,7 @@ pub enum State {
 #[non_exhaustive]
 pub enum Cause {
     /// The owner closed it, or its process is over.
-    #[error("closed by its owner")]
+    #[error("its owner closed it, or its process is over")]
     Closed,
     /// A work request or a receive failed.
     #[error("{0}")]

@@ -201,10 +201,10 @@ pub enum WorkUnfinished {
     /// A receive failed.
     #[error("the receive failed: {0}")]
     Receive(WorkError),
-    /// The connection or its context ended first; or a receive was posted to a context whose receives are
+    /// The connection, its context or its process ended first; or a receive was posted to a context whose receives are
     /// the kernels' ([`Rdma::receive`](super::Rdma::receive)).
     #[error(
-        "the connection or its context is gone, or the receives of the context are those of kernels"
+        "the connection, its context or its process is gone, or the receives of the context are those of kernels"
     )]
     Gone,
 }

@@ -162,7 +162,12 @@ async fn rule_6_9_an_overrun_is_said() -> Result<(), Error> {
 
 #[tokio::test]
 async fn rule_5_2_a_fatal_process_ends_its_connections_and_its_regions() -> Result<(), Error> {
-    let (a, b) = pair(settings()).await?;
+    let host = Settings {
+        host_receives: true,
+        ..settings()
+    };
+    let (a, b) = pair(host).await?;
+    let receive = b.rdma.receive(HostBuffer::new(8))?;
     let remote = b.dpa.zeroed::<u64>(1).await?;
     let map = b.rdma.map(&remote, Rights::REMOTE_ATOMIC)?;
     let to = RemoteMemoryMap::import(&map.export())?;
@@ -175,7 +180,11 @@ async fn rule_5_2_a_fatal_process_ends_its_connections_and_its_regions() -> Resu
             .await
             .is_err()
     );
-    b.connection.failed().await;
+    // Nobody closed anything.
+    let why = b.connection.failed().await.to_string();
+    assert!(why.contains("process"), "{why}");
+    let ended = receive.await.expect_err("it is over").to_string();
+    assert!(!ended.contains("closed"), "{ended}");
     let fails = a.connection.fetch_add(&to, 0, 1)?.await;
     assert!(fails.is_err());
     assert!(b.rdma.export().is_err(), "new work is refused");
