@@ -112,7 +112,7 @@ fn a_gate_is_registered_with_the_event_that_is_meant_or_not_at_all() {
         let other = event.register_if(Condition::ge(threshold), || false, made);
         assert!(other.is_none());
     }
-    assert_eq!(event.set(9), Ok(()));
+    assert_eq!(event.set(9), Ok(5));
     assert_eq!(*log.lock().unwrap(), [(2, Ok(9))]);
 }
 
