@@ -126,6 +126,8 @@ pub struct Fault {
     pub launch: u64,
     /// The rank of the thread.
     pub rank: u32,
+    /// The execution unit, of a DPA thread that asked for units by number: no others have one that is theirs.
+    pub unit: Option<u32>,
     /// Where in the source, if known.
     pub place: Option<Place>,
     /// A panic's message. Of one that is longer than 4 KiB the beginning, and how long it was.
@@ -138,6 +140,11 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// Of a thread on this unit.
+    pub(crate) fn on(self, unit: Option<u32>) -> Self {
+        Self { unit, ..self }
+    }
+
     /// With what a panic said.
     pub(crate) fn told(mut self, note: Option<&PanicNote>) -> Self {
         if let Some(note) = note {
@@ -176,6 +183,7 @@ impl Fault {
             kernel: kernel.into(),
             launch,
             rank,
+            unit: None,
             place,
             message,
             backtrace,
@@ -227,9 +235,13 @@ impl fmt::Display for Fault {
         } else {
             write!(
                 f,
-                "kernel {} (launch {}, rank {}): {}",
-                self.kernel, self.launch, self.rank, self.kind
+                "kernel {} (launch {}, rank {}",
+                self.kernel, self.launch, self.rank
             )?;
+            if let Some(unit) = self.unit {
+                write!(f, ", unit {unit}")?;
+            }
+            write!(f, "): {}", self.kind)?;
         }
         if let Some(message) = &self.message {
             write!(f, ": {message}")?;

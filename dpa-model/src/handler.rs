@@ -164,6 +164,12 @@ impl Handler {
         self.storage
     }
 
+    /// The unit that it has by number, if it asked for one. It runs.
+    pub(crate) fn unit(&self) -> Option<u32> {
+        let bound = self.bound.as_ref();
+        bound.map(|_| self.unit.load(Ordering::Relaxed))
+    }
+
     /// The handle by which kernels trigger it.
     pub(crate) fn handle(&self) -> HandlerHandle {
         let handle = self.handle.get().copied();

@@ -376,6 +376,7 @@ impl Core {
             running.launch.seq,
             running.rank,
         )
+        .on(running.launch.handler().and_then(|handler| handler.unit()))
     }
 
     pub(crate) fn put_note(&self, note: Option<PanicNote>) {

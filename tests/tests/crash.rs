@@ -5,6 +5,8 @@
 mod gdb;
 #[path = "../../dpa-model/tests/seeds/mod.rs"]
 mod seeds;
+#[path = "crash/unit.rs"]
+mod unit;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -134,6 +136,8 @@ async fn rule_5_2_a_panic_leaves_a_text_and_a_core() -> Result<(), Error> {
     assert_eq!(line(&text, "fault: "), "fault: panic");
     assert_eq!(line(&text, "message: "), "message: the number is 13");
     assert_eq!(line(&text, "rank: "), "rank: 0");
+    // Units have no numbers of their own.
+    assert!(fault.unit.is_none() && !text.contains("\nunit: "));
     assert_eq!(line(&text, "launch: "), format!("launch: {}", fault.launch));
     assert!(line(&text, "place: ").contains("tests/src/lib.rs:"));
     assert!(line(&text, "time: ").starts_with("time: 20"));

@@ -94,6 +94,9 @@ fn cause(out: &mut Bounded, fault: &Fault, capture: &Capture) -> fmt::Result {
     writeln!(out, "kernel: {kernel}")?;
     writeln!(out, "launch: {}", fault.launch)?;
     writeln!(out, "rank: {}", fault.rank)?;
+    if let Some(unit) = fault.unit {
+        writeln!(out, "unit: {unit}")?;
+    }
     if let Some(address) = fault.address() {
         writeln!(out, "device address: {address:#x}")?;
     }
