@@ -32,7 +32,7 @@ struct Stretch {
     count: u64,
     /// The worker's CPU time then, or as if it had never been interrupted.
     since: Duration,
-    /// The worker's CPU time when this was seen first.
+    /// The worker's CPU time when this was seen first, or when it was interrupted last.
     slice: Duration,
 }
 
@@ -113,6 +113,12 @@ impl Slices {
             worker.preempt_at.store(count, Ordering::Relaxed);
             #[cfg(not(dpa_sanitize))]
             crate::trap::preempt(pthread);
+            // It gets the signal when it gets the processor. Until then more of them would add up, and are handled one on top of the
+            // other, each on the stack of the kernel.
+            self.seen[index] = Some(Stretch {
+                slice: used,
+                ..stretch
+            });
         }
         true
     }
@@ -181,6 +187,50 @@ mod tests {
         #[cfg(not(dpa_sanitize))]
         crate::trap::preempt(pthread);
         assert_eq!(cpu_time(pthread), None);
+    }
+
+    /// Uses this much CPU time.
+    fn work(time: Duration) {
+        let begun = crate::keeper::own_cpu_time();
+        while crate::keeper::own_cpu_time() - begun < time.as_nanos() as u64 {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[cfg(not(dpa_sanitize))]
+    #[test]
+    fn rule_1_a_worker_that_does_not_get_the_processor_is_interrupted_once() {
+        let process = crate::rig::Still::new();
+        let device = &process.device;
+        crate::trap::install();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            work(2 * SLICE);
+            begun.send(()).expect("it is waited for");
+            std::thread::park();
+        });
+        has_begun.recv().expect("it works");
+        let worker = &device.workers[0];
+        let pthread = std::os::unix::thread::JoinHandleExt::as_pthread_t(&thread);
+        worker.pthread.store(pthread, Ordering::SeqCst);
+        worker.busy.store(true, Ordering::SeqCst);
+        worker.waiting.store(1, Ordering::SeqCst);
+        let mut slices = Slices::new(1, None, true);
+        slices.seen[0] = Some(Stretch {
+            count: 0,
+            since: Duration::ZERO,
+            slice: Duration::ZERO,
+        });
+        let mut interrupts = || {
+            worker.preempt_at.store(u64::MAX, Ordering::SeqCst);
+            slices.look(device);
+            worker.preempt_at.load(Ordering::SeqCst) == 0
+        };
+        assert_eq!([(); 3].map(|()| interrupts()), [true, false, false]);
+        worker.waiting.store(0, Ordering::SeqCst);
+        worker.pthread.store(0, Ordering::SeqCst);
+        thread.thread().unpark();
+        thread.join().expect("it ends");
     }
 
     fn wait_until(what: &str, holds: impl Fn() -> bool) {
