@@ -172,7 +172,12 @@ pub type KeptOf<I, A> = <I as IntoArgs<A>>::Kept;
 
 /// A call's result as the 64 bits that travel.
 pub fn result_to_bits<T: Pod>(value: T) -> u64 {
-    const { assert!(T::SIZE <= 8, "a call returns at most 8 bytes") };
+    const {
+        assert!(
+            T::SIZE <= 8,
+            "a call returns at most 8 bytes, and a broadcast takes no more"
+        )
+    };
     let mut bytes = [0u8; 8];
     value.store(&mut crate::pod::Bytes(&mut bytes[..]), 0);
     u64::from_le_bytes(bytes)
@@ -180,6 +185,11 @@ pub fn result_to_bits<T: Pod>(value: T) -> u64 {
 
 /// A call's result from the 64 bits that travelled.
 pub fn result_from_bits<T: Pod>(bits: u64) -> T {
-    const { assert!(T::SIZE <= 8, "a call returns at most 8 bytes") };
+    const {
+        assert!(
+            T::SIZE <= 8,
+            "a call returns at most 8 bytes, and a broadcast takes no more"
+        )
+    };
     T::load(&crate::pod::Bytes(bits.to_le_bytes()), 0)
 }
