@@ -24,7 +24,7 @@ use dpa_abi::{Condition, EventHandle, Update};
 use smallvec::SmallVec;
 use sync_event::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sync_event::sync::{Arc, Mutex};
-use sync_event::{Closed, WaiterId};
+use sync_event::{CloseReason, Closed, WaiterId};
 
 use crate::foreign;
 
@@ -384,7 +384,20 @@ impl Launch {
     /// `WAITING -> DONE` because the event it waited for was closed.
     pub fn wait_closed(&self, outcome: Outcome, closed: Closed) -> bool {
         self.times[0].store(closed.last, Ordering::Relaxed);
+        let gone = closed.reason == CloseReason::PublisherGone;
+        self.times[1].store(gone.into(), Ordering::Relaxed);
         self.settle(&[WAITING], outcome)
+    }
+
+    /// How the event was closed that it waited for, of one that ended with [`Outcome::WaitEventClosed`]: what closes the events of
+    /// a whole process ends it with another outcome.
+    pub fn wait_event(&self) -> Closed {
+        let [last, gone] = self.times();
+        let reason = match gone {
+            0 => CloseReason::Explicit,
+            _ => CloseReason::PublisherGone,
+        };
+        Closed { reason, last }
     }
 
     fn settle(&self, from: &[u32], outcome: Outcome) -> bool {
@@ -474,7 +487,7 @@ impl Launch {
     }
 
     /// The two numbers that belong to its end: start and end time of a launch that completed, the last value of the
-    /// event that closed under one that waited, the result of a call in place of its start time.
+    /// event that closed under one that waited and why, the result of a call in place of its start time.
     pub fn times(&self) -> [u64; 2] {
         [
             self.times[0].load(Ordering::Relaxed),

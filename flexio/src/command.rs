@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dpa_abi::pod::Bytes;
 use dpa_abi::{Condition, EventHandle, KernelEntry, Pod, RpcEntry, Update};
-use sync_event::{CloseReason, Closed};
+use sync_event::Closed;
 
 use crate::backend::{self, ArgBytes, Body, Outcome, Spec, Stream, SubmitError};
 use crate::process::ProcessRef;
@@ -235,12 +235,9 @@ impl Submitted {
         self.launch.times()[0]
     }
 
-    /// The last value of the event that was closed under a command that waited for it.
+    /// Why the event was closed that a command waited for, and its last value, if the outcome says that it was.
     pub fn wait_closed(&self) -> Closed {
-        Closed {
-            last: self.launch.times()[0],
-            reason: CloseReason::Explicit,
-        }
+        self.launch.wait_event()
     }
 }
 

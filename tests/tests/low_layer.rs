@@ -12,8 +12,8 @@ use std::time::Duration;
 use doca_dpa::rdma::{
     CompletionQueue, Connection, HostBuffer, Rdma, RemoteMemoryMap, RemoteSyncEvent,
 };
-use doca_dpa::{Dpa, Error, Location, SyncEvent};
-use dpa_abi::{DevAddr, IntoArgs, Kernel, Rights, Rpc};
+use doca_dpa::{CloseReason, Dpa, Error, Location, SyncEvent};
+use dpa_abi::{Condition, DevAddr, IntoArgs, Kernel, Rights, Rpc};
 use drivers::both;
 use drivers::on::seeds;
 use flexio::cmdq::{QueueError, QueueSpec};
@@ -21,7 +21,7 @@ use flexio::queues::{CompletionEntry, CompletionSpec, Outbox, ReceiveQueue, Send
 use flexio::rdma::Rights as RemoteRights;
 use flexio::{
     Command, Device, DeviceConfig, ErrorHandlerError, ErrorStatus, HandlerError, HandlerState,
-    HostMemory, Outcome, SubmitError,
+    HostMemory, Locations, Outcome, SubmitError,
 };
 use tests::figures::*;
 use tests::windows::{StoreAtArgs, store_at};
@@ -143,6 +143,29 @@ fn what_is_kept_is_dropped_at_the_end_also_if_it_has_no_bytes() {
     assert_eq!(submitted.expect("room").wait(), Some(Outcome::Completed));
     wait_until(&process);
     assert_eq!(TOLD.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn rule_1_9_a_command_says_how_the_event_was_closed_that_it_waited_for() {
+    let device = open();
+    let process = device.process().expect("a process");
+    let own = Locations::new(Location::Host, Location::Device).expect("places");
+    let at = process.alloc(8, true).expect("memory");
+    for reason in [CloseReason::Explicit, CloseReason::PublisherGone] {
+        let event = process.event(5, own).expect("an event");
+        let command = Command::kernel(store_at.entry(), store(at, 42));
+        let command = command.wait_for(event.handle(), Condition::ge(6));
+        let submitted = command.submit(&process).map_err(|(error, _)| error);
+        let submitted = submitted.expect("room");
+        match reason {
+            CloseReason::Explicit => assert!(event.close(reason)),
+            _ => drop(event),
+        }
+        assert_eq!(submitted.wait(), Some(Outcome::WaitEventClosed));
+        let closed = submitted.wait_closed();
+        assert_eq!((closed.last, closed.reason), (5, reason));
+    }
+    assert_eq!(word(&process, at), 0, "neither has run");
 }
 
 #[test]

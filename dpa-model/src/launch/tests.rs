@@ -126,10 +126,12 @@ fn rule_2_5_the_outcome_is_that_of_the_step_that_ended_it() {
 
 #[test]
 fn rule_1_9_a_launch_whose_event_is_closed_keeps_its_last_value() {
-    let launch = waiting();
-    assert!(launch.wait_closed(Outcome::WaitEventClosed, CLOSED));
-    assert_eq!(launch.outcome(), Some(Outcome::WaitEventClosed));
-    assert_eq!(launch.times()[0], 5);
+    for reason in [CloseReason::Explicit, CloseReason::PublisherGone] {
+        let (launch, closed) = (waiting(), Closed { reason, ..CLOSED });
+        assert!(launch.wait_closed(Outcome::WaitEventClosed, closed));
+        assert_eq!(launch.outcome(), Some(Outcome::WaitEventClosed));
+        assert_eq!(launch.wait_event(), closed);
+    }
 }
 
 #[test]
