@@ -338,10 +338,7 @@ impl EventRef {
 
     /// Closes it; false if it was closed already.
     pub fn close(&self, reason: CloseReason) -> bool {
-        let slot = self.slot();
-        let first = slot.event.closed().is_none();
-        self.process.close_event(self.handle.0.index, reason);
-        first
+        self.process.close_event(self.handle.0.index, reason)
     }
 }
 

@@ -328,7 +328,8 @@ impl Process {
         }
         self.end_ready(outcome);
         self.break_streams(outcome);
-        self.events.each(|index, _| self.close_event(index, reason));
+        self.events
+            .each(|index, _| _ = self.close_event(index, reason));
         // What workers have opened that had not seen the stop.
         self.end_ready(outcome);
         self.close_meetings();
@@ -445,18 +446,20 @@ impl Process {
         }
     }
 
-    /// Closes an event and settles what waited for it.
-    pub(crate) fn close_event(self: &Arc<Self>, index: u32, reason: CloseReason) {
+    /// Closes an event and settles what waited for it; false if it was closed before.
+    pub(crate) fn close_event(self: &Arc<Self>, index: u32, reason: CloseReason) -> bool {
         let slot = self.events.slot(index);
         if slot.event.closed().is_none() {
             self.note_closed(index, reason);
         }
-        slot.event
+        let first = slot
+            .event
             .close_with(reason, |gate, outcome| match outcome {
                 Ok(last) => self.opened(gate, last),
                 Err(closed) => self.closed(gate, closed),
             });
         self.device.notify();
+        first
     }
 
     /// Closes an event that nobody can update any more. While everything is stopped that is why, and not who let go of it.

@@ -2,6 +2,7 @@
 
 mod drivers;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use doca_dpa::error::EventError;
@@ -114,6 +115,35 @@ fn rule_1_4_what_holds_already_completes_at_once_even_after_close() {
         );
         Ok(())
     });
+}
+
+/// Whoever comes at the same time: one of them has closed it.
+#[tokio::test]
+async fn an_event_is_closed_by_one_of_those_who_close_it() -> Result<(), Error> {
+    let dpa = Dpa::builder().workers(1).open()?;
+    let events: Vec<_> = (0..10_000).map(|_| everywhere(&dpa)).collect();
+    let (came, closed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let close_all = || {
+        for (number, event) in events.iter().enumerate() {
+            // Both come to it at once, as nearly as can be; the other may need this very core.
+            came.fetch_add(1, Ordering::SeqCst);
+            let mut looks = 0;
+            while came.load(Ordering::SeqCst) < 2 * (number + 1) {
+                looks += 1;
+                match looks % 2000 {
+                    0 => std::thread::yield_now(),
+                    _ => std::hint::spin_loop(),
+                }
+            }
+            closed.fetch_add(event.close().into(), Ordering::SeqCst);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(close_all);
+        close_all();
+    });
+    assert_eq!(closed.into_inner(), events.len());
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
