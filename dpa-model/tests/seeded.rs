@@ -172,6 +172,20 @@ fn rule_2_10_a_deadlock_is_reported_at_once_when_nothing_else_can_happen() {
 }
 
 #[test]
+fn rule_2_10_a_wait_with_a_timeout_is_no_deadlock() {
+    seeded::run(plan(6), |device| async move {
+        let process = device.process().expect("a process");
+        let own = process.event(0, device_only()).expect("an event");
+        let spec = spec(&WAIT_WITH_TIMEOUT, &[leaked().1, bits(&own)]);
+        let launch = submit(&process, spec);
+        let ended = device.step_until(|| launch.outcome());
+        assert_eq!(ended, Some(Outcome::Completed));
+        assert!(process.fault().is_none());
+    })
+    .expect("ends");
+}
+
+#[test]
 fn nothing_is_left_when_a_run_ends() {
     for seed in seeds::seeds(20) {
         let device = seeded::run(

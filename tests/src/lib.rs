@@ -88,6 +88,15 @@ pub fn relay(_thread: &Thread, from: DevEvent, value: u64, to: DevEvent) {
     }
 }
 
+/// All meet; the thread of rank 1 waits for an event before.
+#[dpa_kernel]
+pub fn meets_behind(thread: &Thread, event: DevEvent) {
+    if thread.rank() == 1 {
+        let _ = event.wait(Condition::ge(1));
+    }
+    thread.barrier();
+}
+
 /// Each thread writes with a plain store and publishes with the event.
 #[dpa_kernel]
 pub fn write_and_publish(thread: &Thread, out: DevSliceMut<u64>, done: DevEvent) {

@@ -9,13 +9,17 @@ use std::time::Duration;
 use doca_dpa::error::{EventError, LaunchError};
 use doca_dpa::rdma::HostBuffer;
 use doca_dpa::testing::{Chance, Mishaps, When};
-use doca_dpa::{Dpa, Error, FaultKind, Launch, Location, Sim, SyncEvent};
+use doca_dpa::{Dpa, Error, FaultKind, Launch, Location, Sim, SyncEvent, Waiting, WaitingOn};
 use drivers::{Outcome, both_on, seeds};
 use futures::future::{Either, select};
+use tests::threads::{TickArgs, tick};
 use tests::*;
 
 const GRACE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(700);
+/// A grace that tests wait out, and a time in which who looks only now and then sees that it is over.
+const SHORT: Duration = Duration::from_millis(20);
+const LONGER: Duration = Duration::from_millis(600);
 /// So many pauses are longer than the grace, also for who looks only now and then.
 const ROUNDS: u64 = 7;
 
@@ -112,6 +116,87 @@ async fn are_reported(launches: [Launch; 2]) {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// Of one launch one thread waits for an event, and the others for it.
+#[test]
+fn rule_2_10_threads_in_a_barrier_are_reported_with_launch_and_rank() {
+    let device = Dpa::builder().workers(2);
+    both_on(
+        &device.deadlock_grace(Duration::from_millis(20)),
+        async |dpa| {
+            // So that the launch has another number than 0.
+            dpa.launch(nothing).submit()?.await?;
+            let never = SyncEvent::device_to_device(&dpa)?;
+            let args = MeetsBehindArgs { event: &never };
+            let launch = dpa.launch(meets_behind).args(args).threads(3).submit()?;
+            let number = launch.number();
+            assert!(matches!(launch.await, Err(LaunchError::Faulted(_))));
+            let fault = dpa.last_error().expect("a fault");
+            assert_eq!(fault.kind, FaultKind::Deadlock);
+            let seen = |w: &Waiting| (w.rank, w.launch, matches!(w.on, WaitingOn::Meeting));
+            let mut waiting: Vec<_> = fault.waiting.iter().map(seen).collect();
+            waiting.sort_unstable();
+            let expected = [(0, number, true), (1, number, false), (2, number, true)];
+            assert_eq!(waiting, expected, "{fault}");
+            Ok(())
+        },
+    );
+}
+
+/// A thread that the host may yet notify can update anything.
+#[test]
+fn rule_2_10_who_may_be_helped_by_a_thread_is_not_deadlocked() {
+    both_on(
+        &Dpa::builder().workers(2).deadlock_grace(SHORT),
+        async |dpa| {
+            let (event, total) = (
+                SyncEvent::device_to_device(&dpa)?,
+                dpa.zeroed::<u64>(1).await?,
+            );
+            let thread = dpa.thread(tick, TickArgs { total: &event }).start()?;
+            thread.run()?;
+            let args = WaitThenCountArgs {
+                event: &event,
+                value: 1,
+                total: &total,
+            };
+            let waits = dpa.launch(wait_then_count).args(args).submit()?;
+            dpa.sleep(LONGER).await;
+            thread.notify();
+            waits.await?;
+            Ok(())
+        },
+    );
+}
+
+/// All units are taken, some by a context that will give them back: what is ready helps then.
+#[test]
+fn rule_2_10_who_waits_for_units_of_another_context_is_not_deadlocked() {
+    let device = Dpa::builder().workers(2).partition_eus(4);
+    both_on(&device.deadlock_grace(SHORT), async |dpa| {
+        let other = dpa.open_beside()?;
+        let (event, go) = (
+            SyncEvent::device_to_device(&dpa)?,
+            SyncEvent::host_to_device(&other)?,
+        );
+        let two_wait = |dpa: &Dpa, event: &SyncEvent| {
+            let args = WaitsFromArgs { event, first: 0 };
+            dpa.launch(waits_from).args(args).threads(2).submit()
+        };
+        let (waits, holds) = (two_wait(&dpa, &event)?, two_wait(&other, &go)?);
+        let waiting = |dpa: &Dpa| dpa.snapshot().waiting.len();
+        while waiting(&dpa) < 2 || waiting(&other) < 2 {
+            dpa.sleep(Duration::from_micros(1)).await;
+        }
+        let helps = dpa.launch(nothing).then_add(&event, 1).submit()?;
+        dpa.sleep(LONGER).await;
+        go.add(1)?;
+        holds.await?;
+        helps.await?;
+        waits.await?;
+        Ok(())
+    });
 }
 
 #[test]
