@@ -23,6 +23,14 @@ kernel!(WAIT, |unit, args| {
     bump(counter(args, 0));
 });
 
+kernel!(NOTE, |_unit, args| {
+    let order = counter(args, 0);
+    order.store(
+        order.load(Ordering::SeqCst) * 10 + word(args, 1),
+        Ordering::SeqCst,
+    );
+});
+
 kernel!(SUM_OF_RANKS, |unit, args| {
     let at = Location::caller();
     unit.collective(Collective::Barrier, at);
@@ -116,6 +124,32 @@ fn rule_2_2_a_chain_of_launches_runs_in_order() {
     chain.update(Update::Add(1)).expect("open");
     wait_for(&chain, 1001);
     assert_eq!(number.load(Ordering::SeqCst), 1000);
+    process.shut_down();
+}
+
+/// In real time: under the seeded driver nothing is handed over directly.
+#[test]
+fn rule_2_2_what_a_launch_opens_passes_nobody_who_is_ready() {
+    let (_device, process) = open(dpa_model::DeviceConfig {
+        partition_eus: 1,
+        ..config(1)
+    });
+    let (hold, opened) = (event(&process), event(&process));
+    let (order, address) = leaked();
+    // It has the only unit until all are there.
+    let holds = submit(&process, spec(&WAIT, &[leaked().1, bits(&hold), 1]));
+    common::until("it waits", || process.snapshot().waiting.len() == 1);
+    let mut first = spec(&NOTE, &[address, 1]);
+    first.then = Some((opened.handle(), Update::Add(1)));
+    let second = spec(&NOTE, &[address, 2]);
+    let mut last = spec(&NOTE, &[address, 3]);
+    last.wait = Some((opened.handle(), Condition::ge(1)));
+    let all = [first, second, last].map(|spec| submit(&process, spec));
+    hold.update(Update::Set(1)).expect("open");
+    for launch in all.iter().chain([&holds]) {
+        assert_eq!(outcome(launch), Outcome::Completed);
+    }
+    assert_eq!(order.load(Ordering::SeqCst), 123);
     process.shut_down();
 }
 
