@@ -88,6 +88,21 @@ pub fn relay(_thread: &Thread, from: DevEvent, value: u64, to: DevEvent) {
     }
 }
 
+/// What an event says that is closed meanwhile: the last value to a wait, an update and a look, and to a wait that it satisfies.
+#[dpa_kernel]
+pub fn asks_a_closed_event(_thread: &Thread, event: DevEvent, seen: DevSliceMut<u64>) {
+    let last = |ended| match ended {
+        Err(EventError::Closed { last }) => last,
+        _ => 0,
+    };
+    seen.write(0, last(event.wait(Condition::ge(100))));
+    seen.write(1, last(event.add(1)));
+    seen.write(2, last(event.set(50)));
+    seen.write(3, event.get());
+    seen.write(4, event.wait(Condition::ge(5)).unwrap_or(0));
+    seen.write(5, last(event.wait(Condition::ge(8))));
+}
+
 /// All meet; the thread of rank 1 waits for an event before.
 #[dpa_kernel]
 pub fn meets_behind(thread: &Thread, event: DevEvent) {

@@ -1,14 +1,19 @@
 //! Section 1: sync events, as a host program sees them.
 
 mod drivers;
+mod ends;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use doca_dpa::error::EventError;
-use doca_dpa::{CloseReason, Dpa, Error, FaultKind, Location, Sim, SyncEvent};
+use doca_dpa::rdma::RemoteSyncEvent;
+use doca_dpa::{CloseReason, Dpa, Error, EventCondition, FaultKind, Location, Sim, SyncEvent};
 use drivers::both;
 use drivers::on::seeds;
+use ends::ends;
 use tests::*;
 
 fn everywhere(dpa: &Dpa) -> SyncEvent {
@@ -217,6 +222,41 @@ fn rule_1_7_an_update_before_the_unlinking_wins_over_the_timeout() {
     assert_eq!(run.expect("ends").value, Some(1));
 }
 
+/// Updates an event when its last waker goes: a poll with another drops it between the look at the wait and the unlinking.
+struct Passes(SyncEvent);
+
+impl Wake for Passes {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Passes {
+    fn drop(&mut self) {
+        for value in [1, 2] {
+            self.0.set(value).expect("open");
+        }
+    }
+}
+
+#[test]
+fn rule_1_7_an_update_between_the_last_look_and_the_unlinking_wins() {
+    let run = Sim::new(3).run(async |dpa: Dpa| {
+        let event = everywhere(&dpa);
+        let hour = Duration::from_secs(3600);
+        let mut wait = std::pin::pin!(event.eq(1).timeout(hour).into_future());
+        let waker = Waker::from(Arc::new(Passes(event.clone())));
+        let first = wait.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(first.is_pending());
+        drop(waker);
+        dpa.sleep(2 * hour).await;
+        assert_eq!(event.get(), 0, "a waker is left");
+        match wait.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(ended) => (ended.ok(), event.get()),
+            Poll::Pending => panic!("its time has come"),
+        }
+    });
+    assert_eq!(run.expect("ends").value, (Some(1), 2));
+}
+
 #[test]
 fn rule_1_8_the_wrong_side_is_a_typed_error_that_names_both() {
     both(async |dpa| {
@@ -229,12 +269,22 @@ fn rule_1_8_the_wrong_side_is_a_typed_error_that_names_both() {
             }
             other => panic!("{other:?}"),
         }
-        match inwards.ge(1).await {
-            Err(EventError::NotSubscriber(error)) => {
-                assert_eq!(error.place, Location::Host);
-                assert_eq!(error.allowed, Location::Device.into());
+        let short = |condition: EventCondition| condition.timeout(Duration::from_millis(5));
+        // What holds already is refused as what never will: the place is what counts.
+        for waited in [
+            inwards.ge(1).await,
+            inwards.ge(0).await,
+            inwards.ge(0).blocking(),
+            short(inwards.ge(0)).blocking(),
+            short(inwards.ge(1)).blocking(),
+        ] {
+            match waited {
+                Err(EventError::NotSubscriber(error)) => {
+                    assert_eq!(error.place, Location::Host);
+                    assert_eq!(error.allowed, Location::Device.into());
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
         assert!(
             dpa.launch(nothing)
@@ -280,20 +330,24 @@ fn rule_1_8_the_wrong_side_in_a_kernel_is_a_fault() {
 #[test]
 fn rule_1_8_a_wait_from_the_wrong_side_in_a_kernel_says_who_may() {
     both(async |dpa| {
-        let outwards = SyncEvent::builder(&dpa)
-            .publisher(Location::Device | Location::Remote)
-            .subscriber(Location::Host)
-            .create()?;
-        let total = dpa.zeroed::<u64>(1).await?;
-        let args = WaitThenCountArgs {
-            event: &outwards,
-            value: 1u64,
-            total: &total,
-        };
-        let launch = dpa.launch(wait_then_count).args(args).submit()?;
-        assert!(launch.await.is_err());
-        let fault = dpa.last_error().expect("a fault").to_string();
-        assert!(fault.contains("among its subscribers (host)"), "{fault}");
+        // Also where the condition holds.
+        for value in [1u64, 0] {
+            let dpa = dpa.open_beside()?;
+            let outwards = SyncEvent::builder(&dpa)
+                .publisher(Location::Device | Location::Remote)
+                .subscriber(Location::Host)
+                .create()?;
+            let total = dpa.zeroed::<u64>(1).await?;
+            let args = WaitThenCountArgs {
+                event: &outwards,
+                value,
+                total: &total,
+            };
+            let launch = dpa.launch(wait_then_count).args(args).submit()?;
+            assert!(launch.await.is_err());
+            let fault = dpa.last_error().expect("a fault").to_string();
+            assert!(fault.contains("among its subscribers (host)"), "{fault}");
+        }
         Ok(())
     });
 }
@@ -338,6 +392,84 @@ fn rule_1_9_an_unfinished_launch_keeps_its_event_open() {
         drop(done);
         gate.add(1)?;
         assert_eq!(wait.await?, 2);
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_1_9_a_kernel_that_may_update_an_event_keeps_it_open() {
+    both(async |dpa| {
+        let gate = everywhere(&dpa);
+        for started in [false, true] {
+            let (go, done) = (everywhere(&dpa), everywhere(&dpa));
+            if started {
+                go.add(1)?;
+            }
+            let wait = done.ge(1).into_future();
+            let args = RelayArgs {
+                from: &gate,
+                value: 1 + u64::from(started),
+                to: &done,
+            };
+            let launch = dpa.launch(relay).args(args).wait_for(go.ge(1)).submit()?;
+            while started && dpa.snapshot().waiting.is_empty() {
+                dpa.sleep(Duration::from_micros(1)).await;
+            }
+            drop(done);
+            go.add(1)?;
+            gate.add(1)?;
+            assert_eq!(wait.await?, 1);
+            launch.await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_1_9_an_event_is_open_as_long_as_it_is_exported() {
+    both(async |dpa| {
+        let ends = ends(&dpa, 1)?;
+        let event = SyncEvent::builder(&ends.other)
+            .publisher(Location::Remote | Location::Host)
+            .subscriber(Location::Host)
+            .create()?;
+        let export = ends.there.1.export_event(&event)?;
+        let theirs = RemoteSyncEvent::import(&export.export())?;
+        let (first, second) = (event.ge(1).into_future(), event.ge(2).into_future());
+        drop(event);
+        ends.here.1.signal_add(&theirs, 1)?.await?;
+        assert_eq!(first.await?, 1);
+        drop(export);
+        match second.await {
+            Err(EventError::Closed(closed)) => {
+                assert_eq!(
+                    (closed.last, closed.reason),
+                    (1, CloseReason::PublisherGone)
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_1_9_a_kernel_is_told_the_last_value_of_a_closed_event() {
+    both(async |dpa| {
+        let (event, seen) = (everywhere(&dpa), dpa.zeroed::<u64>(6).await?);
+        event.set(7)?;
+        let args = AsksAClosedEventArgs {
+            event: &event,
+            seen: &seen,
+        };
+        let launch = dpa.launch(asks_a_closed_event).args(args).submit()?;
+        while dpa.snapshot().waiting.is_empty() {
+            dpa.sleep(Duration::from_micros(1)).await;
+        }
+        assert!(event.close());
+        launch.await?;
+        assert_eq!(seen.copy_out().await?, [7; 6]);
+        assert!(dpa.last_error().is_none(), "an answer, and no fault");
         Ok(())
     });
 }
