@@ -16,6 +16,28 @@ fn chain(dpa: &Dpa) -> SyncEvent {
 }
 
 #[test]
+fn rule_1_9_a_launch_whose_event_is_closed_says_its_last_value() {
+    both(async |dpa| {
+        let gate = chain(&dpa);
+        gate.set(5)?;
+        let waits_for = |least| dpa.launch(nothing).wait_for(gate.ge(least)).submit();
+        let parked = waits_for(6)?;
+        gate.close();
+        let (late, holds) = (waits_for(6)?, waits_for(5)?);
+        for launch in [parked, late] {
+            let ended = launch.await;
+            assert!(
+                matches!(ended, Err(LaunchError::WaitEventClosed { last: 5 })),
+                "{ended:?}"
+            );
+        }
+        // The last value satisfies it (rule 1.4).
+        holds.await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn rule_2_1_a_launch_is_a_future_of_its_times() {
     both(async |dpa| {
         let before = dpa.now();
