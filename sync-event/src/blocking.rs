@@ -8,7 +8,7 @@ use core::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::sync::{spin_loop, thread};
-use crate::{Condition, Event, Gate, Outcome, Wait};
+use crate::{Condition, Event, Gate, Outcome, Wait, mutant};
 
 /// A wait's deadline passed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -75,7 +75,8 @@ impl<G: Gate> Event<G> {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return wait.cancel().ok_or_else(|| TimedOut { value: self.get() });
+                let outcome = wait.cancel().filter(|_| !mutant::DEADLINE_WINS);
+                return outcome.ok_or_else(|| TimedOut { value: self.get() });
             }
             thread::park_timeout(left);
         }

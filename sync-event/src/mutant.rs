@@ -20,6 +20,8 @@ mutants! {
     LOW_UNLOCKED = "event_low_unlocked";
     /// A cancelled wait does not look whether an update came first.
     CANCEL_NO_CHECK = "event_cancel_no_check";
+    /// A wait whose time is up does not care what its cancelling says.
+    DEADLINE_WINS = "event_deadline_wins";
     /// A wait that is polled again keeps the waker of its first poll.
     WAKER_KEPT = "event_waker_kept";
     /// Closing does not send later updates into the wake path.

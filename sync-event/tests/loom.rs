@@ -174,6 +174,30 @@ fn future_cancel_vs_wake() {
     });
 }
 
+/// Who was woken has the value of the update, however late it is.
+#[test]
+fn deadline_vs_wake() {
+    model(|| {
+        let (event, _) = event(0);
+        let other = event.clone();
+        let passed = std::time::Instant::now();
+        let waiter = thread::spawn(move || other.wait_deadline(Condition::ge(1), passed));
+        let mut woken = false;
+        if let Err(reached) = event.try_update_fast(Update::Add(1)) {
+            let tell = |waker| {
+                woken = true;
+                sync_event::wake(waker);
+            };
+            event.finish_update_by(reached, |_, _| (), tell).unwrap();
+        }
+        let ended = waiter.join().unwrap();
+        assert!(
+            !woken || ended == Ok(Ok(1)),
+            "the update came first and was lost"
+        );
+    });
+}
+
 #[test]
 fn future_waker_replaced_vs_wake() {
     model(|| {
