@@ -1,8 +1,13 @@
 //! The waiter state machine beside a list that is searched from end to end.
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 use sync_event::waiters::Waiters;
 use sync_event::{Condition, EventWord, WaiterId};
+
+/// Stops what would take much longer; what is right takes a fraction of a second.
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -172,4 +177,29 @@ fn the_only_one_reached_in_a_queue_is_taken_at_once() {
     waiters.insert(Condition::ge(5), 5, |_| 5);
     waiters.insert(Condition::eq(7), 7, |_| 7);
     assert_eq!(waiters.take_only(7), None);
+}
+
+/// What an update costs hardly grows with how many wait on. A search through all of them would take minutes here.
+#[test]
+fn rule_1_10_an_update_does_not_look_at_all_who_wait() {
+    const MANY: u64 = 200_000;
+    let condition = |n: u64| match n % 4 {
+        0 => Condition::eq(n),
+        1 => Condition::eq(n).masked(u64::MAX >> 8),
+        2 => Condition::eq(n).masked(u64::MAX >> 16),
+        // In no order, so that they stand in the set. None is reached.
+        _ => Condition::ge((1 << 40) + n.wrapping_mul(0x9e37_79b9) % MANY),
+    };
+    let mut waiters = Waiters::new();
+    for n in 0..MANY {
+        waiters.insert(condition(n), n, |_| n);
+    }
+    let begun = Instant::now();
+    for n in (0..MANY).filter(|n| n % 4 != 3) {
+        let mut met = Vec::new();
+        waiters.take_met(n, |_, who| met.push(who));
+        assert_eq!(met, [n]);
+        assert!(begun.elapsed() < LIMIT, "{n} updates took so long");
+    }
+    assert_eq!(waiters.len() as u64, MANY / 4);
 }
