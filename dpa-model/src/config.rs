@@ -161,3 +161,16 @@ pub struct ConfigError {
     /// The most it may be.
     pub max: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_2_1_and_2_9_and_2_10_the_figures_that_the_rules_name() {
+        let config = DeviceConfig::default();
+        assert_eq!(config.max_unfinished, 1 << 20);
+        assert_eq!(config.run_time_limit, Some(Duration::from_secs(12)));
+        assert_eq!(config.deadlock_grace, Duration::from_secs(1));
+    }
+}

@@ -15,8 +15,9 @@ use crate::slices::{SLICE, Slices};
 
 /// What the thread does. It ends with the device.
 pub(crate) fn keep(device: &Device) {
-    let traced = traced();
-    let limit = device.config.run_time_limit.filter(|_| !traced);
+    let status = std::fs::read_to_string("/proc/self/status");
+    let traced = is_traced(&status.unwrap_or_default());
+    let limit = limit(device.config.run_time_limit, traced);
     let tick = tick(device, limit);
     let mut slices = Slices::new(device.worker_count(), limit, !traced);
     let mut shares = Shares::default();
@@ -51,9 +52,13 @@ fn tick(device: &Device, limit: Option<Duration>) -> Duration {
         .clamp(Duration::from_millis(1), Duration::from_millis(500))
 }
 
-/// Whether a debugger watches this program: then kernels may take their time.
-fn traced() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+/// Under a debugger kernels may take their time.
+fn limit(configured: Option<Duration>, traced: bool) -> Option<Duration> {
+    configured.filter(|_| !traced)
+}
+
+/// Whether a debugger watches the program with this status.
+fn is_traced(status: &str) -> bool {
     let tracer = status
         .lines()
         .find_map(|line| line.strip_prefix("TracerPid:"));
@@ -140,5 +145,20 @@ impl DeadlockWatch {
 fn end(process: &Arc<Process>, found: &Standstill) {
     if let Some(still) = process.deadlocked().filter(|still| still == found) {
         process.fail(Fault::deadlock(still.waiting));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_2_9_there_is_no_limit_under_a_debugger() {
+        let status = |tracer| format!("Name:\tprogram\nTracerPid:\t{tracer}\nUid:\t0\t0\t0\t0\n");
+        assert!(is_traced(&status(77)) && !is_traced(&status(0)));
+        assert!(!is_traced(""), "where nobody can tell");
+        let configured = Some(Duration::from_secs(12));
+        assert_eq!(limit(configured, false), configured);
+        assert_eq!(limit(configured, true), None);
     }
 }
