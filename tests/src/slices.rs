@@ -85,6 +85,17 @@ pub fn never_blocks(
     seen.write(0, go.read(0));
 }
 
+/// Computes so many times for some milliseconds, each time up to a safe point.
+#[dpa_kernel]
+pub fn computes_with_pauses(thread: &Thread, times: u64) {
+    for _ in 0..times {
+        for n in 0..500_000u64 {
+            core::hint::black_box(n);
+        }
+        thread.safe_point();
+    }
+}
+
 /// Asks for its local storage without end.
 #[dpa_kernel]
 pub fn asks_for_storage(thread: &Thread) {

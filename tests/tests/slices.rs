@@ -243,6 +243,25 @@ async fn rule_2_9_interruptions_do_not_lengthen_the_limit() {
     .await;
 }
 
+#[tokio::test]
+async fn rule_2_9_a_kernel_with_safe_points_may_run_longer_than_the_limit() {
+    in_time(async {
+        let limit = Duration::from_millis(400);
+        let dpa = workers(1).run_time_limit(Some(limit)).open()?;
+        // Twice as much each time, until one takes several times the limit, whatever this machine and build are.
+        let (mut ran, mut times) = (Duration::ZERO, 50);
+        while ran < 3 * limit {
+            times *= 2;
+            let args = ComputesWithPausesArgs { times };
+            let ended = dpa.launch(computes_with_pauses).args(args).submit()?;
+            let ended = ended.await?;
+            ran = ended.end - ended.start;
+        }
+        Ok(())
+    })
+    .await;
+}
+
 /// What the C library does for a kernel is its own code: one that does hardly anything else is interrupted and stopped like any.
 #[tokio::test]
 async fn rule_2_8_a_kernel_that_only_copies_is_interrupted_and_stopped() {
@@ -398,6 +417,49 @@ async fn rule_2_9_a_kernel_is_stopped_whatever_it_asks_for() {
             assert!(matches!(asks.await, Err(LaunchError::Faulted(_))));
             short_launches(&other, 1).await?;
         }
+        Ok(())
+    })
+    .await;
+}
+
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+#[dpa_kernel]
+fn is_taken(_thread: &Thread) {
+    TAKEN.store(1, Ordering::Relaxed);
+}
+
+/// Opens what waits for an event and comes to one safe point. Then it makes no device call until that has run, or for ten seconds:
+/// whether it had not.
+#[dpa_kernel]
+fn opens_before_a_safe_point(thread: &Thread, go: DevEvent, late: DevSliceMut<u64>) {
+    let opened = go.add(1).is_ok();
+    thread.safe_point();
+    let begun = Instant::now();
+    let waits = || TAKEN.load(Ordering::Relaxed) == 0;
+    while waits() && begun.elapsed() < Duration::from_secs(10) {
+        black_box(opened);
+    }
+    late.write(0, waits().into());
+}
+
+#[tokio::test]
+async fn rule_2_8_what_a_kernel_opens_before_a_safe_point_is_taken_by_an_idle_worker() {
+    in_time(async {
+        let dpa = workers(2).run_time_limit(None).open()?;
+        let go = SyncEvent::device_to_device(&dpa)?;
+        let late = dpa.zeroed::<u64>(1).await?;
+        let behind = dpa.launch(is_taken).wait_for(go.ge(1)).submit()?;
+        // Both workers fall asleep.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let args = OpensBeforeASafePointArgs {
+            go: &go,
+            late: &late,
+        };
+        let launch = dpa.launch(opens_before_a_safe_point).args(args).submit()?;
+        launch.await?;
+        behind.await?;
+        assert_eq!(late.copy_out().await?, [0], "an idle worker left it");
         Ok(())
     })
     .await;
