@@ -139,6 +139,19 @@ pub fn post_receives(thread: &Thread, rdma: Rdma, inbox: LocalMemory, count: u32
     }
 }
 
+/// At each event waits until a gate has come as far, and counts.
+#[dpa_kernel]
+pub fn counts_behind_a_gate(thread: &Thread, gate: DevEvent, ran: DevEvent) {
+    let mut number = 1;
+    while gate.wait(Condition::ge(number)).is_ok() {
+        add(thread, ran);
+        number += 1;
+        if !thread.await_trigger() {
+            return;
+        }
+    }
+}
+
 /// Tries to wake a thread that may be gone.
 #[dpa_kernel]
 pub fn wake_raw(thread: &Thread, other: HandlerHandle) {

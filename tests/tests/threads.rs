@@ -50,6 +50,31 @@ fn events_before_the_run_are_kept_as_one() {
     });
 }
 
+#[test]
+fn rule_2_12_events_that_come_before_it_waits_are_one() {
+    both(async |dpa| {
+        let (gate, ran) = (everywhere(&dpa)?, everywhere(&dpa)?);
+        let args = CountsBehindAGateArgs {
+            gate: &gate,
+            ran: &ran,
+        };
+        let thread = dpa.thread(counts_behind_a_gate, args);
+        let thread = thread.continuable().start()?;
+        thread.run()?;
+        thread.notify();
+        while dpa.snapshot().waiting.is_empty() {
+            dpa.sleep(Duration::from_micros(1)).await;
+        }
+        (0..5).for_each(|_| thread.notify());
+        // The gate holds nobody up from now on.
+        gate.set(100)?;
+        ran.ge(2).await?;
+        dpa.sleep(Duration::from_millis(5)).await;
+        assert_eq!((ran.get(), thread.activations()), (2, 1));
+        Ok(())
+    });
+}
+
 /// Whatever the order: after the last event it runs once more, and never more often than there were events.
 #[test]
 fn events_while_it_runs_make_it_run_once_more() {
