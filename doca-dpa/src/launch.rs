@@ -256,10 +256,6 @@ impl<K: Kernel> LaunchBuilder<K, HasArgs> {
     /// Why it was refused, and the launch back: the queue is full, the number of threads is out of range, the device is
     /// not on the right side of an event, an event or a buffer of another context, an event that is gone, a stream that is broken,
     /// the context is faulted or closed.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the refused launch goes back to the caller, whole"
-    )]
     pub fn submit(self) -> Result<Launch, TrySubmitError<Self>> {
         let Self { order, kernel, .. } = self;
         match order.submit() {
@@ -296,13 +292,14 @@ impl<K: Kernel> LaunchBuilder<K, HasArgs> {
 /// `Sync`.
 pub struct TrySubmitError<L> {
     kind: LaunchRefused,
-    /// What a launch keeps alive is not for several threads at a time. The lock is never taken.
-    launch: Mutex<L>,
+    /// What a launch keeps alive is not for several threads at a time. The lock is never taken. Boxed, for a launch takes some 200
+    /// bytes, and whoever hands errors on would hand on as much room for what is hardly ever there.
+    launch: Box<Mutex<L>>,
 }
 
 impl<L> TrySubmitError<L> {
     pub(crate) fn new(kind: LaunchRefused, launch: L) -> Self {
-        let launch = Mutex::new(launch);
+        let launch = Box::new(Mutex::new(launch));
         Self { kind, launch }
     }
 

@@ -88,10 +88,6 @@ impl<R: Send + 'static> StepBuilder<R> {
     ///
     /// # Errors
     /// As [`LaunchBuilder::submit`](crate::LaunchBuilder::submit), or the range is not within the buffer; the step is back.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the refused step goes back to the caller, whole"
-    )]
     pub fn submit(self) -> Result<Step<R>, TrySubmitError<Self>> {
         let Self { order, outcome } = self;
         match order.submit() {

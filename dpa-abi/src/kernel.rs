@@ -176,7 +176,7 @@ pub fn result_to_bits<T: Pod>(value: T) -> u64 {
         assert!(
             T::SIZE <= 8,
             "a call returns at most 8 bytes, and a broadcast takes no more"
-        )
+        );
     };
     let mut bytes = [0u8; 8];
     value.store(&mut crate::pod::Bytes(&mut bytes[..]), 0);
@@ -189,7 +189,7 @@ pub fn result_from_bits<T: Pod>(bits: u64) -> T {
         assert!(
             T::SIZE <= 8,
             "a call returns at most 8 bytes, and a broadcast takes no more"
-        )
+        );
     };
     T::load(&crate::pod::Bytes(bits.to_le_bytes()), 0)
 }

@@ -143,7 +143,7 @@ async fn reached(beside: &Dpa, panics: u32) -> Result<FaultKind, doca_dpa::Error
     // Nothing of the globals is held.
     let _ = dpa.global(&TABLE);
     beside.launch(count_globally).submit()?.await?;
-    Ok(fault.kind.clone())
+    Ok(fault.kind)
 }
 
 #[tokio::test]
