@@ -36,15 +36,17 @@ pub struct Global<T: Pod + Sync> {
 }
 
 impl<T: Pod + Sync> Global<T> {
-    /// A global that begins with this value in each process. One of more than [`MOST_BYTES`] does not compile: memory of that
-    /// size is allocated by the host, and a kernel is given its address.
+    /// A global that begins with this value in each process.
+    ///
+    /// # Panics
+    /// If it takes more than [`MOST_BYTES`]: a static of that size does not compile. Such memory is allocated by the host, and the
+    /// global keeps its address.
+    #[track_caller]
     pub const fn new(initial: T) -> Self {
-        const {
-            assert!(
-                T::SIZE <= MOST_BYTES,
-                "a global variable takes at most 64 KiB; allocate the memory on the host, and keep its address in the global"
-            );
-        }
+        assert!(
+            T::SIZE <= MOST_BYTES,
+            "a global variable takes at most 64 KiB; allocate the memory on the host, and keep its address in the global"
+        );
         Self {
             name: "a global",
             initial,
