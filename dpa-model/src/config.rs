@@ -166,8 +166,9 @@ pub struct ConfigError {
 mod tests {
     use super::*;
 
+    /// Rules 2.1, 2.9 and 2.10.
     #[test]
-    fn rules_2_1_and_2_9_and_2_10_the_figures_that_the_rules_name() {
+    fn the_defaults_are_the_figures_that_the_rules_name() {
         let config = DeviceConfig::default();
         assert_eq!(config.max_unfinished, 1 << 20);
         assert_eq!(config.run_time_limit, Some(Duration::from_secs(12)));

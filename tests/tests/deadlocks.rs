@@ -170,35 +170,6 @@ fn rule_2_10_who_may_be_helped_by_a_thread_is_not_deadlocked() {
     );
 }
 
-/// All units are taken, some by a context that will give them back: what is ready helps then.
-#[test]
-fn rule_2_10_who_waits_for_units_of_another_context_is_not_deadlocked() {
-    let device = Dpa::builder().workers(2).partition_eus(4);
-    both_on(&device.deadlock_grace(SHORT), async |dpa| {
-        let other = dpa.open_beside()?;
-        let (event, go) = (
-            SyncEvent::device_to_device(&dpa)?,
-            SyncEvent::host_to_device(&other)?,
-        );
-        let two_wait = |dpa: &Dpa, event: &SyncEvent| {
-            let args = WaitsFromArgs { event, first: 0 };
-            dpa.launch(waits_from).args(args).threads(2).submit()
-        };
-        let (waits, holds) = (two_wait(&dpa, &event)?, two_wait(&other, &go)?);
-        let waiting = |dpa: &Dpa| dpa.snapshot().waiting.len();
-        while waiting(&dpa) < 2 || waiting(&other) < 2 {
-            dpa.sleep(Duration::from_micros(1)).await;
-        }
-        let helps = dpa.launch(nothing).then_add(&event, 1).submit()?;
-        dpa.sleep(LONGER).await;
-        go.add(1)?;
-        holds.await?;
-        helps.await?;
-        waits.await?;
-        Ok(())
-    });
-}
-
 #[test]
 fn rule_2_10_a_deadlock_is_reported_while_another_context_goes_on() {
     let device = Dpa::builder().deadlock_grace(Duration::from_micros(20));

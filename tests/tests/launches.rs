@@ -20,7 +20,10 @@ fn rule_1_9_a_launch_whose_event_is_closed_says_its_last_value() {
     both(async |dpa| {
         let gate = chain(&dpa);
         gate.set(5)?;
-        let waits_for = |least| dpa.launch(nothing).wait_for(gate.ge(least)).submit();
+        let waits_for = |least| {
+            let waits = dpa.launch(nothing).wait_for(gate.ge(least));
+            Ok::<_, Error>(waits.submit()?)
+        };
         let parked = waits_for(6)?;
         gate.close();
         let (late, holds) = (waits_for(6)?, waits_for(5)?);

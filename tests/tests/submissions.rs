@@ -60,7 +60,10 @@ fn rule_2_1_who_waited_for_room_has_the_place_of_its_first_poll() {
                 };
                 dpa.launch(stamp).args(args).wait_for(go.ge(1))
             };
-            let takes = |least| dpa.launch(nothing).wait_for(full.ge(least)).submit();
+            let takes = |least| {
+                let takes = dpa.launch(nothing).wait_for(full.ge(least));
+                Ok::<_, Error>(takes.submit()?)
+            };
             let (first, second) = (takes(1)?, takes(2)?);
             let mut early = std::pin::pin!(stamps_at(0).submit_async());
             assert!(futures::poll!(early.as_mut()).is_pending());
