@@ -126,6 +126,44 @@ fn rule_5_1_a_signal_that_is_sent_is_no_fault_of_a_kernel() {
     }
 }
 
+#[cfg(not(dpa_sanitize))]
+kernel!(ABORTS, |_unit, args| {
+    // It has panicked, and that is over.
+    let caught = std::panic::catch_unwind(|| panic!("caught"));
+    if caught.is_err() && word(args, 0) == 1 {
+        std::process::abort();
+    }
+});
+
+/// Not a test by itself: a program that aborts, by a kernel or beside one.
+#[cfg(not(dpa_sanitize))]
+#[test]
+fn child_that_aborts() {
+    let Ok(asked) = std::env::var(CHILD) else {
+        return;
+    };
+    let (_device, process) = open(config(1));
+    let by_kernel = u64::from(asked == "kernel");
+    let launch = submit(&process, spec(&ABORTS, &[by_kernel]));
+    outcome(&launch);
+    if by_kernel == 0 {
+        std::process::abort();
+    }
+}
+
+#[cfg(not(dpa_sanitize))]
+#[test]
+fn rule_5_1_who_aborts_without_a_panic_ends_the_program() {
+    use std::os::unix::process::ExitStatusExt;
+    let program = std::env::current_exe().expect("this program");
+    for who in ["kernel", "host"] {
+        let mut child = std::process::Command::new(&program);
+        child.args(["--exact", "child_that_aborts"]);
+        let ended = child.env(CHILD, who).output().expect("a child");
+        assert_eq!(ended.status.signal(), Some(libc::SIGABRT), "{ended:?}");
+    }
+}
+
 #[test]
 fn rule_5_2_thousands_of_faults_write_nothing_unless_asked() {
     kernel!(PANIC, |_unit, _args| {
