@@ -117,7 +117,8 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     }
     // SAFETY: as above.
     if !unsafe { try_reset(signal, &*info, &mut *context.cast()) } && signal != run_time_signal() {
-        match is_of_an_access(signal, info_of) {
+        // Who aborts ends the program, whatever a handler does.
+        match signal == libc::SIGABRT || is_of_an_access(signal, info_of) {
             true => chain(signal, info, context),
             false => keeping_ours(signal, || chain(signal, info, context)),
         }
@@ -216,7 +217,8 @@ fn end_by(signal: libc::c_int) {
 }
 
 /// For a signal that no instruction has brought: who handles it may take it for the end of the program, and our handler away (the
-/// standard library does), and then the program goes on.
+/// standard library does), and then the program goes on. Not where it has sent the signal again: the end comes as soon as this
+/// returns.
 fn keeping_ours(signal: libc::c_int, hand_on: impl FnOnce()) {
     let mut now = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: only asks what is installed.
@@ -224,6 +226,9 @@ fn keeping_ours(signal: libc::c_int, hand_on: impl FnOnce()) {
     // SAFETY: filled in, or all zero, which is a valid value too.
     let now = unsafe { now.assume_init() };
     hand_on();
+    if is_pending(signal) {
+        return;
+    }
     match now.sa_sigaction {
         // Ours is away just now, for the same on another thread.
         libc::SIG_DFL => put_ours(signal),
@@ -231,6 +236,16 @@ fn keeping_ours(signal: libc::c_int, hand_on: impl FnOnce()) {
         _ => unsafe {
             libc::sigaction(signal, &now, std::ptr::null_mut());
         },
+    }
+}
+
+/// Whether the signal comes again as soon as this handler returns.
+fn is_pending(signal: libc::c_int) -> bool {
+    let mut pending = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: writes a set of signals, and reads what it has written (or all zero, an empty set).
+    unsafe {
+        libc::sigpending(pending.as_mut_ptr());
+        libc::sigismember(pending.as_ptr(), signal) == 1
     }
 }
 
@@ -375,6 +390,7 @@ pub(crate) fn ready_thread() {
     unblock([
         libc::SIGSEGV,
         libc::SIGBUS,
+        libc::SIGABRT,
         run_time_signal(),
         preempt_signal(),
     ]);
