@@ -80,7 +80,11 @@ impl Worker {
             .take()
             .filter(|_| core.process().crash.wants_core());
         let stack = trap.map(|trap| StackCopy::trapped(core, trap, stray));
-        self.fail_running(core, kind, note, stack);
+        // One whose process is over only came, on its way out, to a function that it cannot leave.
+        let is_stop = matches!(why, Trapped::Panic) && core.process().is_stopped();
+        if !is_stop {
+            self.fail_running(core, kind, note, stack);
+        }
         self.end_thread(core, None, None);
     }
 
@@ -267,6 +271,10 @@ impl Worker {
         };
         on_own_stack(off, || {
             for unit in missed {
+                // Who stops the process meanwhile does not find it here.
+                if process.is_stopped() {
+                    process.crash.saw_blocked(unit.core());
+                }
                 process.wake_unit(unit, Wake::Missed);
             }
             self.device.notify();

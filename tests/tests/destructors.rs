@@ -150,11 +150,18 @@ async fn rule_5_1_a_kernel_that_cannot_be_unwound_is_stopped() {
                 panics,
                 by_destructor,
             };
-            drop(dpa.launch(cannot_be_unwound).args(args).submit()?);
+            let launch = dpa.launch(cannot_be_unwound).args(args).submit()?;
             while dpa.snapshot().started == 0 {
                 tokio::task::yield_now().await;
             }
-            drop(dpa);
+            let closed = dpa.clone().close_within(Duration::from_millis(10)).await;
+            assert!(closed.is_err(), "it was not at rest");
+            let ended = launch.await;
+            assert!(
+                matches!(ended, Err(LaunchError::ContextClosed)),
+                "{ended:?}"
+            );
+            assert_eq!(dpa.last_error().map(|fault| fault.kind), None);
             other.launch(nothing).submit()?.await?;
         }
         Ok(())
