@@ -89,8 +89,8 @@ impl<P: Tenant> Seat<P> {
     /// Whether something ready may start once so many units are free (SEMANTICS 2.3): its head, or, while all its threads wait,
     /// whatever fits.
     pub(super) fn is_startable_within(&self, units: u32) -> bool {
-        let fits = |launch: &Arc<Launch>| launch.units() <= units;
+        let fits = |launch: &Arc<Launch>| launch.units() <= units && launch.outcome().is_none();
         self.ready.first().is_some_and(|(_, head)| fits(head))
-            || self.started <= self.process.blocked() && self.ready.any(fits)
+            || self.started <= self.process.blocked() && self.least <= units && self.ready.any(fits)
     }
 }

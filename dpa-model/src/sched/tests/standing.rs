@@ -61,7 +61,8 @@ fn rule_2_10_what_fits_when_others_have_given_back_is_startable() {
     claim_all(&start(&sched));
     assert!(sched.next(None, None).is_none());
     assert!(!sched.standing(p.1).startable, "nothing is ready");
-    sched.push(launch(&p, 3, 2));
+    let behind = launch(&p, 3, 2);
+    sched.push(behind.clone());
     assert!(
         sched.standing(p.1).startable,
         "when the other gives its two back"
@@ -73,6 +74,8 @@ fn rule_2_10_what_fits_when_others_have_given_back_is_startable() {
         sched.standing(p.1).startable,
         "behind a head that needs all three"
     );
+    behind.take_back(Outcome::Cancelled);
+    assert!(!sched.standing(p.1).startable, "it does not start any more");
 }
 
 #[test]
