@@ -3,9 +3,10 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
+use syn::punctuated::Punctuated;
 use syn::{
-    AttrStyle, Attribute, FnArg, GenericArgument, GenericParam, Ident, ItemFn, Lifetime, Pat,
-    PatType, PathArguments, PathSegment, Result, ReturnType, Signature, Type,
+    AttrStyle, Attribute, FnArg, GenericArgument, GenericParam, Ident, ItemFn, Lifetime, Meta,
+    MetaList, Pat, PatType, PathArguments, PathSegment, Result, ReturnType, Signature, Token, Type,
 };
 
 use crate::lifetimes::to_static;
@@ -229,8 +230,20 @@ fn is_thread(ty: &Type) -> bool {
             .is_some_and(|s| s.ident == "Thread")
 }
 
+/// Whether an attribute is a condition, be it only under another condition.
+fn is_condition(attribute: &Meta) -> bool {
+    let conditional = |list: &MetaList| {
+        let parts = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated);
+        parts.is_ok_and(|parts| parts.iter().skip(1).any(is_condition))
+    };
+    match attribute {
+        Meta::List(list) if list.path.is_ident("cfg_attr") => conditional(list),
+        other => other.path().is_ident("cfg"),
+    }
+}
+
 fn check_conditions(typed: &PatType, what: &str) -> Result<()> {
-    match typed.attrs.iter().find(|a| is(a, &["cfg", "cfg_attr"])) {
+    match typed.attrs.iter().find(|a| is_condition(&a.meta)) {
         Some(condition) => refuse::at(
             condition,
             format!(

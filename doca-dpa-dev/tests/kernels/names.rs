@@ -76,3 +76,16 @@ fn derives_of_the_user_are_not_those_of_the_macros() {
     let ran = Device::default().run(0, 1, |unit| (takes.entry().run)(unit, &bytes));
     ran.expect("no fault");
 }
+
+/// An attribute that depends on a condition is none that the argument depends on.
+#[dpa_kernel]
+fn ignores_one(
+    _thread: &Thread,
+    #[cfg_attr(all(), expect(unused_variables, reason = "it is only there"))] by: u32,
+) {
+}
+
+#[test]
+fn attributes_of_an_argument_may_depend_on_a_condition() {
+    assert_eq!(ignores_one.entry().arg_bytes, 4);
+}
