@@ -190,6 +190,7 @@ mod tests {
     }
 
     /// Uses this much CPU time.
+    #[cfg(not(dpa_sanitize))]
     fn work(time: Duration) {
         let begun = crate::keeper::own_cpu_time();
         while crate::keeper::own_cpu_time() - begun < time.as_nanos() as u64 {

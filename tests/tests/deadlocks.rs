@@ -288,10 +288,12 @@ fn rule_2_10_what_waits_for_units_of_another_context_may_help() {
                 let args = WaitsFromArgs { event, first: 0 };
                 dpa.launch(waits_from).threads(2).args(args).submit()
             };
-            let (waits, holds) = (two_wait(&dpa, &event)?, two_wait(&other, &go)?);
-            while dpa.snapshot().waiting.len() + other.snapshot().waiting.len() < 4 {
+            let holds = two_wait(&other, &go)?;
+            while other.snapshot().waiting.len() < 2 {
                 dpa.sleep(Duration::from_micros(1)).await;
             }
+            // Nothing comes between: until what helps is there, they are deadlocked.
+            let waits = two_wait(&dpa, &event)?;
             let wide = wide.then(|| dpa.launch(nothing).threads(4).submit());
             let helps = dpa.launch(nothing).then_add(&event, 2).submit()?;
             dpa.sleep(3 * PAUSE).await;

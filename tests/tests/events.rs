@@ -126,7 +126,7 @@ fn rule_1_4_what_holds_already_completes_at_once_even_after_close() {
 #[tokio::test]
 async fn an_event_is_closed_by_one_of_those_who_close_it() -> Result<(), Error> {
     let dpa = Dpa::builder().workers(1).open()?;
-    let events: Vec<_> = (0..10_000).map(|_| everywhere(&dpa)).collect();
+    let events: Vec<_> = (0..2_000).map(|_| everywhere(&dpa)).collect();
     let (came, closed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let close_all = || {
         for (number, event) in events.iter().enumerate() {

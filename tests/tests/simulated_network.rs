@@ -23,11 +23,12 @@ struct Node {
     dpa: Dpa,
 }
 
-fn node(dpa: &Dpa, address: IpAddr) -> Result<Node, Error> {
+fn node(dpa: &Dpa, address: IpAddr, retries: RetryLimit) -> Result<Node, Error> {
     let rdma = dpa
         .rdma()
         .address(address)
         .timeout(Duration::from_millis(1))
+        .retries(retries)
         .open()?;
     Ok(Node {
         connection: rdma.export()?,
@@ -37,7 +38,12 @@ fn node(dpa: &Dpa, address: IpAddr) -> Result<Node, Error> {
 }
 
 fn pair(dpa: &Dpa) -> Result<(Node, Node), Error> {
-    let (a, b) = (node(dpa, A)?, node(&dpa.open_beside()?, B)?);
+    pair_with(dpa, RetryLimit::Times(7))
+}
+
+fn pair_with(dpa: &Dpa, retries: RetryLimit) -> Result<(Node, Node), Error> {
+    let a = node(dpa, A, retries)?;
+    let b = node(&dpa.open_beside()?, B, retries)?;
     a.connection.connect(&b.connection.blob())?;
     b.connection.connect(&a.connection.blob())?;
     Ok((a, b))
@@ -158,7 +164,7 @@ fn the_same_seed_gives_the_same_packets() {
 
 /// What a read brings that a write to the same place follows.
 async fn read_before_a_write(dpa: Dpa, fenced: u64) -> Result<u64, Error> {
-    let (a, b) = pair(&dpa)?;
+    let (a, b) = pair_with(&dpa, RetryLimit::Forever)?;
     let theirs = b.dpa.copy_in(&[1u64]).await?;
     let rights = Rights::REMOTE_READ | Rights::REMOTE_WRITE;
     let map = b.rdma.map(&theirs, rights)?;

@@ -12,10 +12,12 @@ pub struct Ends {
     pub other: Dpa,
 }
 
-/// Two connected contexts whose receives are the host's, in a network of loopback that nobody else in the test program has.
+/// Two connected contexts whose receives are the host's, at addresses of loopback that nobody else has, in this test program or in
+/// one that runs at the same time.
 pub fn ends(dpa: &Dpa, network: u8) -> Result<Ends, Error> {
     let open = |dpa: &Dpa, last| {
-        let address = IpAddr::V4(Ipv4Addr::new(127, 0, network, last));
+        let [high, low] = (std::process::id() as u16).to_be_bytes();
+        let address = IpAddr::V4(Ipv4Addr::new(127, high | 1, low, 100 + 2 * network + last));
         let rdma = dpa
             .rdma()
             .address(address)
