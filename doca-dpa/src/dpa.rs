@@ -162,7 +162,8 @@ impl Dpa {
     /// else. What its arguments refer to is kept alive meanwhile.
     ///
     /// It does not run where no stack is left for it: after a stack overflow, or when a kernel is stopped for its run
-    /// time; nor for a deadlock, nor when a kernel ends the context by `process_finish`.
+    /// time, for a stray access below the language, or for a panic that nothing can catch; nor for a deadlock, nor when a kernel ends the
+    /// context by `process_finish`.
     ///
     /// # Errors
     /// There is one already; something among the arguments belongs to another context; the context is closed or faulted.
