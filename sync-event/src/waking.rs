@@ -25,13 +25,20 @@ mod caught {
         }
     }
 
+    /// So often what a panic carries may panic in its turn when it is dropped.
+    const ROUNDS: u32 = 8;
+
     /// Drops what the panic carries: foreign as well, and it may panic, too.
     #[cold]
-    fn discard(payload: std::boxed::Box<dyn core::any::Any + Send>) {
-        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            // Perhaps it panics each time.
-            std::boxed::Box::leak(again);
+    fn discard(mut payload: std::boxed::Box<dyn core::any::Any + Send>) {
+        for _ in 0..ROUNDS {
+            match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                Ok(()) => return,
+                Err(again) => payload = again,
+            }
         }
+        // Perhaps it panics each time.
+        std::boxed::Box::leak(payload);
     }
 }
 
