@@ -98,4 +98,20 @@ mod tests {
         assert_eq!(turns.give(1, |_| true), None);
         assert_eq!(turns.take(&both, 7), Some((7, 1)));
     }
+
+    #[test]
+    fn who_came_first_has_the_unit_whatever_else_it_could_have() {
+        for order in [[0, 1], [1, 0]] {
+            let turns = Turns::new(3);
+            let sets: [Set; 2] = [[0, 1].into(), [1, 2].into()];
+            for unit in 0..3 {
+                turns.take(&[unit].into(), 9);
+            }
+            for one in order {
+                assert_eq!(turns.take(&sets[one], one), None);
+            }
+            assert_eq!(turns.give(1, |_| true), Some(order[0]));
+            assert_eq!(turns.give(1, |_| true), Some(order[1]));
+        }
+    }
 }

@@ -93,3 +93,25 @@ fn rule_2_5_ends_are_reported_together_and_the_last_is_told() {
 fn a_launch_of_one_thread_has_no_chunks() {
     assert!(Chunk::first(&launch(0, 1), &Still::new(), 0).is_none());
 }
+
+/// Where nothing runs any more: those of the chunk and those that nobody has claimed.
+#[test]
+fn ranks_that_are_lost_count_as_ended() {
+    let (launch, whole) = (launch(0, 9), launch(1, 2));
+    let mut chunk = first(&launch, 0);
+    assert_eq!((chunk.next_rank(), chunk.next()), (0, Some(0)));
+    assert!(chunk.count_end(&launch));
+    assert!(chunk.claim_more(0, 1).0);
+    assert_eq!((chunk.next_rank(), chunk.next()), (1, Some(1)));
+    assert_eq!((chunk.next_rank(), chunk.has_next()), (2, true));
+    assert_eq!(chunk.lose_rest(), 7, "2 of its own, and 3 to 8");
+    assert_eq!((chunk.has_next(), chunk.next()), (false, None));
+    assert_eq!(chunk.lose_rest(), 0);
+    assert_eq!(chunk.report(), Some(false), "rank 1 is under way");
+    assert!(chunk.count_end(&launch));
+    assert_eq!(chunk.report(), Some(true));
+
+    let mut chunk = first(&whole, 0);
+    assert_eq!(chunk.lose_rest(), 2);
+    assert_eq!(chunk.report(), Some(true));
+}

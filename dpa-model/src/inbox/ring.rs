@@ -139,3 +139,35 @@ impl<T> Ring<T> {
         count
     }
 }
+
+#[cfg(all(test, not(dpa_loom)))]
+mod tests {
+    use super::*;
+
+    fn pointer(number: usize) -> *mut u64 {
+        ptr::without_provenance_mut(8 * (number + 1))
+    }
+
+    /// Who has filled it has not moved `next` on yet.
+    #[test]
+    fn who_finds_a_place_filled_takes_the_next() {
+        let ring = Ring::<u64>::new();
+        ring.slots[0].store(pointer(0), Ordering::SeqCst);
+        assert!(ring.push(pointer(1)));
+        let mut taken = [ptr::null_mut(); 3];
+        assert_eq!(ring.take(&mut taken), 2);
+        assert_eq!(taken[..2], [pointer(0), pointer(1)]);
+    }
+
+    /// Who has taken the first has not moved `head` on yet.
+    #[test]
+    fn who_finds_the_first_taken_looks_at_the_next() {
+        let ring = Ring::<u64>::new();
+        ring.push(pointer(0));
+        ring.push(pointer(1));
+        ring.slots[0].store(mark(SLOTS), Ordering::SeqCst);
+        assert!(!ring.is_empty());
+        ring.slots[1].store(mark(SLOTS + 1), Ordering::SeqCst);
+        assert!(ring.is_empty());
+    }
+}
