@@ -5,10 +5,12 @@ mod places;
 
 use std::time::Duration;
 
+use doca_dpa::error::LaunchRefused;
 use doca_dpa::{Dpa, Error, Sim};
 use drivers::on::seeds;
 use drivers::{both, both_on};
 use places::everywhere;
+use tests::threads::{TickArgs, tick};
 use tests::*;
 
 #[test]
@@ -111,6 +113,33 @@ fn rule_3_calls_and_launches_start_in_the_order_of_submission() {
         assert_eq!(told, (3, 2, 0));
         launch.await?;
         assert_eq!(stamps.copy_out().await?, [1]);
+        Ok(())
+    });
+}
+
+/// What a DPA thread does at its triggers is none of the launches that the host may have under way.
+#[test]
+fn rule_2_1_activations_take_and_leave_no_room_of_the_host() {
+    both_on(&Dpa::builder().workers(1).max_unfinished(1), async |dpa| {
+        let (gate, total) = (everywhere(&dpa)?, everywhere(&dpa)?);
+        let args = TickArgs { total: &total };
+        let thread = dpa.thread(tick, args).start()?;
+        thread.run()?;
+        for round in 1..=3 {
+            thread.notify();
+            total.ge(round).await?;
+        }
+        drop(thread);
+        let parked = dpa.launch(nothing).wait_for(gate.ge(1)).submit()?;
+        let full = dpa.launch(nothing).submit().expect_err("one is parked");
+        assert!(
+            matches!(full.kind(), LaunchRefused::Refused(_)),
+            "{}",
+            full.kind()
+        );
+        gate.add(1)?;
+        parked.await?;
+        dpa.launch(nothing).submit()?.await?;
         Ok(())
     });
 }

@@ -273,3 +273,14 @@ fn rule_2_5_whoever_reports_the_last_thread_is_told() {
     assert!(gang.returned(1));
     assert!(Gang::new(4).returned(4));
 }
+
+#[cfg(not(dpa_sanitize))]
+#[test]
+fn rule_2_8_only_who_has_promised_it_is_interrupted() {
+    assert!(!waiting().interruptible(None), "it has promised nothing");
+    let call = Launch::new(parts(Body::Rpc(&CALL), 1), None);
+    assert!(call.interruptible(None));
+    let queue = Launch::new(parts(Body::Queue, 1), None);
+    assert!(!queue.interruptible(None), "between two jobs");
+    assert!(!queue.interruptible(Some(&ENTRY)));
+}

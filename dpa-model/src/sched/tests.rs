@@ -3,6 +3,7 @@
 mod standing;
 
 use super::*;
+use crate::launch::Outcome;
 use crate::rig;
 use std::sync::atomic::AtomicU32;
 
@@ -312,4 +313,20 @@ fn a_worker_that_leaves_steps_takes_what_comes_before_them() {
     };
     let taken = [true, true, false, true, false].map(next);
     assert_eq!(taken, [Some(0), None, Some(1), Some(2), None]);
+}
+
+#[test]
+fn rule_2_6_what_was_cancelled_behind_a_head_gives_its_units_back() {
+    let sched = Sched::new(3);
+    let p = process(&sched);
+    sched.push(launch(&p, 0, 1));
+    assert_eq!(next_seq(&sched), Some(0));
+    p.0.0.store(1, Ordering::Relaxed);
+    let cancelled = launch(&p, 2, 2);
+    sched.push(launch(&p, 1, 3));
+    sched.push(cancelled.clone());
+    sched.push(launch(&p, 3, 2));
+    cancelled.take_back(Outcome::Cancelled);
+    assert_eq!(next_seq(&sched), Some(3), "both units are free again");
+    assert_eq!(next_seq(&sched), None);
 }
