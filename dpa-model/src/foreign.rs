@@ -13,6 +13,9 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[cfg(not(dpa_loom))]
+pub(crate) use sync_event::discard;
+
+#[cfg(not(dpa_loom))]
 use crate::fiber::Switch;
 
 /// Runs what may run foreign code: on the worker's stack, also if the caller is on that of a kernel, which it can leave by `off`.
@@ -103,13 +106,4 @@ impl Drop for Over {
 #[cfg(not(dpa_loom))]
 pub(crate) fn let_go_in_turn(owner: &'static str, kept: Box<dyn Any + Send>) {
     in_turn(None, move || let_go(owner, || drop(kept)));
-}
-
-/// Drops what a panic of foreign code carries. Its destructor, which is foreign too, may panic as well.
-#[cfg(not(dpa_loom))]
-pub(crate) fn discard(payload: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // Perhaps it panics each time.
-        Box::leak(again);
-    }
 }

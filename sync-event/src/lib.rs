@@ -75,5 +75,7 @@ pub use observer::Observer;
 #[cfg(feature = "std")]
 pub use wait::{Wait, WaitOwned};
 pub use waiters::WaiterId;
+#[cfg(all(feature = "std", not(dpa_loom)))]
+pub use waking::discard;
 #[cfg(feature = "std")]
 pub use waking::wake;

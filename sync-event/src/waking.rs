@@ -14,6 +14,9 @@ pub fn wake(waker: Waker) {
 }
 
 #[cfg(not(dpa_loom))]
+pub use caught::discard;
+
+#[cfg(not(dpa_loom))]
 mod caught {
     use core::task::Waker;
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,9 +31,10 @@ mod caught {
     /// So often what a panic carries may panic in its turn when it is dropped.
     const ROUNDS: u32 = 8;
 
-    /// Drops what the panic carries: foreign as well, and it may panic, too.
+    /// Drops what a panic of foreign code carries: foreign as well, and it may panic, too, some times over. What still does so
+    /// then is leaked.
     #[cold]
-    fn discard(mut payload: std::boxed::Box<dyn core::any::Any + Send>) {
+    pub fn discard(mut payload: std::boxed::Box<dyn core::any::Any + Send>) {
         for _ in 0..ROUNDS {
             match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
                 Ok(()) => return,
