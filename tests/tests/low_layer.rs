@@ -1,9 +1,10 @@
 //! The low layer by itself, without the high one: processes, memory, commands, handlers, windows, queues. And what of
 //! the high layer nothing else asks for.
 
+mod addresses;
 mod drivers;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -326,8 +327,7 @@ async fn host_sees(dpa: Dpa, which: u64) -> Result<Vec<u8>, Error> {
 /// An address of loopback that no other NIC of this program has.
 fn fresh_address() -> IpAddr {
     static LAST: AtomicU8 = AtomicU8::new(10);
-    let [high, low] = (std::process::id() as u16).to_be_bytes();
-    Ipv4Addr::new(127, high | 1, low, LAST.fetch_add(1, Ordering::Relaxed)).into()
+    addresses::of_this_program(LAST.fetch_add(1, Ordering::Relaxed)).into()
 }
 
 /// A context with two connections to each other.

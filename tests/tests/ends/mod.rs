@@ -1,6 +1,7 @@
 //! Both ends of a connection, in one program.
 
-use std::net::{IpAddr, Ipv4Addr};
+#[path = "../addresses/mod.rs"]
+mod addresses;
 
 use doca_dpa::rdma::{Connection, Rdma};
 use doca_dpa::{Dpa, Error};
@@ -16,8 +17,7 @@ pub struct Ends {
 /// one that runs at the same time.
 pub fn ends(dpa: &Dpa, network: u8) -> Result<Ends, Error> {
     let open = |dpa: &Dpa, last| {
-        let [high, low] = (std::process::id() as u16).to_be_bytes();
-        let address = IpAddr::V4(Ipv4Addr::new(127, high | 1, low, 100 + 2 * network + last));
+        let address = addresses::of_this_program(100 + 2 * network + last).into();
         let rdma = dpa
             .rdma()
             .address(address)

@@ -1,6 +1,9 @@
 //! Two nodes.
 
-use std::net::{IpAddr, Ipv4Addr};
+#[path = "../addresses/mod.rs"]
+mod addresses;
+
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -27,10 +30,7 @@ fn next_of(all: &str) -> IpAddr {
 
 fn loopback() -> IpAddr {
     static LAST: AtomicU8 = AtomicU8::new(10);
-    // Other test programs run at the same time: each has a range of its own.
-    let program = std::process::id() as u16;
-    let [high, low] = program.to_be_bytes();
-    Ipv4Addr::new(127, high | 1, low, LAST.fetch_add(1, Ordering::Relaxed)).into()
+    addresses::of_this_program(LAST.fetch_add(1, Ordering::Relaxed)).into()
 }
 
 /// What a pair is made with.
