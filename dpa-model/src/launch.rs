@@ -16,6 +16,7 @@
 
 mod body;
 mod gang;
+mod watchers;
 
 use std::fmt;
 use std::task::{Context, Poll, Waker};
@@ -27,6 +28,7 @@ use sync_event::sync::{Arc, Mutex};
 use sync_event::{CloseReason, Closed, WaiterId};
 
 use crate::foreign;
+use watchers::Watchers;
 
 pub use body::{Body, Step};
 pub use gang::Gang;
@@ -113,7 +115,7 @@ pub struct Extra {
 
 #[derive(Debug, Default)]
 struct CellState {
-    waker: Option<Waker>,
+    watchers: Watchers,
     /// As what it waits where it is parked.
     parked_as: Option<WaiterId>,
     /// What must stay alive until the launch is over.
@@ -412,10 +414,8 @@ impl Launch {
 
     #[cold]
     fn wake(&self) {
-        let waker = self.cell.lock().waker.take();
-        if let Some(waker) = waker {
-            sync_event::wake(waker);
-        }
+        let watchers = std::mem::take(&mut self.cell.lock().watchers);
+        watchers.wake();
     }
 
     /// How it ended, if it has.
@@ -430,21 +430,27 @@ impl Launch {
         self.state.load(Ordering::Acquire) & PHASE >= STARTED
     }
 
-    /// Polls for its end.
+    /// Polls for its end. The last task that polled is woken.
     pub fn poll(&self, cx: &Context<'_>) -> Poll<Outcome> {
+        self.poll_as(|watchers| watchers.task(cx.waker()))
+    }
+
+    /// Polls for its end for a thread that blocks until then: woken beside any other.
+    pub fn poll_blocking(&self, cx: &Context<'_>) -> Poll<Outcome> {
+        self.poll_as(|watchers| {
+            watchers.thread(cx.waker());
+            None
+        })
+    }
+
+    fn poll_as(&self, watch: impl FnOnce(&mut Watchers) -> Option<Waker>) -> Poll<Outcome> {
         if let Some(outcome) = self.outcome() {
             return Poll::Ready(outcome);
         }
         // Dropped behind the lock, as it is declared before: what its task owned may be dropped with it.
-        let mut _before = None;
+        let _before;
         let mut cell = self.cell.lock();
-        if !cell
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
-            _before = cell.waker.replace(cx.waker().clone());
-        }
+        _before = watch(&mut cell.watchers);
         #[cfg(not(dpa_mutant = "launch_poll_no_recheck"))]
         self.state.fetch_or(WAKER, Ordering::AcqRel);
         #[cfg(dpa_mutant = "launch_poll_no_recheck")]
@@ -459,9 +465,9 @@ impl Launch {
         if left_waker && cfg!(not(dpa_mutant = "launch_unwatch_keeps_waker")) {
             let mut cell = self.cell.lock();
             self.state.fetch_and(!WAKER, Ordering::AcqRel);
-            let waker = cell.waker.take();
+            let watchers = std::mem::take(&mut cell.watchers);
             drop(cell);
-            drop(waker);
+            drop(watchers);
         }
         self.state.fetch_and(!WATCHED, Ordering::Relaxed);
     }

@@ -172,7 +172,7 @@ impl Submitted {
         self.launch.outcome()
     }
 
-    /// Polls for its end.
+    /// Polls for its end. Of several tasks the last that polled is woken.
     pub fn poll(&self, cx: &Context<'_>) -> Poll<Outcome> {
         self.launch.poll(cx)
     }
@@ -195,12 +195,13 @@ impl Submitted {
     }
 
     /// Blocks until it ends: spins a bounded time, then parks; under the seeded driver it steps the device. `None` if
-    /// nothing is left that could end it.
+    /// nothing is left that could end it. Any number of threads may, each is woken.
     pub fn wait(&self) -> Option<Outcome> {
         if self.process.device().is_simulated() {
             return self.process.device().step_until(|| self.outcome());
         }
-        self.spin().or_else(|| Some(block_on(|cx| self.poll(cx))))
+        self.spin()
+            .or_else(|| Some(block_on(|cx| self.launch.poll_blocking(cx))))
     }
 
     fn spin(&self) -> Option<Outcome> {

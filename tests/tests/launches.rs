@@ -325,6 +325,31 @@ async fn rule_2_9_a_kernel_past_the_limit_is_stopped() -> Result<(), Error> {
     Ok(())
 }
 
+/// A blocking wait shares the handle: each thread that waits is woken, beside a task that has polled before.
+#[test]
+fn several_threads_wait_for_one_launch() {
+    let dpa = Dpa::open().expect("a context");
+    let gate = chain(&dpa);
+    let parked = || dpa.launch(nothing).wait_for(gate.ge(1)).submit();
+    let mut launch = parked().expect("there is room");
+    let polled = std::pin::Pin::new(&mut launch)
+        .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    assert!(polled.is_pending());
+    let launch = std::sync::Arc::new(launch);
+    let (over, is_over) = std::sync::mpsc::channel();
+    for _ in 0..3 {
+        let (launch, over) = (launch.clone(), over.clone());
+        std::thread::spawn(move || over.send(launch.wait().is_ok()));
+    }
+    // Longer than they spin: they sleep.
+    std::thread::sleep(Duration::from_millis(20));
+    gate.add(1).expect("it is open");
+    for _ in 0..3 {
+        let ended = is_over.recv_timeout(Duration::from_secs(20));
+        assert_eq!(ended, Ok(true), "a thread was never woken");
+    }
+}
+
 #[test]
 fn rule_2_10_a_deadlock_is_reported_with_who_waits_for_what() {
     both_on(
