@@ -145,8 +145,8 @@ impl Exchange {
     fn over(stream: TcpStream, timeout: Duration) -> Result<Self, ExchangeError> {
         let failed = |source| ExchangeError::from_io("hello", source);
         stream.set_nodelay(true).map_err(failed)?;
-        let local = stream.local_addr().map_err(failed)?;
-        let peer = stream.peer_addr().map_err(failed)?;
+        let local = canonical(stream.local_addr().map_err(failed)?);
+        let peer = canonical(stream.peer_addr().map_err(failed)?);
         Ok(Self {
             stream: Ok(stream),
             timeout,
@@ -292,6 +292,11 @@ async fn within<T>(
 ) -> Result<T, ExchangeError> {
     let result = tokio::time::timeout_at(deadline, future).await;
     result.map_err(|_| ExchangeError::TimedOut { step, waited })
+}
+
+/// An address of IPv4 as itself, where a listener for both families maps it into IPv6.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Connects, and tries again while nobody listens.

@@ -30,7 +30,7 @@ impl PathMtu {
 
     /// What is usual at an address: 4,096 bytes on loopback, elsewhere the 1,024 that fit the common links of 1,500.
     pub const fn usual(address: IpAddr) -> Self {
-        match address.is_loopback() {
+        match address.to_canonical().is_loopback() {
             true => Self::B4096,
             false => Self::B1024,
         }
@@ -56,6 +56,13 @@ impl PathMtu {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv4_address_mapped_into_ipv6_is_that_address() {
+        let usual = |address: &str| PathMtu::usual(address.parse().expect("an address"));
+        assert_eq!(usual("::ffff:127.0.0.1"), PathMtu::B4096);
+        assert_eq!(usual("::ffff:10.0.0.1"), PathMtu::B1024);
+    }
 
     #[test]
     fn sizes_and_packets() {

@@ -133,12 +133,13 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Opens a socket at this address.
+    /// Opens a socket at this address; an IPv4 address that is mapped into IPv6 is that IPv4 address.
     ///
     /// # Errors
     ///
     /// [`BindError`]: it is no concrete address, not one of this machine's, or the port is taken.
     pub fn bind(address: IpAddr, options: &Options) -> Result<Self, BindError> {
+        let address = address.to_canonical();
         if address.is_unspecified() || address.is_multicast() {
             return Err(BindError::NotConcrete { address });
         }
@@ -302,6 +303,12 @@ mod tests {
             ..Options::default()
         };
         Socket::bind(address.parse().expect("an address"), &options).expect("a socket")
+    }
+
+    #[test]
+    fn an_ipv4_address_mapped_into_ipv6_is_that_address() {
+        let local = socket("::ffff:127.0.0.1").local();
+        assert_eq!(local.ip(), Ipv4Addr::LOCALHOST);
     }
 
     fn send(socket: &mut Socket, to: SocketAddr, bytes: &[u8], segment: Option<usize>) {

@@ -253,6 +253,21 @@ fn rule_6_8_a_nic_is_bound_to_loopback_unless_an_address_is_given() {
     assert!(address.ip().is_loopback(), "{address}");
 }
 
+/// Peers know each other by the addresses in their blobs, where an address of IPv4 is one.
+#[test]
+fn a_nic_at_a_mapped_ipv4_address_connects() {
+    let run = Sim::new(1).run(async |dpa: Dpa| {
+        let mapped = std::net::Ipv4Addr::new(10, 0, 0, 7).to_ipv6_mapped();
+        let rdma = dpa.rdma().address(mapped.into()).connections(2).open()?;
+        let (one, other) = (rdma.export()?, rdma.export()?);
+        one.connect(&other.blob())?;
+        other.connect(&one.blob())?;
+        Ok::<_, Error>(rdma.address().ip())
+    });
+    let address = run.expect("ends").value.expect("they connect");
+    assert_eq!(address, std::net::Ipv4Addr::new(10, 0, 0, 7));
+}
+
 /// How many packets a write of so many bytes takes, its acknowledgement included, between nodes with these limits.
 async fn packets_of_a_write(dpa: Dpa, mtus: [PathMtu; 2], bytes: usize) -> Result<u64, Error> {
     let open = |dpa: &Dpa, address, mtu| dpa.rdma().address(address).mtu(mtu).open();

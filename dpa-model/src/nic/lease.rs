@@ -154,6 +154,8 @@ impl Process {
         port: u16,
         asked: &Asked,
     ) -> Result<Arc<NicLease>, NicError> {
+        // What a socket for both families calls an address of IPv4 is that address.
+        let address = address.to_canonical();
         if address.is_unspecified() || address.is_multicast() {
             return Err(BindError::NotConcrete { address }.into());
         }
