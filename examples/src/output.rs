@@ -11,6 +11,19 @@ macro_rules! say {
     };
 }
 
+/// Says on standard error what went wrong. That nobody reads it is no reason to fail in another way.
+#[macro_export]
+macro_rules! complain {
+    ($($part:tt)*) => {
+        $crate::output::complain(format_args!("{}\n", format_args!($($part)*)))
+    };
+}
+
+/// Writes to standard error, as [`complain!`](crate::complain) does.
+pub fn complain(text: Arguments<'_>) {
+    let _ = io::stderr().write_fmt(text);
+}
+
 /// Prints text. That nobody reads any more (`| head`) is no reason to fail; that there is no room for it (`> file`) ends the
 /// program with code 1, and a word why.
 pub fn put(text: Arguments<'_>) {

@@ -15,7 +15,7 @@ pub fn run(name: &str, body: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("{name}: there can be no runtime: {error}");
+            crate::complain!("{name}: there can be no runtime: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -34,7 +34,7 @@ pub fn end<E: Display>(name: &str, result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{name}: {error}");
+            crate::complain!("{name}: {error}");
             ExitCode::FAILURE
         }
     }

@@ -21,7 +21,7 @@ impl Interruption {
     /// its parent has said it.
     pub fn ends(self, program: &str) -> ExitCode {
         if !is_child() {
-            eprintln!("{program}: {self}");
+            crate::complain!("{program}: {self}");
         }
         ExitCode::from(match self {
             Self::Interrupt => 130,

@@ -74,7 +74,7 @@ fn report(launches: u64, result: Result<(Timing, u64), Error>) -> ExitCode {
     let (timing, sum) = match result {
         Ok(result) => result,
         Err(error) => {
-            eprintln!("fan-out: {error}");
+            examples::complain!("fan-out: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -89,7 +89,7 @@ fn report(launches: u64, result: Result<(Timing, u64), Error>) -> ExitCode {
         say!("verified");
         ExitCode::SUCCESS
     } else {
-        eprintln!("fan-out: the sum of all slots is {sum}");
+        examples::complain!("fan-out: the sum of all slots is {sum}");
         ExitCode::FAILURE
     }
 }

@@ -24,7 +24,7 @@ async fn main() -> ExitCode {
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hello: {error}");
+            examples::complain!("hello: {error}");
             ExitCode::FAILURE
         }
     }

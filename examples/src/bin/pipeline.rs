@@ -48,7 +48,7 @@ async fn analyse_all(files: &[PathBuf]) -> ExitCode {
     let mut failed = false;
     for path in files {
         if let Err(failure) = analyse(path).await {
-            eprintln!("pipeline: {failure}");
+            examples::complain!("pipeline: {failure}");
             failed = true;
         }
     }
