@@ -17,7 +17,7 @@ use crate::dice::Dice;
 use crate::work;
 
 /// Each run makes at least so many choices.
-const CHOICES: u64 = 2000;
+pub const CHOICES: u64 = 2000;
 /// At most so many rounds.
 const ROUNDS: u64 = 50;
 

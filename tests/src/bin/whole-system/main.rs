@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use cluster::CHOICES;
 use coverage::Coverage;
 
 #[derive(Debug, Parser)]
@@ -112,6 +113,10 @@ fn report(options: &Options, total: &Total, took: Duration) -> ExitCode {
     }
     if seeds == 0 {
         eprintln!("whole-system: no seed was run");
+        return ExitCode::FAILURE;
+    }
+    if fewest.is_none_or(|fewest| fewest < CHOICES) {
+        eprintln!("whole-system: a seed made fewer than {CHOICES} choices");
         return ExitCode::FAILURE;
     }
     // A few seeds cannot come to everything.
