@@ -29,7 +29,7 @@ pub fn complain(text: Arguments<'_>) {
 pub fn put(text: Arguments<'_>) {
     if let Err(error) = told(io::stdout().write_fmt(text)) {
         // Perhaps that is full, too.
-        let _ = writeln!(io::stderr(), "standard output: {error}");
+        crate::complain!("standard output: {error}");
         std::process::exit(1);
     }
 }

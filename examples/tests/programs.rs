@@ -49,6 +49,24 @@ fn hello_without_a_reader_succeeds_in_silence() {
     assert_eq!(text(&output.stderr), "");
 }
 
+/// `program 2>&1 | reader`, and the reader goes: the code is still that of what went wrong.
+#[test]
+fn what_goes_wrong_without_a_reader_has_its_own_code() {
+    let missing = [
+        (env!("CARGO_BIN_EXE_hello"), &[][..]),
+        (env!("CARGO_BIN_EXE_pipeline"), &["/no/such/file"][..]),
+        (env!("CARGO_BIN_EXE_fan-out"), &[]),
+    ];
+    for (program, arguments) in missing {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut run = Command::new(program);
+        run.env("DPA_DEVICE", "/no/such/file").stderr(writer);
+        let output = run.args(arguments).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(1), "{program}");
+    }
+}
+
 #[test]
 fn hello_takes_no_arguments_and_says_what_it_cannot_open() {
     let output = run(env!("CARGO_BIN_EXE_hello"), &["twice"]);
