@@ -3,6 +3,9 @@
 mod drivers;
 mod places;
 
+use std::pin::pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use doca_dpa::error::{LaunchError, LaunchRefused};
@@ -330,13 +333,12 @@ async fn rule_2_9_a_kernel_past_the_limit_is_stopped() -> Result<(), Error> {
 fn several_threads_wait_for_one_launch() {
     let dpa = Dpa::open().expect("a context");
     let gate = chain(&dpa);
-    let parked = || dpa.launch(nothing).wait_for(gate.ge(1)).submit();
-    let mut launch = parked().expect("there is room");
-    let polled = std::pin::Pin::new(&mut launch)
-        .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    let parked = dpa.launch(nothing).wait_for(gate.ge(1)).submit();
+    let mut launch = parked.expect("there is room");
+    let polled = pin!(&mut launch).poll(&mut Context::from_waker(Waker::noop()));
     assert!(polled.is_pending());
-    let launch = std::sync::Arc::new(launch);
-    let (over, is_over) = std::sync::mpsc::channel();
+    let launch = Arc::new(launch);
+    let (over, is_over) = mpsc::channel();
     for _ in 0..3 {
         let (launch, over) = (launch.clone(), over.clone());
         std::thread::spawn(move || over.send(launch.wait().is_ok()));

@@ -100,12 +100,12 @@ fn report(options: &Options, total: &Total, took: Duration) -> ExitCode {
     let seeds = total.done.load(Ordering::Relaxed);
     let coverage = total.coverage.lock().expect("all threads have ended");
     let missing = coverage.table();
-    let fewest = total.fewest.lock().expect("all threads have ended");
+    let fewest = { *total.fewest.lock().expect("all threads have ended") }.unwrap_or(0);
     println!(
         "\n{seeds} seeds from {} on in {:.1} s, {} choices each at least, {} on average",
         options.start,
         took.as_secs_f64(),
-        fewest.unwrap_or(0),
+        fewest,
         total.choices.load(Ordering::Relaxed) / seeds.max(1),
     );
     if total.failed.load(Ordering::Relaxed) {
@@ -115,7 +115,7 @@ fn report(options: &Options, total: &Total, took: Duration) -> ExitCode {
         eprintln!("whole-system: no seed was run");
         return ExitCode::FAILURE;
     }
-    if fewest.is_none_or(|fewest| fewest < CHOICES) {
+    if fewest < CHOICES {
         eprintln!("whole-system: a seed made fewer than {CHOICES} choices");
         return ExitCode::FAILURE;
     }
