@@ -14,80 +14,155 @@ impl Numbers {
         self.0 ^= self.0 << 17;
         self.0
     }
+
+    /// Once in so many times.
+    fn once_in(&mut self, times: u64) -> bool {
+        self.next().is_multiple_of(times)
+    }
 }
 
-/// Updates events by guessed handles. The first wrong guess ends the process.
+/// What the attacker knows of its victim: more than it could guess.
+#[derive(Clone, Copy, Debug, Pod)]
+pub struct Prey {
+    /// Registered memory, by its local key.
+    pub local: LocalMemory,
+    /// The same memory, by its remote key.
+    pub remote: RemoteMemory,
+    /// Device memory.
+    pub address: u64,
+    /// The handle of an event.
+    pub event: u64,
+    /// The number of a queue pair.
+    pub pair: u32,
+    /// Reserved.
+    pub reserved: u32,
+}
+
+/// Updates events by handles, half of the time the victim's, else guessed ones. The first that names nothing ends the process.
 #[dpa_kernel]
-pub fn hostile_events(thread: &Thread, seed: u64) {
+pub fn hostile_events(thread: &Thread, prey: Prey, seed: u64) {
     let mut numbers = Numbers(seed | 1);
+    numbers.next();
     loop {
-        let event = EventHandle(doca_dpa_dev::Handle::from_bits(
-            numbers.next() & 0x7_0000_003f,
-        ));
+        let handle = match numbers.once_in(2) {
+            true => prey.event,
+            false => numbers.next() & 0x7_0000_003f,
+        };
+        let event = EventHandle(doca_dpa_dev::Handle::from_bits(handle));
         let _ = thread.event(event).add(numbers.next());
     }
 }
 
-/// Writes random words wherever it may write around an allocation of its own: rings, records and tables that the NIC reads are
-/// among them.
+/// Writes wherever it may write around an allocation of its own: rings, records and tables that the NIC reads are among them.
+/// Half of the words are random, the others name the victim's memory.
 #[dpa_kernel]
-pub fn hostile_words(thread: &Thread, around: DevAddr<u64>, seed: u64, times: u64) {
+pub fn hostile_words(thread: &Thread, around: DevAddr<u64>, prey: Prey, seed: u64, times: u64) {
     const REACH: u64 = 1 << 17;
+    let theirs = [
+        prey.local.base,
+        u64::from(prey.local.key) << 32 | 8,
+        u64::from(prey.remote.key) << 32 | 8,
+        u64::from(prey.pair),
+    ];
     let mut numbers = Numbers(seed | 1);
     for _ in 0..times {
         let offset = (numbers.next() % REACH) & !7;
         let at = around.raw().wrapping_sub(REACH / 2).wrapping_add(offset);
-        if let Ok(word) = thread.bind_atomic(DevAddr::<u64>::from_raw(at), 1) {
-            word.at(0).store(numbers.next());
+        let word = match theirs.get(numbers.next() as usize % (2 * theirs.len())) {
+            Some(word) => *word,
+            None => numbers.next(),
+        };
+        if let Ok(place) = thread.bind_atomic(DevAddr::<u64>::from_raw(at), 1) {
+            place.at(0).store(word);
         }
     }
 }
 
-/// Binds random addresses, most of them of nobody, or of another process if they were the same there.
+/// Binds addresses, some of the victim's, which mean something else here, most of them of nobody.
 #[dpa_kernel]
-pub fn hostile_addresses(thread: &Thread, seed: u64, times: u64) {
+pub fn hostile_addresses(thread: &Thread, prey: Prey, seed: u64, times: u64) {
     let mut numbers = Numbers(seed | 1);
     for _ in 0..times {
-        let at = numbers.next() >> (numbers.next() % 40);
+        let at = match numbers.once_in(4) {
+            true => prey.address.wrapping_add(numbers.next() % (1 << 16)),
+            false => numbers.next() >> (numbers.next() % 40),
+        };
         if let Ok(word) = thread.bind_atomic(DevAddr::<u64>::from_raw(at & !7), 1) {
             word.at(0).store(numbers.next());
         }
     }
 }
 
-/// Work with guessed keys and addresses, of every kind, and rings.
-#[dpa_kernel]
-pub fn hostile_keys(_thread: &Thread, rdma: Rdma, seed: u64, times: u64) {
-    let mut numbers = Numbers(seed | 1);
-    let peer = rdma.connection(0);
-    for _ in 0..times {
-        let local = Buf {
+/// Memory by a local key: the attacker's own, the victim's, or anybody's.
+fn local(numbers: &mut Numbers, own: &LocalMemory, prey: &Prey) -> Buf {
+    match numbers.next() % 4 {
+        0 | 1 => own.at(0, 8),
+        2 => prey.local.at(0, 8),
+        _ => Buf {
             address: numbers.next() >> 20,
             len: numbers.next() as u32 >> 8,
             key: numbers.next() as u32,
-        };
-        let remote = RemoteBuf {
+        },
+    }
+}
+
+/// Memory of a peer, which the attacker is itself: the victim's, or anybody's.
+fn remote(numbers: &mut Numbers, len: u32, prey: &Prey) -> RemoteBuf {
+    match numbers.once_in(2) {
+        true => prey.remote.at(0, 8),
+        false => RemoteBuf {
             address: numbers.next() >> 20,
-            len: local.len,
+            len,
             key: numbers.next() as u32,
-        };
+        },
+    }
+}
+
+/// Work of every kind with keys and addresses that are not its own, on any of so many connections, each of which the first
+/// wrong one ends.
+#[dpa_kernel]
+pub fn hostile_keys(
+    _thread: &Thread,
+    rdma: Rdma,
+    own: LocalMemory,
+    prey: Prey,
+    connections: u32,
+    seed: u64,
+    times: u64,
+) {
+    let mut numbers = Numbers(seed | 1);
+    for _ in 0..times {
+        let peer = rdma.connection(numbers.next() as u32 % connections);
+        let local = local(&mut numbers, &own, &prey);
+        let remote = remote(&mut numbers, local.len, &prey);
         let flags = PostFlags::FLUSH;
         let _ = match numbers.next() % 4 {
             0 => peer.write(local, remote, flags),
             1 => peer.read(local, remote, flags),
             2 => peer.fetch_add(remote, 1, None, flags),
-            _ => peer.send(local, flags),
+            _ => peer.compare_swap(remote, prey.address, 1, None, flags),
         };
     }
 }
 
-/// Rings for queues by guessed numbers; how many there were.
+/// Rings for queues by numbers: the victim's queue pair, those that are given out first, guessed ones; how many took a ring.
 #[dpa_kernel]
-pub fn hostile_doorbells(thread: &Thread, seed: u64, times: u64, found: AtomicSlice<u64>) {
+pub fn hostile_doorbells(
+    thread: &Thread,
+    prey: Prey,
+    seed: u64,
+    times: u64,
+    found: AtomicSlice<u64>,
+) {
     let mut numbers = Numbers(seed | 1);
     for _ in 0..times {
-        let number = numbers.next() as u32 & 0xff_ffff;
-        let index = numbers.next();
+        let number = match numbers.next() % 4 {
+            0 => prey.pair,
+            1 => numbers.next() as u32 % 256,
+            _ => numbers.next() as u32 & 0xff_ffff,
+        };
+        // Few entries ahead: that is what a queue may have.
+        let index = numbers.next() % 16;
         let rung: [Result<(), RingError>; 3] = [
             thread.qp_sq_ring_db(index, number),
             thread.cq_arm(index, number),

@@ -1,4 +1,4 @@
-//! `hostile`: a process beside one that attacks, and a verified ping-pong under hostile packets at full speed.
+//! `hostile`: a process beside one that attacks, on a function of its own and on the same, and a verified ping-pong under hostile packets at full speed.
 
 use crate::Outcome;
 use crate::run::{cargo, check, command, target};
@@ -13,5 +13,6 @@ pub fn run(seconds: u64) -> Outcome {
     )?;
     let program = |name| command(target().join("release").join(name));
     check(program("hostile-network").args(["--seconds", &seconds.to_string()]))?;
-    check(&mut program("hostile-kernel"))
+    check(program("hostile-kernel").arg("--check"))?;
+    check(program("hostile-kernel").arg("--one-function"))
 }

@@ -1,31 +1,34 @@
 //! The process that attacks. When a fault ends it, it comes again.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
-use doca_dpa::rdma::Rdma;
-use doca_dpa::{Dpa, Error, SyncEvent};
+use doca_dpa::rdma::{Connection, ConnectionState, HostBuffer, Rdma, Rights};
+use doca_dpa::{Dpa, Error, Launch, SyncEvent};
 use tests::hostile::*;
 use tests::{OverflowsArgs, SpinsArgs, overflows, spins};
 
-use crate::Outcome;
+use crate::allocate::allocate;
+use crate::tally::Tally;
+use crate::{Outcome, victim::Victim};
 
 /// What it tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Attack {
-    /// Updates events by guessed handles.
+    /// Updates events by handles of the victim's, or guessed.
     Events,
-    /// Binds guessed addresses.
+    /// Binds addresses of the victim's, or guessed.
     Addresses,
     /// Writes over the rings, records and tables of its own process, which the NIC reads.
     Entries,
-    /// Posts work with guessed keys and addresses.
+    /// Posts work with keys and addresses of the victim's, or guessed, through the NIC that both share.
     Keys,
-    /// Rings for queues by guessed numbers.
+    /// Rings for queues by numbers of the victim's, or guessed.
     Doorbells,
     /// Updates an event of its own without end.
     Floods,
-    /// Takes device memory, events and queues until it is refused.
+    /// Takes of everything that has a limit until it is refused.
     Allocates,
     /// Never comes to a safe point.
     Spins,
@@ -37,6 +40,8 @@ pub enum Attack {
 const AT_ONCE: u64 = 8;
 /// What a kernel tries before it ends, where it does.
 const TIMES: u64 = 20_000;
+/// Connections of the attacker, in pairs that are connected to each other.
+const CONNECTIONS: u32 = 64;
 
 impl Attack {
     pub fn all() -> impl Iterator<Item = Self> {
@@ -49,153 +54,197 @@ impl Attack {
     }
 }
 
-/// Attacks until it is over. What comes of an attack does not matter, as long as it comes to the attacker.
-pub fn run(victim: &Dpa, attack: Attack, seed: u64, over: &AtomicBool) -> Outcome {
+/// Whom it attacks, and with what.
+pub struct Target<'v> {
+    victim: &'v Dpa,
+    function: &'v str,
+    prey: Prey,
+    nic: SocketAddr,
+}
+
+impl<'v> Target<'v> {
+    /// The attacker is opened on this function of the device.
+    pub fn new(dpa: &'v Dpa, function: &'v str, victim: &Victim) -> Self {
+        Self {
+            victim: dpa,
+            function,
+            prey: victim.prey(),
+            nic: victim.nic(),
+        }
+    }
+}
+
+/// Attacks until it is over. What comes of it is told to the tally.
+pub fn run(
+    target: &Target<'_>,
+    attack: Attack,
+    seed: u64,
+    over: &AtomicBool,
+    tally: &Tally,
+) -> Outcome {
     let mut seed = seed;
     while !over.load(Ordering::Relaxed) {
-        let dpa = victim.open_on("vf0")?;
-        while !over.load(Ordering::Relaxed) && dpa.last_error().is_none() {
+        let attacker = Attacker {
+            dpa: target.victim.open_on(target.function)?,
+            prey: target.prey,
+            nic: target.nic,
+            over,
+            tally,
+        };
+        while attacker.goes_on() && attacker.dpa.last_error().is_none() {
             seed += 1;
-            let _ = once(&dpa, attack, seed, over);
+            let came = attacker.once(attack, seed);
+            if let Err(error) = came
+                && attacker.dpa.last_error().is_none()
+            {
+                tally.stopped_by(&error);
+            }
+        }
+        if attacker.dpa.last_error().is_some() {
+            tally.faulted();
         }
     }
     Ok(())
 }
 
-fn once(dpa: &Dpa, attack: Attack, seed: u64, over: &AtomicBool) -> Result<(), Error> {
-    match attack {
-        Attack::Events => crowd(dpa, over, |n| {
-            let args = HostileEventsArgs { seed: seed ^ n };
-            Ok(dpa.launch(hostile_events).args(args).submit()?)
-        }),
-        Attack::Addresses => crowd(dpa, over, |n| {
-            let args = HostileAddressesArgs {
+/// A process that attacks.
+pub struct Attacker<'v> {
+    pub dpa: Dpa,
+    prey: Prey,
+    nic: SocketAddr,
+    over: &'v AtomicBool,
+    pub tally: &'v Tally,
+}
+
+impl Attacker<'_> {
+    pub fn goes_on(&self) -> bool {
+        !self.over.load(Ordering::Relaxed)
+    }
+
+    fn once(&self, attack: Attack, seed: u64) -> Result<(), Error> {
+        let (dpa, prey) = (&self.dpa, self.prey);
+        match attack {
+            Attack::Events => self.crowd(|n| {
+                let seed = seed ^ n << 32;
+                let args = HostileEventsArgs { prey, seed };
+                Ok(dpa.launch(hostile_events).args(args).submit()?)
+            }),
+            Attack::Addresses => self.crowd(|n| {
+                let args = HostileAddressesArgs {
+                    prey,
+                    seed: seed ^ n << 32,
+                    times: TIMES,
+                };
+                Ok(dpa.launch(hostile_addresses).args(args).submit()?)
+            }),
+            Attack::Entries => self.entries(seed),
+            Attack::Keys => self.keys(seed),
+            Attack::Doorbells => self.doorbells(seed),
+            Attack::Floods => self.floods(),
+            Attack::Allocates => allocate(self),
+            Attack::Spins => self.crowd(|from| {
+                let args = SpinsArgs { from };
+                Ok(dpa.launch(spins).args(args).submit()?)
+            }),
+            Attack::Overflows => self.crowd(|depth| {
+                let args = OverflowsArgs { depth };
+                Ok(dpa.launch(overflows).args(args).submit()?)
+            }),
+        }
+    }
+
+    /// Several launches at once, until they are over or it is.
+    fn crowd(&self, submit: impl Fn(u64) -> Result<Launch, Error>) -> Result<(), Error> {
+        let launches = (0..AT_ONCE).map(submit).collect::<Result<Vec<_>, _>>()?;
+        self.attend(&launches);
+        Ok(())
+    }
+
+    /// Waits until they are over or it is.
+    fn attend(&self, launches: &[Launch]) {
+        let ended = || launches.iter().filter(|launch| launch.is_over()).count();
+        while self.goes_on() && ended() < launches.len() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        self.tally.ended(ended() as u64);
+    }
+
+    /// Connections to itself, on the NIC of the victim.
+    fn looped(&self) -> Result<(Rdma, Vec<Connection>), Error> {
+        let rdma = self.dpa.rdma().address(self.nic.ip()).port(self.nic.port());
+        let rdma = rdma.connections(CONNECTIONS).open()?;
+        let exported = (0..CONNECTIONS).map(|_| rdma.export());
+        let connections = exported.collect::<Result<Vec<_>, _>>()?;
+        for pair in connections.chunks(2) {
+            let [one, other] = pair else { continue };
+            one.connect(&other.blob())?;
+            other.connect(&one.blob())?;
+        }
+        Ok((rdma, connections))
+    }
+
+    fn keys(&self, seed: u64) -> Result<(), Error> {
+        let (rdma, connections) = self.looped()?;
+        let own = rdma.map_host(HostBuffer::new(8), Rights::empty())?;
+        let attacked = self.crowd(|n| {
+            let args = HostileKeysArgs {
+                rdma: &rdma,
+                own: own.map(),
+                prey: self.prey,
+                connections: CONNECTIONS,
+                seed: seed ^ n << 32,
+                times: u64::from(CONNECTIONS) * 4,
+            };
+            Ok(self.dpa.launch(hostile_keys).args(args).submit()?)
+        });
+        let failed = connections
+            .iter()
+            .filter(|one| matches!(one.state(), ConnectionState::Failed(_)));
+        self.tally.refused(failed.count() as u64);
+        attacked
+    }
+
+    fn entries(&self, seed: u64) -> Result<(), Error> {
+        let near = self.dpa.zeroed_blocking::<u64>(1)?;
+        let writing = (0..AT_ONCE).map(|n| {
+            let args = HostileWordsArgs {
+                around: near.addr(),
+                prey: self.prey,
                 seed: seed ^ n << 32,
                 times: TIMES,
             };
-            Ok(dpa.launch(hostile_addresses).args(args).submit()?)
-        }),
-        Attack::Entries => entries(dpa, seed, over),
-        Attack::Keys => keys(dpa, seed, over),
-        Attack::Doorbells => doorbells(dpa, seed, over),
-        Attack::Floods => {
-            let event = SyncEvent::device_to_device(dpa)?;
-            crowd(dpa, over, |_| {
-                let args = HostileFloodArgs {
-                    event: &event,
-                    times: TIMES,
-                };
-                Ok(dpa.launch(hostile_flood).args(args).submit()?)
-            })
-        }
-        Attack::Allocates => allocate(dpa, over),
-        Attack::Spins => crowd(dpa, over, |from| {
-            Ok(dpa.launch(spins).args(SpinsArgs { from }).submit()?)
-        }),
-        Attack::Overflows => crowd(dpa, over, |depth| {
-            Ok(dpa
-                .launch(overflows)
-                .args(OverflowsArgs { depth })
-                .submit()?)
-        }),
+            self.dpa.launch(hostile_words).args(args).submit()
+        });
+        let writing = writing.collect::<Result<Vec<_>, _>>()?;
+        let posted = self.keys(seed);
+        self.attend(&writing);
+        posted
     }
-}
 
-/// Several launches at once, until they are over or it is.
-fn crowd(
-    _dpa: &Dpa,
-    over: &AtomicBool,
-    submit: impl Fn(u64) -> Result<doca_dpa::Launch, Error>,
-) -> Result<(), Error> {
-    let launches = (0..AT_ONCE).map(submit).collect::<Result<Vec<_>, _>>()?;
-    while !over.load(Ordering::Relaxed) && launches.iter().any(|launch| !launch.is_over()) {
-        std::thread::sleep(std::time::Duration::from_millis(1));
+    fn doorbells(&self, seed: u64) -> Result<(), Error> {
+        let found = self.dpa.zeroed_blocking::<u64>(1)?;
+        let rung = self.crowd(|n| {
+            let args = HostileDoorbellsArgs {
+                prey: self.prey,
+                seed: seed ^ n << 32,
+                times: TIMES,
+                found: &found,
+            };
+            Ok(self.dpa.launch(hostile_doorbells).args(args).submit()?)
+        });
+        self.tally.refused(3 * TIMES * AT_ONCE);
+        self.tally.found(found.copy_out_blocking()?[0]);
+        rung
     }
-    Ok(())
-}
 
-/// A connection to itself.
-fn looped(
-    dpa: &Dpa,
-) -> Result<(Rdma, doca_dpa::rdma::Connection, doca_dpa::rdma::Connection), Error> {
-    let rdma = dpa.rdma().address([127, 41, 0, 1].into()).port(0);
-    let rdma = rdma.connections(2).open()?;
-    let (one, other) = (rdma.export()?, rdma.export()?);
-    one.connect(&other.blob())?;
-    other.connect(&one.blob())?;
-    Ok((rdma, one, other))
-}
-
-fn entries(dpa: &Dpa, seed: u64, over: &AtomicBool) -> Result<(), Error> {
-    let (rdma, one, _other) = looped(dpa)?;
-    let near = dpa.zeroed_blocking::<u64>(1)?;
-    let writing = crowd(dpa, over, |n| {
-        let args = HostileWordsArgs {
-            around: near.addr(),
-            seed: seed ^ n << 32,
-            times: TIMES,
-        };
-        Ok(dpa.launch(hostile_words).args(args).submit()?)
-    });
-    let args = HostileKeysArgs {
-        rdma: &rdma,
-        seed,
-        times: 100,
-    };
-    dpa.launch(hostile_keys).args(args).submit()?.wait()?;
-    drop(one);
-    writing
-}
-
-fn keys(dpa: &Dpa, seed: u64, over: &AtomicBool) -> Result<(), Error> {
-    let (rdma, _one, _other) = looped(dpa)?;
-    crowd(dpa, over, |n| {
-        let args = HostileKeysArgs {
-            rdma: &rdma,
-            seed: seed ^ n << 32,
-            times: TIMES,
-        };
-        Ok(dpa.launch(hostile_keys).args(args).submit()?)
-    })
-}
-
-fn doorbells(dpa: &Dpa, seed: u64, over: &AtomicBool) -> Result<(), Error> {
-    let found = dpa.zeroed_blocking::<u64>(1)?;
-    crowd(dpa, over, |n| {
-        let args = HostileDoorbellsArgs {
-            seed: seed ^ n << 32,
-            times: TIMES,
-            found: &found,
-        };
-        Ok(dpa.launch(hostile_doorbells).args(args).submit()?)
-    })
-}
-
-/// Takes what there is until it is refused, then lets it go.
-fn allocate(dpa: &Dpa, over: &AtomicBool) -> Result<(), Error> {
-    let going = || !over.load(Ordering::Relaxed);
-    let mut memory = Vec::new();
-    while going() {
-        match dpa.alloc::<u8>(1 << 20) {
-            Ok(buffer) => memory.push(buffer),
-            Err(_) => break,
-        }
+    fn floods(&self) -> Result<(), Error> {
+        let event = SyncEvent::device_to_device(&self.dpa)?;
+        self.crowd(|_| {
+            let args = HostileFloodArgs {
+                event: &event,
+                times: TIMES,
+            };
+            Ok(self.dpa.launch(hostile_flood).args(args).submit()?)
+        })
     }
-    drop(memory);
-    let mut events = Vec::new();
-    while going() && events.len() < 100_000 {
-        match SyncEvent::device_to_device(dpa) {
-            Ok(event) => events.push(event),
-            Err(_) => break,
-        }
-    }
-    drop(events);
-    let mut queues = Vec::new();
-    while going() {
-        match dpa.async_ops().open() {
-            Ok(queue) => queues.push(queue),
-            Err(_) => break,
-        }
-    }
-    Ok(())
 }

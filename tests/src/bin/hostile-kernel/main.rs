@@ -1,8 +1,11 @@
 //! A process that works, verified, beside one that attacks: what it reaches, against what it reaches beside a plain thread that
 //! burns one core.
 //!
-//! One device with two workers and two functions, half of the execution units each. The victim is opened on the one, the
-//! attacker on the other. Each attack is run beside a slice of the victim's work, in turns with a slice alone and one beside the
+//! The attacker knows more than it could guess: the victim's keys, addresses, queue numbers and handles; and both use one NIC,
+//! through which the victim writes, too. Below each row stands what came of the attack; one that did nothing is a failure.
+//!
+//! One device with two workers and two functions, half of the execution units each: the victim is opened on the one, the
+//! attacker on the other. Or, if asked for, both on one function, whose units they share. Each attack is run beside a slice of the victim's work, in turns with a slice alone and one beside the
 //! plain thread; what counts is the median of each.
 //!
 //! Alone it is not fastest: with a plain thread on one of two processors, the victim's host thread and its worker take turns on
@@ -14,7 +17,9 @@
 //! workers, and the NIC's own thread.
 #![forbid(unsafe_code)]
 
+mod allocate;
 mod attack;
+mod tally;
 mod threads;
 mod victim;
 
@@ -23,13 +28,16 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use attack::Attack;
+use attack::{Attack, Target};
 use clap::Parser;
 use doca_dpa::{Dpa, FunctionKind, FunctionSpec};
+use tally::Tally;
 use victim::Victim;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
+/// The attacker's function, if it has one of its own.
+const ATTACKS_ON: &str = "vf0";
 /// What the victim must reach of what it reaches beside a plain thread.
 const SHARE: f64 = 0.8;
 
@@ -48,6 +56,9 @@ struct Options {
     /// The seed of what the attacker guesses.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Both on one function, with the units of it that the default gives: 190 in all, and no share of their own.
+    #[arg(long)]
+    one_function: bool,
     /// Fails if the victim's throughput beside an attack is below 0.8 of that beside a plain thread.
     #[arg(long)]
     check: bool,
@@ -67,18 +78,30 @@ fn function(name: &str, kind: FunctionKind, units: &str) -> Outcome<FunctionSpec
     Ok(FunctionSpec::with_units(name, kind, units.parse()?))
 }
 
+/// A device with one function or two, and limits low enough that an attacker meets them in every slice.
+fn device(options: &Options) -> Outcome<Dpa> {
+    let functions = match options.one_function {
+        true => vec![function("pf0", FunctionKind::Physical, "0-189")?],
+        false => vec![
+            function("pf0", FunctionKind::Physical, "0-94")?,
+            function(ATTACKS_ON, FunctionKind::Virtual, "95-189")?,
+        ],
+    };
+    let device = Dpa::builder().workers(2).functions(functions);
+    let device = device.max_events(4096).max_queues(512).max_regions(512);
+    Ok(device.max_unfinished(8192).open()?)
+}
+
 fn run(options: &Options) -> Outcome {
-    let functions = [
-        function("pf0", FunctionKind::Physical, "0-94")?,
-        function("vf0", FunctionKind::Virtual, "95-189")?,
-    ];
-    let dpa = Dpa::builder().workers(2).functions(functions).open()?;
+    let dpa = device(options)?;
     let mut victim = Victim::new(&dpa)?;
     let slice = Duration::from_millis(options.milliseconds);
     victim.work(slice)?;
-    println!(
-        "victim: pf0, 95 units; attacker: vf0, 95 units; 2 workers; kernel launches a second, each verified"
-    );
+    let units = match options.one_function {
+        true => "victim and attacker: pf0, 190 units",
+        false => "victim: pf0, 95 units; attacker: vf0, 95 units",
+    };
+    println!("{units}; 2 workers; kernel launches a second, each verified");
     println!(
         "{:<12} {:>10} {:>10} {:>16} {:>7} {:>15}   processors",
         "attack", "alone", "beside it", "beside a thread", "ratio", "by time it got"
@@ -87,11 +110,16 @@ fn run(options: &Options) -> Outcome {
     for attack in Attack::all().filter(|each| options.attack.is_none_or(|one| one == *each)) {
         let (mut alone, mut plain, mut beside) = (Vec::new(), Vec::new(), Vec::new());
         let mut shares = threads::Shares::default();
+        let function = match options.one_function {
+            true => dpa.function(),
+            false => ATTACKS_ON,
+        };
+        let (target, tally) = (Target::new(&dpa, function, &victim), Tally::default());
         for turn in 0..options.slices {
             let seed = options.seed + turn as u64;
             alone.push(measure(&mut victim, slice)?);
             plain.push(beside_a_thread(&mut victim, slice)?);
-            let of = (&dpa, attack, seed);
+            let of = (&target, attack, seed, &tally);
             beside.push(beside_an_attack(of, &mut victim, slice, &mut shares)?);
         }
         let by_time = median(&beside, |one| one.by_time) / median(&plain, |one| one.by_time);
@@ -102,6 +130,9 @@ fn run(options: &Options) -> Outcome {
             "{:<12} {alone:>10.0} {beside:>10.0} {plain:>16.0} {ratio:>7.2} {by_time:>15.2}   {shares}",
             attack.name()
         );
+        let came = tally.came();
+        println!("{:12} {came}", "");
+        came.check(attack)?;
         worst = worst.min(ratio);
     }
     if options.check && worst < SHARE {
@@ -158,7 +189,7 @@ fn beside_a_thread(victim: &mut Victim, slice: Duration) -> Outcome<Figures> {
 
 /// The same while the attacker attacks.
 fn beside_an_attack(
-    (dpa, attack, seed): (&Dpa, Attack, u64),
+    (target, attack, seed, tally): (&Target<'_>, Attack, u64, &Tally),
     victim: &mut Victim,
     slice: Duration,
     shares: &mut threads::Shares,
@@ -166,7 +197,8 @@ fn beside_an_attack(
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let attacker = std::thread::Builder::new().name(threads::ATTACKER.into());
-        let attacking = attacker.spawn_scoped(scope, || attack::run(dpa, attack, seed, &over))?;
+        let attacking =
+            attacker.spawn_scoped(scope, || attack::run(target, attack, seed, &over, tally))?;
         let before = threads::had()?;
         let reached = measure(victim, slice);
         shares.add(&before, &threads::had()?);
