@@ -37,6 +37,10 @@ pub struct Snapshot {
     pub free_units: u32,
     /// Live sync events.
     pub events: usize,
+    /// Completion queues, receive queues, and queue pairs with their send queues.
+    pub queues: usize,
+    /// Registered regions.
+    pub regions: usize,
     /// Its memory.
     pub heap: HeapInfo,
 }
@@ -52,6 +56,8 @@ impl Process {
             waiting: self.waiting(),
             free_units: self.device.sched.free(self.tenancy.partition.index),
             events: self.events.live(),
+            queues: self.quotas.queues(),
+            regions: self.quotas.regions(),
             heap: self.heap.info(),
         }
     }

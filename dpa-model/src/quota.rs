@@ -60,6 +60,16 @@ impl Quotas {
         }
     }
 
+    /// How many queues it has.
+    pub(crate) fn queues(&self) -> usize {
+        self.queues.used.load(Ordering::Relaxed)
+    }
+
+    /// How many regions are registered.
+    pub(crate) fn regions(&self) -> usize {
+        self.regions.used.load(Ordering::Relaxed)
+    }
+
     /// A completion queue, a receive queue, or a queue pair with its send queue.
     pub(crate) fn queue(&self) -> Result<Share, QuotaExceeded> {
         take(&self.queues)

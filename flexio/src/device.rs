@@ -176,7 +176,7 @@ impl Device {
         engine.is_seeded().then_some(Fate { engine })
     }
 
-    /// Kernel stacks in use, those that idle workers keep included.
+    /// Kernel stacks in use, those that idle workers keep included: up to 16 each.
     pub fn stacks_in_use(&self) -> usize {
         self.engine.stacks_in_use()
     }

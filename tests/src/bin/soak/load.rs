@@ -3,22 +3,44 @@
 use std::time::{Duration, Instant};
 
 use doca_dpa::{Dpa, SyncEvent};
+use tests::isolation::{CopyBetweenArgs, copy_between};
 use tests::{
     CountArgs, GivesUpArgs, MeetArgs, OverflowsArgs, PanicsArgs, ReadsTooFarArgs, SpinsArgs,
     SumToArgs, count, gives_up, meet, nothing, overflows, panics, reads_too_far, spins, sum_to,
 };
 
-use crate::Outcome;
 use crate::limits::{Dice, Longest};
+use crate::{Outcome, left};
 
+const WORKERS: usize = 2;
 /// How long a kernel may spin.
 const RUN_TIME: Duration = Duration::from_millis(100);
+
+/// Registers memory, has it copied by the NIC, and lets go of all of it.
+async fn copy(dpa: &Dpa, dice: &mut Dice, longest: &mut Longest) -> Outcome {
+    let ops = dpa.async_ops().open()?;
+    let value = dice.below(u64::MAX);
+    let (from, to) = (dpa.copy_in(&[value]).await?, dpa.zeroed::<u64>(1).await?);
+    let result = dpa.zeroed::<u64>(1).await?;
+    let (from_map, to_map) = (ops.map(&from)?, ops.map(&to)?);
+    let args = CopyBetweenArgs {
+        ops: &ops,
+        done: ops.completions(),
+        to: &to_map,
+        from: &from_map,
+        result: &result,
+    };
+    let launch = dpa.launch(copy_between).args(args).submit()?;
+    longest.within("a copy", launch).await??;
+    expect("a copy's syndrome", result.copy_out().await?[0], 0)?;
+    expect("a copy", to.copy_out().await?[0], value)
+}
 
 /// Works until it is time; what it has done.
 pub async fn run(until: Instant, seed: u64) -> Outcome<String> {
     let mut dice = Dice(seed ^ 0x10ad);
     let mut longest = Longest::default();
-    let dpa = Dpa::builder().workers(2).run_time_limit(Some(RUN_TIME));
+    let dpa = Dpa::builder().workers(WORKERS).run_time_limit(Some(RUN_TIME));
     let dpa = dpa.no_crash_report().open()?;
     let (mut rounds, mut faults) = (0u64, 0u64);
     while Instant::now() < until {
@@ -26,18 +48,16 @@ pub async fn run(until: Instant, seed: u64) -> Outcome<String> {
         chained.map_err(|error| format!("{error}; {:?}", dpa.snapshot()))?;
         gang(&dpa, &mut dice, &mut longest).await?;
         call(&dpa, &mut dice, &mut longest).await?;
+        copy(&dpa, &mut dice, &mut longest).await?;
         if rounds % 8 == 0 {
             fault(&dpa, &mut dice, &mut longest).await?;
             faults += 1;
         }
         rounds += 1;
         longest.within("idle", dpa.wait_idle()).await?;
-        nothing_is_left(&dpa)?;
+        left::nothing(&dpa, WORKERS).await?;
     }
-    let report = longest.within("closing", dpa.close()).await??;
-    if (report.events, report.allocations, report.threads_stopped) != (0, 0, 0) {
-        return Err(format!("something is left at the end: {report:?}").into());
-    }
+    left::closed(&longest.within("closing", dpa.close()).await??)?;
     let millis = longest.millis();
     Ok(format!(
         "load: {rounds} rounds beside {faults} faults, the longest wait took {millis} ms"
@@ -120,17 +140,6 @@ async fn fault(dpa: &Dpa, dice: &mut Dice, longest: &mut Longest) -> Outcome {
         return Err("a process did wrong and nobody was told".into());
     }
     Ok(())
-}
-
-/// Between rounds the process holds nothing.
-fn nothing_is_left(dpa: &Dpa) -> Outcome {
-    let seen = dpa.snapshot();
-    expect(
-        "allocations between rounds",
-        seen.heap.allocations as u64,
-        0,
-    )?;
-    expect("launches between rounds", seen.unfinished as u64, 0)
 }
 
 fn expect(what: &str, is: u64, should: u64) -> Outcome {

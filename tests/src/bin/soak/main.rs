@@ -6,6 +6,7 @@
 //! namespaces.
 #![forbid(unsafe_code)]
 
+mod left;
 mod limits;
 mod load;
 mod node;

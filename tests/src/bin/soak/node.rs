@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use doca_dpa::Dpa;
 use doca_dpa::rdma::{HostBuffer, Rdma, RemoteMemoryMap, Rights};
 
-use crate::Outcome;
 use crate::limits::{Dice, Longest};
+use crate::{Outcome, left};
 
 /// Additions on their way at a time: so many may have come without the node having heard.
 const AHEAD: u64 = 8;
@@ -40,8 +40,12 @@ pub async fn run(until: Instant, seed: u64) -> Outcome<String> {
     while kills == 0 || Instant::now() < until {
         done += one(&dpa, &mut dice, &mut longest).await?;
         kills += 1;
+        left::nothing(&dpa, 1).await?;
     }
-    longest.within("closing", dpa.close()).await??;
+    left::closed(&longest.within("closing", dpa.close()).await??)?;
+    if done == 0 {
+        return Err(format!("of {kills} nodes none added anything").into());
+    }
     let millis = longest.millis();
     Ok(format!(
         "node: {kills} nodes were killed, {done} acknowledged additions are all there, the longest wait took {millis} ms"
