@@ -13,7 +13,7 @@ const MANY: usize = 100_000;
 pub fn allocate(attacker: &Attacker<'_>) -> Result<(), Error> {
     let dpa = &attacker.dpa;
     take(attacker, "memory", || Ok(dpa.alloc::<u8>(1 << 20)?));
-    take(attacker, "events", || Ok(SyncEvent::device_to_device(dpa)?));
+    take(attacker, "events", || SyncEvent::device_to_device(dpa));
     take(attacker, "queues", || Ok(dpa.async_ops().open()?));
     take(attacker, "windows", || {
         Ok(dpa.window::<u64>(HostBuffer::new(8))?)
