@@ -10,7 +10,7 @@ static ENTRY: KernelEntry = KernelEntry {
     name: "kernel",
     file: "",
     line: 0,
-    arg_bytes: 0,
+    arg_bytes: 24,
     reach: dpa_abi::kernel::Reach::UNKNOWN,
     run: |_, _| (),
     promise: {
@@ -23,7 +23,7 @@ static CALL: RpcEntry = RpcEntry {
     name: "call",
     file: "",
     line: 0,
-    arg_bytes: 0,
+    arg_bytes: 16,
     reach: {
         // SAFETY: it keeps nothing across device calls, and calls nothing that does.
         unsafe { dpa_abi::kernel::Reach::new(|| true, || true) }
@@ -200,6 +200,13 @@ fn rule_2_3_a_launch_takes_a_unit_for_each_thread_and_a_step_none() {
     assert_eq!(units(Body::Rpc(&CALL), 1), 1);
     let step = || Body::Step(Box::new(Step::new("step", || ())));
     assert_eq!(units(step(), 1), 0);
+}
+
+#[test]
+fn it_takes_the_arguments_of_its_entry() {
+    let step = Body::Step(Box::new(Step::new("step", || ())));
+    let bodies = [Body::Kernel(&ENTRY), Body::Rpc(&CALL), Body::Queue, step];
+    assert_eq!(bodies.map(|body| body.arg_bytes()), [24, 16, 0, 0]);
 }
 
 #[test]
