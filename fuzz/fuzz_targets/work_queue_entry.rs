@@ -5,6 +5,8 @@
 #[path = "../../tests/tests/queues/rig.rs"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod rig;
+#[path = "../../dpa-model/tests/seeds/mod.rs"]
+mod seeds;
 
 use dpa_abi::DevAddr;
 use dpa_abi::queue::{ENTRY_WORDS, WorkEntry, WorkOpcode};

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::run::{cargo, check, skip, succeeds};
-use crate::{Outcome, decoders, fuzz, interop, loom, mutants, riscv, simulate, tidy, tsan};
+use crate::{
+    Outcome, coverage, decoders, fuzz, interop, loom, mutants, riscv, simulate, tidy, tsan,
+};
 
 /// A check with its name.
 type Lane = (&'static str, fn() -> Outcome);
@@ -19,6 +21,7 @@ const RISCV: Lane = ("riscv", riscv::run);
 const TSAN: Lane = ("tsan", tsan::run);
 const DECODERS: Lane = ("decoders", decoders::run);
 const FUZZ: Lane = ("fuzz", || fuzz::run(fuzz::SECONDS, 0));
+const FUZZ_TARGETS: Lane = ("fuzz targets", coverage::lint);
 const SIMULATE: Lane = ("simulate", || {
     simulate::run(simulate::Until::Seeds(simulate::SEEDS), 0)
 });
@@ -27,14 +30,40 @@ const DENY: Lane = ("deny", deny);
 
 /// What `ci` runs.
 pub const ALL: &[Lane] = &[
-    FMT, CLIPPY, DOC, TEST, TIDY, DECODERS, FUZZ, SIMULATE, INTEROP, LOOM, MUTANTS, RISCV, TSAN,
+    FMT,
+    CLIPPY,
+    FUZZ_TARGETS,
+    DOC,
+    TEST,
+    TIDY,
+    DECODERS,
+    FUZZ,
+    SIMULATE,
+    INTEROP,
+    LOOM,
+    MUTANTS,
+    RISCV,
+    TSAN,
     DENY,
 ];
 /// What `ci --quick` runs.
 pub const QUICK: &[Lane] = &[FMT, TIDY, CLIPPY, TEST];
 /// What `lanes` runs: all but the tests.
 pub const LANES: &[Lane] = &[
-    FMT, CLIPPY, DOC, TIDY, DECODERS, FUZZ, SIMULATE, INTEROP, LOOM, MUTANTS, RISCV, TSAN, DENY,
+    FMT,
+    CLIPPY,
+    FUZZ_TARGETS,
+    DOC,
+    TIDY,
+    DECODERS,
+    FUZZ,
+    SIMULATE,
+    INTEROP,
+    LOOM,
+    MUTANTS,
+    RISCV,
+    TSAN,
+    DENY,
 ];
 
 /// Runs the lanes up to the first that fails, then prints the table.

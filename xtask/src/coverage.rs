@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::Outcome;
 use crate::asan::{HOST, nightly};
-use crate::run::{check, command, root, skip, succeeds, target};
+use crate::run::{cargo, check, command, root, skip, succeeds, target};
 
 /// What instruments a build for libFuzzer, and what AddressSanitizer asks for.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -55,6 +55,18 @@ fn one(builds: &std::path::Path, name: &str, seconds: u64) -> Outcome {
         .arg(found)
         .arg(root().join("fuzz/corpus").join(name));
     check(&mut fuzzer)
+}
+
+/// Lints the targets, with the toolchain of the workspace: they are not part of it, so nothing else would notice what they lack.
+pub fn lint() -> Outcome {
+    check(
+        cargo()
+            .args(["clippy", "--locked", "--manifest-path", "fuzz/Cargo.toml"])
+            .args(["--", "-D", "warnings"])
+            .env("CARGO_TARGET_DIR", target().join("fuzz-targets"))
+            // They are not linked, so the library itself need not be built, which takes a C++ compiler.
+            .env("CUSTOM_LIBFUZZER_PATH", "/not/linked/libFuzzer.a"),
+    )
 }
 
 /// One for each file of `fuzz/fuzz_targets`.
