@@ -87,6 +87,9 @@ pub struct MishapCounters {
 }
 
 /// One kind of mishap.
+/// Whether the program is built without them, to see what they cost: `cargo xtask mishaps-cost`.
+const LEFT_OUT: bool = cfg!(dpa_without_mishaps);
+
 #[derive(Debug, Default)]
 struct Kind {
     chances: AtomicU64,
@@ -200,6 +203,9 @@ impl Device {
     /// Whether a launch finds no room although there is some.
     #[inline]
     pub(crate) fn refuses_room(&self) -> bool {
+        if LEFT_OUT {
+            return false;
+        }
         self.choices.as_ref().is_some_and(|choices| {
             let state = &choices.mishaps;
             let was_full = state.was_full.swap(0, Ordering::Relaxed) == 1;
@@ -226,7 +232,7 @@ impl Process {
 
     /// The mishap of an allocation that is refused.
     pub(crate) fn refuse_memory(&self, bytes: u64) -> Result<(), OutOfMemory> {
-        let Some(choices) = &self.device.choices else {
+        let Some(choices) = self.device.choices.as_ref().filter(|_| !LEFT_OUT) else {
             return Ok(());
         };
         let when = choices.mishaps.spec().allocation;
@@ -242,7 +248,7 @@ impl Process {
 impl Core {
     /// As [`Core::may_panic`], if the seeded driver runs it.
     pub(crate) fn may_panic_here(&self) {
-        if let Some(choices) = &self.worker().device().choices {
+        if !LEFT_OUT && let Some(choices) = &self.worker().device().choices {
             self.may_panic(choices);
         }
     }
@@ -252,7 +258,7 @@ impl Core {
     /// # Panics
     /// If it strikes.
     pub(crate) fn may_panic(&self, choices: &Choices) {
-        if self.handling.get() {
+        if LEFT_OUT || self.handling.get() {
             return;
         }
         if let Some(call) = choices.mishaps.kernel_panic(choices) {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod asan;
+mod callgrind;
 mod ci;
 mod coverage;
 mod decoders;
@@ -15,6 +16,7 @@ mod fuzz;
 mod hostile;
 mod interop;
 mod loom;
+mod mishaps_cost;
 mod mutants;
 mod mutation;
 mod replay;
@@ -104,6 +106,8 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Instructions of the `chain` bench, with the code of fault injection and without
+    MishapsCost,
     /// Whole systems under the seeded driver: what nodes do and what goes wrong, each seed another way
     Simulate {
         /// How many seeds
@@ -179,6 +183,7 @@ fn run(command: Command) -> Outcome {
         } => coverage::run(seconds),
         Command::Fuzz { seconds, start, .. } => fuzz::run(seconds, start),
         Command::Verbs { parts, kernel } => verbs::run(&parts, kernel.as_deref()),
+        Command::MishapsCost => mishaps_cost::run(),
         Command::Interop { keep } => interop::run(keep),
         Command::Simulate { seeds, start } => simulate::run(simulate::Until::Seeds(seeds), start),
         Command::Soak { minutes } => soak::run(minutes),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Outcome;
+use crate::callgrind::collected;
 use crate::run::{cargo, check, command, output, skip, succeeds, target};
 
 const SOURCE: &str = "rdma/tests/verbs/device.c";
@@ -159,23 +160,10 @@ fn count(device: &Device, place: &Path, program: &Program) -> Result<u64, String
     }
 }
 
-/// The sum that callgrind prints.
-fn collected(said: &str) -> Option<u64> {
-    let line = said.lines().find(|line| line.contains("Collected :"))?;
-    line.rsplit(' ').next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::run::root;
-
-    #[test]
-    fn the_sum_is_found() {
-        let said = "==1== Events    : Ir\n==1== Collected : 803044\n";
-        assert_eq!(collected(said), Some(803_044));
-        assert_eq!(collected("==1== nothing"), None);
-    }
 
     #[test]
     fn the_device_is_there() {

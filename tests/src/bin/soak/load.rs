@@ -40,7 +40,9 @@ async fn copy(dpa: &Dpa, dice: &mut Dice, longest: &mut Longest) -> Outcome {
 pub async fn run(until: Instant, seed: u64) -> Outcome<String> {
     let mut dice = Dice(seed ^ 0x10ad);
     let mut longest = Longest::default();
-    let dpa = Dpa::builder().workers(WORKERS).run_time_limit(Some(RUN_TIME));
+    let dpa = Dpa::builder()
+        .workers(WORKERS)
+        .run_time_limit(Some(RUN_TIME));
     let dpa = dpa.no_crash_report().open()?;
     let (mut rounds, mut faults) = (0u64, 0u64);
     while Instant::now() < until {
