@@ -33,7 +33,7 @@ use dpa_abi::{Condition, Update};
 use dpa_model::activation::{Activation, Next};
 use dpa_model::gate::{self, Gate};
 use dpa_model::handover::Handover;
-use dpa_model::launch::{Gang, Outcome};
+use dpa_model::launch::{Gang, Launch, Outcome};
 use dpa_model::meeting::{Arrival, Meeting};
 use homes::park_until_work;
 use loom::cell::UnsafeCell;
@@ -154,6 +154,29 @@ fn end_vs_poll_of_the_handle() {
         }));
         assert_eq!(outcome, Outcome::Completed);
         finisher.join().expect("no panic");
+    });
+}
+
+#[test]
+fn end_vs_two_threads_that_block_on_the_handle() {
+    check(|| {
+        let launch = launch(0, 1);
+        assert!(launch.open() && launch.start());
+        let blocks = |launch: Arc<Launch>| {
+            let ended = std::future::poll_fn(move |cx: &mut Context<'_>| launch.poll_blocking(cx));
+            assert_eq!(loom::future::block_on(ended), Outcome::Completed);
+        };
+        let other = thread::spawn({
+            let launch = launch.clone();
+            move || blocks(launch)
+        });
+        let finisher = thread::spawn({
+            let launch = launch.clone();
+            move || assert!(launch.finish(Outcome::Completed))
+        });
+        blocks(launch);
+        finisher.join().expect("no panic");
+        other.join().expect("no panic");
     });
 }
 

@@ -56,6 +56,9 @@ impl Watchers {
             }),
             Self::More(more) => more.unwrap_or_default(),
         };
+        if cfg!(dpa_mutant = "launch_keeps_one_thread") {
+            more.threads.clear();
+        }
         if !more.threads.iter().any(|kept| kept.will_wake(waker)) {
             more.threads.push(waker.clone());
         }
