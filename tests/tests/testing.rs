@@ -2,15 +2,16 @@
 
 #[path = "../../dpa-model/tests/seeds/mod.rs"]
 mod seeds;
+#[path = "testing/stories.rs"]
+mod stories;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use doca_dpa::error::LaunchError;
 use doca_dpa::rdma::{HostBuffer, RemoteMemoryMap, Rights};
-use doca_dpa::testing::{Actor, Chance, Diary, MishapCounters, Mishaps, NetworkSpec, When};
+use doca_dpa::testing::{Chance, MishapCounters, Mishaps, NetworkSpec, When};
 use doca_dpa::{Dpa, Error, Location, Sim, SyncEvent, dpa_test};
 use seeds::seeds;
 use tests::{CountArgs, PanicsArgs, RelayArgs, count, nothing, panics, relay};
@@ -243,68 +244,6 @@ fn a_loop_over_seeds_names_the_one_that_fails() {
     assert!(!output.status.success());
     let replay = "replay: DPA_SEED=3 cargo test -p tests child_that_fails_in_a_loop -- --exact";
     assert!(said.contains(replay), "{said}");
-}
-
-fn story(seed: u64) -> (Vec<String>, u64) {
-    let diary = Arc::new(Diary::default());
-    let sim = Sim::new(seed).diary(&diary).network(rough());
-    let run = sim.run(adds_up).expect("it ends");
-    run.value.expect("every operation completes");
-    let notes = diary.take().into_iter();
-    (notes.map(|note| note.to_string()).collect(), run.digest)
-}
-
-#[test]
-fn the_same_seed_has_the_same_story_and_telling_it_changes_nothing() {
-    for seed in [5, 6] {
-        let told = story(seed);
-        assert_eq!(told, story(seed));
-        let untold = Sim::new(seed).network(rough()).run(adds_up);
-        assert_eq!(untold.expect("it ends").digest, told.1);
-    }
-    assert_ne!(story(5), story(6));
-}
-
-#[test]
-fn a_story_says_who_did_what_in_order() {
-    let diary = Arc::new(Diary::default());
-    let run = Sim::new(1).diary(&diary).run(passed_on).expect("it ends");
-    assert_eq!(run.value.expect("no errors"), 1);
-    let notes = diary.take();
-    let mut from = 0;
-    let mut then = |who: fn(&Actor) -> bool, what: &str| {
-        let found = notes[from..]
-            .iter()
-            .position(|note| who(&note.who) && note.what.contains(what));
-        let all = || {
-            notes
-                .iter()
-                .map(|note| format!("{note}\n"))
-                .collect::<String>()
-        };
-        from += 1 + found.unwrap_or_else(|| panic!("no `{what}` after note {from}:\n{}", all()));
-    };
-    let host = |who: &Actor| *who == Actor::Host;
-    let kernel =
-        |who: &Actor| matches!(who, Actor::Thread { kernel, .. } if kernel.ends_with("relay"));
-    then(host, "submits");
-    then(host, "+= 1, was 0, is 1");
-    then(kernel, "+= 1, was 0, is 1");
-    then(kernel, "+= 1, was 0, is 1");
-    assert!(notes.is_sorted_by_key(|note| note.at));
-}
-
-#[test]
-fn a_story_tells_the_fate_of_packets() {
-    let (notes, _) = story(5);
-    for part in [
-        "FetchAdd to 0x",
-        "AtomicAcknowledge to 0x",
-        ": lost",
-        " arrives",
-    ] {
-        assert!(notes.iter().any(|note| note.contains(part)), "no `{part}`");
-    }
 }
 
 /// Fails at seeds where another way is taken, if it is asked to.
