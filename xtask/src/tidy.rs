@@ -4,6 +4,7 @@
 
 mod arrows;
 mod c_names;
+mod containers;
 mod names;
 mod paths;
 mod reach;
@@ -39,6 +40,7 @@ fn findings(files: &[File]) -> Vec<String> {
     }
     found.extend(rules::check(files));
     found.extend(c_names::check(files));
+    found.extend(containers::check(files));
     found
 }
 
