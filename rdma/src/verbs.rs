@@ -254,9 +254,24 @@ impl VerbsNic {
         if let Some(there) = self.domains.get(&domain) {
             return Ok(there.clone());
         }
+        self.forget_unused();
         let made = ProtectionDomain::new(&self.port.device)?;
         self.domains.insert(domain, made.clone());
         Ok(made)
+    }
+
+    /// Gives protection domains back that nothing but this map and their own pairs keeps: whoever had them has closed all that it had
+    /// here. One that comes again gets another.
+    fn forget_unused(&mut self) {
+        let Self { domains, own, .. } = self;
+        domains.retain(|domain, made| {
+            let holders = own.get(domain).map_or(0, |_| OwnPair::HOLDS);
+            let is_used = Arc::strong_count(made) > 1 + holders;
+            if !is_used {
+                own.remove(domain);
+            }
+            is_used
+        });
     }
 
     /// A completion queue with room for so many.

@@ -29,6 +29,9 @@ pub(super) struct OwnPair {
 }
 
 impl OwnPair {
+    /// So often it holds its protection domain: each of its queue pairs does, and its region.
+    pub(super) const HOLDS: usize = 3;
+
     pub(super) fn new(
         port: &Port,
         gid: [u8; 16],

@@ -12,7 +12,8 @@
  *                   completion queue, 0xbad2 the receive queue of its peer), `calm` (while a queue pair that has failed is
  *                   destroyed, waiting work of another fails, which is said by its completion only), `room` (work is taken when
  *                   there are three queue pairs), `pace` (a queue pair that has failed flushes what it has when it is polled for
- *                   the eighth time), `thrift` (the number of a queue pair that is destroyed is the next one's)
+ *                   the eighth time), `thrift` (the number of a queue pair that is destroyed is the next one's),
+ *                   `domains` (it has eight protection domains)
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -89,6 +90,8 @@ static struct region *regions[REGIONS];
 static uint8_t generations[REGIONS];
 /* Queue pairs, ever. */
 static unsigned made;
+/* Protection domains that there are. */
+static unsigned domains;
 
 static bool lacks(const char *what)
 {
@@ -245,13 +248,21 @@ EXPORT void ibv_ack_async_event(struct ibv_async_event *event) { }
 
 EXPORT struct ibv_pd *ibv_alloc_pd(struct ibv_context *context)
 {
-	struct ibv_pd *pd = calloc(1, sizeof(*pd));
+	struct ibv_pd *pd;
+
+	if (__atomic_fetch_add(&domains, 1, __ATOMIC_SEQ_CST) >= 8 && lacks("domains")) {
+		__atomic_fetch_sub(&domains, 1, __ATOMIC_SEQ_CST);
+		errno = ENOMEM;
+		return NULL;
+	}
+	pd = calloc(1, sizeof(*pd));
 	pd->context = context;
 	return pd;
 }
 
 EXPORT int ibv_dealloc_pd(struct ibv_pd *pd)
 {
+	__atomic_fetch_sub(&domains, 1, __ATOMIC_SEQ_CST);
 	free(pd);
 	return 0;
 }

@@ -33,6 +33,7 @@ pub async fn case(name: &str) -> Outcome<String> {
         "put into error" => receives::put_into_error().await,
         "put into error again" => receives::put_into_error_again().await,
         "a full device" => receives::without_room().await,
+        "many contexts" => many_contexts().await,
         "faulted" => receives_of_a_faulted().await,
         "closed" => receives_of_a_closed().await,
         other => panic!("{other}"),
@@ -412,6 +413,35 @@ async fn given(rdma: &Rdma, from: &Connection) -> Outcome<ReceiveOp> {
 fn receive(rdma: &Rdma) -> Outcome<ReceiveOp> {
     let posted = rdma.receive(HostBuffer::new(64));
     Ok(posted?)
+}
+
+/// Contexts that come and go beside one that stays, each with an event that the device updates: how many.
+async fn many_contexts() -> Outcome<String> {
+    let (dpa, _stays) = open()?;
+    for _ in 0..30 {
+        let beside = dpa.open_beside()?;
+        let rdma = beside.rdma().address(HERE.into()).open()?;
+        let event = SyncEvent::builder(&beside)
+            .publisher(Location::Host | Location::Remote)
+            .subscriber(Location::Host)
+            .create()?;
+        let export = rdma.export_event(&event)?;
+        event.add(3)?;
+        // In between the protection domains of others go.
+        let another = rdma.export()?;
+        event.add(4)?;
+        assert_eq!(event.get(), 7);
+        // Before the context itself: then that has nothing at the NIC when it ends.
+        drop((export, event, another, rdma));
+        soon(beside.close()).await??;
+    }
+    Ok("30".into())
+}
+
+/// A device has few protection domains: there were as many in use as contexts had ever been there.
+#[test]
+fn contexts_that_are_gone_keep_nothing_of_a_device() {
+    assert_eq!(verbs("many contexts", "domains"), "30");
 }
 
 #[test]
