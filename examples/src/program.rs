@@ -7,10 +7,22 @@ use tokio::runtime::Runtime;
 
 use crate::signals::interrupted;
 
+/// Waits for none of its threads when it goes, be it for a panic.
+struct Unwaited(Option<Runtime>);
+
+impl Drop for Unwaited {
+    fn drop(&mut self) {
+        self.0
+            .take()
+            .into_iter()
+            .for_each(Runtime::shutdown_background);
+    }
+}
+
 /// Runs the program of this name to its end, or until it is asked to end, and returns what it ends with.
 ///
-/// A name may be looked up, a pipe opened or read, in a thread that nothing interrupts. Such threads are not waited for: they end
-/// with the program.
+/// A name may be looked up, a pipe opened or read, in a thread that nothing interrupts. Such threads are not waited for, nor where
+/// the program panics: they end with it.
 pub fn run(name: &str, body: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
@@ -19,14 +31,14 @@ pub fn run(name: &str, body: impl Future<Output = ExitCode>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(async {
+    let handle = runtime.handle().clone();
+    let _unwaited = Unwaited(Some(runtime));
+    handle.block_on(async {
         tokio::select! {
             code = body => code,
             asked = interrupted() => asked.ends(name),
         }
-    });
-    runtime.shutdown_background();
-    code
+    })
 }
 
 /// What a program of this name ends with; why it failed is said.
@@ -43,6 +55,7 @@ pub fn end<E: Display>(name: &str, result: Result<(), E>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::sync::mpsc;
     use std::time::Duration;
 
@@ -59,6 +72,23 @@ mod tests {
         });
         let code = is_over.recv_timeout(Duration::from_secs(10));
         assert_eq!(code, Ok(ExitCode::SUCCESS));
+        drop(end_it);
+    }
+
+    #[test]
+    fn nor_where_the_program_panics() {
+        let (end_it, ends) = mpsc::channel::<()>();
+        let (over, is_over) = mpsc::channel();
+        std::thread::spawn(move || {
+            let panics = async {
+                tokio::task::spawn_blocking(move || ends.recv());
+                resume_unwind(Box::new("on purpose"))
+            };
+            let ended = catch_unwind(AssertUnwindSafe(|| run("test", panics)));
+            over.send(ended.is_err()).expect("somebody waits");
+        });
+        let panicked = is_over.recv_timeout(Duration::from_secs(10));
+        assert_eq!(panicked, Ok(true));
         drop(end_it);
     }
 }
