@@ -33,6 +33,7 @@
 //! The token keeps programs of different sessions apart. It is no secret and nothing is encrypted: whoever can read
 //! or change what travels can pose as the other side.
 
+mod connecting;
 mod error;
 mod frame;
 mod group;
@@ -52,9 +53,6 @@ pub use frame::{MAX_BLOB, MAX_FRAME};
 pub use group::Group;
 pub use hello::VERSION;
 pub use listener::{Listener, MAX_WAITING};
-
-/// The pause after a refused connection, at first; it doubles up to eight times that.
-const RETRY: Duration = Duration::from_millis(20);
 
 /// What two programs must have in common to be each other's peer, and how long they wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +119,8 @@ pub struct Exchange {
 
 impl Exchange {
     /// Connects to a [`Listener`] at `address` (`host:port`); tries again while the connection is refused, until
-    /// `timeout` has passed.
+    /// `timeout` has passed. Of several addresses of a host it takes the first that answers; one that does not may take its share of
+    /// the time.
     ///
     /// # Errors
     /// `Address` if it names no address, `Connect` if nobody listens there, `Version`, `Session` or `NotAPeer` if who
@@ -135,7 +134,7 @@ impl Exchange {
         timeout: Duration,
     ) -> Result<Self, ExchangeError> {
         let deadline = after(timeout);
-        let mut stream = tcp_connect(address, timeout, deadline).await?;
+        let mut stream = connecting::to(address, timeout, deadline).await?;
         let hello = hello::from_connecting(&mut stream, session.token);
         within(deadline, timeout, "hello", hello).await??;
         Self::over(stream, session.timeout)
@@ -299,40 +298,18 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Connects, and tries again while nobody listens.
-async fn tcp_connect(
-    address: &str,
-    waited: Duration,
-    deadline: Instant,
-) -> Result<TcpStream, ExchangeError> {
-    let resolving = resolve(address);
-    let addresses = within(deadline, waited, "address", resolving).await??;
-    let failed = |source| ExchangeError::Connect {
-        address: address.to_owned(),
-        waited,
-        source,
-    };
-    let mut pause = RETRY;
-    loop {
-        let connecting = TcpStream::connect(&addresses[..]);
-        let refusal = match within(deadline, waited, "connection", connecting).await? {
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => error,
-            connected => return connected.map_err(failed),
-        };
-        if Instant::now() + pause >= deadline {
-            return Err(failed(refusal));
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY * 8);
-    }
-}
-
 /// The addresses a `host:port` stands for.
 async fn resolve(address: &str) -> Result<Vec<SocketAddr>, ExchangeError> {
     let failed = |source| ExchangeError::Address {
         address: address.to_owned(),
         source,
     };
-    let found = tokio::net::lookup_host(address).await.map_err(failed)?;
-    Ok(found.collect())
+    let found: Vec<_> = tokio::net::lookup_host(address)
+        .await
+        .map_err(failed)?
+        .collect();
+    match found.is_empty() {
+        true => Err(failed(std::io::ErrorKind::NotFound.into())),
+        false => Ok(found),
+    }
 }

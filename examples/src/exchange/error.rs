@@ -1,6 +1,7 @@
 //! What can go wrong on the way to a peer and with it.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -26,14 +27,14 @@ pub enum ExchangeError {
         source: io::Error,
     },
     /// The connection could not be made.
-    #[error("cannot connect to {address} within {}: {source}", seconds(.waited))]
+    #[error("cannot connect to {address} within {}: {}", seconds(.waited), of_each(.refusals))]
     Connect {
         /// What was given.
         address: String,
         /// How long refused connections were tried again.
         waited: Duration,
-        /// What the system says.
-        source: io::Error,
+        /// The addresses that it stands for, and what the system says of each.
+        refusals: Vec<(SocketAddr, io::Error)>,
     },
     /// No program of this session came.
     #[error("nobody came within {}{}", seconds(.waited), refusals(*.refused, .last.as_deref()))]
@@ -167,5 +168,17 @@ fn refusals(refused: u64, last: Option<&ExchangeError>) -> String {
         Some(last) if refused == 0 => format!("; {last}"),
         Some(last) => format!("; {refused} turned away, the last because: {last}"),
         None => String::new(),
+    }
+}
+
+/// Of one address: what is said of it. Of several: that of which.
+fn of_each(refusals: &[(SocketAddr, io::Error)]) -> String {
+    match refusals {
+        [(_, error)] => error.to_string(),
+        several => {
+            let each = several.iter();
+            let each = each.map(|(place, error)| format!("{place}: {error}"));
+            each.collect::<Vec<_>>().join("; ")
+        }
     }
 }
