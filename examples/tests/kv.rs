@@ -251,3 +251,56 @@ fn options_of_the_server_are_taken_before_and_after_its_command_and_not_by_the_b
         assert!(err(&output).contains("--workers"), "{}", err(&output));
     }
 }
+
+#[test]
+fn options_of_the_bench_are_taken_before_and_after_its_command_and_not_by_the_server() {
+    let bench = ["bench", "--connect", "nowhere"];
+    let serve = ["serve", "--listen", "nowhere"];
+    for given in [
+        ["--requests", "5"],
+        ["--seconds", "5"],
+        ["--keys", "5"],
+        ["--value", "5"],
+        ["--outstanding", "5"],
+        ["--gets", "5"],
+        ["--timeout", "500"],
+    ] {
+        for args in [[&given[..], &bench].concat(), [&bench[..], &given].concat()] {
+            let output = run(&args);
+            assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+        }
+        for args in [[&given[..], &serve].concat(), [&serve[..], &given].concat()] {
+            let output = run(&args);
+            assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+            assert!(err(&output).contains(given[0]), "{}", err(&output));
+        }
+    }
+    let help = out(&run(&["serve", "--help"])).to_owned();
+    assert!(
+        help.contains("--workers") && help.contains("--rdma"),
+        "{help}"
+    );
+    assert!(!help.contains("--requests"), "{help}");
+}
+
+#[test]
+fn of_an_option_of_the_bench_that_is_given_twice_the_one_behind_the_command_counts() {
+    let (_server, address) = server(&[]);
+    let output = run(&[
+        "--requests",
+        "700",
+        "--keys",
+        "9",
+        "bench",
+        "--connect",
+        &address,
+        "--requests",
+        "300",
+    ]);
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(
+        out(&output).starts_with("300 requests of 9 keys, values of 64 bytes"),
+        "{}",
+        out(&output)
+    );
+}

@@ -27,10 +27,14 @@ use tokio::process::Child;
 struct Options {
     #[command(subcommand)]
     role: Option<Role>,
+    /// The address that this node's RDMA packets go to. Without it: the one that reaches the other side; on loopback the
+    /// first of 127.0.0.2, 127.0.0.3, .. that is free.
+    #[arg(long, global = true)]
+    rdma: Option<IpAddr>,
     #[command(flatten)]
     shop: Shop,
     #[command(flatten)]
-    bench: Bench,
+    demand: Demand,
 }
 
 /// What the server is made with.
@@ -48,32 +52,28 @@ struct Shop {
 /// What the bench asks for.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Bench")]
-struct Bench {
-    /// Requests that are measured, at most: 1 to 100000000.
-    #[arg(long, global = true, default_value_t = 1_000_000, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=100_000_000))]
-    requests: u64,
-    /// Seconds that are measured, at most: 1 to 600.
-    #[arg(long, global = true, default_value_t = 5, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=600))]
-    seconds: u64,
-    /// Keys: 1 to 1048576.
-    #[arg(long, global = true, default_value_t = 10_000, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    keys: u32,
-    /// Bytes of a value: 1 to 256.
-    #[arg(long, global = true, default_value_t = 64, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=256))]
-    value: u32,
-    /// Requests under way at a time: 1 to 64.
-    #[arg(long, global = true, default_value_t = 32, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=64))]
-    outstanding: u32,
-    /// How many of a hundred requests are gets: 0 to 100. Of the others three are puts for one delete.
-    #[arg(long, global = true, default_value_t = 90, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(0..=100))]
-    gets: u32,
-    /// Milliseconds that an answer may take: 100 to 600000.
-    #[arg(long, global = true, default_value_t = 5000, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(100..=600_000))]
-    timeout: u64,
-    /// The address that this node's RDMA packets go to. Without it: the one that reaches the other side; on loopback the
-    /// first of 127.0.0.2, 127.0.0.3, .. that is free.
-    #[arg(long, global = true)]
-    rdma: Option<IpAddr>,
+struct Demand {
+    /// Requests that are measured, at most: 1 to 100000000; 1000000 unless given.
+    #[arg(long, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=100_000_000))]
+    requests: Option<u64>,
+    /// Seconds that are measured, at most: 1 to 600; 5 unless given.
+    #[arg(long, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(1..=600))]
+    seconds: Option<u64>,
+    /// Keys: 1 to 1048576; 10000 unless given.
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    keys: Option<u32>,
+    /// Bytes of a value: 1 to 256; 64 unless given.
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=256))]
+    value: Option<u32>,
+    /// Requests under way at a time: 1 to 64; 32 unless given.
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=64))]
+    outstanding: Option<u32>,
+    /// How many of a hundred requests are gets: 0 to 100; 90 unless given. Of the others three are puts for one delete.
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(0..=100))]
+    gets: Option<u32>,
+    /// Milliseconds that an answer may take: 100 to 600000; 5000 unless given.
+    #[arg(long, allow_negative_numbers = true, value_parser = RangedI64ValueParser::<u64>::new().range(100..=600_000))]
+    timeout: Option<u64>,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -91,6 +91,8 @@ enum Role {
         /// Where it waits (TCP), as in 192.168.1.10:7472.
         #[arg(long, default_value = "127.0.0.1:7472")]
         connect: String,
+        #[command(flatten)]
+        demand: Demand,
     },
 }
 
@@ -113,12 +115,72 @@ impl Shop {
 
     /// Ends the program if anything is given: a bench has no use for it.
     fn nothing_given(&self) {
-        if self.entries.or(self.workers).is_some() {
-            let said = "`bench` takes no options of the server (--entries, --workers)";
-            Options::command()
-                .error(ErrorKind::ArgumentConflict, said)
-                .exit();
+        let given = [
+            ("--entries", self.entries.is_some()),
+            ("--workers", self.workers.is_some()),
+        ];
+        none_of("bench", "the server", &given);
+    }
+}
+
+impl Demand {
+    fn load(&self) -> Load {
+        Load {
+            requests: self.requests.unwrap_or(1_000_000),
+            time: Duration::from_secs(self.seconds.unwrap_or(5)),
+            keys: self.keys.unwrap_or(10_000),
+            value: self.value.unwrap_or(64),
+            outstanding: self.outstanding.unwrap_or(32),
+            gets: self.gets.unwrap_or(90),
+            patience: Duration::from_millis(self.timeout.unwrap_or(5000)),
         }
+    }
+
+    /// What is given here, else there.
+    fn or(&self, there: &Self) -> Self {
+        Self {
+            requests: self.requests.or(there.requests),
+            seconds: self.seconds.or(there.seconds),
+            keys: self.keys.or(there.keys),
+            value: self.value.or(there.value),
+            outstanding: self.outstanding.or(there.outstanding),
+            gets: self.gets.or(there.gets),
+            timeout: self.timeout.or(there.timeout),
+        }
+    }
+
+    /// Each option, and the number that is given for it.
+    fn options(&self) -> [(&'static str, Option<u64>); 7] {
+        [
+            ("--requests", self.requests),
+            ("--seconds", self.seconds),
+            ("--keys", self.keys.map(u64::from)),
+            ("--value", self.value.map(u64::from)),
+            ("--outstanding", self.outstanding.map(u64::from)),
+            ("--gets", self.gets.map(u64::from)),
+            ("--timeout", self.timeout),
+        ]
+    }
+
+    /// Ends the program if anything is given: a server has no use for it.
+    fn nothing_given(&self) {
+        let given = self.options().map(|(name, given)| (name, given.is_some()));
+        none_of("serve", "the bench", &given);
+    }
+}
+
+/// Ends the program if any of these options of `whose` is given: `role` would not heed it.
+fn none_of(role: &str, whose: &str, options: &[(&str, bool)]) {
+    if options.iter().any(|&(_, given)| given) {
+        let names: Vec<_> = options.iter().map(|&(name, _)| name).collect();
+        let said = format!(
+            "`{role}` takes no options of {whose} ({})",
+            names.join(", ")
+        );
+        Options::command()
+            .bin_name("kv-server")
+            .error(ErrorKind::ArgumentConflict, said)
+            .exit();
     }
 }
 
@@ -133,13 +195,15 @@ async fn run(options: &Options) -> Result<(), KvError> {
     match &options.role {
         None => both(options).await,
         Some(Role::Serve { listen, shop }) => {
+            options.demand.nothing_given();
             let shop = shop.or(&options.shop);
             let served = serve(options, &shop, listen).await;
             served.map(|never| match never {})
         }
-        Some(Role::Bench { connect }) => {
+        Some(Role::Bench { connect, demand }) => {
             options.shop.nothing_given();
-            bench(options, connect).await
+            let load = demand.or(&options.demand).load();
+            drive(options, &load, connect).await
         }
     }
 }
@@ -162,7 +226,7 @@ async fn open(options: &Options, shop: &Shop, listen: &str) -> Result<(Server, L
     let session = kv::session().with_timeout(Duration::MAX);
     let listener = Listener::bind(listen, session).await?;
     let reached = listener.local_addr()?.ip();
-    let place = match options.bench.rdma {
+    let place = match options.rdma {
         Some(address) => Place::At(address),
         None if reached.is_unspecified() => {
             return Err(KvError::NoOneAddress { address: reached });
@@ -177,32 +241,22 @@ async fn open(options: &Options, shop: &Shop, listen: &str) -> Result<(Server, L
     Ok((Server::open(&options).await?, listener))
 }
 
-async fn bench(options: &Options, connect: &str) -> Result<(), KvError> {
-    let bench = &options.bench;
+async fn drive(options: &Options, load: &Load, connect: &str) -> Result<(), KvError> {
     // What is wrong with an address that is given is said before the server is asked for.
-    let there = bench.rdma.map(|at| kv::node(Place::At(at))).transpose()?;
+    let there = options.rdma.map(|at| kv::node(Place::At(at))).transpose()?;
     let connecting = Exchange::connect(connect, kv::session(), Duration::from_secs(10));
     let exchange = patiently(&format!("a server at {connect}"), connecting).await?;
     let reached = Place::reached_from(exchange.local_addr().ip());
     let node = there.map_or_else(|| kv::node(reached), Ok)?;
-    let load = Load {
-        requests: bench.requests,
-        time: Duration::from_secs(bench.seconds),
-        keys: bench.keys,
-        value: bench.value,
-        outstanding: bench.outstanding,
-        gets: bench.gets,
-        patience: Duration::from_millis(bench.timeout),
-    };
-    let figures = kv::bench(node, exchange, &load).await?;
-    print(&load, &figures);
+    let figures = kv::bench(node, exchange, load).await?;
+    print(load, &figures);
     Ok(())
 }
 
 /// This process is the server, a child the bench, which prints.
 async fn both(options: &Options) -> Result<(), KvError> {
     let (mut server, mut listener) = open(options, &options.shop, "127.0.0.1:0").await?;
-    let mut child = start(&options.bench, &listener.local_addr()?.to_string())?;
+    let mut child = start(&options.demand, &listener.local_addr()?.to_string())?;
     let mut why = None;
     let status = tokio::select! {
         served = server.serve(&mut listener, |what| if let News::NotLetIn(_) = what {
@@ -217,20 +271,13 @@ async fn both(options: &Options) -> Result<(), KvError> {
 }
 
 /// The same program as the bench, with all its options but the address: that is the server's.
-fn start(bench: &Bench, address: &str) -> Result<Child, KvError> {
-    let options = [
-        ("--requests", bench.requests),
-        ("--seconds", bench.seconds),
-        ("--keys", bench.keys.into()),
-        ("--value", bench.value.into()),
-        ("--outstanding", bench.outstanding.into()),
-        ("--gets", bench.gets.into()),
-        ("--timeout", bench.timeout),
-    ];
+fn start(demand: &Demand, address: &str) -> Result<Child, KvError> {
+    let given = demand.options().into_iter();
+    let given = given.filter_map(|(name, given)| Some(format!("{name}={}", given?)));
     this_program()
         .map_err(KvError::Start)?
         .args(["bench", "--connect", address])
-        .args(options.map(|(name, value)| format!("{name}={value}")))
+        .args(given)
         .stdout(Stdio::inherit())
         .spawn()
         .map_err(KvError::Start)
