@@ -11,7 +11,7 @@ use flexio::{Command, Submitted};
 use crate::args;
 use crate::dpa::Dpa;
 use crate::error::{CallError, LaunchError, LaunchRefused};
-use crate::launch::Order;
+use crate::launch::{Order, Unusable};
 
 impl Dpa {
     /// Calls a function on the device: one thread, one time, in order of submission.
@@ -22,14 +22,12 @@ impl Dpa {
     pub fn call<R: Rpc, A: IntoArgs<R::Args>>(&self, rpc: R, args: A) -> Call<R::Output> {
         let process = self.process().clone();
         let ((wire, kept), foreign) = args::pack(&process, || args.into_args());
-        let refused = foreign.then(|| LaunchRefused::ForeignArgument {
-            kernel: rpc.entry().name,
-        });
+        let unusable = Unusable::args(foreign, rpc.entry().name);
         let command = Command::call(rpc.entry(), wire).keep(kept);
         let submitted = Order {
             process,
             command,
-            refused,
+            unusable,
         }
         .submit()
         .map_err(|(refused, _)| refused);

@@ -14,27 +14,69 @@ use dpa_abi::{IntoArgs, Kernel, Update};
 use flexio::{Command, ProcessRef, SubmitError, Submitted};
 
 use crate::args;
-use crate::error::{Error, LaunchError, LaunchRefused};
+use crate::error::{Error, LaunchError, LaunchRefused, MemoryError};
 use crate::event::{EventCondition, SyncEvent};
+
+/// What was given that cannot be used. What is given in its place later counts instead.
+#[derive(Debug, Default)]
+pub(crate) struct Unusable {
+    /// The event to wait for is of another context.
+    wait: bool,
+    /// So is the event to update.
+    then: bool,
+    /// So is something among the arguments of this kernel or call.
+    args: Option<&'static str>,
+    /// The range of a step.
+    range: Option<MemoryError>,
+}
+
+impl Unusable {
+    /// Arguments of this kernel or call, if some are foreign.
+    pub(crate) fn args(foreign: bool, kernel: &'static str) -> Self {
+        Self {
+            args: foreign.then_some(kernel),
+            ..Self::default()
+        }
+    }
+
+    /// The range of a step, if it is none.
+    pub(crate) fn range(range: Option<MemoryError>) -> Self {
+        Self {
+            range,
+            ..Self::default()
+        }
+    }
+
+    /// What stands first, as the refusal that it is.
+    fn refusal(&self) -> Option<LaunchRefused> {
+        let range = self.range.map(LaunchRefused::Memory);
+        let args = |kernel| LaunchRefused::ForeignArgument { kernel };
+        let event = |foreign: bool, what| foreign.then_some(LaunchRefused::ForeignEvent { what });
+        range
+            .or_else(|| self.args.map(args))
+            .or_else(|| event(self.wait, "wait for"))
+            .or_else(|| event(self.then, "update"))
+    }
+}
 
 /// What a launch waits for and updates; shared by launches, calls and steps.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) process: ProcessRef,
     pub(crate) command: Command,
-    pub(crate) refused: Option<LaunchRefused>,
+    pub(crate) unusable: Unusable,
 }
 
 impl Order {
     pub(crate) fn wait_for(mut self, condition: &EventCondition) -> Self {
         let event = condition.event();
-        self.check(event, "wait for");
+        self.unusable.wait = !event.belongs_to(&self.process);
         self.command = self.command.wait_for(event.handle(), condition.condition());
         self
     }
 
     pub(crate) fn then(mut self, event: &SyncEvent, update: Update) -> Self {
-        self.check(event, "update");
+        self.unusable.then = !event.belongs_to(&self.process);
         self.command = self.command.then(event.handle(), update);
         self
     }
@@ -44,23 +86,18 @@ impl Order {
         self
     }
 
-    fn check(&mut self, event: &SyncEvent, what: &'static str) {
-        if !event.belongs_to(&self.process) {
-            self.refused
-                .get_or_insert(LaunchRefused::ForeignEvent { what });
-        }
-    }
-
     #[expect(
         clippy::result_large_err,
         reason = "the refused order goes back to the caller, whole"
     )]
     pub(crate) fn submit(self) -> Result<Submitted, (LaunchRefused, Self)> {
-        if let Some(refused) = self.refused.clone() {
+        if let Some(refused) = self.unusable.refusal() {
             return Err((refused, self));
         }
         let Self {
-            process, command, ..
+            process,
+            command,
+            unusable,
         } = self;
         match command.submit_owned(process) {
             Ok(submitted) => Ok(submitted),
@@ -71,7 +108,7 @@ impl Order {
                     Self {
                         process,
                         command,
-                        refused: None,
+                        unusable,
                     },
                 ))
             }
@@ -83,7 +120,7 @@ impl Order {
         // Nobody goes on in between: who has its place and is not in the line yet is passed by those who come later.
         let mut place = Place::reserve(&self.process);
         let mut order = self;
-        let mut waits = order.refused.is_none() && place.process.has_line();
+        let mut waits = order.unusable.refusal().is_none() && place.process.has_line();
         loop {
             if waits {
                 place.wait_for_room().await;
@@ -152,7 +189,7 @@ impl<K: Kernel> LaunchBuilder<K, K::Given> {
             order: Order {
                 process,
                 command,
-                refused: None,
+                unusable: Unusable::default(),
             },
             kernel,
             state: PhantomData,
@@ -163,28 +200,17 @@ impl<K: Kernel> LaunchBuilder<K, K::Given> {
 impl<K: Kernel> LaunchBuilder<K, NeedsArgs> {
     /// The kernel's arguments: the struct of its name. What they refer to is kept alive until the launch is over.
     pub fn args<A: IntoArgs<K::Args>>(self, args: A) -> LaunchBuilder<K, HasArgs> {
-        let Self {
-            order:
-                Order {
-                    process,
-                    command,
-                    mut refused,
-                },
-            kernel,
-            ..
-        } = self;
-        let ((wire, kept), foreign) = args::pack(&process, || args.into_args());
-        if foreign {
-            refused.get_or_insert(LaunchRefused::ForeignArgument {
-                kernel: kernel.entry().name,
-            });
-        }
-        let command = command.with_args(wire).keep(kept);
+        let Self { order, kernel, .. } = self;
+        let ((wire, kept), foreign) = args::pack(&order.process, || args.into_args());
+        let unusable = Unusable {
+            args: foreign.then_some(kernel.entry().name),
+            ..order.unusable
+        };
         LaunchBuilder {
             order: Order {
-                process,
-                command,
-                refused,
+                process: order.process,
+                command: order.command.with_args(wire).keep(kept),
+                unusable,
             },
             kernel,
             state: PhantomData,

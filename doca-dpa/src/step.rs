@@ -9,9 +9,9 @@ use dpa_abi::Update;
 use flexio::{Command, ProcessRef, Submitted};
 
 use crate::buffer::BufferSlice;
-use crate::error::{LaunchError, LaunchRefused, MemoryError};
+use crate::error::{LaunchError, MemoryError};
 use crate::event::{EventCondition, SyncEvent};
-use crate::launch::{Order, TrySubmitError};
+use crate::launch::{Order, TrySubmitError, Unusable};
 
 type Outcome<R> = Arc<Mutex<Option<Result<R, MemoryError>>>>;
 
@@ -38,20 +38,17 @@ impl<R: Send + 'static> StepBuilder<R> {
         work: impl FnOnce(&BufferSlice<T>) -> Result<R, MemoryError> + Send + 'static,
     ) -> Self {
         let outcome: Outcome<R> = Arc::default();
-        let (refused, slice) = match slice {
-            Ok(slice) => (None, Some(slice)),
-            Err(error) => (Some(LaunchRefused::Memory(error)), None),
-        };
+        let unusable = Unusable::range(slice.as_ref().err().copied());
         let result = outcome.clone();
         let command = Command::step(name, move || {
-            let done = slice.map(|slice| work(&slice));
-            *result.lock().unwrap_or_else(PoisonError::into_inner) = done;
+            let done = slice.and_then(|slice| work(&slice));
+            *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
         });
         Self {
             order: Order {
                 process: process.clone(),
                 command,
-                refused,
+                unusable,
             },
             outcome,
         }
