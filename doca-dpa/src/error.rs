@@ -231,12 +231,25 @@ pub enum LaunchError {
     /// Its context was closed.
     #[error("the context was closed before the launch completed")]
     ContextClosed,
+    /// Its copy or fill was refused where it was done.
+    #[error(transparent)]
+    Memory(MemoryError),
+    /// The result of the step was given to somebody already.
+    #[error("the result of the step has been taken already")]
+    Taken,
     /// Under a simulation: nothing can happen any more that would end it.
     #[error("the launch can never end: nothing is left to run")]
     Stuck,
 }
 
 impl LaunchError {
+    pub(crate) fn of_memory(error: MemoryError) -> Self {
+        match error {
+            MemoryError::ContextClosed => Self::ContextClosed,
+            _ => Self::Memory(error),
+        }
+    }
+
     pub(crate) fn of(outcome: Outcome, launch: &flexio::Submitted) -> Option<Self> {
         Some(match outcome {
             Outcome::Completed => return None,

@@ -94,7 +94,7 @@ impl<R: Send + 'static> StepBuilder<R> {
     }
 }
 
-/// A step that was accepted: a future of its result. Dropping it detaches.
+/// A step that was accepted: a future of its result, which is given once. Dropping it detaches.
 pub struct Step<R> {
     submitted: Submitted,
     outcome: Outcome<R>,
@@ -118,7 +118,8 @@ impl<R> Step<R> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        done.and_then(Result::ok).ok_or(LaunchError::ContextClosed)
+        let done = done.ok_or(LaunchError::Taken)?;
+        done.map_err(LaunchError::of_memory)
     }
 
     /// Takes it back if it was not done yet; whether it did.
@@ -129,7 +130,8 @@ impl<R> Step<R> {
     /// Waits for its result by blocking this thread.
     ///
     /// # Errors
-    /// As awaiting it; [`LaunchError::Stuck`] under a simulation in which nothing is left to run. The result is given once.
+    /// As awaiting it; [`LaunchError::Stuck`] under a simulation in which nothing is left to run. The result is given once:
+    /// who asks again gets [`LaunchError::Taken`].
     pub fn wait(&self) -> Result<R, LaunchError> {
         match self.submitted.wait() {
             Some(outcome) => self.ended(outcome),
@@ -142,5 +144,36 @@ impl<R> Future for Step<R> {
     type Output = Result<R, LaunchError>;
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.submitted.poll(cx).map(|outcome| self.ended(outcome))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dpa, Error};
+
+    #[test]
+    fn a_copy_that_the_device_refuses_says_why() -> Result<(), Error> {
+        let dpa = Dpa::builder().workers(1).open()?;
+        let buffer = dpa.zeroed_blocking::<u8>(1)?;
+        let refused = MemoryError::Range {
+            first: 1,
+            end: 2,
+            len: 1,
+        };
+        for (error, said) in [
+            (refused, refused.to_string()),
+            (
+                MemoryError::ContextClosed,
+                LaunchError::ContextClosed.to_string(),
+            ),
+        ] {
+            let slice = buffer.slice(..);
+            let step =
+                StepBuilder::new(dpa.process(), "fails", slice, move |_| Err::<(), _>(error));
+            let ended = step.submit()?.wait().expect_err("it fails");
+            assert_eq!(ended.to_string(), said);
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 mod drivers;
 mod places;
 
-use doca_dpa::error::{LaunchRefused, MemoryError};
+use doca_dpa::error::{LaunchError, LaunchRefused, MemoryError};
 use drivers::both;
 use places::everywhere;
 use tests::*;
@@ -88,6 +88,19 @@ fn rule_2_11_a_step_is_put_right_as_a_launch_is() {
             ),
             "{refused}"
         );
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_2_11_the_result_of_a_step_is_given_once_and_who_comes_later_is_told_so() {
+    both(async |dpa| {
+        let two = dpa.copy_in(&[20u64, 22]).await?;
+        let mut step = two.read_step(..).submit()?;
+        assert_eq!((&mut step).await?, [20, 22]);
+        for again in [step.wait(), step.await] {
+            assert!(matches!(again, Err(LaunchError::Taken)), "{again:?}");
+        }
         Ok(())
     });
 }
