@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flexio::handler::AttachError;
+use flexio::rdma::SystemError;
 use flexio::{EventLimit, EventUseError, Fault, FunctionError, Outcome, WindowError};
 use sync_event::CloseReason;
 use thiserror::Error;
@@ -123,6 +124,9 @@ pub enum EventError {
         /// The value then.
         value: u64,
     },
+    /// A device behind verbs, which makes its updates, refused one.
+    #[error(transparent)]
+    Device(SystemError),
     /// Under a simulation: nothing can happen any more that would end the wait.
     #[error("the wait can never end: nothing is left to run")]
     Stuck,
@@ -143,6 +147,7 @@ impl EventError {
             EventUseError::NotSubscriber(error) => Self::NotSubscriber(error),
             EventUseError::Closed(closed) => Self::closed(closed, fault),
             EventUseError::TimedOut { value } => Self::TimedOut { value },
+            EventUseError::Device(error) => Self::Device(error),
             _ => Self::Stuck,
         }
     }
@@ -395,5 +400,22 @@ pub enum Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_device_behind_verbs_refuses_of_an_event_is_handed_on() {
+        let cause = SystemError {
+            what: "posting an update",
+            errno: 12,
+        };
+        let error = EventError::of(cause.into(), None);
+        assert_eq!(error.to_string(), cause.to_string());
+        let stuck = EventError::of(EventUseError::Stuck, None);
+        assert!(matches!(stuck, EventError::Stuck), "{stuck:?}");
     }
 }
