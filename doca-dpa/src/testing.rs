@@ -231,13 +231,15 @@ impl Check {
 
     /// How it is run at this seed alone.
     fn replay(&self, seed: u64) -> String {
+        let steps = number("DPA_STEPS").map(|steps| format!(" DPA_STEPS={steps}"));
+        let variables = format!("DPA_SEED={seed}{}", steps.unwrap_or_default());
         let Some(package) = self.package else {
-            return format!("DPA_SEED={seed}");
+            return variables;
         };
         // `cargo test` names tests without their crate.
         let name = self.name.split_once("::");
         let name = name.map_or(self.name, |(_, name)| name);
-        format!("DPA_SEED={seed} cargo test -p {package} {name} -- --exact")
+        format!("{variables} cargo test -p {package} {name} -- --exact --include-ignored")
     }
 }
 

@@ -34,7 +34,7 @@ fn the_replay_of_a_test_with_a_raw_name_is_of_that_test() {
     let output = child.output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{said}");
-    let replay = "replay: DPA_SEED=0 cargo test -p tests r#match -- --exact";
+    let replay = "replay: DPA_SEED=0 cargo test -p tests r#match -- --exact --include-ignored";
     assert!(said.contains(replay), "{said}");
 }
 
@@ -220,7 +220,7 @@ fn a_test_without_end_fails_and_says_how_to_replay_it() {
     assert!(!output.status.success());
     for part in [
         "child_without_end fails at seed 0: the run does not end: 2000 steps",
-        "replay: DPA_SEED=0 cargo test",
+        "replay: DPA_SEED=0 DPA_STEPS=2000 cargo test",
     ] {
         assert!(said.contains(part), "no `{part}` in:\n{said}");
     }

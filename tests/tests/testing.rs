@@ -285,7 +285,7 @@ fn a_failure_prints_its_story_and_the_command_that_replays_it() {
         .expect("a command");
     assert_eq!(
         command,
-        "cargo test -p tests child_that_fails_at_some_seed -- --exact"
+        "cargo test -p tests child_that_fails_at_some_seed -- --exact --include-ignored"
     );
     for part in [
         "fails at seed",
