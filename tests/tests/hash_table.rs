@@ -2,6 +2,8 @@
 
 mod drivers;
 
+use std::time::{Duration, Instant};
+
 use doca_dpa::error::{LaunchError, LaunchRefused};
 use doca_dpa::{Dpa, Error, FaultKind, HashTable, HashTableError, Location, Sim, SyncEvent};
 use drivers::both;
@@ -219,6 +221,34 @@ fn the_host_has_the_whole_table_only_while_no_kernel_has_it() {
         table.load([(1, 1)])?;
         Ok(())
     });
+}
+
+/// Elsewhere each is refused after a moment in which a launch may let go of it. Here nothing can while the program waits.
+#[test]
+fn a_table_in_use_takes_no_time_of_a_simulation() {
+    let run = Sim::new(1).run(async |dpa: Dpa| {
+        let mut table = dpa.hash_table(16)?;
+        let gate = SyncEvent::host_to_device(&dpa)?;
+        let (keys, found) = (dpa.copy_in(&[1]).await?, dpa.zeroed(1).await?);
+        let args = FindAllArgs {
+            table: &table,
+            keys: &keys,
+            found: &found,
+        };
+        let launch = dpa.launch(find_all).args(args);
+        let launch = launch.wait_for(gate.ge(1)).submit()?;
+        let began = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(table.clear(), Err(HashTableError::InUse));
+        }
+        let took = began.elapsed();
+        gate.add(1)?;
+        launch.await?;
+        table.clear()?;
+        Ok::<_, Error>(took)
+    });
+    let took = run.expect("it ends").value.expect("no error");
+    assert!(took < Duration::from_secs(8), "{took:?}");
 }
 
 #[test]
