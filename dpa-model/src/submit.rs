@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use dpa_abi::{Condition, EventHandle, Update};
-use sync_event::CloseReason;
+use sync_event::{CloseReason, NotPublisher, NotSubscriber};
 use thiserror::Error;
 
 use crate::fiber::Switch;
@@ -89,14 +89,12 @@ pub enum SubmitError {
     /// The event to update is not one of this process (any more).
     #[error("the event to update is not one of this context, or is gone")]
     NoThenEvent,
-    /// The device is not a subscriber of the event to wait for.
-    #[error("a launch waits on the device, which is not among the subscribers of the event")]
-    NotSubscriber,
-    /// The device is not a publisher of the event to update.
-    #[error(
-        "a completion update is made by the device, which is not among the publishers of the event"
-    )]
-    NotPublisher,
+    /// A launch waits on the device, which is not a subscriber of the event.
+    #[error("the event to wait for: {0}")]
+    NotSubscriber(#[from] NotSubscriber),
+    /// A completion update is made by the device, which is not a publisher of the event.
+    #[error("the event to update: {0}")]
+    NotPublisher(#[from] NotPublisher),
     /// The stream's earlier launches did not complete.
     #[error("the stream is broken: a launch before this one did not complete")]
     StreamBroken,
@@ -193,21 +191,7 @@ impl Process {
                 max,
             });
         }
-        let mut slots = Slots::default();
-        if let Some((event, _)) = spec.wait {
-            let slot = self.events.find(event).ok_or(SubmitError::NoWaitEvent)?;
-            slot.device_subscribes()
-                .then_some(())
-                .ok_or(SubmitError::NotSubscriber)?;
-            slots.wait = Some(slot);
-        }
-        if let Some((event, _)) = spec.then {
-            let slot = self.events.find(event).ok_or(SubmitError::NoThenEvent)?;
-            slot.device_publishes()
-                .then_some(())
-                .ok_or(SubmitError::NotPublisher)?;
-            slots.then = Some(slot);
-        }
+        let slots = self.events_of(spec)?;
         match &spec.stream {
             Some(stream) if stream.is_broken() => Err(SubmitError::StreamBroken),
             _ => Ok(slots),

@@ -3,7 +3,8 @@
 mod drivers;
 mod places;
 
-use doca_dpa::error::{LaunchError, LaunchRefused, MemoryError};
+use doca_dpa::error::{LaunchError, LaunchRefused, MemoryError, SubmitError};
+use doca_dpa::{Error, Location, SyncEvent};
 use drivers::both;
 use places::everywhere;
 use tests::*;
@@ -101,6 +102,34 @@ fn rule_2_11_the_result_of_a_step_is_given_once_and_who_comes_later_is_told_so()
         for again in [step.wait(), step.await] {
             assert!(matches!(again, Err(LaunchError::Taken)), "{again:?}");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn rule_1_8_a_launch_on_the_wrong_side_of_an_event_is_told_both_places() {
+    both(async |dpa| {
+        let inwards = SyncEvent::host_to_device(&dpa)?;
+        let outwards = SyncEvent::device_to_host(&dpa)?;
+        let waits = dpa.launch(nothing).wait_for(outwards.ge(1)).submit();
+        match waits.expect_err("the host waits").kind() {
+            LaunchRefused::Refused(SubmitError::NotSubscriber(error)) => {
+                assert_eq!(error.place, Location::Device);
+                assert_eq!(error.allowed, Location::Host.into());
+            }
+            other => panic!("{other:?}"),
+        }
+        let updates = dpa.launch(nothing).then_add(&inwards, 1).submit();
+        let refused = updates.expect_err("the host updates");
+        match refused.kind() {
+            LaunchRefused::Refused(SubmitError::NotPublisher(error)) => {
+                assert_eq!(error.place, Location::Device);
+                assert_eq!(error.allowed, Location::Host.into());
+            }
+            other => panic!("{other:?}"),
+        }
+        let said = Error::from(refused).to_string();
+        assert!(said.contains("device") && said.contains("host"), "{said}");
         Ok(())
     });
 }

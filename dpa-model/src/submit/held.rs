@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dpa_abi::{Condition, EventHandle};
+use sync_event::{Location, NotPublisher, NotSubscriber};
 
 use super::{Spec, SubmitError};
 use crate::events::{LetGo, Slot, Tried};
@@ -22,6 +23,29 @@ pub(super) struct Slots<'a> {
 pub(super) struct Gone;
 
 impl Process {
+    /// The events of a launch, if they are there and the device is on the right side of each (rule 1.8).
+    pub(super) fn events_of(&self, spec: &Spec) -> Result<Slots<'_>, SubmitError> {
+        let place = Location::Device;
+        let mut slots = Slots::default();
+        if let Some((event, _)) = spec.wait {
+            let slot = self.events.find(event).ok_or(SubmitError::NoWaitEvent)?;
+            if !slot.device_subscribes() {
+                let allowed = slot.subscribers();
+                return Err(NotSubscriber { place, allowed }.into());
+            }
+            slots.wait = Some(slot);
+        }
+        if let Some((event, _)) = spec.then {
+            let slot = self.events.find(event).ok_or(SubmitError::NoThenEvent)?;
+            if !slot.device_publishes() {
+                let allowed = slot.publishers();
+                return Err(NotPublisher { place, allowed }.into());
+            }
+            slots.then = Some(slot);
+        }
+        Ok(slots)
+    }
+
     /// Holds the events that were found, so that they stay what they are until the launch is over: the one it updates, and in a
     /// stream the one it waits for, where it looks only when its turn comes. Else that is looked at again where it is parked. On an
     /// error its room is free again.
