@@ -71,6 +71,13 @@ figures! {
 }
 
 impl Builder {
+    /// Execution units that each context may have at a time: more threads of one launch are refused, others wait until threads of
+    /// the same context return. Default: all of its function's partition, which its contexts share.
+    pub fn max_units(mut self, units: u32) -> Self {
+        self.config.max_units = Some(units);
+        self
+    }
+
     /// Groups of execution units that DPA threads may be bound to: the units of each. Default: none.
     pub fn eu_groups(mut self, units: impl IntoIterator<Item = u32>) -> Self {
         self.config.eu_groups = units.into_iter().collect();

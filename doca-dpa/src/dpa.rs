@@ -230,7 +230,7 @@ impl Dpa {
         self.device().config().eus_per_core
     }
 
-    /// Execution units that launches can use.
+    /// Execution units that launches of this context can use at a time.
     #[doc(alias = "doca_dpa_get_total_num_eus_available")]
     pub fn eus_available(&self) -> u32 {
         self.process.units()

@@ -32,6 +32,8 @@ pub struct DeviceConfig {
     pub heap_bytes: usize,
     /// Processes that may be open on one function at a time.
     pub max_contexts: usize,
+    /// Execution units that one process may have at a time. `None`: all of its partition.
+    pub max_units: Option<u32>,
     /// Launches, calls and steps of one process that may be unfinished at a time.
     pub max_unfinished: usize,
     /// Sync events that one process may have at a time.
@@ -80,6 +82,8 @@ impl DeviceConfig {
         )?;
         range("heap_bytes", self.heap_bytes as u64, 4096, 1 << 40)?;
         range("max_contexts", self.max_contexts as u64, 1, 1 << 16)?;
+        let units = self.max_units.unwrap_or(1);
+        range("max_units", units.into(), 1, usable)?;
         range(
             "max_unfinished",
             self.max_unfinished as u64,
@@ -124,6 +128,7 @@ impl Default for DeviceConfig {
             stack_bytes: 128 * 1024,
             heap_bytes: 256 << 20,
             max_contexts: 256,
+            max_units: None,
             max_unfinished: 1 << 20,
             max_events: 1 << 20,
             max_queues: 1 << 15,

@@ -148,6 +148,12 @@ impl Tenant for Process {
         self.used.load(Ordering::Relaxed)
     }
 
+    fn limit(&self) -> u32 {
+        let limit = self.device.config.max_units;
+        let fewer = limit.filter(|&limit| limit < self.tenancy.partition.units);
+        fewer.unwrap_or(u32::MAX)
+    }
+
     fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
@@ -236,9 +242,9 @@ impl Process {
         self.tenancy.address
     }
 
-    /// The execution units it may use.
+    /// The execution units it may have at a time.
     pub fn units(&self) -> u32 {
-        self.tenancy.partition.units
+        self.limit().min(self.tenancy.partition.units)
     }
 
     /// The groups of them, by number.

@@ -11,6 +11,8 @@
 //! 5. A step takes no unit, but it is under way from when it is taken, under the lock, until its worker gives it back: behind its
 //!    completion update, which may make more of its process ready. As long as something is under way a process that is dismissed
 //!    keeps its seat, and is not at rest.
+//! 6. A process may have a limit of units of its own. A head that this keeps back reserves nothing and is passed by; while every
+//!    started thread of its process is blocked, what fits within the limit starts in its turn.
 
 mod after;
 mod release;
@@ -27,7 +29,7 @@ use crate::launch::{Body, Launch};
 pub use after::After;
 use after::Strays;
 pub use release::Release;
-use seat::Seat;
+use seat::{Room, Seat};
 
 /// What the scheduler needs to know of a process.
 pub trait Tenant {
@@ -37,6 +39,11 @@ pub trait Tenant {
     /// The time it has used: while `next` is told to be fair, who has used less comes first.
     fn used(&self) -> u64 {
         0
+    }
+
+    /// The most units that it may have at a time, if those are fewer than there are.
+    fn limit(&self) -> u32 {
+        u32::MAX
     }
 
     /// Whether it is to be told when units of it are given back.
@@ -416,23 +423,34 @@ impl<P: Tenant> State<P> {
     /// Takes the launch that may start next out of its queue, and its units.
     fn admit_one(&mut self, taking: Taking) -> Option<Arc<Launch>> {
         self.forget_what_is_over();
-        let heads = self.waiting.iter().filter_map(|&number| {
-            let seat = self.tenants.get(&number)?;
-            let (seq, _) = seat.ready.first()?;
+        let Self {
+            tenants,
+            waiting,
+            free,
+            ..
+        } = self;
+        let room = Room::new(*free, taking);
+        let heads = waiting.iter().filter_map(|&number| {
+            let seat = tenants.get_mut(&number)?;
+            let (seq, _) = seat.takes_turns(room).then(|| seat.ready.first())??;
             let used = if taking.fair { seat.process.used() } else { 0 };
             Some((used, seq, number))
         });
         let (_, _, number) = heads.min()?;
-        let ready = &mut self.tenants.get_mut(&number)?.ready;
-        let (_, head) = ready.first()?;
+        let seat = tenants.get_mut(&number)?;
+        if seat.is_kept_back() {
+            let (_, launch) = seat.take_that_fits(room)?;
+            return Some(self.take_units(launch));
+        }
+        let (_, head) = seat.ready.first()?;
         if taking.no_steps && matches!(head.body, Body::Step(_)) {
             return None;
         }
-        if head.units() <= self.free {
-            let (_, launch) = ready.pop()?;
+        if head.units() <= *free {
+            let (_, launch) = seat.ready.pop()?;
             return Some(self.take_units(launch));
         }
-        self.admit_for_a_blocked_process()
+        self.admit_for_a_blocked_process(room)
     }
 
     /// One that was taken back while it was ready keeps no units from others. Who has nothing ready is not looked at any more.
@@ -453,17 +471,13 @@ impl<P: Tenant> State<P> {
     }
 
     /// Rule 3: the oldest head does not fit. Only processes whose started threads all wait may pass it.
-    fn admit_for_a_blocked_process(&mut self) -> Option<Arc<Launch>> {
+    fn admit_for_a_blocked_process(&mut self, room: Room) -> Option<Arc<Launch>> {
         let Self {
-            tenants,
-            waiting,
-            free,
-            ..
+            tenants, waiting, ..
         } = self;
         let (_, launch) = waiting.iter().find_map(|number| {
             let seat = tenants.get_mut(number)?;
-            let stuck = seat.started > 0 && seat.process.blocked() >= seat.started;
-            stuck.then(|| seat.take_that_fits(*free)).flatten()
+            seat.is_stuck().then(|| seat.take_that_fits(room))?
         })?;
         Some(self.take_units(launch))
     }

@@ -225,7 +225,8 @@ impl ProcessRef {
         self.raw().address()
     }
 
-    /// Execution units that it may use: those of its function's partition. Inside they have the numbers from 0.
+    /// Execution units that it may have at a time: those of its function's partition, if the device sets no lower limit. Inside they
+    /// have the numbers from 0.
     #[doc(alias = "flexio_resources_get_eus_num")]
     #[doc(alias = "flexio_resources_get_eus")]
     pub fn units(&self) -> u32 {

@@ -1,14 +1,22 @@
 //! Limits of a context: what is one too many is refused with an error that says how many there may be, takes nothing from
 //! another context, and comes back when something is let go.
 
+mod places;
 #[path = "../../dpa-model/tests/seeds/mod.rs"]
 mod seeds;
 
 use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
 
+use doca_dpa::error::{LaunchRefused, SubmitError};
 use doca_dpa::rdma::{HostBuffer, Rdma, Rights};
-use doca_dpa::{Dpa, Error, FunctionKind, FunctionSpec, Location, Sim, SyncEvent};
+use doca_dpa::{Dpa, Error, FunctionKind, FunctionSpec, Launch, Location, Sim, SyncEvent};
+use flexio::Device;
+use flexio::device_file::parse;
+use places::everywhere;
 use seeds::seeds;
+use tests::{WaitsFromArgs, nothing, waits_from};
 
 type Outcome = Result<(), Error>;
 
@@ -89,6 +97,70 @@ async fn contexts_of_a_function_are_limited() -> Outcome {
     Ok(())
 }
 
+/// A thread that waits for the event.
+fn waiting(dpa: &Dpa, event: &SyncEvent) -> Result<Launch, Error> {
+    let args = WaitsFromArgs { event, first: 0 };
+    Ok(dpa.launch(waits_from).args(args).submit()?)
+}
+
+/// What is ready beyond its limit waits for its own threads, and keeps nothing from others.
+async fn units(dpa: Dpa) -> Outcome {
+    assert_eq!((dpa.eus_available(), dpa.max_threads_per_kernel()), (2, 2));
+    let three = dpa.launch(nothing).threads(3).submit();
+    let three = three.expect_err("one too many");
+    assert!(
+        matches!(
+            three.kind(),
+            LaunchRefused::Refused(SubmitError::Threads { asked: 3, max: 2 })
+        ),
+        "{three}"
+    );
+    let beside = dpa.open_beside()?;
+    let (go, theirs) = (everywhere(&dpa)?, everywhere(&beside)?);
+    let first = [waiting(&dpa, &go)?, waiting(&dpa, &go)?];
+    while dpa.snapshot().waiting.len() < 2 {
+        dpa.sleep(Duration::from_micros(1)).await;
+    }
+    let third = waiting(&dpa, &go)?;
+    let other = [waiting(&beside, &theirs)?, waiting(&beside, &theirs)?];
+    while beside.snapshot().waiting.len() < 2 {
+        dpa.sleep(Duration::from_micros(1)).await;
+    }
+    assert_eq!(dpa.snapshot().waiting.len(), 2);
+    go.add(1)?;
+    for launch in first.into_iter().chain([third]) {
+        launch.await?;
+    }
+    theirs.add(1)?;
+    for launch in other {
+        launch.await?;
+    }
+    // All that it has wait for what a launch behind its head does.
+    let one = everywhere(&dpa)?;
+    let stands = waiting(&dpa, &one)?;
+    while dpa.snapshot().waiting.is_empty() {
+        dpa.sleep(Duration::from_micros(1)).await;
+    }
+    let head = dpa.launch(nothing).threads(2).submit()?;
+    dpa.launch(nothing).then_add(&one, 1).submit()?.await?;
+    stands.await?;
+    head.await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_2_3_units_of_a_context_are_limited() -> Outcome {
+    units(Dpa::builder().workers(2).max_units(2).open()?).await
+}
+
+#[test]
+fn a_device_file_limits_the_units_of_its_contexts() {
+    let file = parse(Path::new("device.toml"), "max_units = 2").expect("a device file");
+    let device = Device::open(file).expect("a device");
+    let process = device.process().expect("a process");
+    assert_eq!(process.units(), 2);
+}
+
 #[tokio::test]
 async fn queues_of_a_context_are_limited() -> Outcome {
     queues(Dpa::builder().max_queues(4).open()?).await
@@ -101,8 +173,10 @@ async fn regions_of_a_context_are_limited() -> Outcome {
 
 #[test]
 fn the_same_under_the_seeded_driver() {
-    let few = Dpa::builder().max_queues(4).max_regions(3);
+    let few = Dpa::builder().max_queues(4).max_regions(3).max_units(2);
     for seed in seeds(10) {
+        let run = Sim::new(seed).on(few.clone()).run(units);
+        run.expect("ends").value.expect("no errors");
         let run = Sim::new(seed).on(few.clone()).run(queues);
         run.expect("ends").value.expect("no errors");
         let run = Sim::new(seed).on(few.clone()).run(regions);
@@ -112,6 +186,9 @@ fn the_same_under_the_seeded_driver() {
 
 #[tokio::test]
 async fn a_figure_out_of_its_range_is_refused() {
+    let refused = Dpa::builder().max_units(255).open();
+    let text = said(refused);
+    assert!(text.contains("max_units") && text.contains("254"), "{text}");
     let refused = Dpa::builder().max_queues(0).open();
     let text = said(refused);
     assert!(text.contains("max_queues") && text.contains('1'), "{text}");

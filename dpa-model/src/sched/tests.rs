@@ -1,5 +1,6 @@
 //! Rules of the scheduler, as scenarios.
 
+mod limited;
 mod standing;
 
 use super::*;
