@@ -3,6 +3,8 @@
 #[path = "../addresses/mod.rs"]
 mod addresses;
 
+use std::net::IpAddr;
+
 use doca_dpa::rdma::{Connection, Rdma};
 use doca_dpa::{Dpa, Error};
 
@@ -13,14 +15,18 @@ pub struct Ends {
     pub other: Dpa,
 }
 
+/// The address of one of the NICs of a network, the first or the second, among those of this program.
+pub fn address(network: u8, which: u8) -> IpAddr {
+    addresses::of_this_program(100 + 2 * network + which).into()
+}
+
 /// Two connected contexts whose receives are the host's, at addresses of loopback that nobody else has, in this test program or in
 /// one that runs at the same time.
 pub fn ends(dpa: &Dpa, network: u8) -> Result<Ends, Error> {
     let open = |dpa: &Dpa, last| {
-        let address = addresses::of_this_program(100 + 2 * network + last).into();
         let rdma = dpa
             .rdma()
-            .address(address)
+            .address(address(network, last))
             .receive_queue(0)
             .send_queue(0)
             .open()?;
