@@ -5,6 +5,7 @@
 mod arrows;
 mod c_names;
 mod containers;
+mod futures;
 mod names;
 mod paths;
 mod reach;
@@ -41,6 +42,7 @@ fn findings(files: &[File]) -> Vec<String> {
     found.extend(rules::check(files));
     found.extend(c_names::check(files));
     found.extend(containers::check(files));
+    found.extend(futures::check(files));
     found
 }
 
