@@ -1,9 +1,10 @@
 //! Programs that start themselves once more, as another node.
 
-use std::io;
 use std::process::Stdio;
 use std::time::Duration;
+use std::{fs, io};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
 /// Set for a program that another has started.
@@ -28,4 +29,21 @@ pub fn this_program() -> io::Result<Command> {
 #[must_use]
 pub fn is_child() -> bool {
     std::env::var_os(VARIABLE).is_some()
+}
+
+/// Kills all children, for a program that ends without dropping their handles. Where the system does not list them, they end by
+/// themselves, and say that they have lost this program.
+pub fn kill_all() {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten();
+    for thread in threads.flatten() {
+        let children = fs::read_to_string(thread.path().join("children"));
+        let children = children.unwrap_or_default();
+        let children = children
+            .split_whitespace()
+            .filter_map(|child| child.parse().ok());
+        for child in children.filter_map(Pid::from_raw) {
+            // One that has just ended has no need of it.
+            let _ = kill_process(child, Signal::KILL);
+        }
+    }
 }

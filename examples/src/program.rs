@@ -2,10 +2,18 @@
 
 use std::fmt::Display;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 
-use crate::signals::interrupted;
+use crate::child::kill_all;
+use crate::signals::{Interruption, interrupted};
+
+/// How long a program that is asked to end has for what it does just now, and to let go of what it holds.
+const LAST: Duration = Duration::from_millis(500);
 
 /// Waits for none of its threads when it goes, be it for a panic.
 struct Unwaited(Option<Runtime>);
@@ -22,8 +30,9 @@ impl Drop for Unwaited {
 /// Runs the program of this name to its end, or until it is asked to end, and returns what it ends with.
 ///
 /// A name may be looked up, a pipe opened or read, in a thread that nothing interrupts. Such threads are not waited for, nor where
-/// the program panics: they end with it.
-pub fn run(name: &str, body: impl Future<Output = ExitCode>) -> ExitCode {
+/// the program panics: they end with it. The program itself may be where nothing interrupts it, as in a write to a pipe that is full: then it ends there,
+/// half a second later.
+pub fn run(name: &'static str, body: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -33,12 +42,45 @@ pub fn run(name: &str, body: impl Future<Output = ExitCode>) -> ExitCode {
     };
     let handle = runtime.handle().clone();
     let _unwaited = Unwaited(Some(runtime));
+    let said = Said(Arc::default());
     handle.block_on(async {
+        let (ask, asked) = oneshot::channel();
+        tokio::spawn(watch(name, said.clone(), interrupted(), ask));
         tokio::select! {
             code = body => code,
-            asked = interrupted() => asked.ends(name),
+            Ok(asked) = asked => said.say(name, asked).into(),
         }
     })
+}
+
+/// Asks the program to end when somebody asks for it, and ends it if it does not.
+async fn watch(
+    name: &'static str,
+    said: Said,
+    interrupted: impl Future<Output = Interruption>,
+    ask: oneshot::Sender<Interruption>,
+) {
+    let asked = interrupted.await;
+    // A program that has ended by itself meanwhile does not listen any more.
+    if ask.send(asked).is_ok() {
+        tokio::time::sleep(LAST).await;
+        kill_all();
+        std::process::exit(said.say(name, asked).into());
+    }
+}
+
+/// Whether it was said that the program was asked to end: once.
+#[derive(Clone)]
+struct Said(Arc<AtomicBool>);
+
+impl Said {
+    /// Says it, and returns the code to end with.
+    fn say(&self, name: &str, asked: Interruption) -> u8 {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            asked.say(name);
+        }
+        asked.code()
+    }
 }
 
 /// What a program of this name ends with; why it failed is said.

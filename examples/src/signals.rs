@@ -1,7 +1,6 @@
 //! How the programs end when they are asked to.
 
 use std::fmt;
-use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,16 +16,20 @@ pub enum Interruption {
 }
 
 impl Interruption {
-    /// What a program of this name says, and its exit code: 128 and the number of the signal, as shells have it. For a child
-    /// its parent has said it.
-    pub fn ends(self, program: &str) -> ExitCode {
+    /// Says it for a program of this name. For a child its parent says it.
+    pub fn say(self, program: &str) {
         if !is_child() {
             crate::complain!("{program}: {self}");
         }
-        ExitCode::from(match self {
+    }
+
+    /// The exit code: 128 and the number of the signal, as shells have it.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
-        })
+        }
     }
 }
 
@@ -41,7 +44,7 @@ impl fmt::Display for Interruption {
 
 /// Waits until the program is asked to end; a child, until its parent has had time to end it. From the call on signals do not
 /// end it by themselves, unless the system gives no handlers.
-pub fn interrupted() -> impl Future<Output = Interruption> {
+pub fn interrupted() -> impl Future<Output = Interruption> + Send {
     let handlers = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
     async {
         let [Ok(mut interrupt), Ok(mut terminate)] = handlers else {

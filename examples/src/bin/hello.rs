@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use doca_dpa::{Dpa, Error};
+use examples::program;
 use examples::say;
 
 /// Launches four threads that say hello through the host's log.
@@ -12,8 +13,7 @@ use examples::say;
 #[command(version)]
 struct Options {}
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let Options {} = Options::parse();
     // That nobody reads the log any more is no reason to complain.
     tracing_subscriber::fmt()
@@ -21,13 +21,7 @@ async fn main() -> ExitCode {
         .with_ansi(false)
         .log_internal_errors(false)
         .init();
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            examples::complain!("hello: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run("hello", async { program::end("hello", run().await) })
 }
 
 async fn run() -> Result<(), Error> {

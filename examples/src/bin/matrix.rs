@@ -37,9 +37,11 @@ enum MatrixError {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    program::end("matrix", run(&Options::parse()).await)
+fn main() -> ExitCode {
+    let options = Options::parse();
+    program::run("matrix", async {
+        program::end("matrix", run(&options).await)
+    })
 }
 
 async fn run(options: &Options) -> Result<(), MatrixError> {

@@ -45,9 +45,11 @@ enum WindowExampleError {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    program::end("window", run(&Options::parse()).await)
+fn main() -> ExitCode {
+    let options = Options::parse();
+    program::run("window", async {
+        program::end("window", run(&options).await)
+    })
 }
 
 async fn run(options: &Options) -> Result<(), WindowExampleError> {
