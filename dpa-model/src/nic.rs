@@ -154,7 +154,7 @@ pub struct DeviceNic {
     /// Looks in its place if it is on no network.
     relief: Relief,
     /// The last of all fields: when it is dropped, the sockets are closed.
-    _leaving: Leaving,
+    leaving: Leaving,
 }
 
 impl DeviceNic {
@@ -219,7 +219,7 @@ impl DeviceNic {
             stalled_until: AtomicU64::new(0),
             attendant,
             relief: Relief::default(),
-            _leaving: Leaving(address),
+            leaving: Leaving::new(address),
         }
     }
 

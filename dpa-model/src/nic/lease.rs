@@ -133,7 +133,7 @@ impl Drop for NicLease {
             *all = others.cloned().collect();
             self.device.nics.count.store(all.len(), Ordering::Relaxed);
             if let Some(attendant) = &self.nic.attendant {
-                leaving::begin(self.nic.address);
+                self.nic.leaving.begin();
                 attendant.stop();
             }
             self.nic.relief.stop();

@@ -4,7 +4,7 @@
 //! the same address in this program meanwhile waits for that thread, instead of being told that the address is taken.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -19,22 +19,39 @@ static MOVES: AtomicU64 = AtomicU64::new(0);
 
 /// What a NIC drops after its sockets.
 #[derive(Debug)]
-pub(super) struct Leaving(pub(super) SocketAddr);
+pub(super) struct Leaving {
+    address: SocketAddr,
+    began: AtomicBool,
+}
+
+impl Leaving {
+    /// Of a NIC at this address, which somebody has a share in, or which has no sockets.
+    pub(super) fn new(address: SocketAddr) -> Self {
+        let began = AtomicBool::new(false);
+        Self { address, began }
+    }
+
+    /// Nobody has a share in the NIC any more.
+    pub(super) fn begin(&self) {
+        let mut leaving = LEAVING.lock();
+        self.began.store(true, Ordering::Relaxed);
+        leaving.push(self.address);
+        MOVES.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 impl Drop for Leaving {
     fn drop(&mut self) {
+        // Another may be leaving at this address: a simulated one has none of the system's.
+        if !*self.began.get_mut() {
+            return;
+        }
         let mut leaving = LEAVING.lock();
-        if let Some(at) = leaving.iter().position(|address| *address == self.0) {
+        if let Some(at) = leaving.iter().position(|address| *address == self.address) {
             leaving.swap_remove(at);
             MOVES.fetch_add(1, Ordering::Relaxed);
         }
     }
-}
-
-/// Nobody has a share in the NIC at this address any more.
-pub(super) fn begin(address: SocketAddr) {
-    LEAVING.lock().push(address);
-    MOVES.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Tries to open a NIC at an address.
@@ -91,14 +108,29 @@ mod tests {
         let address = SocketAddr::from(([127, 9, 9, 9], 4791));
         let attempts = Attempts::new(address);
         let attempt = attempts.begin();
-        begin(address);
+        let nic = Leaving::new(address);
+        nic.begin();
         assert!(attempts.again(&attempt), "it leaves now");
         let attempt = attempts.begin();
-        drop(Leaving(address));
+        drop(nic);
         assert!(attempts.again(&attempt), "it left meanwhile");
         let attempt = attempts.begin();
-        begin(address);
-        drop(Leaving(address));
+        let nic = Leaving::new(address);
+        nic.begin();
+        drop(nic);
         assert!(attempts.again(&attempt), "it began and left meanwhile");
+    }
+
+    /// As those of simulations, at whatever address.
+    #[test]
+    fn one_that_never_began_to_leave_does_not_end_the_leaving_of_another() {
+        let address = SocketAddr::from(([127, 9, 9, 10], 4791));
+        let nic = Leaving::new(address);
+        nic.begin();
+        drop(Leaving::new(address));
+        let attempt = Attempts::new(address).begin();
+        assert!(attempt.leaves);
+        drop(nic);
+        assert!(!Attempts::new(address).begin().leaves);
     }
 }
