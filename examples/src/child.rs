@@ -31,8 +31,8 @@ pub fn is_child() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
-/// Kills all children, for a program that ends without dropping their handles. Where the system does not list them, they end by
-/// themselves, and say that they have lost this program.
+/// Kills all children, for a program that is to end. Where the system does not list them, those whose handles are dropped are
+/// killed with these, the others end by themselves; either may say before that it has lost this program.
 pub fn kill_all() {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten();
     for thread in threads.flatten() {

@@ -1,6 +1,7 @@
 //! A program from its beginning to its end.
 
 use std::fmt::Display;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,9 +47,15 @@ pub fn run(name: &'static str, body: impl Future<Output = ExitCode>) -> ExitCode
     handle.block_on(async {
         let (ask, asked) = oneshot::channel();
         tokio::spawn(watch(name, said.clone(), interrupted(), ask));
+        let mut body = pin!(body);
         tokio::select! {
-            code = body => code,
-            Ok(asked) = asked => said.say(name, asked).into(),
+            biased;
+            Ok(asked) = asked => {
+                // Before connections to them are dropped: they would say that they have lost this program.
+                kill_all();
+                said.say(name, asked).into()
+            }
+            code = &mut body => code,
         }
     })
 }
