@@ -31,8 +31,8 @@ impl Drop for Unwaited {
 /// Runs the program of this name to its end, or until it is asked to end, and returns what it ends with.
 ///
 /// A name may be looked up, a pipe opened or read, in a thread that nothing interrupts. Such threads are not waited for, nor where
-/// the program panics: they end with it. The program itself may be where nothing interrupts it, as in a write to a pipe that is full: then it ends there,
-/// half a second later.
+/// the program panics: they end with it. The program itself may be where nothing interrupts it, as in a write to a pipe that is
+/// full: then it ends there, half a second later.
 pub fn run(name: &'static str, body: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
