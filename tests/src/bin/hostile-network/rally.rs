@@ -1,28 +1,34 @@
-//! The game: a ball is written into the other's memory, which counts it, and comes back.
+//! The game: a ball is written into the other's memory, which counts it, and comes back. It is played twice at the same time: from NIC
+//! to NIC, and through a box between them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use doca_dpa::Dpa;
 use doca_dpa::rdma::{Connection, HostBuffer, HostMap, Rdma, RemoteMemoryMap, Rights};
 use rdma::connection::{ConnectionInfo, RemoteRegion};
+use rdma::counters::Counters;
 
 use crate::Outcome;
+use crate::counted::Counted;
+use crate::relay::{Relay, Way};
 
 /// Bytes of the ball: several packets. Behind it stands the count.
 const BALL: usize = 20_000;
 /// No round takes longer, whatever comes between.
 const LONGEST: Duration = Duration::from_secs(10);
+/// Between two rounds through the box: it is there to be recorded, not to be fast.
+const PAUSE: Duration = Duration::from_millis(5);
 
-/// One of the two.
+/// One of the two players of a game.
 struct Side {
-    rdma: Rdma,
     connection: Connection,
     memory: HostMap,
     theirs: Option<RemoteMemoryMap>,
 }
 
-/// What a stranger may know of a side.
+/// What a stranger may know of a NIC.
 #[derive(Clone)]
 pub struct Target {
     pub at: SocketAddr,
@@ -32,31 +38,50 @@ pub struct Target {
     /// The first number of what the peer sends.
     pub first_psn: u32,
     pub region: RemoteRegion,
+    /// Its connection through the box.
+    pub boxed: ConnectionInfo,
+    /// What goes to it through the box, and what it sends into it.
+    pub towards: Arc<Way>,
+    pub back: Arc<Way>,
 }
 
-pub struct Rally {
-    _dpa: Dpa,
+/// Two players, and how far they are.
+struct Game {
     sides: [Side; 2],
     rounds: u64,
     longest: Duration,
 }
 
-fn side(dpa: &Dpa, last: u8) -> Outcome<Side> {
+pub struct Rally {
+    _dpa: Dpa,
+    nics: [Rdma; 2],
+    direct: Game,
+    relayed: Game,
+    relay: Relay,
+}
+
+fn nic(dpa: &Dpa, last: u8) -> Outcome<Rdma> {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let address = IpAddr::V4(Ipv4Addr::new(127, 110 + last, high, low));
-    let rdma = dpa.rdma().address(address).open()?;
-    let connection = rdma.export()?;
-    let rights = Rights::REMOTE_WRITE | Rights::REMOTE_READ | Rights::REMOTE_ATOMIC;
-    let memory = rdma.map_host(HostBuffer::new(BALL + 8), rights | Rights::LOCAL_WRITE)?;
-    Ok(Side {
-        rdma,
-        connection,
-        memory,
-        theirs: None,
-    })
+    Ok(dpa.rdma().address(address).connections(2).open()?)
 }
 
 impl Side {
+    fn new(rdma: &Rdma) -> Outcome<Self> {
+        let connection = rdma.export()?;
+        let rights = Rights::REMOTE_WRITE | Rights::REMOTE_READ | Rights::REMOTE_ATOMIC;
+        let memory = rdma.map_host(HostBuffer::new(BALL + 8), rights | Rights::LOCAL_WRITE)?;
+        Ok(Self {
+            connection,
+            memory,
+            theirs: None,
+        })
+    }
+
+    fn info(&self) -> Outcome<ConnectionInfo> {
+        Ok(ConnectionInfo::from_blob(&self.connection.blob())?)
+    }
+
     fn join(&mut self, other: &[u8], memory: &[u8]) -> Outcome {
         self.connection.connect(other)?;
         self.theirs = Some(RemoteMemoryMap::import(memory)?);
@@ -104,55 +129,36 @@ fn ball(round: u64) -> Vec<u8> {
         .collect()
 }
 
-impl Rally {
-    pub fn new() -> Outcome<Self> {
-        let dpa = Dpa::builder().workers(1).no_crash_report().open()?;
-        let (mut one, mut other) = (side(&dpa, 0)?, side(&dpa, 1)?);
-        let blobs = [&one, &other].map(|side| (side.connection.blob(), side.memory.map().export()));
-        one.join(&blobs[1].0, &blobs[1].1)?;
-        other.join(&blobs[0].0, &blobs[0].1)?;
+impl Game {
+    /// Between two NICs; each is told of the other's connection what `told` makes of it.
+    fn new(nics: &[Rdma; 2], told: impl Fn(usize, &ConnectionInfo) -> Vec<u8>) -> Outcome<Self> {
+        let (mut one, mut other) = (Side::new(&nics[0])?, Side::new(&nics[1])?);
+        let blobs = [told(1, &one.info()?), told(0, &other.info()?)];
+        let memory = [&one, &other].map(|side| side.memory.map().export());
+        one.join(&blobs[1], &memory[1])?;
+        other.join(&blobs[0], &memory[0])?;
         Ok(Self {
-            _dpa: dpa,
             sides: [one, other],
             rounds: 0,
             longest: Duration::ZERO,
         })
     }
 
-    /// What a stranger may know.
-    pub fn targets(&self) -> Outcome<[Target; 2]> {
-        let of = |own: &Side, other: &Side| {
-            let connection = ConnectionInfo::from_blob(&own.connection.blob())?;
-            let theirs = ConnectionInfo::from_blob(&other.connection.blob())?;
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Target {
-                at: own.rdma.address(),
-                peer: other.rdma.address(),
-                first_psn: theirs.first_psn.value(),
-                connection,
-                region: RemoteRegion::from_blob(&own.memory.map().export())?,
-            })
-        };
-        let [one, other] = &self.sides;
-        Ok([of(one, other)?, of(other, one)?])
-    }
-
-    /// Plays for so long; rounds a second.
-    pub fn play(&mut self, time: Duration) -> Outcome<f64> {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.enable_all().build()?;
+    /// Plays for so long, and rests between the rounds.
+    async fn play(&mut self, time: Duration, pause: Duration) -> Outcome {
         let begun = Instant::now();
-        let first = self.rounds;
         while begun.elapsed() < time {
-            let round = Instant::now();
-            runtime.block_on(async {
-                let lost = |_| format!("round {} took more than {LONGEST:?}", self.rounds);
-                let played = tokio::time::timeout(LONGEST, self.round());
-                played.await.map_err(lost)?
-            })?;
+            let (number, round) = (self.rounds, Instant::now());
+            let lost = |_| format!("round {number} took more than {LONGEST:?}");
+            let played = tokio::time::timeout(LONGEST, self.round());
+            played.await.map_err(lost)??;
             self.longest = self.longest.max(round.elapsed());
             self.rounds += 1;
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
         }
-        Ok((self.rounds - first) as f64 / begun.elapsed().as_secs_f64())
+        Ok(())
     }
 
     async fn round(&self) -> Outcome {
@@ -174,35 +180,80 @@ impl Rally {
         }
     }
 
-    /// What the NICs and connections have counted, and the longest round.
+    fn counters(&self) -> [Counters; 2] {
+        self.sides.each_ref().map(|side| side.connection.counters())
+    }
+}
+
+impl Rally {
+    pub fn new() -> Outcome<Self> {
+        let dpa = Dpa::builder().workers(1).no_crash_report().open()?;
+        let nics = [nic(&dpa, 0)?, nic(&dpa, 1)?];
+        let relay = Relay::between(nics.each_ref().map(Rdma::address))?;
+        let direct = Game::new(&nics, |_, other| other.to_blob())?;
+        let relayed = Game::new(&nics, |to, other| relay.ways[to].told(other))?;
+        Ok(Self {
+            _dpa: dpa,
+            nics,
+            direct,
+            relayed,
+            relay,
+        })
+    }
+
+    /// What a stranger may know.
+    pub fn targets(&self) -> Outcome<[Target; 2]> {
+        Ok([self.target(0, 1)?, self.target(1, 0)?])
+    }
+
+    fn target(&self, own: usize, other: usize) -> Outcome<Target> {
+        let (side, theirs) = (&self.direct.sides[own], &self.direct.sides[other]);
+        Ok(Target {
+            at: self.nics[own].address(),
+            peer: self.nics[other].address(),
+            first_psn: theirs.info()?.first_psn.value(),
+            connection: side.info()?,
+            region: RemoteRegion::from_blob(&side.memory.map().export())?,
+            boxed: self.relayed.sides[own].info()?,
+            towards: self.relay.ways[own].clone(),
+            back: self.relay.ways[other].clone(),
+        })
+    }
+
+    /// Plays both games for so long; rounds a second of that without the box.
+    pub fn play(&mut self, time: Duration) -> Outcome<f64> {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build()?;
+        let begun = Instant::now();
+        let first = self.direct.rounds;
+        runtime.block_on(async {
+            let direct = self.direct.play(time, Duration::ZERO);
+            futures::try_join!(direct, self.relayed.play(time, PAUSE))
+        })?;
+        Ok((self.direct.rounds - first) as f64 / begun.elapsed().as_secs_f64())
+    }
+
+    /// What NICs and connections have counted so far.
+    pub fn counted(&self) -> Counted {
+        Counted {
+            nics: self.nics.each_ref().map(Rdma::counters),
+            direct: self.direct.counters(),
+            relayed: self.relayed.counters(),
+        }
+    }
+
+    /// The same in words, and the longest rounds.
     pub fn counters(&self) -> String {
-        let mut text = format!(
-            "{} rounds, the longest took {:?}",
-            self.rounds, self.longest
-        );
-        for (name, side) in ["one", "other"].iter().zip(&self.sides) {
-            let (nic, connection) = (side.rdma.counters(), side.connection.counters());
-            text += &format!(
-                "\n{name}: dropped {}: length {}, version {}, partition {}, queue pair {}, address {}, ICRC {}, opcode {}, \
-                 stale answers {}, behind a gap {}, lost duplicates {}; answered again {}; sequence NAKs {} sent, {} received; \
-                 resent {}; timeouts {}",
-                nic.dropped() + connection.dropped(),
-                nic.bad_length + connection.bad_length,
-                nic.bad_version + connection.bad_version,
-                nic.bad_partition + connection.bad_partition,
-                nic.unknown_queue_pair,
-                connection.wrong_address,
-                nic.bad_icrc + connection.bad_icrc,
-                nic.bad_opcode + connection.bad_opcode,
-                connection.stale_answers,
-                connection.behind_gap,
-                connection.lost_duplicates,
-                connection.duplicates,
-                connection.sequence_naks_sent,
-                connection.sequence_naks_received,
-                connection.resent,
-                connection.timeouts,
-            );
+        let [direct, relayed] = [&self.direct, &self.relayed].map(|game| {
+            format!(
+                "{} rounds, the longest took {:?}",
+                game.rounds, game.longest
+            )
+        });
+        let mut text = format!("{direct}; through the box {relayed}");
+        let counted = self.counted();
+        for (at, name) in ["one", "other"].iter().enumerate() {
+            text += &format!("\n{name}: {}", counted.told(at));
         }
         text
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
@@ -12,6 +13,7 @@ use rdma::wire::{
 
 use crate::Outcome;
 use crate::rally::Target;
+use crate::relay::Way;
 
 /// What it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -24,13 +26,28 @@ pub enum Kind {
     Foreign,
     /// From the peer's address, of numbers that are over: writes, reads, atomics with the right key.
     Replayed,
+    /// Packets of the game through the box, as they were, from where they came.
+    Recorded,
     /// From the peer's address, for guessed queue pairs; and answers to what was never asked.
     Spoofed,
+    /// From the peer's address, for the right queue pair: requests and answers of numbers that are yet to come.
+    WrongNumber,
 }
+
+impl Kind {
+    /// As it is named on the command line.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or(String::new(), |value| value.get_name().to_owned())
+    }
+}
+
+/// How many kinds there are.
+const KINDS: usize = 7;
 
 /// How many of each kind.
 #[derive(Default)]
-pub struct Sent([u64; 5]);
+pub struct Sent([u64; KINDS]);
 
 impl Sent {
     pub fn add(&mut self, other: &Self) {
@@ -40,14 +57,16 @@ impl Sent {
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
+
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.0[kind as usize]
+    }
 }
 
 impl fmt::Display for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (kind, count) in Kind::value_variants().iter().zip(self.0) {
-            let name = kind.to_possible_value();
-            let name = name.as_ref().map_or("", |value| value.get_name());
-            write!(f, "{count} {name}, ")?;
+            write!(f, "{count} {}, ", kind.name())?;
         }
         write!(f, "{} in all", self.total())
     }
@@ -63,16 +82,32 @@ impl Line {
     fn new(from: IpAddr, to: SocketAddr) -> Outcome<Self> {
         let socket = UdpSocket::bind((from, 0))?;
         let path = Path::new(socket.local_addr()?, to).ok_or("addresses of two families")?;
-        socket.connect(to)?;
         Ok(Self { socket, path })
+    }
+
+    /// Out of the box that records.
+    fn of(way: &Way) -> Outcome<Self> {
+        let socket = way.socket.try_clone()?;
+        let path = way.path;
+        Ok(Self { socket, path })
+    }
+
+    /// Whether the system took it.
+    fn send(&self, bytes: &[u8]) -> bool {
+        let sent = self.socket.send_to(bytes, self.path.destination());
+        sent.is_ok()
     }
 }
 
-/// The lines to a target: from nowhere, and from its peer's address.
+/// The lines to a target: from nowhere, from its peer's address, and from the box that it takes for its other peer.
 struct Aim {
     target: Target,
     foreign: Line,
     spoofed: Line,
+    boxed: Line,
+    /// What went to it through the box, and what it sent into it.
+    towards: Arc<Way>,
+    back: Arc<Way>,
 }
 
 pub struct Stranger {
@@ -87,6 +122,9 @@ impl Stranger {
             Ok(Aim {
                 foreign: Line::new(IpAddr::from([127, 119, 0, 1]), target.at)?,
                 spoofed: Line::new(target.peer.ip(), target.at)?,
+                boxed: Line::of(&target.towards)?,
+                towards: target.towards.clone(),
+                back: target.back.clone(),
                 target,
             })
         };
@@ -104,16 +142,28 @@ impl Stranger {
         let mut bytes = Vec::with_capacity(MAX_PACKET);
         while !over.load(Ordering::Relaxed) {
             for aim in &aims {
-                let drawn = Kind::value_variants()[self.below(5) as usize];
+                let drawn = self.draw();
                 let kind = self.kind.unwrap_or(drawn);
                 let line = self.packet(kind, aim, &mut bytes);
                 // A full queue of the system's is no error of ours: the next one.
-                if line.socket.send(&bytes).is_ok() {
-                    sent.0[kind as usize] += 1;
-                }
+                let was_sent = !bytes.is_empty() && line.send(&bytes);
+                sent.0[kind as usize] += u64::from(was_sent);
             }
         }
         Ok(sent)
+    }
+
+    /// What is answered by way of the box is drawn less often, for the answers take time from who sends.
+    fn draw(&mut self) -> Kind {
+        match self.below(32) {
+            0 => Kind::Recorded,
+            1 => Kind::WrongNumber,
+            n if n < 8 => Kind::Random,
+            n if n < 14 => Kind::Malformed,
+            n if n < 20 => Kind::Foreign,
+            n if n < 26 => Kind::Replayed,
+            _ => Kind::Spoofed,
+        }
     }
 
     /// Numbers without an end (xorshift).
@@ -156,6 +206,14 @@ impl Stranger {
                 self.emit(&aim.spoofed, number, psn, body, bytes);
                 &aim.spoofed
             }
+            Kind::Recorded => {
+                aim.towards.recorded(self.next(), bytes);
+                &aim.boxed
+            }
+            Kind::WrongNumber => {
+                self.ahead(aim, bytes);
+                &aim.boxed
+            }
             Kind::Spoofed if self.below(2) == 0 => {
                 let (guess, psn) = (self.next() as u32 & 0xff_ffff, self.next() as u32);
                 let guess = if guess == number { guess ^ 1 } else { guess };
@@ -175,6 +233,18 @@ impl Stranger {
                 &aim.spoofed
             }
         }
+    }
+
+    /// A request or an answer of a number that is far ahead, so that it is never the one that is expected.
+    fn ahead(&mut self, aim: &Aim, bytes: &mut Vec<u8>) {
+        let ahead = (1 << 20) + self.below(1 << 22) as u32;
+        let (newest, body) = match self.below(2) {
+            0 => (aim.towards.newest(), self.request(aim)),
+            _ => (aim.back.newest(), Body::Acknowledge(Aeth::ack(7))),
+        };
+        let number = aim.target.boxed.queue_pair.value();
+        let psn = newest.plus(ahead).value();
+        self.emit(&aim.boxed, number, psn, body, bytes);
     }
 
     /// A number before the first.
