@@ -76,7 +76,8 @@ impl Sim {
         self
     }
 
-    /// What goes wrong beside packets: kernels panic, memory is refused, the queue is full, NICs stand still, time jumps.
+    /// What goes wrong beside packets: kernels panic, memory is refused, queues are full, completions are late, NICs stand still, time
+    /// jumps.
     /// Default: nothing. It begins when the context is open; [`Dpa::fate`] changes it while the program runs.
     pub fn mishaps(mut self, mishaps: Mishaps) -> Self {
         self.mishaps = mishaps;

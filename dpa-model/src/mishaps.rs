@@ -3,7 +3,7 @@
 //! What goes wrong with packets is the network's: [`crate::network`]. All of it is drawn from the seed, so the seeded driver
 //! only has it: the `threads` driver runs the same code as ever.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -37,6 +37,15 @@ pub struct Mishaps {
     pub allocation: When,
     /// A launch finds the queue full; the next one does not.
     pub queue_full: When,
+    /// Work that the host posts to a connection finds its queue full; the next does not. Kernels see a full queue where theirs has few
+    /// entries.
+    pub send_full: When,
+    /// A receive that the host posts finds the queue full; the next does not.
+    pub receive_full: When,
+    /// A completion is late, and what ends behind it on the same queue pair with it; the NIC goes on meanwhile.
+    pub completion_late: When,
+    /// How late a completion is at most.
+    pub longest_lateness: Duration,
     /// At a step of the device a NIC stands still for a time: what it sends and what it completes comes late.
     pub nic_stall: When,
     /// The longest that a NIC stands still.
@@ -53,6 +62,10 @@ impl Mishaps {
         kernel_panic: When::Never,
         allocation: When::Never,
         queue_full: When::Never,
+        send_full: When::Never,
+        receive_full: When::Never,
+        completion_late: When::Never,
+        longest_lateness: Duration::from_micros(100),
         nic_stall: When::Never,
         longest_stall: Duration::from_micros(100),
         clock_jump: When::Never,
@@ -82,6 +95,9 @@ pub struct MishapCounters {
     pub kernel_panic: Struck,
     pub allocation: Struck,
     pub queue_full: Struck,
+    pub send_full: Struck,
+    pub receive_full: Struck,
+    pub completion_late: Struck,
     pub nic_stall: Struck,
     pub clock_jump: Struck,
 }
@@ -124,15 +140,53 @@ impl Kind {
     }
 }
 
+/// A queue that counts as full. The next who comes finds room.
+#[derive(Debug, Default)]
+struct Full {
+    kind: Kind,
+    /// Who came before was refused.
+    was: AtomicBool,
+}
+
+impl Full {
+    fn strikes(&self, when: When, choices: &Choices) -> bool {
+        let full = !self.was.swap(false, Ordering::Relaxed) && self.kind.strikes(when, choices);
+        self.was.store(full, Ordering::Relaxed);
+        full
+    }
+}
+
+/// A queue of the host that can count as full.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HostQueue {
+    /// That of launches.
+    Launches,
+    /// That of a connection's work.
+    Sends,
+    /// That of receives.
+    Receives,
+}
+
+impl HostQueue {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Launches => "launches",
+            Self::Sends => "sends",
+            Self::Receives => "receives",
+        }
+    }
+}
+
 /// The mishaps of one simulation.
 #[derive(Debug, Default)]
 pub struct State {
     spec: Mutex<Mishaps>,
     kernel_panic: Kind,
     allocation: Kind,
-    queue_full: Kind,
-    /// The launch before found the queue full.
-    was_full: AtomicU64,
+    queue_full: Full,
+    send_full: Full,
+    receive_full: Full,
+    completion_late: Kind,
     nic_stall: Kind,
     clock_jump: Kind,
 }
@@ -144,7 +198,10 @@ impl State {
         let kinds = [
             &self.kernel_panic,
             &self.allocation,
-            &self.queue_full,
+            &self.queue_full.kind,
+            &self.send_full.kind,
+            &self.receive_full.kind,
+            &self.completion_late,
             &self.nic_stall,
             &self.clock_jump,
         ];
@@ -161,7 +218,10 @@ impl State {
         MishapCounters {
             kernel_panic: self.kernel_panic.counted(),
             allocation: self.allocation.counted(),
-            queue_full: self.queue_full.counted(),
+            queue_full: self.queue_full.kind.counted(),
+            send_full: self.send_full.kind.counted(),
+            receive_full: self.receive_full.kind.counted(),
+            completion_late: self.completion_late.counted(),
             nic_stall: self.nic_stall.counted(),
             clock_jump: self.clock_jump.counted(),
         }
@@ -172,6 +232,24 @@ impl State {
         let when = self.spec().kernel_panic;
         let strikes = self.kernel_panic.strikes(when, choices);
         strikes.then(|| self.kernel_panic.counted().chances - 1)
+    }
+
+    /// How late a completion is, if it is.
+    fn completion_late(&self, choices: &Choices) -> Option<u64> {
+        let spec = self.spec();
+        let strikes = self.completion_late.strikes(spec.completion_late, choices);
+        strikes.then(|| some_of(spec.longest_lateness, choices))
+    }
+
+    /// Whether this queue counts as full.
+    fn is_full(&self, queue: HostQueue, choices: &Choices) -> bool {
+        let spec = self.spec();
+        let (full, when) = match queue {
+            HostQueue::Launches => (&self.queue_full, spec.queue_full),
+            HostQueue::Sends => (&self.send_full, spec.send_full),
+            HostQueue::Receives => (&self.receive_full, spec.receive_full),
+        };
+        full.strikes(when, choices)
     }
 
     /// How long a NIC stands still from now on, if it does.
@@ -203,20 +281,30 @@ impl Device {
     /// Whether a launch finds no room although there is some.
     #[inline]
     pub(crate) fn refuses_room(&self) -> bool {
+        self.is_full(HostQueue::Launches)
+    }
+
+    /// Whether who comes to this queue finds no room although there is some.
+    #[inline]
+    pub(crate) fn is_full(&self, queue: HostQueue) -> bool {
         if LEFT_OUT {
             return false;
         }
         self.choices.as_ref().is_some_and(|choices| {
-            let state = &choices.mishaps;
-            let was_full = state.was_full.swap(0, Ordering::Relaxed) == 1;
-            let when = state.spec().queue_full;
-            let full = !was_full && state.queue_full.strikes(when, choices);
+            let full = choices.mishaps.is_full(queue, choices);
             if full {
-                state.was_full.store(1, Ordering::Relaxed);
-                self.note(|| "mishap: the queue counts as full".to_owned());
+                self.note(|| format!("mishap: the queue of {} counts as full", queue.name()));
             }
             full
         })
+    }
+
+    /// Until when a completion is kept back, if it is late.
+    pub(crate) fn completion_late(&self) -> Option<u64> {
+        let choices = self.choices.as_ref()?;
+        let nanos = choices.mishaps.completion_late(choices)?;
+        self.note(|| format!("mishap: a completion comes {nanos} ns late"));
+        Some(self.clock.now().saturating_add(nanos))
     }
 }
 

@@ -63,6 +63,15 @@ pub struct NetworkSpec {
     pub outage: Chance,
     /// The longest that an outage lasts.
     pub longest_outage: Duration,
+    /// At a packet one of its two nodes vanishes: what any other sends to it, and what it sends, is lost for a time. Then it is back, as
+    /// it was.
+    pub vanish: Chance,
+    /// The longest that a node is away.
+    pub longest_absence: Duration,
+    /// A packet is late. Those behind it on its way are not faster.
+    pub delay: Chance,
+    /// How late a packet is at most.
+    pub longest_delay: Duration,
     /// The least time a packet travels.
     pub least_latency: Duration,
     /// The most time a packet travels, if it is not reordered.
@@ -78,6 +87,10 @@ impl Default for NetworkSpec {
             corrupt: Chance::NEVER,
             outage: Chance::NEVER,
             longest_outage: Duration::from_millis(10),
+            vanish: Chance::NEVER,
+            longest_absence: Duration::from_millis(10),
+            delay: Chance::NEVER,
+            longest_delay: Duration::from_millis(1),
             least_latency: Duration::from_micros(1),
             most_latency: Duration::from_micros(3),
         }
@@ -105,10 +118,16 @@ pub struct NetworkCounters {
     pub reordered: u64,
     /// Packets with a flipped bit.
     pub corrupted: u64,
-    /// Packets that a cut or an outage stopped.
+    /// Packets that were late.
+    pub delayed: u64,
+    /// Packets that a cut, an outage or an absence stopped.
     pub cut: u64,
     /// Outages that began by themselves.
     pub outages: u64,
+    /// Nodes that vanished by themselves.
+    pub vanished: u64,
+    /// Nodes that were back when the next packet was sent, by whomever.
+    pub returned: u64,
     /// Packets to addresses without a NIC.
     pub unreachable: u64,
 }
@@ -130,6 +149,8 @@ struct State {
     cuts: Vec<(IpAddr, IpAddr)>,
     /// Outages by themselves, and when they end.
     outages: BTreeMap<(IpAddr, IpAddr), u64>,
+    /// Nodes that are away, and until when.
+    absent: BTreeMap<IpAddr, u64>,
     counters: NetworkCounters,
 }
 
@@ -245,10 +266,13 @@ impl State {
         }
     }
 
-    /// Whether nothing passes between these two. A packet may be the one at which an outage begins.
+    /// Whether nothing passes between these two. A packet may be the one at which an outage or an absence begins.
     fn is_cut(&mut self, ends: (IpAddr, IpAddr), choices: &Choices, now: u64) -> bool {
         self.outages.retain(|_, ends_at| *ends_at > now);
         if self.cuts.contains(&ends) || self.outages.contains_key(&ends) {
+            return true;
+        }
+        if self.is_away(ends, choices, now) {
             return true;
         }
         let begins = self.spec.outage.strikes(choices);
@@ -258,6 +282,24 @@ impl State {
             self.outages.insert(ends, now.saturating_add(lasts));
         }
         begins
+    }
+
+    /// Whether one of these two is away.
+    fn is_away(&mut self, (one, other): (IpAddr, IpAddr), choices: &Choices, now: u64) -> bool {
+        let before = self.absent.len();
+        self.absent.retain(|_, until| *until > now);
+        self.counters.returned += (before - self.absent.len()) as u64;
+        if [one, other].iter().any(|end| self.absent.contains_key(end)) {
+            return true;
+        }
+        let vanishes = self.spec.vanish.strikes(choices);
+        if vanishes {
+            self.counters.vanished += 1;
+            let who = [one, other][choices.below(2) as usize];
+            let lasts = choices.below(nanos(self.spec.longest_absence).max(1));
+            self.absent.insert(who, now.saturating_add(lasts));
+        }
+        vanishes
     }
 
     /// Sends it on its way; whether later ones may overtake it. `None`: there is no room.
@@ -274,6 +316,11 @@ impl State {
         let mut at = now
             .saturating_add(least)
             .saturating_add(choices.below(spread));
+        if self.spec.delay.strikes(choices) {
+            self.counters.delayed += 1;
+            let longest = nanos(self.spec.longest_delay).max(1);
+            at = at.saturating_add(1 + choices.below(longest));
+        }
         let late = self.spec.reorder.strikes(choices);
         if late {
             self.counters.reordered += 1;

@@ -40,6 +40,7 @@ mod device_region;
 pub(crate) mod doorbell;
 mod engine;
 mod host_memory;
+mod late;
 mod lease;
 mod leased;
 mod leaving;
@@ -376,8 +377,7 @@ impl DeviceNic {
 
     /// When it wants to be called.
     fn next_timer(&self) -> Option<u64> {
-        let at = self.engine.lock().provider.poll_timeout();
-        let at = at.map(|at| at.as_nanos() as u64);
+        let at = self.engine.lock().next_timer();
         let stalled = self.stalled_until.load(Ordering::Relaxed);
         match stalled {
             0 => at,

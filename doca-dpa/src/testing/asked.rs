@@ -2,12 +2,15 @@
 
 use flexio::{MishapCounters, Mishaps, Struck, When};
 
+/// Kinds of mishaps.
+const KINDS: usize = 8;
+
 /// What the mishaps of a check have come to, over its seeds.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     seeds: u64,
     /// Of each kind: how often it has struck, and the most chances that it had at a seed.
-    kinds: [Came; 5],
+    kinds: [Came; KINDS],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,11 +20,18 @@ struct Came {
 }
 
 /// Each kind by the name of its field: when it was to strike, and what became of that.
-fn kinds(asked: &Mishaps, came: &MishapCounters) -> [(&'static str, When, Struck); 5] {
+fn kinds(asked: &Mishaps, came: &MishapCounters) -> [(&'static str, When, Struck); KINDS] {
     [
         ("kernel_panic", asked.kernel_panic, came.kernel_panic),
         ("allocation", asked.allocation, came.allocation),
         ("queue_full", asked.queue_full, came.queue_full),
+        ("send_full", asked.send_full, came.send_full),
+        ("receive_full", asked.receive_full, came.receive_full),
+        (
+            "completion_late",
+            asked.completion_late,
+            came.completion_late,
+        ),
         ("nic_stall", asked.nic_stall, came.nic_stall),
         ("clock_jump", asked.clock_jump, came.clock_jump),
     ]

@@ -18,6 +18,7 @@ use super::pending::{KeptWork, Pending};
 use super::queues::SendRing;
 use super::watch::{ConnectionState, Watch};
 use super::world::{HOST, World};
+use crate::mishaps::HostQueue;
 use crate::wakers::Until;
 
 /// Why a connection could not be connected.
@@ -162,6 +163,10 @@ impl ConnectionRef {
         let now = Duration::from_nanos(lease.now());
         let pending = Pending::new(kept);
         let posted = lease.nic().with(|engine| {
+            if self.context.process.device.is_full(HostQueue::Sends) {
+                let limit = engine.world.work.len();
+                return Err(PostHostError::Refused(PostReason::Full { limit }));
+            }
             let id = HOST | engine.world.work.insert(pending.clone()) as u64;
             let request = WorkRequest {
                 id,
@@ -169,19 +174,17 @@ impl ConnectionRef {
                 flags: flags | Flags::SIGNALED,
             };
             let posted = engine.provider.post(now, self.number, request);
-            if posted.is_err() {
+            posted.map_err(|error| {
                 engine.world.work.try_remove((id & !HOST) as usize);
-            }
-            posted
+                match error {
+                    NicPostError::Post(error) => PostHostError::Refused(error.reason),
+                    _ => PostHostError::Gone,
+                }
+            })
         });
-        match posted {
-            Ok(()) => {
-                lease.kick();
-                Ok(pending)
-            }
-            Err(NicPostError::Post(error)) => Err(PostHostError::Refused(error.reason)),
-            Err(_) => Err(PostHostError::Gone),
-        }
+        posted?;
+        lease.kick();
+        Ok(pending)
     }
 
     /// Whether its queue pair is in ERR.
@@ -203,7 +206,7 @@ impl Drop for ConnectionRef {
         let gone = lease.nic().with(|engine| {
             engine.destroy(now, self.number);
             engine.world.end_entries(self.number);
-            let gone = engine.world.pairs.remove(self.number)?;
+            let gone = engine.world.remove(self.number)?;
             if let Some(context) = engine.world.contexts.get_mut(self.context.key) {
                 context.connections[self.id as usize] = None;
                 let end = gone.send.as_ref().map_or(0, SendRing::end);

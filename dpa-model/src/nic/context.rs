@@ -30,6 +30,7 @@ use super::ring::Ring;
 use super::waiting::Waiting;
 use super::world::HOST;
 use crate::heap::OutOfMemory;
+use crate::mishaps::HostQueue;
 use crate::process::Process;
 use crate::quota::{QuotaExceeded, Share};
 
@@ -352,8 +353,9 @@ impl ContextRef {
             if let Some(Pool::Host(receives)) = pool
                 && !self.process.is_stopped()
             {
-                if receives.len() >= MAX_RECEIVES {
-                    let limit = MAX_RECEIVES;
+                let full = self.process.device.is_full(HostQueue::Receives);
+                if full || receives.len() >= MAX_RECEIVES {
+                    let limit = receives.len();
                     return Err(PostHostError::Refused(PostReason::Full { limit }));
                 }
                 let id = HOST | world.work.insert(pending.clone()) as u64;
@@ -379,7 +381,7 @@ impl Drop for ContextRef {
             let context = engine.world.contexts.try_remove(self.key)?;
             let pairs = context.connections.iter().flatten().map(|number| {
                 engine.destroy(now, *number);
-                engine.world.pairs.remove(*number)
+                engine.world.remove(*number)
             });
             let pairs: Vec<_> = pairs.collect();
             let pool = engine.world.pairs.pools.try_remove(context.pool);

@@ -14,6 +14,7 @@ use rdma::udp::Options;
 
 use super::NicError;
 use super::after::After;
+use super::late::Late;
 use super::provider::Provider;
 use super::world::World;
 use crate::process::Process;
@@ -57,9 +58,11 @@ impl Engine {
 
     /// On the virtual network of a simulation.
     pub(crate) fn carried(address: SocketAddr, regions: Arc<RegionTable>) -> Self {
+        let mut world = World::new(regions);
+        world.late = Some(Late::default());
         Self {
             provider: Provider::Soft(Box::new(SoftNic::carried(address))),
-            world: World::new(regions),
+            world,
         }
     }
 
@@ -163,7 +166,7 @@ impl Engine {
 
     /// Does what there is to do; whether there was anything.
     pub(crate) fn progress(&mut self, now: Duration) -> bool {
-        let mut worked = false;
+        let mut worked = self.world.end_due(now.as_nanos() as u64);
         for _ in 0..ROUNDS {
             let some = self.provider.progress(now, &mut self.world)
                 | self.world.carry_words()
@@ -193,6 +196,13 @@ impl Engine {
     pub(crate) fn send(&mut self, now: Duration) {
         self.provider.send(now, &mut self.world);
         while !self.has_more() && self.follow_up(now) {}
+    }
+
+    /// When it wants to be called.
+    pub(crate) fn next_timer(&self) -> Option<u64> {
+        let at = self.provider.poll_timeout();
+        let at = at.map(|at| at.as_nanos() as u64);
+        [at, self.world.next_late()].into_iter().flatten().min()
     }
 
     /// Whether the last look has left something that another is to do.

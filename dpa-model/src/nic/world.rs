@@ -20,6 +20,7 @@ use slab::Slab;
 use super::after::After;
 use super::completion_ring::{CompletionRing, Overrun, Told};
 use super::context::domain;
+use super::late::{Ending, Late};
 use super::line::Line;
 use super::memory::NicMemory;
 use super::pairs::{Context, Pair, Pairs};
@@ -80,6 +81,8 @@ pub(crate) struct World {
     now: Option<u64>,
     /// The NIC's core has got something to do since it was asked last.
     posted: bool,
+    /// Completions that are late, in a simulation.
+    pub(super) late: Option<Late>,
 }
 
 impl World {
@@ -101,6 +104,7 @@ impl World {
             words: Words::default(),
             now: None,
             posted: false,
+            late: None,
         }
     }
 
@@ -326,8 +330,22 @@ impl World {
         }
     }
 
-    /// Writes a completion entry.
+    /// Writes a completion entry, now or later.
+    #[inline]
     pub(crate) fn report(&mut self, queue: Option<usize>, number: Qpn, entry: &CompletionEntry) {
+        match self.late {
+            None => self.write_entry(queue, number, entry),
+            Some(_) => self.end(number, Ending::Entry(queue, *entry)),
+        }
+    }
+
+    /// Writes a completion entry.
+    pub(super) fn write_entry(
+        &mut self,
+        queue: Option<usize>,
+        number: Qpn,
+        entry: &CompletionEntry,
+    ) {
         let Some(key) = queue else {
             return;
         };
@@ -442,10 +460,11 @@ impl Host for World {
         let name = pair.name;
         match completion {
             Completion::Work(done) if done.id & HOST != 0 => {
-                self.work_of_host(done.id, Ended::Work(done));
+                self.end(number, Ending::Host(done.id, Ended::Work(done)));
             }
             Completion::Received(received) if received.id & HOST != 0 => {
-                self.work_of_host(received.id, Ended::Received(received, name));
+                let ended = Ended::Received(received, name);
+                self.end(number, Ending::Host(received.id, ended));
             }
             Completion::Work(done) => {
                 let entry = translate::work_done(&done, name, number.value());
@@ -461,6 +480,7 @@ impl Host for World {
     }
 
     fn failed(&mut self, number: Qpn, cause: Cause) {
+        self.end_late(number);
         let has_events = |pair: &Pair| !pair.events.is_empty();
         if self.pairs.get(number).is_some_and(has_events) {
             // What its peer was told is done counts (SEMANTICS 1.9).

@@ -178,7 +178,7 @@ impl Drop for Entered {
         let now = self.now();
         let gone = self.lease.nic().with(|engine| {
             engine.destroy(now, self.number);
-            engine.world.pairs.remove(self.number)
+            engine.world.remove(self.number)
         });
         drop(gone);
         self.process.rdma_closed();
