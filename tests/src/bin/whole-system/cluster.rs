@@ -114,6 +114,10 @@ fn network(dice: &Dice) -> NetworkSpec {
         true => Chance::percent(1 + dice.below(most) as u32),
         false => Chance::NEVER,
     };
+    let most_latency = match dice.one_in(6) {
+        true => Duration::from_micros(3 + dice.below(3000)),
+        false => NetworkSpec::default().most_latency,
+    };
     NetworkSpec {
         loss: percent(2, 5),
         duplicate: percent(2, 5),
@@ -121,6 +125,11 @@ fn network(dice: &Dice) -> NetworkSpec {
         corrupt: percent(3, 4),
         outage: percent(4, 1),
         longest_outage: Duration::from_millis(2),
+        vanish: percent(4, 1),
+        longest_absence: Duration::from_millis(2),
+        delay: percent(4, 3),
+        longest_delay: Duration::from_millis(3),
+        most_latency,
         ..NetworkSpec::default()
     }
 }
@@ -132,6 +141,10 @@ fn mishaps(dice: &Dice, lenient: bool) -> Mishaps {
     };
     let mut mishaps = Mishaps {
         queue_full: rarely(100_000),
+        send_full: rarely(20_000),
+        receive_full: rarely(50_000),
+        completion_late: rarely(10_000),
+        longest_lateness: Duration::from_millis(2),
         nic_stall: rarely(2_000),
         clock_jump: rarely(500),
         longest_jump: Duration::from_millis(3),
@@ -154,9 +167,11 @@ async fn rounds(dpa: &Dpa, dice: &Dice, coverage: &RefCell<Coverage>, lenient: b
             break;
         }
     }
-    let network = dpa.network().expect("a simulation").counters();
+    let network = dpa.network().expect("a simulation");
     let fate = dpa.fate().expect("a simulation").counters();
-    coverage.borrow_mut().count(&fate, &network);
+    let mut coverage = coverage.borrow_mut();
+    coverage.count(&fate, &network.counters());
+    coverage.latency(&network.spec(), &network.counters());
 }
 
 /// Whether something has struck that may be the cause of an error.
@@ -191,7 +206,9 @@ async fn round(dpa: &Dpa, dice: &Dice, coverage: &RefCell<Coverage>, lenient: bo
     for ((name, _), outcome) in chosen.iter().zip(join_all(running).await) {
         if let Err(error) = outcome {
             // What does not wait for room may be refused.
-            let refused = error.to_string().contains("the queue is full");
+            let said = error.to_string();
+            let full = ["the queue is full", "work requests are outstanding"];
+            let refused = full.iter().any(|full| said.contains(full));
             assert!(refused || struck(dpa, lenient), "{name}: {error}");
         }
     }

@@ -1,8 +1,9 @@
 //! What the runs have come to: rules that were seen to hold, and mishaps that struck.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use doca_dpa::testing::{MishapCounters, NetworkCounters};
+use doca_dpa::testing::{MishapCounters, NetworkCounters, NetworkSpec};
 
 /// The promises.
 const SEMANTICS: &str = include_str!("../../../../docs/semantics.md");
@@ -17,18 +18,27 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
 ];
 
+const MILLISECONDS: &str = "packets take up to milliseconds";
+
 /// Mishaps that must have struck.
-const MISHAPS: [&str; 12] = [
+const MISHAPS: [&str; 19] = [
     "a packet is lost",
     "a packet comes twice",
     "a packet is overtaken",
     "a packet is damaged",
+    "a packet is late",
+    MILLISECONDS,
     "a link fails for a time",
+    "a node vanishes for a time",
+    "a node returns",
     "a peer vanishes",
     "a peer returns",
     "a kernel panics at a device call",
     "an allocation is refused",
     "the queue is full",
+    "a queue of sends is full",
+    "a queue of receives is full",
+    "a completion is late",
     "a NIC stands still",
     "time jumps",
 ];
@@ -58,12 +68,19 @@ impl Coverage {
             twice,
             overtaken,
             damaged,
+            late,
+            _,
             link,
+            away,
+            back,
             _,
             _,
             panics,
             refused,
             full,
+            sends,
+            receives,
+            completion,
             stall,
             jump,
         ] = MISHAPS;
@@ -72,14 +89,27 @@ impl Coverage {
             (twice, network.duplicated),
             (overtaken, network.reordered),
             (damaged, network.corrupted),
+            (late, network.delayed),
             (link, network.outages),
+            (away, network.vanished),
+            (back, network.returned),
             (panics, mishaps.kernel_panic.struck),
             (refused, mishaps.allocation.struck),
             (full, mishaps.queue_full.struck),
+            (sends, mishaps.send_full.struck),
+            (receives, mishaps.receive_full.struck),
+            (completion, mishaps.completion_late.struck),
             (stall, mishaps.nic_stall.struck),
             (jump, mishaps.clock_jump.struck),
         ] {
             self.mishap(mishap, times);
+        }
+    }
+
+    /// What a run's network says: packets that travelled as long as that.
+    pub fn latency(&mut self, network: &NetworkSpec, counters: &NetworkCounters) {
+        if network.most_latency >= Duration::from_millis(1) {
+            self.mishap(MILLISECONDS, counters.delivered);
         }
     }
 
