@@ -17,6 +17,17 @@ fn a_few_seeds_come_out_right() {
 }
 
 #[test]
+fn what_few_seeds_have_not_come_to_is_said_and_no_failure() {
+    let output = whole_system(&["--seeds", "1"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("never seen: ") && said.contains("R "),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_seed_tells_its_story() {
     let args = ["--seeds", "1", "--start", "7", "--story"];
     let (first, second) = (whole_system(&args), whole_system(&args));

@@ -29,6 +29,7 @@ tasks! {
     events::order_of_waking,
     launches::chain,
     launches::gang,
+    launches::waiting_head,
     launches::calls,
     launches::stream,
     launches::started_in_order,

@@ -1,10 +1,12 @@
 //! Sections 2 and 3: launches, streams and calls.
 
+use std::time::Duration;
+
 use doca_dpa::{Location, SyncEvent};
 use futures::future::join_all;
 use tests::{
-    CountArgs, MeetArgs, PollArgs, RaiseArgs, StampArgs, SumToArgs, TicketArgs, count, meet, poll,
-    raise, stamp, sum_to, ticket,
+    CountArgs, MeetArgs, PollArgs, RaiseArgs, RelayArgs, StampArgs, SumToArgs, TicketArgs, count,
+    meet, poll, raise, relay, stamp, sum_to, ticket,
 };
 
 use crate::cluster::{Outcome, World};
@@ -69,8 +71,47 @@ pub async fn gang(world: &World<'_>) -> Outcome {
         .await
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?;
-    world.saw("2.3");
     world.saw("2.4");
+    Ok(())
+}
+
+/// A launch that needs all units waits at the head of the queue while one that came before holds some; then its threads start
+/// together.
+pub async fn waiting_head(world: &World<'_>) -> Outcome {
+    let dpa = world.any().dpa.open_beside()?;
+    let (go, done) = (
+        SyncEvent::host_to_device(&dpa)?,
+        SyncEvent::device_to_host(&dpa)?,
+    );
+    let args = RelayArgs {
+        from: &go,
+        value: 1,
+        to: &done,
+    };
+    let holder = dpa.launch(relay).args(args).threads(2).submit_async();
+    let holder = holder.await?;
+    dpa.sleep(Duration::from_nanos(world.dice.below(2000)))
+        .await;
+    let all = dpa.max_threads_per_kernel();
+    let ranks = dpa.zeroed::<u64>(all as usize).await?;
+    let wrong = dpa.zeroed::<u64>(1).await?;
+    let args = MeetArgs {
+        ranks: &ranks,
+        wrong: &wrong,
+    };
+    let head = dpa.launch(meet).args(args).threads(all);
+    let head = head.submit_async().await?;
+    let submitted = dpa.now();
+    dpa.sleep(Duration::from_nanos(1 + world.dice.below(2000)))
+        .await;
+    go.add(1)?;
+    let (held, headed) = (holder.await?, head.await?);
+    assert_eq!(wrong.copy_out().await?, [0]);
+    let both = held.start < headed.end && headed.start < held.end;
+    assert!(!both, "{held:?} and {headed:?} do not fit together");
+    if held.start < submitted && submitted < held.end {
+        world.saw("2.3");
+    }
     Ok(())
 }
 
@@ -111,13 +152,16 @@ pub async fn stream(world: &World<'_>) -> Outcome {
     Ok(())
 }
 
-/// Launches of one thread that all are ready write stamps: each has one of its own.
+/// Launches that one update opens, all at once, start in the order in which they were submitted.
 pub async fn started_in_order(world: &World<'_>) -> Outcome {
     let dpa = &world.any().dpa;
     let all = 1 + world.dice.below(10);
+    let go = SyncEvent::builder(dpa)
+        .publisher(Location::Host)
+        .subscriber(Location::Device)
+        .create()?;
     let next = dpa.zeroed::<u64>(1).await?;
     let stamps = dpa.zeroed::<u64>(all as usize).await?;
-    let stream = dpa.stream();
     let mut launches = Vec::new();
     for slot in 0..all {
         let args = StampArgs {
@@ -125,14 +169,23 @@ pub async fn started_in_order(world: &World<'_>) -> Outcome {
             stamps: &stamps,
             slot,
         };
-        let launch = stream.launch(stamp).args(args);
+        let launch = dpa.launch(stamp).args(args).wait_for(go.ge(1));
         launches.push(launch.submit_async().await?);
     }
+    let opened = dpa.now();
+    go.add(1)?;
+    let mut starts = Vec::new();
     for launch in launches {
-        launch.await?;
+        starts.push(launch.await?.start);
     }
-    assert_eq!(stamps.copy_out().await?, (0..all).collect::<Vec<_>>());
-    world.saw("2.2");
+    assert!(starts.is_sorted() && opened <= starts[0], "{starts:?}");
+    let mut stamps = stamps.copy_out().await?;
+    stamps.sort_unstable();
+    assert_eq!(stamps, (0..all).collect::<Vec<_>>());
+    // One alone, or some at the same moment, have no order.
+    if starts.first() < starts.last() {
+        world.saw("2.2");
+    }
     Ok(())
 }
 
