@@ -11,7 +11,8 @@
 //! 3. A number behind `expected` is a gap, reported once by a sequence NAK. Until the expected packet comes
 //!    everything else behind it is dropped. The same after "receiver not ready".
 //! 4. A refusal (invalid request, access, operation) moves the queue pair to ERR. Nothing of the refused packet
-//!    has been written. A refusal may be lost, and a peer may retry without end: the refused packet is answered with the
+//!    has been written. A receive that it has taken ends with its own error (it is too short, or its memory is not ours), else it is
+//!    flushed: what the peer did wrong is told to the peer, and by the cause of ERR. A refusal may be lost, and a peer may retry without end: the refused packet is answered with the
 //!    same refusal as often as it comes. So is what was executed before it: of a peer with a small window nothing else
 //!    may come. What lies behind it is not answered.
 //! 5. Replies leave in the order of their requests. An acknowledgement that is still waiting is replaced by a
@@ -178,10 +179,15 @@ impl Responder {
 
     /// Rule 4.
     fn refuse(&mut self, code: NakCode, error: WorkError, shared: &mut Shared) {
-        self.release(error, shared);
+        let (receive, cause) = match error {
+            WorkError::LocalProtection => (error, Cause::Work(error)),
+            WorkError::LocalLength => (error, Cause::Peer(error)),
+            _ => (WorkError::Flushed, Cause::Peer(error)),
+        };
+        self.release(receive, shared);
         let (psn, msn) = (self.expected, self.msn);
         self.send_refusal(Refused { psn, msn, code }, shared);
-        shared.failed.get_or_insert(Cause::Peer(error));
+        shared.failed.get_or_insert(cause);
     }
 
     fn send_refusal(&mut self, refused: Refused, shared: &mut Shared) {

@@ -2,8 +2,9 @@
 
 mod rig;
 
+use rdma::queue_pair::{Cause, State};
 use rdma::region::{RegionSpec, Rights};
-use rdma::wire::{AtomicEth, Body, NakCode, Opcode, Part};
+use rdma::wire::{AtomicEth, Body, ImmDt, NakCode, Opcode, Part};
 use rdma::work::{RemoteAddress, WorkError, WorkFailure};
 use rig::forge::*;
 use rig::*;
@@ -171,6 +172,42 @@ fn rule_6_5_a_receive_into_foreign_memory_is_the_receivers_error() {
         ended(&pair.a)[0].1.unwrap().cause,
         WorkError::RemoteOperation
     );
+    let own = State::Error(Cause::Work(WorkError::LocalProtection));
+    assert_eq!(pair.b.queue_pair().state(), own, "not the peer's fault");
+}
+
+/// The write takes a receive, and only then it is found that its region is gone: the receive did nothing wrong.
+#[test]
+fn rule_6_5_a_receive_that_a_refused_request_has_taken_is_flushed() {
+    let mut pair = Pair::new();
+    pair.b.receive(3, 5000, 100);
+    let mut forge = Forge::new(&pair);
+    let to = reth(pair.b.remote(0), 2048);
+    let first = forge.packet(0, Body::Write(Part::First(to)), &[1; 1024]);
+    deliver(&mut pair, first);
+    let region = pair.b.region;
+    pair.b.regions.deregister(region).unwrap();
+    forge.expected = forge.expected.plus(1);
+    let last = Body::Write(Part::Last(Some(ImmDt(7))));
+    let answers = deliver(&mut pair, forge.packet(0, last, &[2; 1024]));
+    assert_eq!(answers, nak(NakCode::RemoteAccessError));
+    assert_eq!(received(&pair.b)[0].outcome, Err(WorkError::Flushed));
+    let refused = State::Error(Cause::Peer(WorkError::RemoteAccess));
+    assert_eq!(pair.b.queue_pair().state(), refused);
+}
+
+/// The same for a send that goes on with a packet which does not fit behind it.
+#[test]
+fn rule_6_5_a_receive_whose_message_is_invalid_is_flushed() {
+    let mut pair = Pair::new();
+    pair.b.receive(3, 0, 4096);
+    let mut forge = Forge::new(&pair);
+    let first = forge.packet(0, Body::Send(Part::First(())), &[1; 1024]);
+    deliver(&mut pair, first);
+    forge.expected = forge.expected.plus(1);
+    let short = forge.packet(0, Body::Send(Part::Middle), &[2; 8]);
+    assert_eq!(deliver(&mut pair, short), nak(NakCode::InvalidRequest));
+    assert_eq!(received(&pair.b)[0].outcome, Err(WorkError::Flushed));
 }
 
 #[test]
