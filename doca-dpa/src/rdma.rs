@@ -73,7 +73,7 @@ pub use error::{
 };
 pub use flexio::rdma::{
     AtomicCapability, BindError, Cause, Chosen, CompletionQueueError, ConnectionInfo,
-    ConnectionState, Counters, DecodeError, ExportError, Incompatible, PathMtu, PostReason,
+    ConnectionState, Counters, DecodeError, ExportError, Incompatible, Lost, PathMtu, PostReason,
     Provider, ReceivedKind, RegisterError, RetryLimit, Rights, ServiceLevel, SocketCounters,
     SystemError, UnknownProvider, VerbsOpenError, VerbsPort, WorkError, WorkFailure,
 };

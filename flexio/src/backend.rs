@@ -68,7 +68,7 @@ pub mod rdma {
     pub use rdma::udp::{BindError, ROCE_PORT, SocketCounters};
     pub use rdma::wire::RnrTimer;
     pub use rdma::work::{
-        Data, Flags, Inline, MAX_MESSAGE, Operation, PostReason, ReceivedKind, RemoteAddress,
+        Data, Flags, Inline, Lost, MAX_MESSAGE, Operation, PostReason, ReceivedKind, RemoteAddress,
         Segment, Tail, WorkError, WorkFailure,
     };
 }

@@ -12,7 +12,7 @@ use crate::process::ProcessRef;
 
 pub use crate::backend::rdma::{
     AckTimeout, Atomic, AtomicCapability, BindError, Cause, Chosen, ConnectionInfo, Counters, Data,
-    DecodeError, Flags, Incompatible, Inline, LocalKey, MAX_MESSAGE, Operation, PathMtu,
+    DecodeError, Flags, Incompatible, Inline, LocalKey, Lost, MAX_MESSAGE, Operation, PathMtu,
     PostReason, Provider, ROCE_PORT, ReceivedKind, RegisterError, RemoteAddress, RemoteEvent,
     RemoteKey, RemoteRegion, RetryLimit, Rights, RnrTimer, Segment, ServiceLevel, SocketCounters,
     SystemError, Tail, TransitionError, UnknownProvider, VerbsOpenError, VerbsPort, WorkError,

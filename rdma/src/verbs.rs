@@ -134,7 +134,7 @@ pub struct VerbsFacts {
 }
 
 impl VerbsNic {
-    /// Opens the device that has this address, or the one of this name.
+    /// Opens the device that has this address, or the one of this name. An IPv4 address that is mapped into IPv6 is that IPv4 address.
     ///
     /// # Errors
     ///

@@ -364,15 +364,39 @@ pub enum WorkError {
         /// How often it was sent.
         attempts: u32,
     },
-    /// The device behind verbs had a problem of its own.
+    /// The device behind verbs had a problem of its own with it.
     #[error("the device failed with status {status}")]
     Device {
-        /// What it said.
+        /// What its completion said: an `ibv_wc_status`.
         status: u32,
     },
+    /// Something of the device behind verbs is lost, and what it had to do with it.
+    #[error("{0}")]
+    Lost(Lost),
     /// The queue pair failed or was closed before it was this one's turn.
     #[error("flushed: the queue pair is in error")]
     Flushed,
+}
+
+/// What a device behind verbs has said of itself, by no completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Lost {
+    /// All of it failed, or it was taken out.
+    #[error("the device is gone")]
+    Device,
+    /// A completion queue failed: what ends is told no more.
+    #[error("a completion queue of the device failed")]
+    Completions,
+    /// A receive queue failed: nothing is received any more.
+    #[error("a receive queue of the device failed")]
+    Receives,
+    /// It has put a queue pair into ERR.
+    #[error("the device failed a queue pair: event {event}")]
+    QueuePair {
+        /// How it calls that: an `ibv_event_type`.
+        event: u32,
+    },
 }
 
 /// A receive is over: it holds a message, or never will.

@@ -104,6 +104,7 @@ async fn a_case_of_its_own() {
     };
     let said = match name.as_str() {
         "open" => open(HERE),
+        "mapped" => mapped(),
         "elsewhere" => open([10, 77, 0, 9]),
         "on loopback" => open([127, 7, 7, 7]),
         "port" => open_at_another_port(),
@@ -123,6 +124,14 @@ async fn a_case_of_its_own() {
         Ok(said) => println!("said: {said}"),
         Err(error) => println!("said: {error}"),
     }
+}
+
+/// The core alone, at an address that is mapped into IPv6.
+fn mapped() -> Outcome<String> {
+    let [a, b, c, d] = HERE;
+    let address = std::net::Ipv4Addr::new(a, b, c, d).to_ipv6_mapped();
+    let nic = rdma::verbs::VerbsNic::open(None, address.into())?;
+    Ok(nic.facts().address.to_string())
 }
 
 fn open(address: [u8; 4]) -> Outcome<String> {
@@ -467,6 +476,12 @@ fn the_software_nic_is_taken_with_the_reason_that_there_is_no_other() {
         said,
         "verbs on mock0 port 1, GID index 0 (an active port has the address)"
     );
+}
+
+#[test]
+fn an_ipv4_address_mapped_into_ipv6_is_that_address() {
+    let said = case("mapped", &libraries().device, "", None);
+    assert_eq!(said, "10.77.0.1");
 }
 
 #[test]

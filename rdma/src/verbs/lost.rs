@@ -8,10 +8,7 @@ use super::{VerbsNic, pair_in};
 use crate::psn::Qpn;
 use crate::queue_pair::Cause;
 use crate::soft::Host;
-use crate::work::WorkError;
-
-/// What a completion queue that cannot be polled is said to have failed with: what its event would say.
-const COMPLETIONS: c_int = 0;
+use crate::work::{Lost, WorkError};
 
 impl VerbsNic {
     /// Takes what happened that is no completion: queue pairs that the device has put into ERR, and queues that have failed. False:
@@ -21,7 +18,7 @@ impl VerbsNic {
         loop {
             let (kind, subject) = match self.port.device.async_event() {
                 Ok(Some((DEVICE_FATAL, _))) | Err(_) => {
-                    self.lose_all(DEVICE_FATAL);
+                    self.lose_all();
                     return false;
                 }
                 Ok(Some(event)) => event,
@@ -35,7 +32,7 @@ impl VerbsNic {
                     at.into_iter().for_each(|at| self.lose_completions(at));
                 }
                 Subject::Receives(place) => {
-                    self.pools.has_failed(place, kind);
+                    self.pools.has_failed(place);
                     self.look_at = self.now;
                 }
                 Subject::Device => {}
@@ -57,7 +54,7 @@ impl VerbsNic {
             ACCESS => Cause::Peer(WorkError::RemoteAccess),
             LAST_RECEIVE if self.has_left(number) => return,
             LAST_RECEIVE => Cause::Closed,
-            kind => failed(kind),
+            kind => failed(Lost::QueuePair { event: kind as u32 }),
         };
         let Ok(pair) = pair_in(&mut self.pairs, &self.index, number) else {
             return;
@@ -72,9 +69,9 @@ impl VerbsNic {
     }
 
     /// The device is gone: it will report nothing any more.
-    fn lose_all(&mut self, kind: c_int) {
+    fn lose_all(&mut self) {
         for (_, pair) in &mut self.pairs {
-            pair.give_up(failed(kind));
+            pair.give_up(failed(Lost::Device));
         }
         self.have_left(|_| true);
         self.look_at = self.now;
@@ -86,7 +83,7 @@ impl VerbsNic {
         self.queues[at].failed = true;
         let of = self.pairs.iter_mut().filter(|(_, pair)| pair.queue == at);
         for (_, pair) in of {
-            pair.give_up(failed(COMPLETIONS));
+            pair.give_up(failed(Lost::Completions));
         }
         self.have_left(|one| one.reports_to(at));
         self.look_at = self.now;
@@ -94,19 +91,19 @@ impl VerbsNic {
 
     /// Ends what has receive queues that have failed, when all is polled that those have reported.
     pub(super) fn look_at_failed(&mut self, host: &mut dyn Host) {
-        while let Some((at, kind)) = self.pools.next_failed() {
-            self.lose_receives(at, kind, host);
+        while let Some(at) = self.pools.next_failed() {
+            self.lose_receives(at, host);
         }
     }
 
     /// A receive queue has failed: its queue pairs get nothing any more, and nothing comes in the receives that it had.
-    fn lose_receives(&mut self, at: usize, kind: c_int, host: &mut dyn Host) {
+    fn lose_receives(&mut self, at: usize, host: &mut dyn Host) {
         // Some devices drop what is not polled with its queue pair.
         self.poll_queues(host);
         let members = self.pools.members(at);
         for number in &members {
             if let Ok(pair) = pair_in(&mut self.pairs, &self.index, *number) {
-                pair.give_up(failed(kind));
+                pair.give_up(failed(Lost::Receives));
             }
         }
         // Nothing comes any more: what has come by now was received.
@@ -114,17 +111,14 @@ impl VerbsNic {
         let receives = self.pools.lose(at, &self.keys);
         let of = members.first().into_iter();
         for (number, id) in of.flat_map(|number| receives.iter().map(|id| (*number, *id))) {
-            let status = kind as u32;
-            let unused = unused(id, WorkError::Device { status });
+            let unused = unused(id, WorkError::Lost(Lost::Receives));
             self.reports.completions.push_back((number, unused));
         }
         self.look_at = self.now;
     }
 }
 
-/// The device has failed in this way.
-const fn failed(kind: c_int) -> Cause {
-    Cause::Work(WorkError::Device {
-        status: kind as u32,
-    })
+/// It failed because this is lost.
+const fn failed(what: Lost) -> Cause {
+    Cause::Work(WorkError::Lost(what))
 }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use rdma_sys as sys;
 
 use super::library::Library;
-use super::pair::MOST_RETRIES;
 use super::pinned::Pinned;
+use super::status::MOST_RETRIES;
 use crate::connection::AtomicCapability;
 use crate::provider::SystemError;
 use crate::region::Rights;

@@ -20,10 +20,10 @@ use super::objects::{MemoryRegion, Pages, ProtectionDomain};
 use super::queues::Polled;
 use super::raw_pair::{Asked, RawQueuePair, Step};
 use super::reports::Reports;
-use super::status::work_error;
+use super::status::{Retries, work_error};
 use super::under_way::UnderWay;
 use super::{AGAIN, FLUSH, NEVER};
-use crate::config::{Config, RetryLimit};
+use crate::config::Config;
 use crate::provider::SystemError;
 use crate::psn::Qpn;
 use crate::queue_pair::{Cause, Io, State};
@@ -42,8 +42,6 @@ const COUNT_BITS: u32 = 40;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 /// Bytes that hold the word before an atomic.
 const WORD: usize = 8;
-/// The fields for retries have three bits; the most of that for receivers that are not ready is without end.
-pub(super) const MOST_RETRIES: u8 = 7;
 
 /// Which slot a completion of a send queue is about.
 pub(super) fn slot_of(id: u64) -> usize {
@@ -53,6 +51,8 @@ pub(super) fn slot_of(id: u64) -> usize {
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) config: Config,
+    /// How often the device sends again, once it was told.
+    pub(super) retries: Retries,
     pub(super) number: Qpn,
     pub(super) state: State,
     /// Which completion queue it uses.
@@ -124,6 +124,7 @@ impl Pair {
         let pages = Pages::new(bytes)?;
         let originals = MemoryRegion::new(domain, pages.clone(), (0, bytes), Rights::LOCAL_WRITE)?;
         Ok(Self {
+            retries: Retries::of(&config, u8::MAX),
             config,
             number,
             state: State::Init,
@@ -203,14 +204,12 @@ impl Pair {
 
     /// RTR to RTS.
     pub(super) fn activate(&mut self, now: Duration, most: u8) -> Result<(), SystemError> {
+        self.retries = Retries::of(&self.config, most);
         let step = Step::ReadyToSend {
             psn: self.config.first_psn.value(),
             timeout: self.config.timeout.code(),
-            retries: retries(self.config.retries).min(most),
-            rnr_retries: match self.config.rnr_retries {
-                RetryLimit::Forever => MOST_RETRIES,
-                limit => retries(limit).min(MOST_RETRIES - 1),
-            },
+            retries: self.retries.unanswered,
+            rnr_retries: self.retries.not_ready,
             initiator_depth: self.depth.min(128) as u8,
         };
         self.modify("activating a queue pair", &step)?;
@@ -359,7 +358,7 @@ impl Pair {
         let count = self.first;
         self.first += 1;
         let keep_alive = work.about.contains(About::KEEP_ALIVE);
-        let error = work_error(polled.status(), &self.config);
+        let error = work_error(polled.status(), self.retries);
         if let Some(error) = error {
             match error {
                 WorkError::Flushed => self.fail_by_consequence(Cause::Work(error)),
@@ -474,13 +473,5 @@ impl Work {
             original,
             outcome,
         })
-    }
-}
-
-/// The field has no "without end"; its most is what comes closest.
-pub(super) fn retries(limit: RetryLimit) -> u8 {
-    match limit {
-        RetryLimit::Times(times) => times.min(MOST_RETRIES.into()) as u8,
-        RetryLimit::Forever => MOST_RETRIES,
     }
 }

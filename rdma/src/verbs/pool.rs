@@ -1,7 +1,6 @@
 //! Receives that the device has: one shared receive queue for each pool of them.
 
 use std::collections::BTreeMap;
-use std::ffi::c_int;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,8 +36,8 @@ struct Pool {
     queue: Arc<ReceiveQueue>,
     /// How many queues it had before: what those report late is of no receive of this one.
     generation: u16,
-    /// The queue has failed with this, and may have reported what is not polled yet.
-    failed: Option<c_int>,
+    /// The queue has failed, and may have reported what is not polled yet.
+    failed: bool,
     domain: Domain,
     depth: usize,
     /// By what the device calls it.
@@ -73,7 +72,7 @@ impl Pools {
         let at = self.all.insert(Pool {
             queue: queue.clone(),
             generation: 0,
-            failed: None,
+            failed: false,
             domain: domain.0,
             depth: depth as usize,
             posted: Slab::new(),
@@ -144,18 +143,18 @@ impl Pools {
         any
     }
 
-    /// The receive queue at this place has failed like this.
-    pub(super) fn has_failed(&mut self, place: usize, kind: c_int) {
+    /// The receive queue at this place has failed.
+    pub(super) fn has_failed(&mut self, place: usize) {
         let mut all = self.all.iter_mut();
         if let Some((_, pool)) = all.find(|(_, pool)| pool.queue.place() == place) {
-            pool.failed = Some(kind);
+            pool.failed = true;
         }
     }
 
-    /// A pool whose queue has failed, and how.
-    pub(super) fn next_failed(&self) -> Option<(usize, c_int)> {
+    /// A pool whose queue has failed.
+    pub(super) fn next_failed(&self) -> Option<usize> {
         let mut all = self.all.iter();
-        all.find_map(|(at, pool)| Some((at, pool.failed?)))
+        all.find_map(|(at, pool)| pool.failed.then_some(at))
     }
 
     /// The queue pairs that take from this pool.
@@ -167,7 +166,7 @@ impl Pools {
     /// device had. If it has no queue pairs, the next get them.
     pub(super) fn lose(&mut self, at: usize, keys: &Keys) -> Vec<u64> {
         let pool = &mut self.all[at];
-        pool.failed = None;
+        pool.failed = false;
         let lost = match pool.members.is_empty() {
             true => Vec::new(),
             false => pool.take_all(),
@@ -285,7 +284,7 @@ impl Pool {
     fn replace(&mut self, at: usize, keys: &Keys) {
         if let Ok(another) = self.queue.another(self.depth as u32) {
             self.queue = another;
-            self.failed = None;
+            self.failed = false;
             self.generation = self.generation.wrapping_add(1);
             let mut all: Vec<_> = self.posted.iter().collect();
             all.sort_unstable_by_key(|(_, posted)| posted.order);

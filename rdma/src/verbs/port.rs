@@ -35,8 +35,9 @@ struct Entry {
     address: IpAddr,
 }
 
-/// Opens the device that has this address, or the one of this name.
+/// Opens the device that has this address, or the one of this name. An IPv4 address that is mapped into IPv6 is that IPv4 address.
 pub(super) fn open(asked: Option<&str>, address: IpAddr) -> Result<Port, VerbsOpenError> {
+    let address = address.to_canonical();
     let lib = Library::load().map_err(|reason| VerbsOpenError::NoLibrary { reason })?;
     let all = devices(lib)?;
     let candidates = match asked {

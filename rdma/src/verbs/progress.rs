@@ -102,7 +102,7 @@ impl VerbsNic {
             return;
         };
         let pair = &mut self.pairs[slot];
-        let error = work_error(polled.status(), &pair.config);
+        let error = work_error(polled.status(), pair.retries);
         let received = Received {
             id,
             kind: match error {
