@@ -11,19 +11,27 @@ use crate::run::{check, command, skip, succeeds, target};
 /// What sanitizers are built for: a named target keeps build scripts and macros out of it.
 pub const HOST: &str = "x86_64-unknown-linux-gnu";
 
-/// Tests of the whole that end things in the middle.
+/// Tests of the whole that end things in the middle, or attack; with them a short run of whole systems, and one of hostile packets.
 const TESTS: &[&str] = &[
+    "beside",
     "dropped_futures",
+    "faults",
     "foreign_code",
+    "hostile_network",
     "isolation",
     "limits",
     "memory",
+    "mishaps",
+    "partitions",
     "queues",
+    "rare_ends",
     "rdma",
     "shutdown",
+    "testing",
+    "whole_system",
 ];
 
-/// Runs them, and all of the RDMA core and of the events; skips without the nightly toolchain.
+/// Runs them, and all of the RDMA core, of the events and of the device model; skips without the nightly toolchain.
 pub fn run() -> Outcome {
     let Some(mut whole) = nightly() else {
         return skip("asan", "no nightly toolchain");
@@ -36,7 +44,13 @@ pub fn run() -> Outcome {
     let Some(mut parts) = nightly() else {
         return Ok(());
     };
-    check(sanitized(&mut parts).args(["-p", "sync-event", "-p", "rdma", "--tests"]))
+    check(sanitized(&mut parts).args(["-p", "sync-event", "-p", "rdma", "--tests"]))?;
+    let Some(mut model) = nightly() else {
+        return Ok(());
+    };
+    // Its tests give launches what is never freed.
+    sanitized(&mut model).env("ASAN_OPTIONS", "detect_leaks=0");
+    check(model.args(["-p", "dpa-model", "--tests"]))
 }
 
 fn sanitized(cargo: &mut Command) -> &mut Command {
