@@ -18,13 +18,17 @@ pub fn allocate(attacker: &Attacker<'_>) -> Result<(), Error> {
     take(attacker, "windows", || {
         Ok(dpa.window::<u64>(HostBuffer::new(8))?)
     });
-    take(attacker, "streams", || {
-        Ok(dpa.message_stream().to_tracing()?)
-    });
     let memory = dpa.zeroed_blocking::<u64>(1)?;
     let ops = dpa.async_ops().open()?;
     take(attacker, "regions", || Ok(ops.map(&memory)?));
     parked(attacker)
+}
+
+/// Message streams.
+pub fn streams(attacker: &Attacker<'_>) {
+    take(attacker, "streams", || {
+        Ok(attacker.dpa.message_stream().to_tracing()?)
+    });
 }
 
 /// Launches that wait for what does not come. They end when the event does.

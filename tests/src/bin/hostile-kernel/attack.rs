@@ -9,7 +9,7 @@ use doca_dpa::{Dpa, Error, Launch, SyncEvent};
 use tests::hostile::*;
 use tests::{OverflowsArgs, SpinsArgs, overflows, spins};
 
-use crate::allocate::allocate;
+use crate::allocate::{allocate, streams};
 use crate::tally::Tally;
 use crate::{Outcome, victim::Victim};
 
@@ -28,8 +28,10 @@ pub enum Attack {
     Doorbells,
     /// Updates an event of its own without end.
     Floods,
-    /// Takes of everything that has a limit until it is refused.
+    /// Takes of everything that has a limit until it is refused, but for what has a thread.
     Allocates,
+    /// Opens message streams, each with a thread, until it is refused: what the host's program of a process does, and no kernel.
+    Streams,
     /// Never comes to a safe point.
     Spins,
     /// Overflows its stack.
@@ -142,6 +144,10 @@ impl Attacker<'_> {
             Attack::Doorbells => self.doorbells(seed),
             Attack::Floods => self.floods(),
             Attack::Allocates => allocate(self),
+            Attack::Streams => {
+                streams(self);
+                Ok(())
+            }
             Attack::Spins => self.crowd(|from| {
                 let args = SpinsArgs { from };
                 Ok(dpa.launch(spins).args(args).submit()?)

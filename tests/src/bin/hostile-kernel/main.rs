@@ -5,13 +5,16 @@
 //! through which the victim writes, too. Below each row stands what came of the attack; one that did nothing is a failure.
 //!
 //! One device with two workers and two functions, half of the execution units each: the victim is opened on the one, the
-//! attacker on the other. Or, if asked for, both on one function, whose units they share. Each attack is run beside a slice of the victim's work, in turns with a slice alone and one beside the
-//! plain thread; what counts is the median of each.
+//! attacker on the other. Or, if asked for, both on one function, whose units they share. Each attack is run beside a slice of the
+//! victim's work, in turns with a slice alone and one beside the plain thread; what counts is the median of each, and of the ratios
+//! of each turn.
 //!
-//! Alone it is not fastest: with a plain thread on one of two processors, the victim's host thread and its worker take turns on
-//! the other, in one cache.
+//! Alone it need not be fastest: with a plain thread on one of two processors, the victim's host thread and its worker take turns on
+//! the other, in one cache. On a virtual machine it depends on where the two processors are just then, in spells of seconds to
+//! minutes: 1.5 or 3.8 million launches a second alone were seen, 2.1 to 2.9 million beside a plain thread. So what is checked is
+//! the share of the lesser of both.
 //!
-//! Where other programs use the processors, too, the throughput depends on them. The last column is free of that: it compares
+//! Where other programs use the processors, too, the throughput depends on them. "By time it got" is free of that: it compares
 //! launches for each second of processor time that this program got, victim, attacker and plain thread together. Behind it
 //! stands who got how much of a processor beside the attack, in percent: the host's threads of victim and attacker, each of the
 //! workers, and the NIC's own thread.
@@ -38,15 +41,15 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The attacker's function, if it has one of its own.
 const ATTACKS_ON: &str = "vf0";
-/// What the victim must reach of what it reaches beside a plain thread.
+/// What the victim must reach of what it reaches alone, or beside a plain thread if that is less.
 const SHARE: f64 = 0.8;
 
 #[derive(Debug, Parser)]
 #[command(about = "A process that works beside one that attacks")]
 struct Options {
     /// Slices of each attack.
-    #[arg(long, default_value_t = 5)]
-    slices: usize,
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
+    slices: u64,
     /// How long a slice is, in milliseconds.
     #[arg(long, default_value_t = 500)]
     milliseconds: u64,
@@ -59,7 +62,7 @@ struct Options {
     /// Both on one function, with the units of it that the default gives: 190 in all, and no share of their own.
     #[arg(long)]
     one_function: bool,
-    /// Fails if the victim's throughput beside an attack is below 0.8 of that beside a plain thread.
+    /// Fails if the victim's throughput beside an attack of a kernel is below 0.8 of that beside a plain thread, and of that alone.
     #[arg(long)]
     check: bool,
 }
@@ -103,42 +106,68 @@ fn run(options: &Options) -> Outcome {
     };
     println!("{units}; 2 workers; kernel launches a second, each verified");
     println!(
-        "{:<12} {:>10} {:>10} {:>16} {:>7} {:>15}   processors",
-        "attack", "alone", "beside it", "beside a thread", "ratio", "by time it got"
+        "{:<12} {:>10} {:>10} {:>16} {:>7} {:>15} {:>7}   processors",
+        "attack", "alone", "beside it", "beside a thread", "ratio", "by time it got", "share"
     );
     let mut worst = f64::INFINITY;
     for attack in Attack::all().filter(|each| options.attack.is_none_or(|one| one == *each)) {
-        let (mut alone, mut plain, mut beside) = (Vec::new(), Vec::new(), Vec::new());
-        let mut shares = threads::Shares::default();
         let function = match options.one_function {
             true => dpa.function(),
             false => ATTACKS_ON,
         };
         let (target, tally) = (Target::new(&dpa, function, &victim), Tally::default());
+        let mut shares = threads::Shares::default();
+        let mut turns = Vec::new();
         for turn in 0..options.slices {
-            let seed = options.seed + turn as u64;
-            alone.push(measure(&mut victim, slice)?);
-            plain.push(beside_a_thread(&mut victim, slice)?);
-            let of = (&target, attack, seed, &tally);
-            beside.push(beside_an_attack(of, &mut victim, slice, &mut shares)?);
+            let of = (&target, attack, options.seed + turn, &tally);
+            turns.push(Turn {
+                alone: measure(&mut victim, slice)?,
+                plain: beside_a_thread(&mut victim, slice)?,
+                beside: beside_an_attack(of, &mut victim, slice, &mut shares)?,
+            });
         }
-        let by_time = median(&beside, |one| one.by_time) / median(&plain, |one| one.by_time);
-        let [alone, plain, beside] =
-            [&alone, &plain, &beside].map(|figures| median(figures, |one| one.reached));
-        let ratio = beside / plain;
-        println!(
-            "{:<12} {alone:>10.0} {beside:>10.0} {plain:>16.0} {ratio:>7.2} {by_time:>15.2}   {shares}",
-            attack.name()
-        );
+        let share = told(attack, &turns, &shares);
         let came = tally.came();
         println!("{:12} {came}", "");
         came.check(attack)?;
-        worst = worst.min(ratio);
+        // Streams are threads of the operating system, as any program can have them.
+        if attack != Attack::Streams {
+            worst = worst.min(share);
+        }
     }
     if options.check && worst < SHARE {
-        return Err(format!("a ratio of {worst:.2}, at least {SHARE} must be reached").into());
+        return Err(format!(
+            "{worst:.2} of what it reaches alone or beside a plain thread, at least {SHARE} must be reached"
+        )
+        .into());
     }
     Ok(())
+}
+
+/// Three slices, one behind the other.
+struct Turn {
+    alone: Figures,
+    plain: Figures,
+    beside: Figures,
+}
+
+/// Prints what came of the turns; the share that is checked. Shares are those of slices in one turn, as the machine changes.
+fn told(attack: Attack, turns: &[Turn], shares: &threads::Shares) -> f64 {
+    let [alone, beside, plain] = [
+        median(turns, |turn| turn.alone.reached),
+        median(turns, |turn| turn.beside.reached),
+        median(turns, |turn| turn.plain.reached),
+    ];
+    let ratio = median(turns, |turn| turn.beside.reached / turn.plain.reached);
+    let by_time = median(turns, |turn| turn.beside.by_time / turn.plain.by_time);
+    let share = median(turns, |turn| {
+        turn.beside.reached / turn.plain.reached.min(turn.alone.reached)
+    });
+    println!(
+        "{:<12} {alone:>10.0} {beside:>10.0} {plain:>16.0} {ratio:>7.2} {by_time:>15.2} {share:>7.2}   {shares}",
+        attack.name()
+    );
+    share
 }
 
 /// What the victim does in one slice.
@@ -150,8 +179,8 @@ struct Figures {
     by_time: f64,
 }
 
-fn median(figures: &[Figures], which: impl Fn(&Figures) -> f64) -> f64 {
-    let mut figures: Vec<f64> = figures.iter().map(which).collect();
+fn median(turns: &[Turn], which: impl Fn(&Turn) -> f64) -> f64 {
+    let mut figures: Vec<f64> = turns.iter().map(which).collect();
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }

@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use crate::Outcome;
 use crate::attack::Attack;
 
-/// What all of the attacker's limits are called.
-const LIMITED: [&str; 7] = [
-    "events", "launches", "memory", "queues", "regions", "streams", "windows",
+/// What the limits are called that allocating meets.
+const LIMITED: [&str; 6] = [
+    "events", "launches", "memory", "queues", "regions", "windows",
 ];
 
 /// What comes of an attack, told by whoever attacks.
@@ -93,6 +93,7 @@ impl Came {
             Attack::Events | Attack::Overflows => self.faults > 0,
             Attack::Keys | Attack::Entries | Attack::Doorbells => self.refused > 0,
             Attack::Allocates => LIMITED.iter().all(|what| self.limits.contains_key(what)),
+            Attack::Streams => self.limits.contains_key("streams"),
             Attack::Addresses | Attack::Floods => self.ended > 0,
             // Its launches have no end.
             Attack::Spins => true,
