@@ -161,7 +161,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Outcome {
     match command {
         Command::Ci { quick } => ci::run(if quick { ci::QUICK } else { ci::ALL }),
-        Command::Lanes => ci::run(ci::LANES),
+        Command::Lanes => ci::run(&ci::without_tests()),
         Command::Tidy => tidy::run(),
         Command::Loom { mutants: true, .. } => mutants::run(),
         Command::Loom { full, .. } => loom::run(full),
