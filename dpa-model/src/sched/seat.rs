@@ -98,6 +98,10 @@ impl<P: Tenant> Seat<P> {
 
     /// Whether its own limit keeps its head back (rule 6).
     pub(super) fn is_kept_back(&self) -> bool {
+        // Most have none, and nothing else is looked at for them.
+        if self.limit == u32::MAX {
+            return false;
+        }
         let left = self.left();
         self.ready
             .first()
