@@ -92,7 +92,8 @@ async fn one(dpa: &Dpa, dice: &mut Dice, longest: &mut Longest) -> Outcome<u64> 
 }
 
 fn start() -> Outcome<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
+    // Also if its file has been replaced meanwhile, as by a build.
+    let mut command = Command::new("/proc/self/exe");
     command
         .arg("--node")
         .stdin(Stdio::piped())
