@@ -10,6 +10,7 @@ mod names;
 mod paths;
 mod reach;
 mod rules;
+mod shipped;
 mod text;
 mod unsafety;
 mod uses;

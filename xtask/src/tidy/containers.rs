@@ -3,12 +3,11 @@
 //! What keeps something is a field of a struct, a union or a variant, a static, and a name given to such a type. Locals,
 //! signatures and what is only borrowed keep nothing. Modules of tests do not count, those in files of their own neither.
 
-use std::collections::BTreeSet;
-
 use proc_macro2::TokenStream;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
+use super::shipped::{self, Source, is_for_tests};
 use crate::source::File;
 
 const TABLE: &str = "docs/limits.md";
@@ -61,31 +60,15 @@ pub fn check(files: &[File]) -> Vec<String> {
         return vec![format!("{TABLE} is not there")];
     };
     let named = named(&table.text);
-    let sources = files.iter().filter(|file| is_source(&file.path));
-    let parsed: Vec<_> = sources
-        .filter_map(|file| Some((file.path.as_str(), syn::parse_file(&file.text).ok()?)))
-        .collect();
-    let tests: BTreeSet<String> = parsed
-        .iter()
-        .flat_map(|(path, file)| test_modules(path, file))
-        .collect();
-    let unnamed = parsed.iter().filter(|(path, _)| {
-        let is_test = tests.iter().any(|module| is_module(path, module));
-        !is_test && !named.iter().any(|name| is_named(path, name))
-    });
-    unnamed
-        .flat_map(|(path, file)| {
-            let kept = kept(file);
-            kept.into_iter().map(move |(line, what)| {
+    let sources = shipped::sources(files, &CRATES).into_iter();
+    sources
+        .filter(|source| !named.iter().any(|name| is_named(source.path, name)))
+        .flat_map(|Source { path, file, .. }| {
+            kept(&file).into_iter().map(move |(line, what)| {
                 format!("{path}:{line}: `{what}` can grow: a row of {TABLE} must name this file and say what bounds it")
             })
         })
         .collect()
-}
-
-fn is_source(path: &str) -> bool {
-    let below = path.split_once("/src/");
-    path.ends_with(".rs") && below.is_some_and(|(name, _)| CRATES.contains(&name))
 }
 
 /// What the document names between backticks, with `{a,b}` written out.
@@ -111,66 +94,6 @@ fn written_out(path: &str) -> Vec<String> {
 /// Whether a name is that of a file: its path, which may leave out [`FIRST`].
 fn is_named(path: &str, name: &str) -> bool {
     path == name || path.strip_prefix(FIRST) == Some(name)
-}
-
-/// The modules in files of their own that a file has only for tests, as paths without `.rs`.
-fn test_modules(path: &str, file: &syn::File) -> Vec<String> {
-    let own = path.trim_end_matches(".rs");
-    let (beside, name) = own.rsplit_once('/').unwrap_or(("", own));
-    let is_root = ["lib", "main", "mod"].contains(&name) || beside.ends_with("/bin");
-    let below = if is_root { beside } else { own };
-    let modules = file.items.iter().filter_map(|item| match item {
-        syn::Item::Mod(module) if module.content.is_none() && is_for_tests(&module.attrs) => {
-            Some(match path_of(&module.attrs) {
-                Some(path) => format!("{beside}/{}", path.trim_end_matches(".rs")),
-                None => format!("{below}/{}", module.ident),
-            })
-        }
-        _ => None,
-    });
-    modules.collect()
-}
-
-/// What a `path` attribute says.
-fn path_of(attributes: &[syn::Attribute]) -> Option<String> {
-    attributes
-        .iter()
-        .find_map(|attribute| match &attribute.meta {
-            syn::Meta::NameValue(said) if said.path.is_ident("path") => match &said.value {
-                syn::Expr::Lit(literal) => match &literal.lit {
-                    syn::Lit::Str(path) => Some(path.value()),
-                    _ => None,
-                },
-                _ => None,
-            },
-            _ => None,
-        })
-}
-
-/// Whether a file is a module or lies below it.
-fn is_module(path: &str, module: &str) -> bool {
-    let rest = path.strip_prefix(module);
-    rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
-}
-
-/// Whether a `cfg` asks for `test`: by itself or with others, not negated.
-fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let condition = attribute.parse_args::<syn::Meta>();
-        attribute.path().is_ident("cfg") && condition.is_ok_and(|meta| asks_for_tests(&meta))
-    })
-}
-
-fn asks_for_tests(condition: &syn::Meta) -> bool {
-    match condition {
-        syn::Meta::Path(path) => path.is_ident("test"),
-        syn::Meta::List(list) if list.path.is_ident("all") => {
-            type Conditions = syn::punctuated::Punctuated<syn::Meta, syn::Token![,]>;
-            let all = list.parse_args_with(Conditions::parse_terminated);
-            all.is_ok_and(|all| all.iter().any(asks_for_tests))
-        }
-        _ => false,
-    }
 }
 
 /// The containers that a file keeps: the line, and the name.

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use syn::visit::{self, Visit};
-use syn::{Attribute, ItemImpl, ReturnType, Signature, Type, Visibility};
+use syn::{ItemImpl, ReturnType, Signature, Type, Visibility};
 
 use crate::source::File;
+use crate::tidy::shipped::{self, Source, is_for_tests};
 
 /// Crates whose public futures count.
 const CRATES: [&str; 5] = ["doca-dpa", "dpa-model", "flexio", "rdma", "sync-event"];
@@ -27,13 +28,14 @@ pub struct Awaited {
 
 /// All of them, in order.
 pub fn all(files: &[File]) -> BTreeSet<Awaited> {
-    let parsed: Vec<_> = files.iter().filter_map(parsed).collect();
+    let mut sources = shipped::sources(files, &CRATES);
+    sources.retain(|source| !source.path.split('/').any(|part| part == "tests.rs"));
     let mut crates = BTreeMap::<&str, Types>::new();
-    for (krate, _, file) in &parsed {
+    for Source { krate, file, .. } in &sources {
         crates.entry(krate).or_default().visit_file(file);
     }
     let mut found = BTreeSet::new();
-    for (krate, path, file) in &parsed {
+    for Source { krate, path, file } in &sources {
         let mut functions = Functions {
             crates: &crates,
             krate,
@@ -44,15 +46,6 @@ pub fn all(files: &[File]) -> BTreeSet<Awaited> {
         functions.visit_file(file);
     }
     found
-}
-
-/// A source of one of the crates, without its tests.
-fn parsed(file: &File) -> Option<(&str, &str, syn::File)> {
-    let (krate, within) = file.path.split_once("/src/")?;
-    let source = within.ends_with(".rs") && !within.split('/').any(|part| part == "tests.rs");
-    let wanted = source && CRATES.contains(&krate);
-    let parsed = wanted.then(|| syn::parse_file(&file.text).ok()).flatten()?;
-    Some((krate, &file.path, parsed))
 }
 
 /// The types of a crate.
@@ -83,7 +76,7 @@ impl Types {
 
 impl<'a> Visit<'a> for Types {
     fn visit_item_mod(&mut self, module: &'a syn::ItemMod) {
-        if !is_test(&module.attrs) {
+        if !is_for_tests(&module.attrs) {
             visit::visit_item_mod(self, module);
         }
     }
@@ -168,20 +161,20 @@ impl Functions<'_> {
 
 impl<'a> Visit<'a> for Functions<'_> {
     fn visit_item_mod(&mut self, module: &'a syn::ItemMod) {
-        if !is_test(&module.attrs) {
+        if !is_for_tests(&module.attrs) {
             visit::visit_item_mod(self, module);
         }
     }
 
     fn visit_item_fn(&mut self, function: &'a syn::ItemFn) {
-        if is_public(&function.vis) && !is_test(&function.attrs) {
+        if is_public(&function.vis) && !is_for_tests(&function.attrs) {
             self.look_at(&function.sig);
         }
     }
 
     fn visit_item_impl(&mut self, item: &'a ItemImpl) {
         self.of = name_of(&item.self_ty).filter(|name| self.types().is_public(name));
-        if self.of.is_some() && !is_test(&item.attrs) {
+        if self.of.is_some() && !is_for_tests(&item.attrs) {
             match future_trait(item) {
                 Some(_) => self.add(None),
                 None => visit::visit_item_impl(self, item),
@@ -191,7 +184,7 @@ impl<'a> Visit<'a> for Functions<'_> {
     }
 
     fn visit_impl_item_fn(&mut self, function: &'a syn::ImplItemFn) {
-        if is_public(&function.vis) && !is_test(&function.attrs) {
+        if is_public(&function.vis) && !is_for_tests(&function.attrs) {
             self.look_at(&function.sig);
         }
     }
@@ -251,14 +244,6 @@ fn last(path: &syn::Path) -> Option<String> {
 
 fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
-}
-
-/// `#[cfg(test)]`
-fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let only = attribute.parse_args::<syn::Path>();
-        attribute.path().is_ident("cfg") && only.is_ok_and(|only| only.is_ident("test"))
-    })
 }
 
 #[cfg(test)]
