@@ -145,16 +145,18 @@ pub fn hostile_keys(
     }
 }
 
-/// Rings for queues by numbers: the victim's queue pair, those that are given out first, guessed ones; how many took a ring.
+/// Rings for queues by numbers: the victim's queue pair, those that are given out first, guessed ones; how many took a ring, and
+/// at its end how many did not.
 #[dpa_kernel]
 pub fn hostile_doorbells(
     thread: &Thread,
     prey: Prey,
     seed: u64,
     times: u64,
-    found: AtomicSlice<u64>,
+    rings: AtomicSlice<u64>,
 ) {
     let mut numbers = Numbers(seed | 1);
+    let mut refused = 0;
     for _ in 0..times {
         let number = match numbers.next() % 4 {
             0 => prey.pair,
@@ -168,10 +170,11 @@ pub fn hostile_doorbells(
             thread.cq_arm(index, number),
             thread.zcqe_gen(number),
         ];
-        found
-            .at(0)
-            .add(rung.iter().filter(|rung| rung.is_ok()).count() as u64);
+        let taken = rung.iter().filter(|rung| rung.is_ok()).count() as u64;
+        rings.at(0).add(taken);
+        refused += rung.len() as u64 - taken;
     }
+    rings.at(1).add(refused);
 }
 
 /// So many times a thousand and twenty-four characters.

@@ -161,8 +161,7 @@ impl Attacker<'_> {
 
     /// Several launches at once, until they are over or it is.
     fn crowd(&self, submit: impl Fn(u64) -> Result<Launch, Error>) -> Result<(), Error> {
-        let launches = (0..AT_ONCE).map(submit).collect::<Result<Vec<_>, _>>()?;
-        self.attend(&launches);
+        self.attend(&start(submit)?);
         Ok(())
     }
 
@@ -212,34 +211,34 @@ impl Attacker<'_> {
 
     fn entries(&self, seed: u64) -> Result<(), Error> {
         let near = self.dpa.zeroed_blocking::<u64>(1)?;
-        let writing = (0..AT_ONCE).map(|n| {
+        let writing = start(|n| {
             let args = HostileWordsArgs {
                 around: near.addr(),
                 prey: self.prey,
                 seed: seed ^ n << 32,
                 times: TIMES,
             };
-            self.dpa.launch(hostile_words).args(args).submit()
-        });
-        let writing = writing.collect::<Result<Vec<_>, _>>()?;
+            Ok(self.dpa.launch(hostile_words).args(args).submit()?)
+        })?;
         let posted = self.keys(seed);
         self.attend(&writing);
         posted
     }
 
     fn doorbells(&self, seed: u64) -> Result<(), Error> {
-        let found = self.dpa.zeroed_blocking::<u64>(1)?;
+        let rings = self.dpa.zeroed_blocking::<u64>(2)?;
         let rung = self.crowd(|n| {
             let args = HostileDoorbellsArgs {
                 prey: self.prey,
                 seed: seed ^ n << 32,
                 times: TIMES,
-                found: &found,
+                rings: &rings,
             };
             Ok(self.dpa.launch(hostile_doorbells).args(args).submit()?)
         });
-        self.tally.refused(3 * TIMES * AT_ONCE);
-        self.tally.found(found.copy_out_blocking()?[0]);
+        let rings = rings.copy_out_blocking()?;
+        self.tally.found(rings[0]);
+        self.tally.refused(rings[1]);
         rung
     }
 
@@ -253,4 +252,9 @@ impl Attacker<'_> {
             Ok(self.dpa.launch(hostile_flood).args(args).submit()?)
         })
     }
+}
+
+/// Several launches at once.
+fn start(submit: impl Fn(u64) -> Result<Launch, Error>) -> Result<Vec<Launch>, Error> {
+    (0..AT_ONCE).map(submit).collect()
 }
