@@ -102,10 +102,10 @@ pub struct MishapCounters {
     pub clock_jump: Struck,
 }
 
-/// One kind of mishap.
 /// Whether the program is built without them, to see what they cost: `cargo xtask mishaps-cost`.
 const LEFT_OUT: bool = cfg!(dpa_without_mishaps);
 
+/// One kind of mishap.
 #[derive(Debug, Default)]
 struct Kind {
     chances: AtomicU64,
@@ -267,7 +267,8 @@ impl State {
     }
 }
 
-fn some_of(longest: Duration, choices: &Choices) -> u64 {
+/// At least a nanosecond, and no longer than that.
+pub(crate) fn some_of(longest: Duration, choices: &Choices) -> u64 {
     let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
     1 + choices.below(nanos.max(1))
 }
@@ -276,12 +277,6 @@ impl Device {
     /// What goes wrong; `None` with another driver than the seeded one.
     pub fn mishaps(&self) -> Option<&State> {
         self.choices.as_ref().map(|choices| &choices.mishaps)
-    }
-
-    /// Whether a launch finds no room although there is some.
-    #[inline]
-    pub(crate) fn refuses_room(&self) -> bool {
-        self.is_full(HostQueue::Launches)
     }
 
     /// Whether who comes to this queue finds no room although there is some.
@@ -336,7 +331,7 @@ impl Process {
 impl Core {
     /// As [`Core::may_panic`], if the seeded driver runs it.
     pub(crate) fn may_panic_here(&self) {
-        if !LEFT_OUT && let Some(choices) = &self.worker().device().choices {
+        if let Some(choices) = &self.worker().device().choices {
             self.may_panic(choices);
         }
     }

@@ -12,6 +12,7 @@ use rdma::Datagram;
 use rdma::wire::Summary;
 
 use crate::device::Device;
+use crate::mishaps::some_of;
 use crate::seeded::Choices;
 
 /// How likely something is: so many times in a million.
@@ -318,8 +319,7 @@ impl State {
             .saturating_add(choices.below(spread));
         if self.spec.delay.strikes(choices) {
             self.counters.delayed += 1;
-            let longest = nanos(self.spec.longest_delay).max(1);
-            at = at.saturating_add(1 + choices.below(longest));
+            at = at.saturating_add(some_of(self.spec.longest_delay, choices));
         }
         let late = self.spec.reorder.strikes(choices);
         if late {

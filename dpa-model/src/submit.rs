@@ -15,6 +15,7 @@ use crate::fiber::Switch;
 use crate::foreign::on_own_stack;
 use crate::gate::{self, Gate, Parking};
 use crate::launch::{ArgBytes, Body, Extra, Gang, Keep, Launch, Outcome, Parts};
+use crate::mishaps::HostQueue;
 use crate::process::{Process, Wakers};
 use crate::stream::{Joined, Stream};
 use crate::unfinished::Left;
@@ -203,7 +204,7 @@ impl Process {
         if !self.unfinished.take(limit) {
             return Err(SubmitError::QueueFull { limit });
         }
-        if self.device.refuses_room() {
+        if self.device.is_full(HostQueue::Launches) {
             self.finished(1, None);
             return Err(SubmitError::QueueFull { limit });
         }

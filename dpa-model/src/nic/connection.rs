@@ -164,7 +164,7 @@ impl ConnectionRef {
         let pending = Pending::new(kept);
         let posted = lease.nic().with(|engine| {
             if self.context.process.device.is_full(HostQueue::Sends) {
-                let limit = engine.world.work.len();
+                let limit = self.context.spec().outstanding;
                 return Err(PostHostError::Refused(PostReason::Full { limit }));
             }
             let id = HOST | engine.world.work.insert(pending.clone()) as u64;

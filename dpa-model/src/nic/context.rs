@@ -355,7 +355,7 @@ impl ContextRef {
             {
                 let full = self.process.device.is_full(HostQueue::Receives);
                 if full || receives.len() >= MAX_RECEIVES {
-                    let limit = receives.len();
+                    let limit = MAX_RECEIVES;
                     return Err(PostHostError::Refused(PostReason::Full { limit }));
                 }
                 let id = HOST | world.work.insert(pending.clone()) as u64;
