@@ -11,10 +11,11 @@
 //! 3. A number behind `expected` is a gap, reported once by a sequence NAK. Until the expected packet comes
 //!    everything else behind it is dropped. The same after "receiver not ready".
 //! 4. A refusal (invalid request, access, operation) moves the queue pair to ERR. Nothing of the refused packet
-//!    has been written. A receive that it has taken ends with its own error (it is too short, or its memory is not ours), else it is
-//!    flushed: what the peer did wrong is told to the peer, and by the cause of ERR. A refusal may be lost, and a peer may retry without end: the refused packet is answered with the
-//!    same refusal as often as it comes. So is what was executed before it: of a peer with a small window nothing else
-//!    may come. What lies behind it is not answered.
+//!    has been written. A receive that it has taken ends with its own error (it is too short, or its memory is not
+//!    ours), else it is flushed: what the peer did wrong is told to the peer, and by the cause of ERR. A refusal may be
+//!    lost, and a peer may retry without end: the refused packet is answered with the same refusal as often as it
+//!    comes. So is what was executed before it: of a peer with a small window nothing else may come. What lies behind
+//!    it is not answered.
 //! 5. Replies leave in the order of their requests. An acknowledgement that is still waiting is replaced by a
 //!    later one. The queue of replies is bounded: what does not fit is left to the peer's retry.
 //! 6. The last `limit` reads and atomics are remembered: no requester has more outstanding.
