@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ pub struct Clock {
     virtual_now: Option<AtomicU64>,
     timers: Arc<Mutex<Timers>>,
     sooner: Condvar,
+    /// Who waits for timers has seen nothing to do for a while, and sleeps until it is roused.
+    dozes: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +56,7 @@ impl Clock {
             virtual_now: None,
             timers: Arc::default(),
             sooner: Condvar::new(),
+            dozes: AtomicBool::new(false),
         }
     }
 
@@ -172,8 +175,9 @@ impl Clock {
         }
     }
 
-    /// Waits, on a thread of its own, until a timer is due or `most` has passed. False when stopped.
-    pub(crate) fn wait_due(&self, most: Duration) -> bool {
+    /// Waits, on a thread of its own, until a timer is due or `most` has passed; if it may doze, at most until it is roused. False
+    /// when stopped.
+    pub(crate) fn wait_due(&self, most: Duration, may_doze: bool) -> bool {
         let mut timers = self.timers.lock();
         if timers.stopped {
             return false;
@@ -184,9 +188,26 @@ impl Clock {
             None => most,
         };
         if !wait.is_zero() {
+            self.dozes.store(may_doze, Ordering::Relaxed);
             self.sooner.wait_for(&mut timers, wait);
+            self.dozes.store(false, Ordering::Relaxed);
         }
         !timers.stopped
+    }
+
+    /// There is something to do again. It costs nothing while nobody dozes. Who has just begun to may be missed, and then sleeps on.
+    #[inline]
+    pub(crate) fn rouse(&self) {
+        if self.dozes.load(Ordering::Relaxed) {
+            self.end_doze();
+        }
+    }
+
+    #[cold]
+    fn end_doze(&self) {
+        // Under the lock: who says that it dozes lets go of it when it sleeps.
+        drop(self.timers.lock());
+        self.sooner.notify_all();
     }
 
     pub(crate) fn stop(&self) {

@@ -13,6 +13,9 @@ use crate::fault::Fault;
 use crate::process::{Process, Standstill};
 use crate::slices::{SLICE, Slices};
 
+/// After so many looks at workers that have done nothing, the keeper looks only when one of them does something again.
+const QUIET: u32 = 10;
+
 /// What the thread does. It ends with the device.
 pub(crate) fn keep(device: &Device) {
     let status = std::fs::read_to_string("/proc/self/status");
@@ -25,15 +28,20 @@ pub(crate) fn keep(device: &Device) {
     let errands = Errands::default();
     let wake = |process| errands.post(process, Box::new(device.clock.waking(process)));
     let (mut last_look, mut last_slice) = (Instant::now(), Instant::now());
-    let mut busy = false;
-    while device
-        .clock
-        .wait_due(if busy { SLICE.min(tick) } else { tick })
-    {
+    let slice = SLICE.min(tick);
+    let mut quiet = 0;
+    loop {
+        let dozes = quiet >= QUIET;
+        if !device.clock.wait_due(if dozes { tick } else { slice }, dozes) {
+            return;
+        }
         device.run_timers_beside_tasks(wake);
-        if last_slice.elapsed() >= SLICE.min(tick) {
+        if last_slice.elapsed() >= slice {
             last_slice = Instant::now();
-            busy = slices.look(device);
+            quiet = match slices.look(device) {
+                true => 0,
+                false => quiet.saturating_add(1),
+            };
             shares.look(device);
         }
         if last_look.elapsed() >= tick {

@@ -10,6 +10,17 @@ use crate::fairness::Place;
 use crate::idle::Soon;
 use crate::unit::Suspended;
 
+/// What is known of a kernel that was interrupted and goes on.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// CPU time, in nanoseconds, that it has used since its last safe point.
+    pub spun: AtomicU64,
+    /// The CPU time of its worker when it went on.
+    pub since: AtomicU64,
+    /// The count of safe points for which that is true. It is written last.
+    pub at: AtomicU64,
+}
+
 /// What others see of a worker.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -36,8 +47,8 @@ pub struct Shared {
     pub preempt_at: AtomicU64,
     /// CPU time, in nanoseconds, that the kernel which is interrupted has used since its last safe point.
     pub spun: AtomicU64,
-    /// The same of a thread that goes on, and the count of safe points for which it is true.
-    pub carried: (AtomicU64, AtomicU64),
+    /// The thread that went on.
+    pub carried: Carried,
     /// Whether it runs a kernel.
     pub busy: AtomicBool,
     /// The partition that is its home, plus 1; 0: it has none (see `fairness.rs`).

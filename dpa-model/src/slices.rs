@@ -10,7 +10,7 @@
 //! 3. Time counts as CPU time of the worker's thread, and an interruption is no safe point: what a kernel has used before counts
 //!    for the limit when it goes on.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::device::Device;
@@ -41,6 +41,8 @@ pub(crate) struct Slices {
     limit: Option<Duration>,
     interrupts: bool,
     seen: Vec<Option<Stretch>>,
+    /// The count of safe points of each worker at the last look.
+    counted: Vec<u64>,
     rested: Vec<Instant>,
 }
 
@@ -50,11 +52,12 @@ impl Slices {
             limit,
             interrupts: interrupts && cfg!(not(dpa_sanitize)),
             seen: vec![None; workers],
+            counted: vec![0; workers],
             rested: vec![Instant::now(); workers],
         }
     }
 
-    /// Looks at all workers; whether one of them runs a kernel, or has one that rests.
+    /// Looks at all workers; whether one of them runs a kernel, has run one since the last look, or has one that rests.
     pub(crate) fn look(&mut self, device: &Device) -> bool {
         let mut any = false;
         for (index, worker) in device.workers.iter().enumerate() {
@@ -85,14 +88,15 @@ impl Slices {
     }
 
     fn look_at(&mut self, device: &Device, index: usize, worker: &Shared) -> bool {
-        let resting = worker.has_resting();
+        let count = worker.safe_points.load(Ordering::Relaxed);
+        let active = worker.has_resting() || self.counted[index] != count;
+        self.counted[index] = count;
         let pthread = worker.pthread.load(Ordering::Acquire);
         let used = worker.busy.load(Ordering::Relaxed);
         let Some(used) = used.then(|| cpu_time(pthread)).flatten() else {
             self.seen[index] = None;
-            return resting;
+            return active;
         };
-        let count = worker.safe_points.load(Ordering::Relaxed);
         let stretch = match self.seen[index] {
             Some(stretch) if stretch.count == count => stretch,
             _ => begun(worker, count, used),
@@ -134,15 +138,20 @@ fn slices_of_rest(at_home: bool, interruptions: u32) -> u32 {
 }
 
 fn begun(worker: &Shared, count: u64, used: Duration) -> Stretch {
-    let (time, at) = &worker.carried;
-    let carried = match at.load(Ordering::Relaxed) == count {
-        true => Duration::from_nanos(time.load(Ordering::Relaxed)),
-        false => Duration::ZERO,
-    };
+    let carried = &worker.carried;
+    if carried.at.load(Ordering::Acquire) != count {
+        return Stretch {
+            count,
+            since: used,
+            slice: used,
+        };
+    }
+    let nanos = |of: &AtomicU64| Duration::from_nanos(of.load(Ordering::Relaxed));
+    let slice = nanos(&carried.since).min(used);
     Stretch {
         count,
-        since: used.saturating_sub(carried),
-        slice: used,
+        since: slice.saturating_sub(nanos(&carried.spun)),
+        slice,
     }
 }
 

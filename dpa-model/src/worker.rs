@@ -144,6 +144,7 @@ impl Worker {
             Pick::Ranks => self.fresh_unit(),
         };
         self.shared().busy.store(true, Ordering::Relaxed);
+        self.device.clock.rouse();
         while let Some(running) = unit.take() {
             unit = self.enter(running);
         }
@@ -166,13 +167,13 @@ impl Worker {
             return self.park(unit, Request::Abandon);
         }
         self.safe_point();
-        self.went_on_at.set(own_cpu_time());
-        let (time, at) = &self.shared().carried;
-        time.store(core.spun.get(), Ordering::Relaxed);
-        at.store(
-            self.shared().safe_points.load(Ordering::Relaxed),
-            Ordering::Relaxed,
-        );
+        let now = own_cpu_time();
+        self.went_on_at.set(now);
+        let carried = &self.shared().carried;
+        carried.spun.store(core.spun.get(), Ordering::Relaxed);
+        carried.since.store(now, Ordering::Relaxed);
+        let count = self.shared().safe_points.load(Ordering::Relaxed);
+        carried.at.store(count, Ordering::Release);
         Some(unit)
     }
 
@@ -269,7 +270,7 @@ impl Worker {
     pub(crate) fn spun(&self, before: u64) -> u64 {
         let shared = self.shared();
         let count = shared.safe_points.load(Ordering::Relaxed);
-        if shared.carried.1.load(Ordering::Relaxed) == count {
+        if shared.carried.at.load(Ordering::Relaxed) == count {
             return before + own_cpu_time().saturating_sub(self.went_on_at.get());
         }
         match shared.preempt_at.load(Ordering::Relaxed) == count {

@@ -117,18 +117,20 @@ fn run(options: &Options) -> Outcome {
         };
         let (target, tally) = (Target::new(&dpa, function, &victim), Tally::default());
         let mut shares = threads::Shares::default();
+        let mut plain_shares = threads::Shares::default();
         let mut turns = Vec::new();
         for turn in 0..options.slices {
             let of = (&target, attack, options.seed + turn, &tally);
             turns.push(Turn {
                 alone: measure(&mut victim, slice)?,
-                plain: beside_a_thread(&mut victim, slice)?,
+                plain: beside_a_thread(&mut victim, slice, &mut plain_shares)?,
                 beside: beside_an_attack(of, &mut victim, slice, &mut shares)?,
             });
         }
         let share = told(attack, &turns, &shares);
         let came = tally.came();
         println!("{:12} {came}", "");
+        println!("{:12} plain: {plain_shares}", "");
         came.check(attack)?;
         // Streams are threads of the operating system, as any program can have them.
         if attack != Attack::Streams {
@@ -202,7 +204,11 @@ fn measure(victim: &mut Victim, slice: Duration) -> Outcome<Figures> {
 }
 
 /// What the victim does in a second while a thread of the operating system burns a core.
-fn beside_a_thread(victim: &mut Victim, slice: Duration) -> Outcome<Figures> {
+fn beside_a_thread(
+    victim: &mut Victim,
+    slice: Duration,
+    shares: &mut threads::Shares,
+) -> Outcome<Figures> {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -210,7 +216,9 @@ fn beside_a_thread(victim: &mut Victim, slice: Duration) -> Outcome<Figures> {
                 std::hint::spin_loop();
             }
         });
+        let before = threads::had()?;
         let reached = measure(victim, slice);
+        shares.add(&before, &threads::had()?);
         over.store(true, Ordering::Relaxed);
         reached
     })
