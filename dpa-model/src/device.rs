@@ -216,10 +216,11 @@ impl Device {
         !self.fairness.is_divided() && self.is_awake()
     }
 
-    /// Works the NICs, if there are any; whether there was something to do. A worker with a home works those of its home.
+    /// Works the NICs, if there are any, until there is `enough` else to do; whether there was something to do. A worker with a home
+    /// works those of its home.
     #[inline]
-    pub(crate) fn poll_nics(&self, home: Option<usize>) -> bool {
-        !self.nics.is_empty() && self.nics.poll(self.clock.now(), home).worked
+    pub(crate) fn poll_nics(&self, home: Option<usize>, enough: &dyn Fn() -> bool) -> bool {
+        !self.nics.is_empty() && self.nics.poll(self.clock.now(), home, enough).worked
     }
 
     /// Kernel stacks in use, those of idle workers included.

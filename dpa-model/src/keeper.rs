@@ -32,17 +32,21 @@ pub(crate) fn keep(device: &Device) {
     let mut quiet = 0;
     loop {
         let dozes = quiet >= QUIET;
-        if !device.clock.wait_due(if dozes { tick } else { slice }, dozes) {
+        if !device
+            .clock
+            .wait_due(if dozes { tick } else { slice }, dozes)
+        {
             return;
         }
         device.run_timers_beside_tasks(wake);
         if last_slice.elapsed() >= slice {
             last_slice = Instant::now();
+            // Before anybody is interrupted for what waits: that may be over in no time.
+            shares.look(device);
             quiet = match slices.look(device) {
                 true => 0,
                 false => quiet.saturating_add(1),
             };
-            shares.look(device);
         }
         if last_look.elapsed() >= tick {
             last_look = Instant::now();

@@ -18,10 +18,8 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use crossbeam::queue::SegQueue;
-use parking_lot::{Mutex, MutexGuard};
 use rdma::Datagram;
 use rdma::provider::{Chosen, Provider as Asked, SystemError, UnknownProvider, VerbsOpenError};
 use rdma::psn::Qpn;
@@ -59,9 +57,11 @@ mod relief;
 mod ring;
 mod translate;
 mod turn;
+mod turns;
 mod waiting;
 mod watch;
 mod words;
+mod working;
 mod world;
 
 pub use completion_ring::{CompletionSpec, Moderation, OverrunPolicy};
@@ -84,13 +84,15 @@ pub(crate) use lease::Nics;
 pub(crate) use leased::Leased;
 pub(crate) use queue_of::QueueOf;
 
-use after::{run_all, run_own};
+use after::run_all;
 use attend::Attendant;
 use bell::Bell;
 use engine::Engine;
 use leaving::Leaving;
 use provider::{Facts, Provider};
 use relief::Relief;
+use turns::Turns;
+use working::Looked;
 
 use crate::process::Process;
 use crate::quota::QuotaExceeded;
@@ -119,16 +121,6 @@ pub enum NicError {
     Quota(#[from] QuotaExceeded),
 }
 
-/// Doorbells that wait for whoever works a NIC, at most.
-const MOST_RUNG: usize = 4096;
-
-/// Who works a NIC looks so often, at most, because others ring meanwhile, or what rang takes long. They might ring without end,
-/// and what is due by now and what arrives is for its own thread (`attend`, `relief`), which looks next.
-const MOST_LOOKS: usize = 16;
-
-/// And so often, at most, while tasks of the host program are to be woken.
-const MOST_LOOKS_OWING: usize = 3;
-
 /// One NIC of a device.
 #[derive(Debug)]
 pub struct DeviceNic {
@@ -139,7 +131,7 @@ pub struct DeviceNic {
     receive_buffer: usize,
     joins: bool,
     pub(crate) regions: Arc<RegionTable>,
-    engine: Mutex<Engine>,
+    engine: Turns<Engine>,
     bell: Bell,
     rung: SegQueue<Qpn>,
     /// Doorbells have rung that are not in `rung`.
@@ -210,7 +202,7 @@ impl DeviceNic {
             receive_buffer: socket.map_or(1 << 20, rdma::udp::Socket::receive_buffer),
             joins: socket.is_some_and(rdma::udp::Socket::joins),
             regions,
-            engine: Mutex::new(engine),
+            engine: Turns::new(engine),
             bell: Bell::new(),
             rung: SegQueue::new(),
             rung_too_often: AtomicBool::new(false),
@@ -274,107 +266,6 @@ impl DeviceNic {
         self.engine.lock().provider.counters()
     }
 
-    /// A doorbell. `cargo xtask verbs cost` counts its instructions by its name.
-    #[inline(never)]
-    pub(crate) fn ring(&self, now: u64, number: Qpn) -> bool {
-        // What arrives meanwhile is for whoever polls: a doorbell costs no look at the socket.
-        if self.bell.try_begin_unrung() {
-            return self
-                .begun(now, Some(number), Engine::send_and_report)
-                .opened;
-        }
-        self.remember(number);
-        self.bell.ring() && self.work(now, Engine::send_and_report).opened
-    }
-
-    /// Works the NIC, if nobody does just now.
-    pub(crate) fn poll(&self, now: u64) -> Looked {
-        self.work(now, Engine::progress)
-    }
-
-    fn work(&self, now: u64, progress: fn(&mut Engine, Duration) -> bool) -> Looked {
-        match self.bell.try_begin() {
-            true => self.begun(now, None, progress),
-            false => Looked::default(),
-        }
-    }
-
-    /// Works the NIC, as the one who may: for `alone`, a doorbell that rings here while no other has, or for all.
-    fn begun(
-        &self,
-        now: u64,
-        mut alone: Option<Qpn>,
-        progress: fn(&mut Engine, Duration) -> bool,
-    ) -> Looked {
-        let mut looked = Looked::default();
-        if self.stands_still(now) {
-            return self.put_off(alone);
-        }
-        // Only who works the NIC counts.
-        let looks = self.looks.load(Ordering::Relaxed);
-        self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
-        let mut looks_left = MOST_LOOKS;
-        let mut foreign = Vec::new();
-        loop {
-            let mut engine = self.engine.lock();
-            let now = Duration::from_nanos(now);
-            for number in engine.world.turn.next() {
-                looked.worked |= engine.ring(now, number);
-            }
-            match alone.take() {
-                Some(number) => looked.worked |= engine.ring(now, number),
-                None => looked.worked |= self.ring_all(&mut engine, now),
-            }
-            looked.worked |= progress(&mut engine, now);
-            let after = engine.take_after();
-            self.tell_attendant(&engine);
-            let goes_on = engine.is_left();
-            match goes_on {
-                true => MutexGuard::unlock_fair(engine),
-                false => drop(engine),
-            }
-            looked.opened |= run_own(after, &mut foreign);
-            let ended = !goes_on && self.bell.end();
-            looks_left -= 1;
-            if !foreign.is_empty() {
-                looks_left = looks_left.min(MOST_LOOKS_OWING);
-            }
-            if !ended && looks_left > 0 {
-                continue;
-            }
-            let another = !ended && self.has_another();
-            if !ended {
-                self.bell.leave_rung();
-            }
-            if another {
-                self.call_another();
-            }
-            looked.opened |= run_all(std::mem::take(&mut foreign));
-            // If nobody else looks, it goes on.
-            if ended || another || !self.bell.try_begin() {
-                return looked;
-            }
-            looks_left = MOST_LOOKS;
-        }
-    }
-
-    #[inline]
-    fn stands_still(&self, now: u64) -> bool {
-        let until = self.stalled_until.load(Ordering::Relaxed);
-        if until != 0 && now >= until {
-            self.stalled_until.store(0, Ordering::Relaxed);
-        }
-        now < until
-    }
-
-    /// It does nothing until its time is over; doorbells are kept for then.
-    #[cold]
-    fn put_off(&self, alone: Option<Qpn>) -> Looked {
-        alone.into_iter().for_each(|number| self.remember(number));
-        while !self.bell.end() {}
-        Looked::default()
-    }
-
     /// When it wants to be called.
     fn next_timer(&self) -> Option<u64> {
         let at = self.engine.lock().next_timer();
@@ -383,30 +274,6 @@ impl DeviceNic {
             0 => at,
             _ => Some(at.map_or(stalled, |at| at.max(stalled))),
         }
-    }
-
-    /// Keeps a doorbell for whoever works the NIC. Beyond [`MOST_RUNG`] it is only known that some have rung.
-    fn remember(&self, number: Qpn) {
-        match self.rung.len() < MOST_RUNG {
-            true => self.rung.push(number),
-            false => self.rung_too_often.store(true, Ordering::Release),
-        }
-    }
-
-    /// Every doorbell that has rung so far; whether there was one. Those that ring meanwhile have their turn the next time, so
-    /// that who rings without end does not keep the NIC for itself.
-    fn ring_all(&self, engine: &mut Engine, now: Duration) -> bool {
-        let mut any = false;
-        for _ in 0..self.rung.len() {
-            let Some(number) = self.rung.pop() else { break };
-            any = true;
-            engine.ring(now, number);
-        }
-        if self.rung_too_often.swap(false, Ordering::AcqRel) {
-            any = true;
-            engine.ring_every(now);
-        }
-        any
     }
 
     /// Works on the NIC under its lock, waiting for it, and does what follows.
@@ -481,15 +348,6 @@ impl DeviceNic {
         let attendant = self.attendant.iter();
         attendant.for_each(|attendant| attendant.begin_words(now));
     }
-}
-
-/// What came of a look.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Looked {
-    /// There was something to do.
-    pub(crate) worked: bool,
-    /// It may have opened a kernel.
-    pub(crate) opened: bool,
 }
 
 /// A random number from the system.

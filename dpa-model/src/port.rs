@@ -235,7 +235,7 @@ fn poll_nics_off(core: &Core) {
     let of = Some(core.process().tenancy.partition.index);
     let looked = core
         .switch()
-        .on_parent_stack(|| device.nics.poll(device.clock.now(), of));
+        .on_parent_stack(|| device.nics.poll(device.clock.now(), of, &|| false));
     if looked.opened {
         core.worker().opened_midway();
     }

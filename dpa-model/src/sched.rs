@@ -293,7 +293,12 @@ impl<P: Tenant> Sched<P> {
 
     /// All processes, and whether each has something ready, or started and not waiting.
     pub fn occupied(&self) -> Vec<(Arc<P>, bool)> {
-        let state = self.state.lock();
+        // Dropped behind the lock, as it is declared before.
+        let _strays;
+        let mut state = self.state.lock();
+        // Where a kernel has every worker nobody else takes it in, and it is the others' that count.
+        _strays = state.drain(&self.inbox);
+        self.count(&state);
         let seats = state.tenants.values();
         let busy = |seat: &Seat<P>| seat.started > seat.process.blocked() || !seat.ready.is_empty();
         seats

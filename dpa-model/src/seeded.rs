@@ -347,7 +347,7 @@ impl Device {
         }
         let drained = |process: &Arc<Process>| process.drain_stores();
         // What has moved between steps may be all that does now: whom that woke goes on before time does.
-        self.sched.processes().iter().any(drained) || self.poll_nics(None) || moved
+        self.sched.processes().iter().any(drained) || self.poll_nics(None, &|| false) || moved
     }
 
     /// So many nanoseconds pass; whether the time of anything came.
@@ -368,7 +368,7 @@ impl Device {
         let due = || self.nics.next_timer() <= Some(self.clock.now());
         let something = self.network.carry(self, choices) || (!self.nics.is_empty() && due());
         if something && choices.below(2) == 0 {
-            moved |= self.poll_nics(None);
+            moved |= self.poll_nics(None, &|| false);
         }
         moved
     }
@@ -430,7 +430,7 @@ impl Device {
         if let Some(choices) = &self.choices {
             self.network.carry(self, choices);
         }
-        self.poll_nics(None);
+        self.poll_nics(None, &|| false);
     }
 
     fn pass_time(&self) -> bool {

@@ -273,7 +273,8 @@ fn look(worker: &Worker) -> Option<Pick> {
             }
             std::hint::spin_loop();
         }
-        if device.poll_nics(worker.shared().home()) {
+        let enough = || device.sees_work_for(worker.index());
+        if device.poll_nics(worker.shared().home(), &enough) {
             // Where one packet came, more may follow.
             until = None;
             continue;

@@ -29,7 +29,7 @@ const MAX_SEND: usize = 65_507;
 const MOST_BATCHES: usize = 256;
 
 /// Bytes that one call sends and copies, at most, and a packet or a piece of work more: of requests, and of replies again.
-const MOST_BYTES: usize = 4 << 20;
+const MOST_BYTES: usize = 512 << 10;
 
 /// What stands above the NIC.
 pub trait Host {

@@ -16,6 +16,7 @@ use super::NicError;
 use super::after::After;
 use super::late::Late;
 use super::provider::Provider;
+use super::turn::Turn;
 use super::world::World;
 use crate::process::Process;
 
@@ -78,7 +79,13 @@ impl Engine {
     /// may have been behind others.
     pub(crate) fn destroy(&mut self, now: Duration, number: Qpn) {
         self.provider.end_work(number, &mut self.world);
-        self.ring(now, number);
+        // Kernels may fill it again meanwhile, and that without end: what they write then is over when its entries are.
+        for _ in 0..Turn::OF_THE_LONGEST {
+            self.world.turn.begin();
+            if !self.ring(now, number) {
+                break;
+            }
+        }
         self.provider.report(now, &mut self.world);
         self.provider.destroy(now, number, &mut self.world);
     }

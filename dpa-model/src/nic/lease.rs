@@ -46,14 +46,19 @@ impl Nics {
         }
     }
 
-    /// Works all of them; for a partition: those that it has a share in.
-    pub(crate) fn poll(&self, now: u64, partition: Option<usize>) -> Looked {
+    /// Works all of them; for a partition: those that it has a share in. Others go on if there is `enough` else to do.
+    pub(crate) fn poll(
+        &self,
+        now: u64,
+        partition: Option<usize>,
+        enough: &dyn Fn() -> bool,
+    ) -> Looked {
         let mut looked = Looked::default();
         self.each(|nic| {
             if partition.is_some_and(|partition| !nic.is_shared_by(partition)) {
                 return;
             }
-            let one = nic.poll(now);
+            let one = nic.poll_until(now, enough);
             looked.worked |= one.worked;
             looked.opened |= one.opened;
         });
@@ -115,10 +120,10 @@ impl NicLease {
         foreign.then(|| process.leased.begin(&self.nic))
     }
 
-    /// Sends what was just posted, and works the NIC if nobody does.
+    /// Sends what was just posted, and works the NIC if nobody does. What others ring for meanwhile is for others.
     pub(crate) fn kick(&self) {
         if self.nic.bell.ring() {
-            self.nic.poll(self.now());
+            self.nic.poll_until(self.now(), &|| true);
         }
     }
 }

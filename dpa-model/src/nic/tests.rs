@@ -1,11 +1,12 @@
 //! Who works a NIC, and for how long.
 
 use std::task::{Context, Wake, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dpa_abi::Condition;
 
 use super::after::After;
+use super::working::MOST_LOOKS;
 use super::*;
 use crate::rig::Still;
 
@@ -37,7 +38,7 @@ fn rings_again(engine: &mut Engine, _: Duration) -> bool {
 fn who_rings_is_not_kept_by_others_that_ring_without_end() {
     let nic = nic();
     assert!(nic.bell.ring());
-    let _ = nic.work(0, rings_again);
+    let _ = nic.work(0, rings_again, &|| false);
     assert!(nic.bell.is_rung(), "its thread is to look");
     // The next who looks finds it.
     let looked = nic.poll(0);
@@ -98,17 +99,32 @@ fn a_task_that_is_woken_keeps_nobody_from_the_nic() {
         for (times, (after, _kept)) in (1..).zip(left) {
             nic.engine.lock().world.later(after);
             let _ = nic.bell.ring();
-            let _ = nic.work(0, progress);
+            let _ = nic.work(0, progress, &|| false);
             assert_eq!(task.1.load(Ordering::Relaxed), times);
         }
     }
+}
+
+/// As a worker that has got something to run, or a thread of the host that has posted its own.
+#[test]
+fn who_has_enough_else_to_do_leaves_what_others_ring_for() {
+    static LOOKS: AtomicUsize = AtomicUsize::new(0);
+    let looks_twice = || LOOKS.load(Ordering::Relaxed) == 2;
+    let nic = nic();
+    assert!(nic.bell.ring());
+    let progress = |engine: &mut Engine, now| {
+        LOOKS.fetch_add(1, Ordering::Relaxed);
+        rings_again(engine, now)
+    };
+    let _ = nic.work(0, progress, &looks_twice);
+    assert!(looks_twice() && nic.bell.is_rung());
 }
 
 #[test]
 fn who_rings_next_works_what_was_left() {
     let nic = nic();
     assert!(nic.bell.ring());
-    let _ = nic.work(0, rings_again);
+    let _ = nic.work(0, rings_again, &|| false);
     assert!(!nic.ring(0, Qpn::new(8).expect("a number")));
     assert!(!nic.bell.is_rung() && nic.rung.is_empty());
 }
@@ -137,7 +153,7 @@ fn who_rings_is_relieved_where_there_is_no_network_too() {
     let lease = process.local_nic().expect("a NIC");
     let nic = lease.nic();
     assert!(nic.bell.ring());
-    let _ = nic.work(0, rings_on);
+    let _ = nic.work(0, rings_on, &|| false);
     let rung = RUNG.load(Ordering::Relaxed);
     assert_eq!(rung, MOST_LOOKS, "others rang on");
     let looked = || !nic.bell.is_rung() && nic.rung.is_empty();
@@ -153,7 +169,7 @@ fn what_is_left_behind_is_looked_at() {
     let number = Qpn::new(7).expect("a number");
     nic.with(|engine| {
         let turn = &mut engine.world.turn;
-        (0..dpa_abi::queue::MAX_ENTRIES).for_each(|_| turn.took());
+        turn.leave(0);
         assert!(turn.is_over(number));
     });
     let behind = || nic.engine.lock().world.turn.has_next();

@@ -1,15 +1,16 @@
 //! How long queues are worked before others have their turn: another process may wait for the NIC that copies.
 
+use dpa_abi::queue::MAX_ENTRIES;
 use rdma::psn::Qpn;
 
 use super::line::Line;
 
-/// Bytes that are copied in a turn, and the rest of the copy that is under way then.
-const MOST_COPIED: u64 = 4 << 20;
+/// Bytes that are copied in a turn, and the rest of the copy that is under way then: some 50 us.
+const MOST_COPIED: u64 = 512 << 10;
 
-/// What an entry counts for beside the bytes that it copies: the longest queue is emptied in one turn, but not filled again and
-/// emptied.
-const ENTRY: u64 = 128;
+/// What an entry counts for beside the bytes that it copies. One that fails costs some 500 ns, and who waits for the NIC to post
+/// one of its own waits for all of a turn.
+const ENTRY: u64 = 16 << 10;
 
 /// What was done since the lock of the NIC was taken.
 #[derive(Debug, Default)]
@@ -20,6 +21,9 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
+    /// As many as it takes to flush the longest queue.
+    pub(crate) const OF_THE_LONGEST: u64 = MAX_ENTRIES as u64 / (MOST_COPIED / ENTRY) + 1;
+
     /// The lock is taken. Queue pairs that were put behind others stay there.
     pub(crate) fn begin(&mut self) {
         self.done = 0;
@@ -91,9 +95,8 @@ mod tests {
     fn entries_that_copy_nothing_count_too() {
         let a = Qpn::new(2).expect("a number");
         let mut turn = Turn::default();
-        let longest = dpa_abi::queue::MAX_ENTRIES;
-        (1..longest).for_each(|_| turn.took());
-        assert!(!turn.is_over(a), "the longest queue is emptied in one turn");
+        (1..MOST_COPIED / ENTRY).for_each(|_| turn.took());
+        assert!(!turn.is_over(a));
         turn.took();
         assert!(turn.is_over(a));
         turn.begin();

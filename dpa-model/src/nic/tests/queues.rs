@@ -101,9 +101,11 @@ fn entries_are_taken_as_long_as_the_turn_lasts() {
             queue.disconnect();
         }
         fill(&process, &queue, &entry);
-        assert_eq!(taken(&queue, 100), (100, true));
-        assert_eq!(taken(&queue, 0), (100, true), "others come first");
-        assert_eq!(taken(&queue, ENTRIES), (ENTRIES, false), "all of them");
+        assert_eq!(taken(&queue, 20), (20, true));
+        assert_eq!(taken(&queue, 0), (20, true), "others come first");
+        let rest = (0..ENTRIES / 20).map(|_| taken(&queue, 20));
+        let last = rest.fold(None, |_, now| Some(now));
+        assert_eq!(last, Some((ENTRIES, false)), "all of them");
     }
     drop(event);
 }
@@ -160,7 +162,9 @@ fn what_is_behind_an_entry_that_is_not_written_is_flushed_too() {
 fn looked(queue: &ConnectionRef, now: Duration) -> (u64, bool) {
     let nic = queue.context().lease().nic();
     let mut engine = nic.engine.lock();
-    engine.world.turn.begin();
+    for number in engine.world.turn.next() {
+        engine.ring(now, number);
+    }
     engine.world.take_posted();
     engine.progress(now);
     let asked = engine.world.take_posted();
@@ -181,7 +185,7 @@ fn a_queue_that_waits_is_looked_at_when_there_is_room() {
     let (_context, queue) = queue(&process, spec, None);
     fill(&process, &queue, &write);
     let mut now = Duration::ZERO;
-    assert_eq!(taken(&queue, ENTRIES), (0, false), "it is not connected");
+    assert_eq!(taken(&queue, 20), (0, false), "it is not connected");
     assert_eq!(looked(&queue, now), (0, false));
     queue.connect(peer.info()).expect("an address");
     looked(&queue, now);

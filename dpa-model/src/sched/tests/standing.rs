@@ -130,6 +130,7 @@ fn a_process_with_something_ready_or_started_is_occupied() {
     };
     assert_eq!(occupied(), [false, false]);
     sched.push(launch(&p, 0, 1));
+    assert_eq!(occupied(), [true, false], "no worker has come by");
     start(&sched);
     assert_eq!(occupied(), [true, false], "started");
     p.0.0.store(1, Ordering::Relaxed);
