@@ -60,6 +60,8 @@ pub(crate) struct Attendant {
     armed: AtomicBool,
     /// Until when it sleeps, in device time; 0: it is awake.
     asleep_until: AtomicU64,
+    /// It was called, and has not come yet.
+    called: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -105,6 +107,7 @@ impl Attendant {
             arming: Mutex::new(()),
             armed: AtomicBool::new(false),
             asleep_until: AtomicU64::new(0),
+            called: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         })
     }
@@ -177,6 +180,13 @@ impl Attendant {
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
 
+    /// Wakes the thread, unless that is done and it has not come yet.
+    pub(crate) fn call(&self) {
+        if !self.called.swap(true, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
     /// The thread is to end.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
@@ -210,6 +220,8 @@ impl Attendant {
             }
         }
         self.asleep_until.store(0, Ordering::SeqCst);
+        // Who calls from here on wakes it again.
+        self.called.store(false, Ordering::SeqCst);
         woken
     }
 }

@@ -58,7 +58,7 @@ impl Nics {
             if partition.is_some_and(|partition| !nic.is_shared_by(partition)) {
                 return;
             }
-            let one = nic.poll_until(now, enough);
+            let one = nic.poll_for(now, partition, enough);
             looked.worked |= one.worked;
             looked.opened |= one.opened;
         });
@@ -120,10 +120,11 @@ impl NicLease {
         foreign.then(|| process.leased.begin(&self.nic))
     }
 
-    /// Sends what was just posted, and works the NIC if nobody does. What others ring for meanwhile is for others.
+    /// Sends what was just posted, and works the NIC if nobody does. What others ring for is for others.
     pub(crate) fn kick(&self) {
         if self.nic.bell.ring() {
-            self.nic.poll_until(self.now(), &|| true);
+            let partition = Some(self.partition);
+            self.nic.poll_for(self.now(), partition, &|| true);
         }
     }
 }

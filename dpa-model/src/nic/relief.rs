@@ -98,7 +98,7 @@ impl DeviceNic {
     /// That thread looks, soon, at what has rung.
     pub(super) fn call_another(&self) {
         match &self.attendant {
-            Some(attendant) => attendant.wake(),
+            Some(attendant) => attendant.call(),
             None => self.relief.call(),
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use dpa_abi::Condition;
 
 use super::after::After;
-use super::working::MOST_LOOKS;
+use super::working::{MOST_LOOKS, Rung, Task};
 use super::*;
 use crate::rig::Still;
 
@@ -38,7 +38,7 @@ fn rings_again(engine: &mut Engine, _: Duration) -> bool {
 fn who_rings_is_not_kept_by_others_that_ring_without_end() {
     let nic = nic();
     assert!(nic.bell.ring());
-    let _ = nic.work(0, rings_again, &|| false);
+    let _ = nic.work(0, Task::All, rings_again, &|| false);
     assert!(nic.bell.is_rung(), "its thread is to look");
     // The next who looks finds it.
     let looked = nic.poll(0);
@@ -99,7 +99,7 @@ fn a_task_that_is_woken_keeps_nobody_from_the_nic() {
         for (times, (after, _kept)) in (1..).zip(left) {
             nic.engine.lock().world.later(after);
             let _ = nic.bell.ring();
-            let _ = nic.work(0, progress, &|| false);
+            let _ = nic.work(0, Task::All, progress, &|| false);
             assert_eq!(task.1.load(Ordering::Relaxed), times);
         }
     }
@@ -116,7 +116,7 @@ fn who_has_enough_else_to_do_leaves_what_others_ring_for() {
         LOOKS.fetch_add(1, Ordering::Relaxed);
         rings_again(engine, now)
     };
-    let _ = nic.work(0, progress, &looks_twice);
+    let _ = nic.work(0, Task::All, progress, &looks_twice);
     assert!(looks_twice() && nic.bell.is_rung());
 }
 
@@ -124,7 +124,7 @@ fn who_has_enough_else_to_do_leaves_what_others_ring_for() {
 fn who_rings_next_works_what_was_left() {
     let nic = nic();
     assert!(nic.bell.ring());
-    let _ = nic.work(0, rings_again, &|| false);
+    let _ = nic.work(0, Task::All, rings_again, &|| false);
     assert!(!nic.ring(0, Qpn::new(8).expect("a number")));
     assert!(!nic.bell.is_rung() && nic.rung.is_empty());
 }
@@ -153,7 +153,7 @@ fn who_rings_is_relieved_where_there_is_no_network_too() {
     let lease = process.local_nic().expect("a NIC");
     let nic = lease.nic();
     assert!(nic.bell.ring());
-    let _ = nic.work(0, rings_on, &|| false);
+    let _ = nic.work(0, Task::All, rings_on, &|| false);
     let rung = RUNG.load(Ordering::Relaxed);
     assert_eq!(rung, MOST_LOOKS, "others rang on");
     let looked = || !nic.bell.is_rung() && nic.rung.is_empty();

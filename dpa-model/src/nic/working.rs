@@ -23,6 +23,41 @@ pub(super) type Enough<'a> = &'a dyn Fn() -> bool;
 /// What is done behind the doorbells; whether there was anything.
 pub(super) type Progress = fn(&mut Engine, Duration) -> bool;
 
+/// Which queues somebody looks at who works a NIC.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Task {
+    /// One, which rings here while no other has; after that all.
+    One(Qpn),
+    All,
+    /// Those of processes of a partition.
+    Of(usize),
+}
+
+impl Task {
+    fn has(self, engine: &Engine, number: Qpn) -> bool {
+        let Self::Of(partition) = self else {
+            return true;
+        };
+        let pair = engine.world.pairs.get(number);
+        pair.is_none_or(|pair| pair.process.tenancy.partition.index == partition)
+    }
+
+    fn after_a_look(self) -> Self {
+        match self {
+            Self::One(_) => Self::All,
+            task => task,
+        }
+    }
+}
+
+/// What came of looking at queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rung {
+    pub(super) any: bool,
+    /// Some have rung that are for others to look at.
+    pub(super) some_left: bool,
+}
+
 /// What came of a look.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Looked {
@@ -39,41 +74,51 @@ impl DeviceNic {
         // What arrives meanwhile is for whoever polls: a doorbell costs no look at the socket.
         if self.bell.try_begin_unrung() {
             return self
-                .begun(now, Some(number), Engine::send_and_report, &|| false)
+                .begun(now, Task::One(number), Engine::send_and_report, &|| false)
                 .opened;
         }
         self.remember(number);
-        self.bell.ring() && self.work(now, Engine::send_and_report, &|| false).opened
+        self.bell.ring()
+            && self
+                .work(now, Task::All, Engine::send_and_report, &|| false)
+                .opened
     }
 
     /// Works the NIC, if nobody does just now.
     pub(crate) fn poll(&self, now: u64) -> Looked {
-        self.poll_until(now, &|| false)
+        self.poll_for(now, None, &|| false)
     }
 
-    /// The same, but others go on with what rings meanwhile if there is `enough` else to do.
-    pub(crate) fn poll_until(&self, now: u64, enough: Enough<'_>) -> Looked {
-        self.work(now, Engine::progress, enough)
+    /// The same for one partition, if it is given: queues of others are left to others, and what rings meanwhile, if there is
+    /// `enough` else to do.
+    pub(crate) fn poll_for(
+        &self,
+        now: u64,
+        partition: Option<usize>,
+        enough: Enough<'_>,
+    ) -> Looked {
+        let task = partition.map_or(Task::All, Task::Of);
+        self.work(now, task, Engine::progress, enough)
     }
 
-    pub(super) fn work(&self, now: u64, progress: Progress, enough: Enough<'_>) -> Looked {
+    pub(super) fn work(
+        &self,
+        now: u64,
+        task: Task,
+        progress: Progress,
+        enough: Enough<'_>,
+    ) -> Looked {
         match self.bell.try_begin() {
-            true => self.begun(now, None, progress, enough),
+            true => self.begun(now, task, progress, enough),
             false => Looked::default(),
         }
     }
 
-    /// Works the NIC, as the one who may: for `alone`, a doorbell that rings here while no other has, or for all.
-    fn begun(
-        &self,
-        now: u64,
-        mut alone: Option<Qpn>,
-        progress: Progress,
-        enough: Enough<'_>,
-    ) -> Looked {
+    /// Works the NIC, as the one who may.
+    fn begun(&self, now: u64, mut task: Task, progress: Progress, enough: Enough<'_>) -> Looked {
         let mut looked = Looked::default();
         if self.stands_still(now) {
-            return self.put_off(alone);
+            return self.put_off(task);
         }
         // Only who works the NIC counts.
         let looks = self.looks.load(Ordering::Relaxed);
@@ -83,14 +128,8 @@ impl DeviceNic {
         loop {
             let mut engine = self.engine.lock();
             let now = Duration::from_nanos(now);
-            for number in engine.world.turn.next() {
-                looked.worked |= engine.ring(now, number);
-            }
-            match alone.take() {
-                Some(number) => looked.worked |= engine.ring(now, number),
-                None => looked.worked |= self.ring_all(&mut engine, now),
-            }
-            looked.worked |= progress(&mut engine, now);
+            let rung = self.ring_what_is_for(task, &mut engine, now);
+            looked.worked |= rung.any | progress(&mut engine, now);
             let after = engine.take_after();
             self.tell_attendant(&engine);
             let goes_on = engine.is_left();
@@ -99,10 +138,12 @@ impl DeviceNic {
                 false => drop(engine),
             }
             looked.opened |= run_own(after, &mut foreign);
-            let ended = !goes_on && self.bell.end();
+            let ended = !goes_on && !rung.some_left && self.bell.end();
             looks_left -= 1;
             // Tasks of the host that are to be woken wait for no other look.
-            if !ended && looks_left > 0 && foreign.is_empty() && !enough() {
+            let goes_on = !rung.some_left && foreign.is_empty() && !enough();
+            task = task.after_a_look();
+            if !ended && looks_left > 0 && goes_on {
                 self.engine.let_others();
                 continue;
             }
@@ -118,7 +159,7 @@ impl DeviceNic {
             if ended || another || !self.bell.try_begin() {
                 return looked;
             }
-            looks_left = MOST_LOOKS;
+            (looks_left, task) = (MOST_LOOKS, Task::All);
         }
     }
 
@@ -133,8 +174,10 @@ impl DeviceNic {
 
     /// It does nothing until its time is over; doorbells are kept for then.
     #[cold]
-    fn put_off(&self, alone: Option<Qpn>) -> Looked {
-        alone.into_iter().for_each(|number| self.remember(number));
+    fn put_off(&self, task: Task) -> Looked {
+        if let Task::One(number) = task {
+            self.remember(number);
+        }
         while !self.bell.end() {}
         Looked::default()
     }
@@ -147,19 +190,43 @@ impl DeviceNic {
         }
     }
 
-    /// Every doorbell that has rung so far; whether there was one. Those that ring meanwhile have their turn the next time, so
-    /// that who rings without end does not keep the NIC for itself.
-    pub(super) fn ring_all(&self, engine: &mut Engine, now: Duration) -> bool {
-        let mut any = false;
+    /// What the task is, of what is left of the turn before and what has rung so far. What rings meanwhile has its turn the next
+    /// time, so that who rings without end does not keep the NIC for itself.
+    #[inline]
+    pub(super) fn ring_what_is_for(&self, task: Task, engine: &mut Engine, now: Duration) -> Rung {
+        let mut rung = Rung::default();
+        for number in engine.world.turn.next() {
+            self.ring_if_for(task, number, engine, now, &mut rung);
+        }
+        if let Task::One(number) = task {
+            rung.any |= engine.ring(now, number);
+            return rung;
+        }
         for _ in 0..self.rung.len() {
             let Some(number) = self.rung.pop() else { break };
-            any = true;
-            engine.ring(now, number);
+            self.ring_if_for(task, number, engine, now, &mut rung);
         }
         if self.rung_too_often.swap(false, Ordering::AcqRel) {
-            any = true;
+            rung.any = true;
             engine.ring_every(now);
         }
-        any
+        rung
+    }
+
+    fn ring_if_for(
+        &self,
+        task: Task,
+        number: Qpn,
+        engine: &mut Engine,
+        now: Duration,
+        rung: &mut Rung,
+    ) {
+        if task.has(engine, number) {
+            rung.any = true;
+            engine.ring(now, number);
+        } else {
+            rung.some_left = true;
+            self.remember(number);
+        }
     }
 }

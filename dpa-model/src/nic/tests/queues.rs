@@ -110,6 +110,31 @@ fn entries_are_taken_as_long_as_the_turn_lasts() {
     drop(event);
 }
 
+/// A NIC that partitions share: who works it for one of them does not work for the others' kernels.
+#[test]
+fn queues_of_other_partitions_are_left_to_others() {
+    let [_, process] = two_functions();
+    let (_context, queue) = queue(&process, spec(true, 256), None);
+    let nic = queue.context().lease().nic();
+    let partition = process.tenancy.partition.index;
+    for (behind, rung) in [(false, 1), (true, 1), (false, 2)] {
+        let mut engine = nic.engine.lock();
+        if behind {
+            engine.world.turn.leave(0);
+            assert!(engine.world.turn.is_over(queue.number()));
+        }
+        (usize::from(behind)..rung).for_each(|_| nic.remember(queue.number()));
+        let mut looks =
+            |partition| nic.ring_what_is_for(Task::Of(partition), &mut engine, Duration::ZERO);
+        let (any, some_left) = (false, true);
+        assert_eq!(looks(partition + 1), Rung { any, some_left });
+        assert_eq!(nic.rung.len(), rung, "it is remembered");
+        let (any, some_left) = (true, false);
+        assert_eq!(looks(partition), Rung { any, some_left });
+        assert!(nic.rung.is_empty());
+    }
+}
+
 /// Other queues may have the NIC all the while.
 #[test]
 fn what_was_posted_is_flushed_before_its_queue_pair_is_gone() {
