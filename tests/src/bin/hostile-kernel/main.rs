@@ -17,7 +17,7 @@
 //! Where other programs use the processors, too, the throughput depends on them. "By time it got" is free of that: it compares
 //! launches for each second of processor time that this program got, victim, attacker and plain thread together. Behind it
 //! stands who got how much of a processor beside the attack, in percent: the host's threads of victim and attacker, each of the
-//! workers, and the NIC's own thread.
+//! workers, and the NIC's own thread. The same beside the plain thread stands two lines below; that has the host's thread's name.
 #![forbid(unsafe_code)]
 
 mod allocate;
@@ -117,20 +117,20 @@ fn run(options: &Options) -> Outcome {
         };
         let (target, tally) = (Target::new(&dpa, function, &victim), Tally::default());
         let mut shares = threads::Shares::default();
-        let mut plain_shares = threads::Shares::default();
+        let mut with_a_thread = threads::Shares::default();
         let mut turns = Vec::new();
         for turn in 0..options.slices {
             let of = (&target, attack, options.seed + turn, &tally);
             turns.push(Turn {
                 alone: measure(&mut victim, slice)?,
-                plain: beside_a_thread(&mut victim, slice, &mut plain_shares)?,
+                plain: beside_a_thread(&mut victim, slice, &mut with_a_thread)?,
                 beside: beside_an_attack(of, &mut victim, slice, &mut shares)?,
             });
         }
         let share = told(attack, &turns, &shares);
         let came = tally.came();
         println!("{:12} {came}", "");
-        println!("{:12} plain: {plain_shares}", "");
+        println!("{:12} beside a thread: {with_a_thread}", "");
         came.check(attack)?;
         // Streams are threads of the operating system, as any program can have them.
         if attack != Attack::Streams {
