@@ -50,12 +50,26 @@ struct Held {
 #[derive(Debug)]
 struct Thread {
     key: ThreadKey,
-    /// Where it may store.
+    /// Where it may store: ranges that do not touch each other.
     ranges: Vec<Range<u64>>,
     /// Whether it orders its stores by atomic operations, which nobody sees it make.
     atomics: bool,
     /// Stores that the other threads do not see yet.
     delayed: Vec<(u64, u8)>,
+}
+
+impl Thread {
+    /// What it may store to already, where that touches this, is one range with it from now on.
+    fn may_store_to(&mut self, mut range: Range<u64>) {
+        self.ranges.retain(|other| {
+            let touches = other.start <= range.end && range.start <= other.end;
+            if touches {
+                range = range.start.min(other.start)..range.end.max(other.end);
+            }
+            !touches
+        });
+        self.ranges.push(range);
+    }
 }
 
 impl State {
@@ -181,11 +195,7 @@ impl Heap {
             }
             if let Some(thread) = state.thread(key) {
                 thread.atomics |= rights == Rights::Atomic;
-                let known =
-                    |other: &Range<u64>| other.start <= range.start && range.end <= other.end;
-                if !thread.ranges.iter().any(known) {
-                    thread.ranges.push(range);
-                }
+                thread.may_store_to(range);
             }
         });
     }
@@ -306,5 +316,25 @@ impl Heap {
             }
         });
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_each_other_are_one() {
+        let mut thread = Thread {
+            key: 0,
+            ranges: Vec::new(),
+            atomics: false,
+            delayed: Vec::new(),
+        };
+        let bound = [8..16, 32..40, 16..24, 10..12];
+        bound.into_iter().for_each(|r| thread.may_store_to(r));
+        assert_eq!(thread.ranges, [32..40, 8..24]);
+        thread.may_store_to(20..33);
+        assert_eq!(thread.ranges.as_slice(), std::slice::from_ref(&(8..40)));
     }
 }

@@ -1,5 +1,6 @@
 //! Tasks of the host that wait for something of the process as a whole: for idleness, for its end.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
@@ -10,16 +11,25 @@ use crate::wakers::{Awaited, Until};
 #[derive(Debug, Default)]
 pub(crate) struct Quiet {
     wakers: crate::wakers::Wakers,
-    /// Those of tasks that poll without a number: each once, until something ends.
-    polled: Vec<Waker>,
+    /// Those of tasks that poll without a number: each once, until something ends; [`MOST_POLLED`] at most, the oldest first.
+    polled: VecDeque<Waker>,
 }
 
+/// Tasks that poll without a number and are remembered. They say nothing when they give up, and there may always be others: the
+/// oldest is woken for nothing when there are more, and comes back if it is still there.
+const MOST_POLLED: usize = 4096;
+
 impl Quiet {
-    /// A task has polled that takes nothing back.
-    fn polled(&mut self, waker: &Waker) {
-        if !self.polled.iter().any(|other| other.will_wake(waker)) {
-            self.polled.push(waker.clone());
+    /// A task has polled that takes nothing back. Whom to wake for it.
+    #[must_use]
+    fn polled(&mut self, waker: &Waker) -> Option<Waker> {
+        if self.polled.iter().any(|other| other.will_wake(waker)) {
+            return None;
         }
+        let full = self.polled.len() >= MOST_POLLED;
+        let oldest = full.then(|| self.polled.pop_front()).flatten();
+        self.polled.push_back(waker.clone());
+        oldest
     }
 
     /// All of them, to be woken; those that go on waiting come back.
@@ -112,7 +122,8 @@ impl Process {
         if quiet() {
             return Poll::Ready(());
         }
-        self.wakers.lock().quiet.polled(cx.waker());
+        let oldest = self.wakers.lock().quiet.polled(cx.waker());
+        oldest.into_iter().for_each(sync_event::wake);
         // It may have come between.
         match quiet() {
             true => Poll::Ready(()),
@@ -144,5 +155,29 @@ impl Process {
         quiet
             .chain(room.into_iter().map(|(_, w)| w))
             .for_each(sync_event::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::{Still, Wakes, spec};
+
+    #[test]
+    fn tasks_that_poll_and_go_leave_no_more_than_so_many_wakers() {
+        let process = Still::new();
+        let _launch = process.accept(spec());
+        let [first, second] = [Wakes::new(), Wakes::new()];
+        let poll = |wakes: &std::sync::Arc<Wakes>| wakes.poll(|cx| process.poll_idle(cx));
+        assert!(poll(&first).is_pending() && poll(&second).is_pending());
+        for _ in 2..MOST_POLLED {
+            assert!(poll(&Wakes::new()).is_pending());
+        }
+        assert_eq!(first.count(), 0);
+        assert!(poll(&Wakes::new()).is_pending());
+        assert_eq!((first.count(), second.count()), (1, 0), "the oldest");
+        assert!(poll(&first).is_pending(), "it comes back");
+        assert_eq!(second.count(), 1);
+        assert_eq!(process.wakers.lock().quiet.len(), MOST_POLLED);
     }
 }
