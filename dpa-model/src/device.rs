@@ -101,6 +101,26 @@ pub struct Device {
     seq: CachePadded<AtomicU64>,
 }
 
+crate::anywhere::goes_anywhere!(Device {
+    config,
+    sched,
+    idle,
+    workers,
+    stacks,
+    pool,
+    functions,
+    clock,
+    choices,
+    nics,
+    fairness,
+    lingering,
+    network,
+    injector,
+    injected,
+    stopping,
+    seq,
+});
+
 thread_local! {
     /// Which worker of which device this OS thread is.
     static HERE: Cell<(usize, usize)> = const { Cell::new((0, 0)) };

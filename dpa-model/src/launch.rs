@@ -139,6 +139,20 @@ pub struct Launch {
     pub(crate) extra: Option<Box<Extra>>,
 }
 
+crate::anywhere::goes_anywhere!(Launch {
+    state,
+    parked_event,
+    threads,
+    proc,
+    seq,
+    body,
+    args,
+    then,
+    cell,
+    times,
+    extra,
+});
+
 impl fmt::Debug for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Launch")

@@ -20,6 +20,7 @@ compile_error!(
 );
 
 pub mod activation;
+mod anywhere;
 pub mod config;
 pub mod epoch;
 pub mod gate;

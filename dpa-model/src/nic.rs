@@ -150,6 +150,26 @@ pub struct DeviceNic {
     leaving: Leaving,
 }
 
+crate::anywhere::goes_anywhere!(DeviceNic {
+    address,
+    facts,
+    chosen,
+    receive_buffer,
+    joins,
+    regions,
+    engine,
+    bell,
+    rung,
+    rung_too_often,
+    looks,
+    leases,
+    shares,
+    stalled_until,
+    attendant,
+    relief,
+    leaving,
+});
+
 impl DeviceNic {
     fn open(
         asked: Asked,

@@ -120,6 +120,43 @@ pub struct Process {
     pub(crate) used: AtomicU64,
 }
 
+crate::anywhere::goes_anywhere!(Process {
+    device,
+    number,
+    tenancy,
+    heap,
+    places,
+    epochs,
+    events,
+    unfinished,
+    closing,
+    progress,
+    stop,
+    ended,
+    dismissed,
+    dropped,
+    fault,
+    cause,
+    crash,
+    blocked,
+    standstill,
+    waits,
+    wakers,
+    lined_up,
+    streams,
+    doorbells,
+    leased,
+    handlers,
+    windows,
+    globals,
+    error_handler,
+    messages,
+    tracer,
+    rdma,
+    quotas,
+    used,
+});
+
 /// Tasks of the host that wait for something of the process as a whole.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
