@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::process::UnitTimeout;
+use crate::urge::Urge;
 
 /// What a timer does when its time has come.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) enum Action {
     Unit(UnitTimeout),
     /// Interrupts what this worker does in the background, if it was called back and has not come.
     Recall(usize),
+    /// Interrupts a kernel that is urged and has passed no safe point.
+    Urge(Urge),
 }
 
 /// Identifies a timer: its time and a number.

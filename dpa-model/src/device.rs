@@ -493,6 +493,7 @@ impl Device {
         match action {
             Action::Wake(_, waker) => sync_event::wake(waker),
             Action::Recall(worker) => self.interrupt_recalled(worker),
+            Action::Urge(urge) => self.end_urge(urge),
             Action::Unit(timeout) => {
                 if let Some(process) = timeout.process.upgrade() {
                     process.timed_out(&timeout);

@@ -141,6 +141,8 @@ mod turns;
 #[cfg(not(dpa_loom))]
 mod unit;
 #[cfg(not(dpa_loom))]
+mod urge;
+#[cfg(not(dpa_loom))]
 pub mod wakers;
 #[cfg(not(dpa_loom))]
 pub mod windows;

@@ -567,6 +567,7 @@ impl Process {
         });
         if opened {
             self.device.notify();
+            self.device.urge_for(self);
         }
         result
     }

@@ -45,6 +45,10 @@ pub struct Shared {
     fresh: AtomicBool,
     /// The count of safe points at which the kernel is to be interrupted; `u64::MAX`: none.
     pub preempt_at: AtomicU64,
+    /// What runs here is of a process that is over its share (see `urge.rs`).
+    pub over: AtomicBool,
+    /// The count of safe points of the kernel that was urged last; `u64::MAX`: none.
+    pub urged_at: AtomicU64,
     /// CPU time, in nanoseconds, that the kernel which is interrupted has used since its last safe point.
     pub spun: AtomicU64,
     /// The thread that went on.
@@ -71,6 +75,7 @@ impl Shared {
         Self {
             stop_at: AtomicU64::new(u64::MAX),
             preempt_at: AtomicU64::new(u64::MAX),
+            urged_at: AtomicU64::new(u64::MAX),
             ..Self::default()
         }
     }

@@ -293,7 +293,7 @@ impl Process {
     ) -> Result<(), Gone> {
         let Some((event, condition)) = wait else {
             self.make_ready(launch);
-            self.device.notify();
+            self.notify_of_ready();
             return Ok(());
         };
         let (index, slot) = (event.0.index, self.events.slot(event.0.index));
@@ -301,12 +301,21 @@ impl Process {
             Parking::Done => {}
             Parking::Holds(gate, value) => {
                 self.opened(gate, value);
-                self.device.notify();
+                self.notify_of_ready();
             }
             Parking::Closed(closed) => self.wait_event_closed(&launch, closed),
             Parking::Gone => return Err(Gone),
         }
         Ok(())
+    }
+
+    /// A launch that was just submitted is ready. Behind others, who can take them knows already.
+    #[inline]
+    fn notify_of_ready(&self) {
+        self.device.notify();
+        if self.unfinished.is_one() {
+            self.device.urge_for(self);
+        }
     }
 
     /// Takes a launch back that has not started. True if this call did it.

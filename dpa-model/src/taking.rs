@@ -154,6 +154,7 @@ impl Worker {
         let epoch = core.enter_epoch(Some(core.switch()));
         core.calls.set(0);
         core.interruptions.set(0);
+        self.note_share(core.process());
         *core.running.borrow_mut() = Some(Running {
             launch,
             rank,

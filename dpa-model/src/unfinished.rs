@@ -56,6 +56,12 @@ impl Unfinished {
         took
     }
 
+    /// Whether the host has submitted one that is not over, and nothing else is unfinished.
+    #[inline]
+    pub fn is_one(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 1
+    }
+
     /// Counts one beside the limit.
     pub fn take_beside(&self) {
         self.0.fetch_add(BESIDE, Ordering::SeqCst);

@@ -252,6 +252,12 @@ impl Worker {
             .set(if measured { self.device.clock.now() } else { 0 });
     }
 
+    /// Whether the time of what runs here is booked.
+    #[inline]
+    pub(crate) fn is_measured(&self) -> bool {
+        self.stamp.get() != 0
+    }
+
     /// Books the time until now to the process whose kernels ran here.
     pub(crate) fn charge(&self, core: &Core) {
         let since = self.stamp.get();
@@ -329,6 +335,9 @@ impl Worker {
         }
         unit.core().note_turn(&self.device);
         self.begin_charge();
+        if let Some(process) = unit.core().process.borrow().as_ref() {
+            self.note_share(process);
+        }
         let resumed = unit.resume(self);
         self.charge(unit.core());
         self.safe_point();

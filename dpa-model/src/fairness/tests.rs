@@ -290,6 +290,33 @@ fn one_worker() -> (Threads, [Arc<Process>; 2]) {
     (threads, both)
 }
 
+/// Kernels that pass no safe point, one behind the other, and a process that has used next to nothing: it waits for no slice.
+#[test]
+fn a_kernel_of_who_is_over_its_share_is_urged() {
+    static GO: AtomicBool = AtomicBool::new(false);
+    static SPINS: KernelEntry = kernel("spins", |_, _| {
+        while !GO.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
+    static ENDS: KernelEntry = kernel("ends", |_, _| GO.store(true, Ordering::Relaxed));
+    if KERNELS_ARE_THREADS {
+        return;
+    }
+    let (threads, [one, other]) = one_worker();
+    let worker = &threads.device().workers[0];
+    until("it is urged", || {
+        GO.store(false, Ordering::Relaxed);
+        submit(&one, &SPINS);
+        until("it runs", || one.snapshot().started == 1);
+        submit(&other, &ENDS);
+        until("both are over", || at_rest(&one) && at_rest(&other));
+        worker.urged_at.load(Ordering::Relaxed) != u64::MAX
+    });
+    one.shut_down();
+    other.shut_down();
+}
+
 /// A step that takes a while.
 fn submit_step(process: &Arc<Process>) {
     let step = Step::new("slow", || std::thread::sleep(Duration::from_millis(2)));
