@@ -27,7 +27,7 @@ use crate::inbox::Inbox;
 use crate::launch::{Body, Launch};
 
 pub use after::After;
-use after::Strays;
+use after::{Stray, Strays};
 pub use release::Release;
 use seat::{Room, Seat};
 
@@ -105,6 +105,8 @@ struct State<P> {
     /// From one number to the next.
     step: u32,
     claims: VecDeque<Arc<Launch>>,
+    /// Launches of processes that are dismissed, for whoever comes by next: what ends them is foreign code.
+    strays: Vec<Stray<P>>,
 }
 
 impl<P: Tenant> Sched<P> {
@@ -122,6 +124,7 @@ impl<P: Tenant> Sched<P> {
             next_number: Some(first),
             step,
             claims: VecDeque::new(),
+            strays: Vec::new(),
         };
         Self {
             inbox: Inbox::new(),
@@ -178,7 +181,7 @@ impl<P: Tenant> Sched<P> {
                 told.store(count, Ordering::SeqCst);
             }
         };
-        tell(&self.queued, state.ready());
+        tell(&self.queued, state.queued());
         tell(&self.claimable, state.claims.len());
     }
 
@@ -293,11 +296,10 @@ impl<P: Tenant> Sched<P> {
 
     /// All processes, and whether each has something ready, or started and not waiting.
     pub fn occupied(&self) -> Vec<(Arc<P>, bool)> {
-        // Dropped behind the lock, as it is declared before.
-        let _strays;
         let mut state = self.state.lock();
         // Where a kernel has every worker nobody else takes it in, and it is the others' that count.
-        _strays = state.drain(&self.inbox);
+        let mut strays = state.drain(&self.inbox);
+        state.strays = std::mem::take(&mut strays.0);
         self.count(&state);
         let seats = state.tenants.values();
         let busy = |seat: &Seat<P>| seat.started > seat.process.blocked() || !seat.ready.is_empty();
@@ -341,9 +343,10 @@ pub struct Standing {
 }
 
 impl<P: Tenant> State<P> {
-    fn ready(&self) -> usize {
+    /// Launches for which somebody is to come by.
+    fn queued(&self) -> usize {
         let seats = self.waiting.iter().filter_map(|n| self.tenants.get(n));
-        seats.map(|seat| seat.ready.len()).sum()
+        seats.map(|seat| seat.ready.len()).sum::<usize>() + self.strays.len()
     }
 
     /// What was ready of this process is taken out.
@@ -356,7 +359,7 @@ impl<P: Tenant> State<P> {
     /// Takes in what has come; gives back launches of processes that are dismissed.
     #[must_use]
     fn drain(&mut self, inbox: &Inbox) -> Strays<P> {
-        let mut strays = Strays(Vec::new());
+        let mut strays = Strays(std::mem::take(&mut self.strays));
         let Self {
             tenants, waiting, ..
         } = self;

@@ -17,7 +17,10 @@ pub struct After<P: Tenant> {
 
 /// Launches that came for processes that are dismissed. They end when this is dropped, or are dropped if their process is gone: without
 /// the lock, for what that runs is foreign code, which may come back here.
-pub(super) struct Strays<P: Tenant>(pub(super) Vec<(Option<Arc<P>>, Arc<Launch>)>);
+pub(super) struct Strays<P: Tenant>(pub(super) Vec<Stray<P>>);
+
+/// One of them, and its process, if that is there.
+pub(super) type Stray<P> = (Option<Arc<P>>, Arc<Launch>);
 
 impl<P: Tenant> Drop for Strays<P> {
     fn drop(&mut self) {

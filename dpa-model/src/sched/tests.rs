@@ -254,8 +254,14 @@ fn rule_7_launches_of_a_process_that_is_dismissed_end() {
         sched.dismiss(proc);
         assert_eq!(ended(), 1, "the one that was ready");
         sched.push(launch_of(proc, 2, 1));
+        // Who only looks leaves its end, which is foreign code, to who comes by.
+        for _ in 0..2 {
+            assert_eq!(sched.occupied().len(), 1);
+        }
+        assert!(ended() == 1 && !sched.has_no_launches());
         ask(&sched, Release::units(proc, 1));
         assert_eq!(ended(), 2, "the one that came late");
+        assert!(sched.has_no_launches());
     }
 }
 
