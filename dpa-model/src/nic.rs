@@ -43,6 +43,7 @@ mod lease;
 mod leased;
 mod leaving;
 mod line;
+mod lock;
 mod memory;
 mod pairs;
 mod pending;
@@ -57,7 +58,6 @@ mod relief;
 mod ring;
 mod translate;
 mod turn;
-mod turns;
 mod waiting;
 mod watch;
 mod words;
@@ -89,9 +89,9 @@ use attend::Attendant;
 use bell::Bell;
 use engine::Engine;
 use leaving::Leaving;
+use lock::NicLock;
 use provider::{Facts, Provider};
 use relief::Relief;
-use turns::Turns;
 use working::Looked;
 
 use crate::process::Process;
@@ -131,7 +131,7 @@ pub struct DeviceNic {
     receive_buffer: usize,
     joins: bool,
     pub(crate) regions: Arc<RegionTable>,
-    engine: Turns<Engine>,
+    engine: NicLock<Engine>,
     bell: Bell,
     rung: SegQueue<Qpn>,
     /// Doorbells have rung that are not in `rung`.
@@ -222,7 +222,7 @@ impl DeviceNic {
             receive_buffer: socket.map_or(1 << 20, rdma::udp::Socket::receive_buffer),
             joins: socket.is_some_and(rdma::udp::Socket::joins),
             regions,
-            engine: Turns::new(engine),
+            engine: NicLock::new(engine),
             bell: Bell::new(),
             rung: SegQueue::new(),
             rung_too_often: AtomicBool::new(false),

@@ -5,7 +5,7 @@
 //! meanwhile gets it back much later than that, and who takes the lock again at once is always the first. Rules:
 //!
 //! 1. Who waits looks for a while without giving its processor away, and only then as any other lock does.
-//! 2. Who has just let go of the lock, and wants it again, lets those that wait have it before ([`Turns::let_others`]), for a short
+//! 2. Who has just let go of the lock, and wants it again, lets those that wait have it before ([`NicLock::let_others`]), for a short
 //!    while.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,12 +19,12 @@ const PATIENCE: u32 = 50;
 
 /// The lock.
 #[derive(Debug)]
-pub(crate) struct Turns<T> {
+pub(crate) struct NicLock<T> {
     of: Mutex<T>,
     waiting: AtomicUsize,
 }
 
-impl<T> Turns<T> {
+impl<T> NicLock<T> {
     pub(crate) const fn new(of: T) -> Self {
         Self {
             of: Mutex::new(of),
@@ -75,32 +75,32 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_others_that_do_not_wait() {
-        let turns = Turns::new(());
-        turns.let_others();
-        assert_eq!(turns.waiting.load(Ordering::Relaxed), 0);
-        drop(turns.lock());
-        assert_eq!(turns.waiting.load(Ordering::Relaxed), 0);
+        let lock = NicLock::new(());
+        lock.let_others();
+        assert_eq!(lock.waiting.load(Ordering::Relaxed), 0);
+        drop(lock.lock());
+        assert_eq!(lock.waiting.load(Ordering::Relaxed), 0);
     }
 
     /// Also behind all of its looks.
     #[test]
     fn who_waits_gets_it_when_it_is_let_go_of_and_who_lets_others_goes_on_anyway() {
-        let turns = Arc::new(Turns::new(0));
-        let mut guard = turns.lock();
+        let lock = Arc::new(NicLock::new(0));
+        let mut guard = lock.lock();
         let (got, gets) = mpsc::channel();
-        let waits = turns.clone();
+        let waits = lock.clone();
         let waiting = thread::spawn(move || got.send(*waits.lock()));
-        while turns.waiting.load(Ordering::Relaxed) == 0 {
+        while lock.waiting.load(Ordering::Relaxed) == 0 {
             thread::yield_now();
         }
         // It is kept meanwhile: nobody else can have it.
-        turns.let_others();
+        lock.let_others();
         thread::sleep(std::time::Duration::from_millis(20));
         *guard = 7;
         assert!(gets.try_recv().is_err(), "one at a time");
         drop(guard);
         assert_eq!(gets.recv(), Ok(7));
         let sent = waiting.join().expect("it ends");
-        assert!(sent.is_ok() && turns.waiting.load(Ordering::Relaxed) == 0);
+        assert!(sent.is_ok() && lock.waiting.load(Ordering::Relaxed) == 0);
     }
 }
