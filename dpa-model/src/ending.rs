@@ -515,8 +515,10 @@ impl Worker {
     }
 
     pub(crate) fn run_step(&self, core: &Core, launch: &ModelArc<Launch>) {
-        // It may follow an end, and takes as long as it likes.
+        // It may follow an end, and takes as long as it likes. It is no kernel that could make room.
         self.has_work();
+        self.safe_point();
+        self.shared().over.store(false, Ordering::Relaxed);
         core.rest(None);
         if launch.watched() {
             launch.set_start_time(self.device.clock.now());

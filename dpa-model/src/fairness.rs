@@ -54,6 +54,8 @@ pub(crate) struct Fairness {
     measured: AtomicBool,
     /// Several partitions have work, and there are no homes.
     mixed: AtomicBool,
+    /// Nobody is urged (`urge.rs`).
+    calm: AtomicBool,
     /// The least that a partition with work has used, in nanoseconds.
     least: AtomicU64,
     partitions: Vec<Share>,
@@ -66,6 +68,7 @@ impl Fairness {
             divided: AtomicBool::new(false),
             measured: AtomicBool::new(false),
             mixed: AtomicBool::new(false),
+            calm: AtomicBool::new(false),
             least: AtomicU64::new(0),
             partitions: (0..partitions).map(|_| Share::default()).collect(),
         }
@@ -75,6 +78,16 @@ impl Fairness {
     #[inline]
     pub(crate) fn is_divided(&self) -> bool {
         self.divided.load(Ordering::SeqCst)
+    }
+
+    /// From now on nobody is urged.
+    pub(crate) fn be_calm(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether kernels are urged.
+    pub(crate) fn urges(&self) -> bool {
+        !self.is_divided() && !self.calm.load(Ordering::Relaxed)
     }
 
     /// Whether several processes of a partition have work.
@@ -173,6 +186,10 @@ impl Shares {
     /// Looks who has work and who has used least, and gives the workers homes.
     pub(crate) fn look(&mut self, device: &Device) {
         let occupied = device.sched.occupied();
+        // Who looked just while something was taken in saw nothing of it.
+        if device.sees_work() {
+            device.notify();
+        }
         let count = device.sched.count();
         let mut busy = vec![false; count];
         for (process, works) in &occupied {

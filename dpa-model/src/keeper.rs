@@ -20,6 +20,9 @@ const QUIET: u32 = 10;
 pub(crate) fn keep(device: &Device) {
     let status = std::fs::read_to_string("/proc/self/status");
     let traced = is_traced(&status.unwrap_or_default());
+    if traced {
+        device.fairness.be_calm();
+    }
     let limit = limit(device.config.run_time_limit, traced);
     let tick = tick(device, limit);
     let mut slices = Slices::new(device.worker_count(), limit, !traced);
@@ -37,6 +40,10 @@ pub(crate) fn keep(device: &Device) {
             .wait_due(if dozes { tick } else { slice }, dozes)
         {
             return;
+        }
+        if dozes {
+            // It may be roused a moment behind a look: the next is no longer than a slice away.
+            quiet = QUIET - 1;
         }
         device.run_timers_beside_tasks(wake);
         if last_slice.elapsed() >= slice {

@@ -113,6 +113,11 @@ impl<P: Tenant> Lanes<P> {
         self.sched_of(proc).standing(proc)
     }
 
+    /// See [`Sched::look_at`].
+    pub(crate) fn look_at(&self, proc: u32) -> Standing {
+        self.sched_of(proc).look_at(proc)
+    }
+
     /// See [`Sched::occupied`].
     pub(crate) fn occupied(&self) -> Vec<(Arc<P>, bool)> {
         self.each().flat_map(Sched::occupied).collect()

@@ -276,30 +276,25 @@ impl<P: Tenant> Sched<P> {
         let _strays;
         let mut state = self.state.lock();
         _strays = state.drain(&self.inbox);
-        // No worker may come by to see that it was taken back, and who waits for rest is told of that no second time.
-        state.forget_what_is_over();
+        let standing = state.standing(proc);
         self.count(&state);
-        // Units that others have come back some day.
-        let others = state.tenants.iter().filter(|&(&number, _)| number != proc);
-        let reachable = state.free + others.map(|(_, seat)| seat.started).sum::<u32>();
-        state
-            .tenants
-            .get(&proc)
-            .map_or(Standing::default(), |seat| Standing {
-                started: seat.started,
-                steps: seat.steps,
-                ready: seat.ready.len(),
-                startable: state.claims.iter().any(|l| l.proc == proc)
-                    || seat.is_startable_within(reachable),
-            })
+        standing
+    }
+
+    /// The same for who ends nothing: stray launches are left for who comes by.
+    pub fn look_at(&self, proc: u32) -> Standing {
+        let mut state = self.state.lock();
+        state.take_in(&self.inbox);
+        let standing = state.standing(proc);
+        self.count(&state);
+        standing
     }
 
     /// All processes, and whether each has something ready, or started and not waiting.
     pub fn occupied(&self) -> Vec<(Arc<P>, bool)> {
         let mut state = self.state.lock();
         // Where a kernel has every worker nobody else takes it in, and it is the others' that count.
-        let mut strays = state.drain(&self.inbox);
-        state.strays = std::mem::take(&mut strays.0);
+        state.take_in(&self.inbox);
         self.count(&state);
         let seats = state.tenants.values();
         let busy = |seat: &Seat<P>| seat.started > seat.process.blocked() || !seat.ready.is_empty();
@@ -378,6 +373,27 @@ impl<P: Tenant> State<P> {
                 .push((seat.map(|seat| seat.process.clone()), launch)),
         });
         strays
+    }
+
+    /// Takes in what has come, and keeps launches of processes that are dismissed.
+    fn take_in(&mut self, inbox: &Inbox) {
+        self.strays = std::mem::take(&mut self.drain(inbox).0);
+    }
+
+    fn standing(&mut self, proc: u32) -> Standing {
+        // No worker may come by to see that it was taken back, and who waits for rest is told of that no second time.
+        self.forget_what_is_over();
+        // Units that others have come back some day.
+        let others = self.tenants.iter().filter(|&(&number, _)| number != proc);
+        let reachable = self.free + others.map(|(_, seat)| seat.started).sum::<u32>();
+        let seat = self.tenants.get(&proc);
+        seat.map_or(Standing::default(), |seat| Standing {
+            started: seat.started,
+            steps: seat.steps,
+            ready: seat.ready.len(),
+            startable: self.claims.iter().any(|l| l.proc == proc)
+                || seat.is_startable_within(reachable),
+        })
     }
 
     fn release(&mut self, release: Release) -> After<P> {

@@ -21,6 +21,33 @@ pub struct Carried {
     pub at: AtomicU64,
 }
 
+/// A time, in nanoseconds, and the count of safe points for which it is true.
+#[derive(Debug, Default)]
+pub struct Since {
+    time: AtomicU64,
+    at: AtomicU64,
+}
+
+impl Since {
+    fn never() -> Self {
+        Self {
+            at: AtomicU64::new(u64::MAX),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn note(&self, time: u64, at: u64) {
+        self.time.store(time, Ordering::Relaxed);
+        self.at.store(at, Ordering::Release);
+    }
+
+    /// The time, if it is true for this count.
+    pub(crate) fn of(&self, count: u64) -> Option<u64> {
+        let is_true = self.at.load(Ordering::Acquire) == count;
+        is_true.then(|| self.time.load(Ordering::Relaxed))
+    }
+}
+
 /// What others see of a worker.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -49,8 +76,10 @@ pub struct Shared {
     pub over: AtomicBool,
     /// The count of safe points of the kernel that was urged last; `u64::MAX`: none.
     pub urged_at: AtomicU64,
-    /// CPU time, in nanoseconds, that the kernel which is interrupted has used since its last safe point.
-    pub spun: AtomicU64,
+    /// That of the last that did not hear; `u64::MAX`: none.
+    pub deaf_at: AtomicU64,
+    /// Since when, by the worker's CPU time, the kernel runs that was looked at last, or as if it had never been interrupted.
+    pub stretch: Since,
     /// The thread that went on.
     pub carried: Carried,
     /// Whether it runs a kernel.
@@ -76,6 +105,8 @@ impl Shared {
             stop_at: AtomicU64::new(u64::MAX),
             preempt_at: AtomicU64::new(u64::MAX),
             urged_at: AtomicU64::new(u64::MAX),
+            deaf_at: AtomicU64::new(u64::MAX),
+            stretch: Since::never(),
             ..Self::default()
         }
     }

@@ -5,7 +5,7 @@
 //! 1. A kernel is interrupted only while something else waits for its worker, or when its process is over; and only one that has
 //!    neither the standard library nor an allocator in its reach, in code of its own (see `trap.rs`).
 //! 2. An interrupted thread rests for [`REST`] slices while there is other work, so that threads that never pause have a
-//!    quarter of a worker at most beside those that do. It stays on its worker; if that has another home meanwhile (see
+//!    quarter of a worker at most beside those that do; one that was urged (`urge.rs`) until its process is not over its share. It stays on its worker; if that has another home meanwhile (see
 //!    `fairness.rs`), it rests four times as long each time it is interrupted, at most [`REST_AWAY`] slices.
 //! 3. Time counts as CPU time of the worker's thread, and an interruption is no safe point: what a kernel has used before counts
 //!    for the limit when it goes on.
@@ -74,7 +74,8 @@ impl Slices {
         let may_go_on = |unit: &Suspended| {
             let core = unit.core();
             let at_home = home.is_none_or(|home| unit.partition() == home);
-            let enough = rested >= SLICE * slices_of_rest(at_home, core.interruptions.get());
+            let enough = core.urged.get()
+                || rested >= SLICE * slices_of_rest(at_home, core.interruptions.get());
             let process = core.process();
             process.is_stopped() || (enough || !core.preempted.get()) && !process.is_over_share()
         };
@@ -102,6 +103,7 @@ impl Slices {
             _ => begun(worker, count, used),
         };
         self.seen[index] = Some(stretch);
+        worker.stretch.note(stretch.since.as_nanos() as u64, count);
         let spun = used.saturating_sub(stretch.since);
         if self.limit.is_some_and(|limit| spun > limit) {
             worker.stop_at.store(count, Ordering::Relaxed);
@@ -113,7 +115,6 @@ impl Slices {
         {
             // What the kernel itself has opened, and may have told nobody of yet.
             device.notify();
-            worker.spun.store(spun.as_nanos() as u64, Ordering::Relaxed);
             worker.preempt_at.store(count, Ordering::Relaxed);
             #[cfg(not(dpa_sanitize))]
             crate::trap::preempt(pthread);

@@ -122,6 +122,8 @@ pub struct Core {
     pub(crate) handled: Cell<Option<PanicNote>>,
     /// It was interrupted, and has not gone on yet.
     pub(crate) preempted: Cell<bool>,
+    /// It was interrupted because it was urged, and not because its slice was over.
+    pub(crate) urged: Cell<bool>,
     /// How often its thread was interrupted.
     pub(crate) interruptions: Cell<u32>,
     /// CPU time, in nanoseconds, that it had used since its last safe point when it was interrupted.
@@ -163,6 +165,7 @@ impl Core {
             has_error_handler: Cell::new(false),
             handled: Cell::new(None),
             preempted: Cell::new(false),
+            urged: Cell::new(false),
             interruptions: Cell::new(0),
             spun: Cell::new(0),
             note: RefCell::new(None),
@@ -288,6 +291,7 @@ impl Core {
         }
         self.leave_kernel();
         self.spun.set(self.worker().spun(self.spun.get()));
+        self.urged.set(self.worker().shared().is_urged());
         self.preempted.set(true);
         self.interruptions.set(self.interruptions.get() + 1);
         self.suspend(Request::Preempted);

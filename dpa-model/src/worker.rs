@@ -279,10 +279,9 @@ impl Worker {
         if shared.carried.at.load(Ordering::Relaxed) == count {
             return before + own_cpu_time().saturating_sub(self.went_on_at.get());
         }
-        match shared.preempt_at.load(Ordering::Relaxed) == count {
-            true => shared.spun.load(Ordering::Relaxed),
-            false => 0,
-        }
+        // Of one that began behind the last look nothing is known.
+        let since = shared.stretch.of(count);
+        since.map_or(0, |since| own_cpu_time().saturating_sub(since))
     }
 
     /// A thread that let others run: it rests, or stands in the queue of those that can go on.

@@ -1,7 +1,7 @@
 //! The soft provider: a [`Nic`] and its socket, driven by whoever calls.
 //!
 //! One call of [`SoftNic::progress`] does what there is to do: datagrams in, timers, requests and behind them
-//! replies out, completions to the [`Host`]. It sends and copies 4 MiB of requests at most, and sends 4 MiB of replies: what
+//! replies out, completions to the [`Host`]. It sends and copies 512 KiB of requests at most, and sends 512 KiB of replies: what
 //! one peer reads in one piece, up to a gibibyte, is not to keep the others' packets in the socket, and copies within the NIC
 //! do not keep answers from peers. If something is left, [`SoftNic::poll_timeout`] is due.
 //! The calling thread is the one that carries a packet from the socket to memory and to the event behind it. Queue pairs of
@@ -203,7 +203,7 @@ impl SoftNic {
         self.has_more
     }
 
-    /// Does what there is to do, up to some mebibytes; whether there was anything. It never blocks.
+    /// Does what there is to do, up to a mebibyte or so; whether there was anything. It never blocks.
     pub fn progress(&mut self, now: Duration, host: &mut dyn Host) -> bool {
         let received = self.take_in(now, host);
         // What a timer waits for may be here already, behind much else.

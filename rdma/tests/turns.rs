@@ -20,7 +20,7 @@ use rig::*;
 const NOW: Duration = Duration::ZERO;
 const GIB: u32 = 1 << 30;
 /// What a call may send, and what is on its way then.
-const MOST: u64 = (4 << 20) + (64 << 10);
+const MOST: u64 = (512 << 10) + (64 << 10);
 
 /// A gibibyte of nothing.
 struct Zeros;

@@ -221,7 +221,7 @@ impl Attendant {
         }
         self.asleep_until.store(0, Ordering::SeqCst);
         // Who calls from here on wakes it again.
-        self.called.store(false, Ordering::SeqCst);
+        self.called.swap(false, Ordering::SeqCst);
         woken
     }
 }

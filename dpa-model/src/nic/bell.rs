@@ -6,9 +6,9 @@
 //! 1. One word has two bits. BUSY: somebody works the NIC. RUNG: there may be something the NIC has not looked at.
 //! 2. Who rings first makes its work visible and then sets RUNG. If BUSY was clear, it must try to begin, or see to it that another
 //!    looks.
-//! 3. Who begins sets BUSY and clears RUNG in one step, then looks at everything.
+//! 3. Who begins sets BUSY and clears RUNG in one step, then looks at everything, or at what it is there for.
 //! 4. Who ends clears BUSY, but only while RUNG is clear, in one step; else it clears RUNG and looks again. Who has looked often
-//!    enough for others clears BUSY, sets RUNG, and sees to it that another looks.
+//!    enough for others, or leaves something to others, clears BUSY, sets RUNG, and sees to it that another looks.
 //!
 //! All steps are read-modify-writes of one word, so they have one order: a ring either finds BUSY clear (and its own
 //! caller works), or comes before the end of whoever works, who then looks again.
@@ -91,8 +91,8 @@ impl Bell {
         }
     }
 
-    /// Ends where [`Bell::end`] has just said that it was rung, without another look: somebody else must begin soon, and whoever
-    /// rings next does.
+    /// Ends where [`Bell::end`] has just said that it was rung, or where something is left for others, without another look: somebody
+    /// else must begin soon, and whoever rings next does.
     pub fn leave_rung(&self) {
         self.word.swap(RUNG, Ordering::AcqRel);
     }

@@ -15,7 +15,7 @@ pub(super) const MOST_RUNG: usize = 4096;
 
 /// Who works a NIC looks so often, at most, because others ring meanwhile, or what rang takes long. They might ring without end,
 /// and what is due by now and what arrives is for its own thread (`attend`, `relief`), which looks next.
-pub(super) const MOST_LOOKS: usize = 16;
+pub(super) const MOST_LOOKS: usize = 64;
 
 /// Whether who works a NIC has enough else to do: others go on then.
 pub(super) type Enough<'a> = &'a dyn Fn() -> bool;

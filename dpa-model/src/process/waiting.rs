@@ -148,7 +148,7 @@ impl Process {
     /// How it stands, if every started thread waits for something that only they could bring about (SEMANTICS 2.10).
     pub(crate) fn deadlocked(&self) -> Option<Standstill> {
         let progress = self.progress.load(Ordering::Relaxed);
-        let standing = self.device.sched.standing(self.number);
+        let standing = self.device.sched.look_at(self.number);
         // A step that is under way may bring about anything.
         if standing.started == 0
             || self.blocked() < standing.started
