@@ -203,6 +203,18 @@ fn measure(victim: &mut Victim, slice: Duration) -> Outcome<Figures> {
     })
 }
 
+/// The same, and who has the processors meanwhile.
+fn measure_beside(
+    victim: &mut Victim,
+    slice: Duration,
+    shares: &mut threads::Shares,
+) -> Outcome<Figures> {
+    let before = threads::had()?;
+    let reached = measure(victim, slice);
+    shares.add(&before, &threads::had()?);
+    reached
+}
+
 /// What the victim does in a second while a thread of the operating system burns a core.
 fn beside_a_thread(
     victim: &mut Victim,
@@ -216,9 +228,7 @@ fn beside_a_thread(
                 std::hint::spin_loop();
             }
         });
-        let before = threads::had()?;
-        let reached = measure(victim, slice);
-        shares.add(&before, &threads::had()?);
+        let reached = measure_beside(victim, slice, shares);
         over.store(true, Ordering::Relaxed);
         reached
     })
@@ -236,9 +246,7 @@ fn beside_an_attack(
         let attacker = std::thread::Builder::new().name(threads::ATTACKER.into());
         let attacking =
             attacker.spawn_scoped(scope, || attack::run(target, attack, seed, &over, tally))?;
-        let before = threads::had()?;
-        let reached = measure(victim, slice);
-        shares.add(&before, &threads::had()?);
+        let reached = measure_beside(victim, slice, shares);
         over.store(true, Ordering::Relaxed);
         let attacked = attacking.join();
         attacked.map_err(|_| "the attacker's thread panicked")??;
