@@ -10,32 +10,24 @@ use crate::fairness::Place;
 use crate::idle::Soon;
 use crate::unit::Suspended;
 
-/// What is known of a kernel that was interrupted and goes on.
-#[derive(Debug, Default)]
-pub struct Carried {
-    /// CPU time, in nanoseconds, that it has used since its last safe point.
-    pub spun: AtomicU64,
-    /// The CPU time of its worker when it went on.
-    pub since: AtomicU64,
-    /// The count of safe points for which that is true. It is written last.
-    pub at: AtomicU64,
-}
-
 /// A time, in nanoseconds, and the count of safe points for which it is true.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Since {
     time: AtomicU64,
     at: AtomicU64,
 }
 
-impl Since {
-    fn never() -> Self {
+impl Default for Since {
+    fn default() -> Self {
         Self {
+            time: AtomicU64::new(0),
             at: AtomicU64::new(u64::MAX),
-            ..Self::default()
         }
     }
+}
 
+impl Since {
+    /// Only by one thread.
     pub(crate) fn note(&self, time: u64, at: u64) {
         self.time.store(time, Ordering::Relaxed);
         self.at.store(at, Ordering::Release);
@@ -78,10 +70,13 @@ pub struct Shared {
     pub urged_at: AtomicU64,
     /// That of the last that did not hear; `u64::MAX`: none.
     pub deaf_at: AtomicU64,
-    /// Since when, by the worker's CPU time, the kernel runs that was looked at last, or as if it had never been interrupted.
+    /// Since when, by the worker's CPU time, the kernel runs that was looked at last, or as if it had never been interrupted. Written
+    /// by the keeper.
     pub stretch: Since,
-    /// The thread that went on.
-    pub carried: Carried,
+    /// The same of one that was interrupted and went on. Written by the worker.
+    pub carried: Since,
+    /// When that went on.
+    pub went_on: Since,
     /// Whether it runs a kernel.
     pub busy: AtomicBool,
     /// The partition that is its home, plus 1; 0: it has none (see `fairness.rs`).
@@ -106,7 +101,6 @@ impl Shared {
             preempt_at: AtomicU64::new(u64::MAX),
             urged_at: AtomicU64::new(u64::MAX),
             deaf_at: AtomicU64::new(u64::MAX),
-            stretch: Since::never(),
             ..Self::default()
         }
     }

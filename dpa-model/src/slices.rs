@@ -5,17 +5,18 @@
 //! 1. A kernel is interrupted only while something else waits for its worker, or when its process is over; and only one that has
 //!    neither the standard library nor an allocator in its reach, in code of its own (see `trap.rs`).
 //! 2. An interrupted thread rests for [`REST`] slices while there is other work, so that threads that never pause have a
-//!    quarter of a worker at most beside those that do; one that was urged (`urge.rs`) until its process is not over its share. It stays on its worker; if that has another home meanwhile (see
+//!    quarter of a worker at most beside those that do; one that was urged (`urge.rs`) until its process is not over its share. It
+//!    stays on its worker; if that has another home meanwhile (see
 //!    `fairness.rs`), it rests four times as long each time it is interrupted, at most [`REST_AWAY`] slices.
 //! 3. Time counts as CPU time of the worker's thread, and an interruption is no safe point: what a kernel has used before counts
 //!    for the limit when it goes on.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::device::Device;
 use crate::keeper::cpu_time;
-use crate::shared::Shared;
+use crate::shared::{Shared, Since};
 use crate::unit::Suspended;
 
 /// What a kernel may use without a safe point while others wait.
@@ -139,20 +140,11 @@ fn slices_of_rest(at_home: bool, interruptions: u32) -> u32 {
 }
 
 fn begun(worker: &Shared, count: u64, used: Duration) -> Stretch {
-    let carried = &worker.carried;
-    if carried.at.load(Ordering::Acquire) != count {
-        return Stretch {
-            count,
-            since: used,
-            slice: used,
-        };
-    }
-    let nanos = |of: &AtomicU64| Duration::from_nanos(of.load(Ordering::Relaxed));
-    let slice = nanos(&carried.since).min(used);
+    let or_now = |of: &Since| of.of(count).map_or(used, Duration::from_nanos).min(used);
     Stretch {
         count,
-        since: slice.saturating_sub(nanos(&carried.spun)),
-        slice,
+        since: or_now(&worker.carried),
+        slice: or_now(&worker.went_on),
     }
 }
 
@@ -206,6 +198,25 @@ mod tests {
         while crate::keeper::own_cpu_time() - begun < time.as_nanos() as u64 {
             std::hint::spin_loop();
         }
+    }
+
+    /// Of one that the keeper has looked at, and of one that went on, which knows it better.
+    #[cfg(not(dpa_sanitize))]
+    #[test]
+    fn rule_3_what_a_kernel_has_used_since_its_last_safe_point_is_known_when_it_is_interrupted() {
+        let process = crate::rig::Still::new();
+        let worker = crate::worker::Worker::new(process.device.clone(), 0);
+        let shared = worker.shared();
+        shared.safe_points.store(3, Ordering::Relaxed);
+        work(SLICE);
+        let now = crate::keeper::own_cpu_time();
+        assert_eq!(worker.spun(), 0, "nobody has looked");
+        shared.stretch.note(now - 1_000_000, 2);
+        assert_eq!(worker.spun(), 0, "it has passed a safe point since");
+        shared.stretch.note(now - 1_000_000, 3);
+        assert!((1_000_000..now).contains(&worker.spun()));
+        shared.carried.note(0, 3);
+        assert!(worker.spun() >= now);
     }
 
     #[cfg(not(dpa_sanitize))]

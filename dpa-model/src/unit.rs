@@ -290,7 +290,7 @@ impl Core {
             return;
         }
         self.leave_kernel();
-        self.spun.set(self.worker().spun(self.spun.get()));
+        self.spun.set(self.worker().spun());
         self.urged.set(self.worker().shared().is_urged());
         self.preempted.set(true);
         self.interruptions.set(self.interruptions.get() + 1);

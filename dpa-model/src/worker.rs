@@ -54,8 +54,6 @@ pub struct Worker {
     pub(crate) chunk: RefCell<Option<Chunk>>,
     /// Since when what runs here is to be booked; 0: it is not measured.
     stamp: Cell<u64>,
-    /// CPU time of this thread when an interrupted kernel went on.
-    went_on_at: Cell<u64>,
 }
 
 /// What a worker does next.
@@ -80,7 +78,6 @@ impl Worker {
             tally: RefCell::default(),
             chunk: RefCell::new(None),
             stamp: Cell::new(0),
-            went_on_at: Cell::new(0),
         }
     }
 
@@ -167,13 +164,11 @@ impl Worker {
             return self.park(unit, Request::Abandon);
         }
         self.safe_point();
-        let now = own_cpu_time();
-        self.went_on_at.set(now);
-        let carried = &self.shared().carried;
-        carried.spun.store(core.spun.get(), Ordering::Relaxed);
-        carried.since.store(now, Ordering::Relaxed);
-        let count = self.shared().safe_points.load(Ordering::Relaxed);
-        carried.at.store(count, Ordering::Release);
+        let (now, shared) = (own_cpu_time(), self.shared());
+        let count = shared.safe_points.load(Ordering::Relaxed);
+        shared.went_on.note(now, count);
+        let as_if = now.saturating_sub(core.spun.get());
+        shared.carried.note(as_if, count);
         Some(unit)
     }
 
@@ -273,14 +268,14 @@ impl Worker {
 
     /// CPU time that the kernel which is interrupted has used since its last safe point. For the signal handler.
     #[cfg(not(dpa_sanitize))]
-    pub(crate) fn spun(&self, before: u64) -> u64 {
+    pub(crate) fn spun(&self) -> u64 {
         let shared = self.shared();
         let count = shared.safe_points.load(Ordering::Relaxed);
-        if shared.carried.at.load(Ordering::Relaxed) == count {
-            return before + own_cpu_time().saturating_sub(self.went_on_at.get());
-        }
+        let since = shared
+            .carried
+            .of(count)
+            .or_else(|| shared.stretch.of(count));
         // Of one that began behind the last look nothing is known.
-        let since = shared.stretch.of(count);
         since.map_or(0, |since| own_cpu_time().saturating_sub(since))
     }
 
