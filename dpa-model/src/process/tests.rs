@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Wake};
 use std::time::Duration;
 
-use dpa_abi::{Condition, FaultKind};
+use dpa_abi::{Condition, FaultKind, Update};
 
 use super::*;
 use crate::event::EventRef;
