@@ -175,8 +175,16 @@ impl Builder {
     /// A figure is out of its range; the device file is wrong; there is no such function, or it has no partition; the system
     /// gives no memory or threads; the log or the trace file cannot be opened: the error says which, and why.
     pub fn open(self) -> Result<Dpa, Error> {
+        self.open_with(Device::open)
+    }
+
+    /// As [`Builder::open`], with the device that `open` gives.
+    pub(crate) fn open_with(
+        self,
+        open: impl FnOnce(DeviceConfig) -> Result<Device, OpenError>,
+    ) -> Result<Dpa, Error> {
         let (config, process) = self.into_parts().map_err(DpaOpenError)?;
-        let device = Device::open(config).map_err(DpaOpenError)?;
+        let device = open(config).map_err(DpaOpenError)?;
         Ok(Dpa::on(&device, &process).map_err(DpaOpenError)?)
     }
 

@@ -77,7 +77,28 @@ impl Dpa {
         Ok(beside.map_err(DpaOpenError)?)
     }
 
-    /// The virtual network between the NICs of a simulated device; `None` outside of a [`Sim`](crate::Sim).
+    /// Opens another device, and a context on it: as [`Builder::open`]. In a simulation it is one more of that: it has its own execution
+    /// units, functions and NICs, and shares the virtual time, the network and the seed. So a program that opens all its devices but
+    /// the first with this runs unchanged in a [`Sim`](crate::Sim).
+    ///
+    /// ```
+    /// # use doca_dpa::{Dpa, Error, Sim};
+    /// # let run = Sim::new(1).run(async |dpa: Dpa| {
+    /// let small = dpa.open_device(Dpa::builder().partition_eus(8))?;
+    /// assert_eq!(small.device().config().partition_eus, 8);
+    /// assert_eq!(small.now(), dpa.now());
+    /// # Ok::<_, Error>(())
+    /// # });
+    /// # run.expect("ends").value.expect("opens");
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Builder::open`]; in a simulation, if another thread than that of its program asks.
+    pub fn open_device(&self, device: Builder) -> Result<Self, Error> {
+        device.open_with(|config| self.device().open_beside(config))
+    }
+
+    /// The virtual network of a simulation; `None` outside of a [`Sim`](crate::Sim).
     pub fn network(&self) -> Option<VirtualNetwork> {
         self.device().network()
     }

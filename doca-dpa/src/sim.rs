@@ -15,7 +15,7 @@ pub use flexio::{
 
 /// A simulation to be run.
 ///
-/// The host program's future and the device take turns on the calling thread. What goes on when, where threads are
+/// The host program's future and the devices take turns on the calling thread. What goes on when, where threads are
 /// switched and how much virtual time passes are drawn from the seed: the same seed gives the same run.
 ///
 /// ```
@@ -60,7 +60,7 @@ impl Sim {
         &self.mishaps
     }
 
-    /// On a device of these figures.
+    /// The figures of its first device. Others the program opens with [`Dpa::open_device`].
     pub fn on(mut self, builder: Builder) -> Self {
         self.builder = builder;
         self
@@ -68,9 +68,9 @@ impl Sim {
 
     /// What the network between the NICs does to packets. Default: it carries each once, in order, within 3 us.
     ///
-    /// Every NIC of the simulated device is on it, at whatever address it was opened, so contexts that are opened beside
-    /// each other ([`Dpa::open_beside`]) and each have a NIC of their own are nodes of one simulated cluster. While the
-    /// program runs, [`Dpa::network`] changes the network and cuts it.
+    /// Every NIC of every device of the simulation is on it, at whatever address it was opened. So devices that the program opens
+    /// ([`Dpa::open_device`]), and contexts on one device ([`Dpa::open_beside`]) that each have a NIC of their own, are nodes of one
+    /// simulated cluster. While the program runs, [`Dpa::network`] changes the network and cuts it.
     pub fn network(mut self, network: NetworkSpec) -> Self {
         self.network = network;
         self

@@ -8,7 +8,7 @@
 //! #[dpa_test(seeds = 1000, network = NetworkSpec { loss: Chance::percent(5), ..NetworkSpec::default() })]
 //! async fn nothing_is_lost(dpa: Dpa) -> Result<(), Error> {
 //!     let done = SyncEvent::device_to_host(&dpa)?;
-//!     // Kernels are launched, nodes are opened with `open_beside`, ..
+//!     // Kernels are launched, nodes are opened with `open_device` or `open_beside`, ..
 //!     Ok(())
 //! }
 //! ```
@@ -149,7 +149,7 @@ impl Check {
         self
     }
 
-    /// On a device of these figures.
+    /// The figures of its first device.
     pub fn device(mut self, device: Builder) -> Self {
         self.sim = self.sim.on(device);
         self

@@ -48,7 +48,7 @@ impl Core {
     }
 
     fn choices(&self) -> Option<&Choices> {
-        self.worker().device().choices.as_ref()
+        self.worker().device().choices()
     }
 
     /// Does something with the process under the seeded driver, on the worker's stack.

@@ -18,12 +18,11 @@ use crate::idle::Idle;
 use crate::lanes::Lanes;
 use crate::layout::{self, DeviceFileError};
 use crate::message::{Lingering, LogOpenError, Messages};
-use crate::network::Network;
 use crate::nic::Nics;
 use crate::partition::{FunctionError, Functions};
 use crate::pool::Pool;
 use crate::process::{Outlets, Process, ProcessSpec};
-use crate::seeded::Choices;
+use crate::seeded::Simulation;
 use crate::shared::Shared;
 use crate::stack::{StackError, StackPool};
 use crate::trace::{TraceOpenError, Tracer};
@@ -53,6 +52,11 @@ pub enum OpenError {
     /// The functions of the device do not fit together, or the one asked for cannot be used.
     #[error(transparent)]
     Function(#[from] FunctionError),
+    /// A device of a simulation is opened elsewhere.
+    #[error(
+        "a device is opened beside one of a simulation by the program of that, on its thread, while it runs"
+    )]
+    NotSimulating,
     /// The device file is wrong.
     #[error(transparent)]
     DeviceFile(#[from] DeviceFileError),
@@ -88,13 +92,14 @@ pub struct Device {
     pub(crate) functions: Functions,
     /// Its clock.
     pub clock: Clock,
-    pub(crate) choices: Option<Choices>,
+    /// The simulation that it is of.
+    pub(crate) simulation: Option<Arc<Simulation>>,
+    /// Its number in that.
+    pub(crate) number: u32,
     pub(crate) nics: Nics,
     pub(crate) fairness: Fairness,
     /// Message streams that are closed and wait for their sinks.
     lingering: Arc<Lingering>,
-    /// What is between its NICs under the seeded driver.
-    pub network: Network,
     injector: Mutex<VecDeque<Suspended>>,
     injected: AtomicUsize,
     stopping: AtomicBool,
@@ -110,11 +115,11 @@ crate::anywhere::goes_anywhere!(Device {
     pool,
     functions,
     clock,
-    choices,
+    simulation,
+    number,
     nics,
     fairness,
     lingering,
-    network,
     injector,
     injected,
     stopping,
@@ -129,14 +134,14 @@ thread_local! {
 impl Device {
     pub(crate) fn new(
         config: DeviceConfig,
-        choices: Option<Choices>,
+        simulation: Option<Arc<Simulation>>,
     ) -> Result<Arc<Self>, OpenError> {
         config.validate()?;
         let checked = layout::check(&config.functions, config.usable_eus());
         checked.map_err(FunctionError::from)?;
         let (functions, units) = Functions::new(&config);
         crate::trap::install();
-        let workers = match (&choices, config.workers) {
+        let workers = match (&simulation, config.workers) {
             (Some(_), _) => 1,
             (None, 0) => std::thread::available_parallelism().map_or(1, usize::from),
             (None, n) => n,
@@ -146,10 +151,9 @@ impl Device {
             config.stack_bytes,
             config.usable_eus() as usize + workers * 32,
         )?;
-        let clock = if choices.is_some() {
-            Clock::simulated()
-        } else {
-            Clock::real()
+        let clock = match &simulation {
+            Some(simulation) => Clock::simulated(simulation.now.clone()),
+            None => Clock::real(),
         };
         Ok(Arc::new(Self {
             fairness: Fairness::new(units.len()),
@@ -164,9 +168,9 @@ impl Device {
             stacks,
             pool: Pool::default(),
             clock,
-            choices,
+            number: simulation.as_ref().map_or(0, |s| s.next_device()),
+            simulation,
             nics: Nics::default(),
-            network: Network::default(),
             injector: Mutex::default(),
             injected: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -190,7 +194,7 @@ impl Device {
         let tenancy = self.settle_on(spec.function.as_deref())?;
         let (partition, function) = (tenancy.partition.index, tenancy.function.clone());
         let bytes = self.config.heap_bytes;
-        let heap = Heap::new(bytes, self.choices.is_some())
+        let heap = Heap::new(bytes, self.is_seeded())
             .map_err(|source| OpenError::Heap { bytes, source })?;
         // The trace last: it takes the place of what its file had.
         let lingering = Lingering::of_process(&self.lingering);
@@ -253,10 +257,6 @@ impl Device {
         HERE.set((std::ptr::from_ref(self) as usize, index));
     }
 
-    pub(crate) fn i_am_nobody() {
-        HERE.set((0, 0));
-    }
-
     /// Which worker of this device the calling thread is. Not inlined, so that no thread-bound address is kept over a
     /// switch of stacks.
     #[inline(never)]
@@ -278,7 +278,7 @@ impl Device {
             }
             None => match here.filter(|&index| self.is_at_home(index, &unit)) {
                 Some(index) => self.workers[index].push(unit),
-                None if self.choices.is_some() => self.workers[0].push(unit),
+                None if self.is_seeded() => self.workers[0].push(unit),
                 None => {
                     let mut injector = self.injector.lock();
                     injector.push_back(unit);
@@ -381,7 +381,7 @@ impl Device {
             None => self.sched.looks_empty(),
             Some(home) => self.sched.lane_looks_empty(home),
         };
-        self.choices.is_none() && nothing_waits && self.injected.load(Ordering::Relaxed) == 0
+        !self.is_seeded() && nothing_waits && self.injected.load(Ordering::Relaxed) == 0
     }
 
     /// After work was published: wakes a parked worker if nobody looks; while workers have homes, one of each home that has

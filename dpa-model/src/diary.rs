@@ -17,6 +17,7 @@ use crate::fault::Fault;
 use crate::gate::Gate;
 use crate::launch::{Launch, Outcome};
 use crate::process::Process;
+use crate::seeded::Simulation;
 use crate::unit::Core;
 
 /// The most notes that are kept: the last ones.
@@ -63,6 +64,8 @@ impl fmt::Display for Actor {
 pub struct Note {
     /// When, in device time.
     pub at: Duration,
+    /// The device that it was done on, if the simulation has several and it was one. They are numbered from 0 as they are opened.
+    pub device: Option<u32>,
     /// Who did it.
     pub who: Actor,
     /// What.
@@ -71,7 +74,11 @@ pub struct Note {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (nanos, who) = (self.at.as_nanos(), self.who.to_string());
+        let nanos = self.at.as_nanos();
+        let who = match self.device {
+            Some(device) => format!("{}@{device}", self.who),
+            None => self.who.to_string(),
+        };
         write!(f, "{nanos:>12} ns  {who:<18} {}", self.what)
     }
 }
@@ -103,14 +110,19 @@ impl Default for Diary {
 
 impl Diary {
     /// One more, of whose turn it is if not of `who`. Beyond [`MOST`] the oldest goes.
-    fn write(&self, now: u64, who: Option<Actor>, what: String) {
+    fn write(&self, now: u64, device: Option<u32>, who: Option<Actor>, what: String) {
         let mut state = self.state.lock();
         if state.notes.len() == MOST {
             state.notes.pop_front();
         }
         let at = Duration::from_nanos(now);
         let who = who.unwrap_or(state.turn);
-        state.notes.push_back(Note { at, who, what });
+        state.notes.push_back(Note {
+            at,
+            device,
+            who,
+            what,
+        });
     }
 
     /// Takes all notes out, the oldest first.
@@ -119,38 +131,59 @@ impl Diary {
     }
 }
 
-impl Device {
-    #[inline]
-    fn diary(&self) -> Option<&Diary> {
-        self.choices.as_ref()?.diary.as_deref()
-    }
-
+impl Simulation {
     /// Whether a diary is kept.
     pub(crate) fn keeps_diary(&self) -> bool {
-        self.diary().is_some()
+        self.choices.diary.is_some()
     }
 
-    /// Notes what whoever's turn it is has done, if a diary is kept.
-    #[inline]
-    pub(crate) fn note(&self, what: impl FnOnce() -> String) {
-        if let Some(diary) = self.diary() {
-            diary.write(self.clock.now(), None, what());
-        }
+    /// Notes what whoever's turn it is has done, on a device or on none, if a diary is kept.
+    pub(crate) fn note(&self, device: Option<u32>, what: impl FnOnce() -> String) {
+        self.write(device, None, what);
     }
 
     /// Notes what the NICs or the network have done.
+    pub(crate) fn note_network(&self, device: Option<u32>, what: impl FnOnce() -> String) {
+        self.write(device, Some(Actor::Network), what);
+    }
+
+    fn write(&self, device: Option<u32>, who: Option<Actor>, what: impl FnOnce() -> String) {
+        if let Some(diary) = &self.choices.diary {
+            let device = device.filter(|_| self.has_several());
+            diary.write(self.now(), device, who, what());
+        }
+    }
+
+    /// It is this one's turn from now on.
+    pub(crate) fn note_turn(&self, who: impl FnOnce() -> Actor) {
+        if let Some(diary) = &self.choices.diary {
+            diary.state.lock().turn = who();
+        }
+    }
+}
+
+impl Device {
+    /// Notes what whoever's turn it is has done here, if a diary is kept.
+    #[inline]
+    pub(crate) fn note(&self, what: impl FnOnce() -> String) {
+        if let Some(simulation) = &self.simulation {
+            simulation.note(Some(self.number), what);
+        }
+    }
+
+    /// Notes what its NICs have done.
     #[inline]
     pub(crate) fn note_network(&self, what: impl FnOnce() -> String) {
-        if let Some(diary) = self.diary() {
-            diary.write(self.clock.now(), Some(Actor::Network), what());
+        if let Some(simulation) = &self.simulation {
+            simulation.note_network(Some(self.number), what);
         }
     }
 
     /// It is this one's turn from now on.
     #[inline]
     pub(crate) fn note_turn(&self, who: impl FnOnce() -> Actor) {
-        if let Some(diary) = self.diary() {
-            diary.state.lock().turn = who();
+        if let Some(simulation) = &self.simulation {
+            simulation.note_turn(who);
         }
     }
 }
@@ -305,7 +338,7 @@ mod tests {
     fn the_last_notes_are_kept() {
         let diary = Diary::default();
         for n in 0..MOST as u64 + 3 {
-            diary.write(n, None, n.to_string());
+            diary.write(n, None, None, n.to_string());
         }
         let notes = diary.take();
         assert_eq!((notes.len(), notes[0].what.as_str()), (MOST, "3"));

@@ -243,7 +243,7 @@ impl Worker {
                 false => self.leave_meeting(process, &launch, off),
             }
         }
-        if self.device.choices.is_none() && off.is_some() && launch.is_plain() {
+        if !self.device.is_seeded() && off.is_some() && launch.is_plain() {
             self.tally.borrow_mut().keep(launch);
         }
     }
@@ -439,7 +439,7 @@ impl Worker {
     /// Whether nobody watches a launch, and nothing follows its end but that what it keeps is let go of. Under the seeded
     /// driver that happens at once.
     fn ends_plainly(&self, launch: &Launch) -> bool {
-        let at_once = self.device.choices.is_some() && launch.keeps();
+        let at_once = self.device.is_seeded() && launch.keeps();
         !launch.watched() && launch.is_plain() && !at_once
     }
 

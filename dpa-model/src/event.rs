@@ -296,7 +296,7 @@ impl EventRef {
         timeout: Option<Duration>,
     ) -> Result<u64, EventUseError> {
         self.locations.check_subscribe(Location::Host)?;
-        if self.process.device.choices.is_some() {
+        if self.process.device.is_seeded() {
             return self.wait_stepping(condition, timeout);
         }
         let event = self.slot().event;

@@ -69,6 +69,8 @@ pub struct Waiting {
     pub launch: u64,
     /// Its rank.
     pub rank: u32,
+    /// Its device, if that is one of several of a simulation. They are numbered from 0 as they are opened.
+    pub device: Option<u32>,
     /// What it waits for.
     pub on: WaitingOn,
 }
@@ -93,11 +95,12 @@ pub enum WaitingOn {
 
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} (launch {}, rank {}) waits for ",
-            self.kernel, self.launch, self.rank
-        )?;
+        let (launch, rank) = (self.launch, self.rank);
+        write!(f, "{} (launch {launch}, rank {rank}", self.kernel)?;
+        if let Some(device) = self.device {
+            write!(f, ", device {device}")?;
+        }
+        f.write_str(") waits for ")?;
         match &self.on {
             WaitingOn::Event {
                 event,

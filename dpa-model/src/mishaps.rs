@@ -276,7 +276,7 @@ pub(crate) fn some_of(longest: Duration, choices: &Choices) -> u64 {
 impl Device {
     /// What goes wrong; `None` with another driver than the seeded one.
     pub fn mishaps(&self) -> Option<&State> {
-        self.choices.as_ref().map(|choices| &choices.mishaps)
+        self.choices().map(|choices| &choices.mishaps)
     }
 
     /// Whether who comes to this queue finds no room although there is some.
@@ -285,7 +285,7 @@ impl Device {
         if LEFT_OUT {
             return false;
         }
-        self.choices.as_ref().is_some_and(|choices| {
+        self.choices().is_some_and(|choices| {
             let full = choices.mishaps.is_full(queue, choices);
             if full {
                 self.note(|| format!("mishap: the queue of {} counts as full", queue.name()));
@@ -296,7 +296,7 @@ impl Device {
 
     /// Until when a completion is kept back, if it is late.
     pub(crate) fn completion_late(&self) -> Option<u64> {
-        let choices = self.choices.as_ref()?;
+        let choices = self.choices()?;
         let nanos = choices.mishaps.completion_late(choices)?;
         self.note(|| format!("mishap: a completion comes {nanos} ns late"));
         Some(self.clock.now().saturating_add(nanos))
@@ -315,7 +315,7 @@ impl Process {
 
     /// The mishap of an allocation that is refused.
     pub(crate) fn refuse_memory(&self, bytes: u64) -> Result<(), OutOfMemory> {
-        let Some(choices) = self.device.choices.as_ref().filter(|_| !LEFT_OUT) else {
+        let Some(choices) = self.device.choices().filter(|_| !LEFT_OUT) else {
             return Ok(());
         };
         let when = choices.mishaps.spec().allocation;
@@ -331,7 +331,7 @@ impl Process {
 impl Core {
     /// As [`Core::may_panic`], if the seeded driver runs it.
     pub(crate) fn may_panic_here(&self) {
-        if let Some(choices) = &self.worker().device().choices {
+        if let Some(choices) = self.worker().device().choices() {
             self.may_panic(choices);
         }
     }

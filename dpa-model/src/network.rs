@@ -1,10 +1,11 @@
-//! The virtual network of a simulation: it carries packets between the NICs of the device, late and badly if it is told to.
+//! The virtual network of a simulation: it carries packets between the NICs of its devices, late and badly if it is told to.
 //!
-//! All NICs of a simulated device are on it, at whatever addresses they were opened. Each packet's fate is drawn from the
+//! All NICs of all devices of a simulation are on it, at whatever addresses they were opened. Each packet's fate is drawn from the
 //! seed when it is sent: whether it is lost, doubled, damaged, overtaken, and how long it travels in virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,7 +14,8 @@ use rdma::wire::Summary;
 
 use crate::device::Device;
 use crate::mishaps::some_of;
-use crate::seeded::Choices;
+use crate::nic::DeviceNic;
+use crate::seeded::{Choices, Simulation};
 
 /// How likely something is: so many times in a million.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,7 +135,7 @@ pub struct NetworkCounters {
     pub unreachable: u64,
 }
 
-/// The network of one simulated device.
+/// The network of one simulation.
 #[derive(Debug, Default)]
 pub struct Network {
     state: Mutex<State>,
@@ -152,6 +154,8 @@ struct State {
     outages: BTreeMap<(IpAddr, IpAddr), u64>,
     /// Nodes that are away, and until when.
     absent: BTreeMap<IpAddr, u64>,
+    /// Where there are NICs.
+    taken: BTreeSet<SocketAddr>,
     counters: NetworkCounters,
 }
 
@@ -188,34 +192,53 @@ impl Network {
         self.state.lock().counters
     }
 
-    /// Takes up what the NICs have sent, and delivers what has arrived; whether anything was delivered.
-    pub(crate) fn carry(&self, device: &Device, choices: &Choices) -> bool {
-        let nics = &device.nics;
-        if nics.is_empty() {
+    /// Takes up what the NICs of these devices have sent, and delivers what has arrived; whether anything was delivered.
+    pub(crate) fn carry<'a, D>(&self, devices: impl Fn() -> D, simulation: &Simulation) -> bool
+    where
+        D: Iterator<Item = &'a Device>,
+    {
+        if devices().all(|device| device.nics.is_empty()) {
             return false;
         }
-        let now = device.clock.now();
+        let now = simulation.now();
         let mut state = self.state.lock();
-        nics.each(|nic| {
+        let mut take = |nic: &Arc<DeviceNic>| {
             for datagram in nic.take_sent() {
-                let described = device.keeps_diary().then(|| described(&datagram));
-                let fate = state.send(datagram, choices, now);
-                device.note_network(|| format!("{}: {fate}", described.unwrap_or_default()));
+                let described = simulation.keeps_diary().then(|| described(&datagram));
+                let fate = state.send(datagram, &simulation.choices, now);
+                let note = || format!("{}: {fate}", described.unwrap_or_default());
+                simulation.note_network(None, note);
             }
-        });
+        };
+        devices().for_each(|device| device.nics.each(&mut take));
         let mut any = false;
         while let Some(datagram) = state.arrived(now) {
             any = true;
-            let described = device.keeps_diary().then(|| described(&datagram));
+            let described = simulation.keeps_diary().then(|| described(&datagram));
+            let found = devices().find_map(|device| device.nics.at(datagram.to));
             let counters = &mut state.counters;
-            let (counter, how) = match nics.deliver(datagram) {
-                true => (&mut counters.delivered, "arrives"),
-                false => (&mut counters.unreachable, "finds no NIC"),
+            let (counter, how) = match found {
+                Some(nic) => {
+                    nic.deliver(datagram);
+                    (&mut counters.delivered, "arrives")
+                }
+                None => (&mut counters.unreachable, "finds no NIC"),
             };
             *counter += 1;
-            device.note_network(|| format!("{} {how}", described.unwrap_or_default()));
+            let note = || format!("{} {how}", described.unwrap_or_default());
+            simulation.note_network(None, note);
         }
         any
+    }
+
+    /// A NIC is opened at this address; false if there is one on another device.
+    pub(crate) fn take_address(&self, address: SocketAddr) -> bool {
+        self.state.lock().taken.insert(address)
+    }
+
+    /// The NIC at this address is closed.
+    pub(crate) fn free_address(&self, address: SocketAddr) {
+        self.state.lock().taken.remove(&address);
     }
 
     /// When the next packet arrives.

@@ -208,6 +208,11 @@ impl DeviceNic {
         self.engine.lock().provider.take_sent()
     }
 
+    /// A packet of the virtual network has arrived.
+    pub(crate) fn deliver(&self, datagram: Datagram) {
+        self.engine.lock().provider.deliver(datagram);
+    }
+
     fn of(
         address: SocketAddr,
         (engine, regions, attendant): (Engine, Arc<RegionTable>, Option<Attendant>),

@@ -200,7 +200,7 @@ fn take_turns(core: &Core, now: bool) {
     let calls = core.calls.get().saturating_add(1);
     core.calls.set(calls);
     let device = core.worker().device();
-    let switch = match &device.choices {
+    let switch = match device.choices() {
         Some(choices) => {
             core.may_panic(choices);
             now || choices.switch_here()
@@ -305,7 +305,7 @@ unsafe fn out_of_reads(unit: NonNull<()>) -> u32 {
     // SAFETY: the port's contract.
     let core = unsafe { core(unit) };
     begin(core);
-    let choices = core.worker().device().choices.as_ref();
+    let choices = core.worker().device().choices();
     let reads = choices.map_or(READS_PER_SAFE_POINT, Choices::reads_to_safe_point);
     end_safe_point(core);
     reads

@@ -160,7 +160,7 @@ impl Worker {
             rank,
             epoch,
         });
-        if let Some(choices) = &self.device.choices {
+        if let Some(choices) = self.device.choices() {
             core.note_turn(&self.device);
             core.reads.set(choices.reads_to_safe_point());
         }
@@ -221,7 +221,7 @@ impl Worker {
     ///
     /// Ranks that are not of this worker's home are left to others when it is needed there.
     fn more_ranks(&self, chunk: &mut Chunk) -> bool {
-        if self.device.choices.is_some() || self.is_needed_at_home(&chunk.process) {
+        if self.device.is_seeded() || self.is_needed_at_home(&chunk.process) {
             return false;
         }
         let workers = self.device.worker_count() as u32;

@@ -291,11 +291,6 @@ impl Worker {
         }
     }
 
-    /// Whether it is one of this device.
-    pub(crate) fn is_of(&self, device: &Device) -> bool {
-        std::ptr::eq(Arc::as_ptr(&self.device), device)
-    }
-
     /// Gives its spare stacks back, at the end.
     pub(crate) fn let_go(&self) {
         drop(self.spares.take());
@@ -368,7 +363,7 @@ impl Worker {
 
     /// Gives back what this worker holds for a moment.
     pub(crate) fn flush(&self) {
-        if self.device.choices.is_some() {
+        if self.device.is_seeded() {
             self.book(None);
         }
         self.rest_chunk();
@@ -385,7 +380,7 @@ impl Worker {
     /// Whether this stack is to be left although there may be work: suspended threads wait for the worker, or each
     /// choice is the driver's.
     pub(crate) fn must_leave_stack(&self) -> bool {
-        self.device.choices.is_some()
+        self.device.is_seeded()
             || self.shared().waiting.load(Ordering::Relaxed) > 0
             || self.leaves_background()
             || self.device.is_stopping()

@@ -12,7 +12,7 @@ use common::*;
 use dpa_abi::{Condition, FaultKind, Update};
 use dpa_model::launch::Outcome;
 use dpa_model::seeded::{self, Plan, SimError};
-use dpa_model::{DeviceConfig, EventRef};
+use dpa_model::{DeviceConfig, EventRef, OpenError};
 
 kernel!(HOP, |unit, args| {
     wait(unit, word(args, 1), word(args, 2));
@@ -247,4 +247,40 @@ fn nothing_is_left_of_a_program_that_panics() {
         assert_eq!(device.stacks_in_use(), 0, "seed {seed}");
         assert!(device.sched.processes().is_empty(), "seed {seed}");
     }
+}
+
+/// A program may open one device after the other: what is over is let go of by then.
+#[test]
+fn a_device_that_is_over_is_let_go_of_when_another_is_opened() {
+    let run = seeded::run(plan(1), |device| async move {
+        let opened = || device.open_beside(config(1)).expect("a device");
+        let first = opened();
+        let process = first.device().process().expect("a process");
+        let (_, address) = leaked();
+        let done = event(&process);
+        let spec = spec(&HOP, &[address, bits(&done), 0, bits(&done)]);
+        let launch = submit(&process, spec);
+        let ended = device.step_until(|| launch.outcome());
+        assert_eq!(
+            ended,
+            Some(Outcome::Completed),
+            "any device of them steps all"
+        );
+        let left = Arc::downgrade(first.device());
+        drop((launch, done));
+        process.shut_down();
+        drop((process, first));
+        while device.step() {}
+        drop(opened());
+        assert!(left.upgrade().is_none());
+        assert!(device.sched.processes().is_empty());
+    });
+    run.expect("ends");
+}
+
+#[test]
+fn a_device_with_threads_has_none_beside_it() {
+    let threads = dpa_model::threads::Threads::open(config(1)).expect("a device");
+    let refused = threads.device().open_beside(config(1));
+    assert!(matches!(refused, Err(OpenError::NotSimulating)));
 }

@@ -77,6 +77,7 @@ pub(crate) use dpa_model::cmdq::{CommandQueue, Job};
 pub(crate) use dpa_model::error_handler::ErrorHandler;
 pub(crate) use dpa_model::handler::{Handler, HandlerSpec};
 pub(crate) use dpa_model::launch::{ArgBytes, Body, Launch, Step};
+pub(crate) use dpa_model::network::Network;
 pub(crate) use dpa_model::nic::NicLease;
 pub(crate) use dpa_model::seeded;
 pub(crate) use dpa_model::threads::Threads;

@@ -35,7 +35,18 @@ pub struct DeviceInfo {
 #[derive(Clone, Debug)]
 pub struct Device {
     engine: Arc<backend::Device>,
-    _driver: Option<Arc<backend::Threads>>,
+    _owner: Owner,
+}
+
+/// What ends a device with its last clone.
+#[derive(Clone, Debug)]
+enum Owner {
+    /// Its own threads drive it.
+    Threads(#[expect(dead_code, reason = "it is dropped")] Arc<backend::Threads>),
+    /// It was opened beside another of a simulation.
+    Beside(#[expect(dead_code, reason = "it is dropped")] Arc<backend::seeded::Beside>),
+    /// The simulation, whose first device it is.
+    Simulation,
 }
 
 impl Device {
@@ -57,7 +68,23 @@ impl Device {
         let driver = backend::Threads::open(config)?;
         Ok(Self {
             engine: driver.device().clone(),
-            _driver: Some(Arc::new(driver)),
+            _owner: Owner::Threads(Arc::new(driver)),
+        })
+    }
+
+    /// Opens another device, driven as this one is: in real time by threads of its own, or in the same simulation. There it shares
+    /// the virtual time and the network of the others, and the choices are drawn from the same seed.
+    ///
+    /// # Errors
+    /// As [`Device::open`]; this one is of a simulation that the calling thread does not run, or that is over.
+    pub fn open_beside(&self, config: DeviceConfig) -> Result<Self, OpenError> {
+        if !self.is_simulated() {
+            return Self::open(config);
+        }
+        let beside = self.engine.open_beside(config)?;
+        Ok(Self {
+            engine: beside.device().clone(),
+            _owner: Owner::Beside(Arc::new(beside)),
         })
     }
 
@@ -77,6 +104,11 @@ impl Device {
     /// could not be opened: which, and why.
     pub fn process_with(&self, spec: &ProcessSpec) -> Result<Process, OpenError> {
         Ok(Process::new(self.clone(), self.engine.process_with(spec)?))
+    }
+
+    /// Whether both are the same device.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.engine, &other.engine)
     }
 
     /// Its functions: their kinds, the addresses of their NICs, their partitions, and how many processes are open on each.
@@ -131,7 +163,7 @@ impl Device {
         self.engine.is_awake()
     }
 
-    /// Device time: nanoseconds since it was opened.
+    /// Device time: nanoseconds since it was opened; of a simulation, since that began.
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.engine.clock.now())
     }
@@ -164,13 +196,13 @@ impl Device {
             .map(|choices| (choices.made(), choices.digest()))
     }
 
-    /// The virtual network between its NICs; `None` with another driver than the seeded one.
+    /// The virtual network of its simulation; `None` with another driver than the seeded one.
     pub fn network(&self) -> Option<VirtualNetwork> {
-        let engine = self.engine.clone();
-        engine.is_seeded().then_some(VirtualNetwork { engine })
+        let network = self.engine.network()?.clone();
+        Some(VirtualNetwork { network })
     }
 
-    /// What goes wrong with it because it is asked to; `None` with another driver than the seeded one.
+    /// What goes wrong in its simulation because it is asked to; `None` with another driver than the seeded one.
     pub fn fate(&self) -> Option<Fate> {
         let engine = self.engine.clone();
         engine.is_seeded().then_some(Fate { engine })
@@ -182,38 +214,38 @@ impl Device {
     }
 }
 
-/// The network of a simulation: what it does to the packets that the NICs of the device send each other.
+/// The network of a simulation: what it does to the packets that the NICs of its devices send each other.
 ///
 /// It works in virtual time, and draws from the seed what becomes of each packet.
 #[derive(Clone, Debug)]
 pub struct VirtualNetwork {
-    engine: Arc<backend::Device>,
+    network: Arc<backend::Network>,
 }
 
 impl VirtualNetwork {
     /// From now on it does this to packets that are sent.
     pub fn set(&self, spec: NetworkSpec) {
-        self.engine.network.set(spec);
+        self.network.set(spec);
     }
 
     /// What it does to packets.
     pub fn spec(&self) -> NetworkSpec {
-        self.engine.network.spec()
+        self.network.spec()
     }
 
     /// No packet passes between these two any more, in either direction. Those on their way arrive.
     pub fn cut(&self, a: IpAddr, b: IpAddr) {
-        self.engine.network.cut(a, b);
+        self.network.cut(a, b);
     }
 
     /// Packets pass between these two again.
     pub fn mend(&self, a: IpAddr, b: IpAddr) {
-        self.engine.network.mend(a, b);
+        self.network.mend(a, b);
     }
 
     /// What it has done so far.
     pub fn counters(&self) -> NetworkCounters {
-        self.engine.network.counters()
+        self.network.counters()
     }
 }
 
@@ -283,7 +315,7 @@ impl<T, E> Simulated<Result<T, E>> {
     }
 }
 
-/// Runs a host program and a device together on this thread, with virtual time and every choice drawn from the plan's
+/// Runs a host program and a device, with those that it opens [beside it](Device::open_beside), together on this thread, with virtual time and every choice drawn from the plan's
 /// seed.
 ///
 /// # Errors
@@ -295,7 +327,7 @@ pub fn simulate<T, F: Future<Output = T>>(
     backend::seeded::run(plan, |engine| {
         let device = Device {
             engine,
-            _driver: None,
+            _owner: Owner::Simulation,
         };
         let running = program(device.clone());
         async move {

@@ -96,7 +96,7 @@ impl Process {
     /// Under the seeded driver there is no thread: a line that is due goes to its sink at once in sync, else at a
     /// time drawn from the seed.
     pub(crate) fn after_push<T: Item>(&self, channel: &Arc<Channel<T>>) {
-        let Some(choices) = &self.device.choices else {
+        let Some(choices) = self.device.choices() else {
             return;
         };
         if channel.figures().delivery == Delivery::Sync {
@@ -109,6 +109,6 @@ impl Process {
     }
 
     fn waits_for_sink(&self, channel: &Channel<Line>) -> bool {
-        channel.figures().delivery == Delivery::Sync && self.device.choices.is_none()
+        channel.figures().delivery == Delivery::Sync && !self.device.is_seeded()
     }
 }

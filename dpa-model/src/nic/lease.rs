@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use rdma::Datagram;
 use rdma::provider::Provider as Asked;
 use rdma::udp::{BindError, Options};
 
@@ -65,20 +64,21 @@ impl Nics {
         looked
     }
 
-    /// Hands a packet of the virtual network to the NIC it is for; false if there is none.
-    pub(crate) fn deliver(&self, datagram: Datagram) -> bool {
-        let all = self.all.read();
-        let Some(nic) = all.iter().find(|nic| nic.address == datagram.to) else {
-            return false;
-        };
-        nic.engine.lock().provider.deliver(datagram);
-        true
+    /// How many there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.count.load(Ordering::Relaxed) as u64
     }
 
-    /// The mishap of a NIC that stands still: the `which`-th, modulo how many there are. Its address.
+    /// The one at this address.
+    pub(crate) fn at(&self, address: SocketAddr) -> Option<Arc<DeviceNic>> {
+        let all = self.all.read();
+        all.iter().find(|nic| nic.address == address).cloned()
+    }
+
+    /// The mishap of a NIC that stands still: the `which`-th. Its address.
     pub(crate) fn stall(&self, which: u64, until: u64) -> Option<SocketAddr> {
         let all = self.all.read();
-        let nic = all.get(which.checked_rem(all.len() as u64)? as usize)?;
+        let nic = all.get(which as usize)?;
         nic.stalled_until.store(until, Ordering::Relaxed);
         Some(nic.address)
     }
@@ -141,6 +141,9 @@ impl Drop for NicLease {
             if let Some(attendant) = &self.nic.attendant {
                 self.nic.leaving.begin();
                 attendant.stop();
+            }
+            if let Some(network) = self.device.network() {
+                network.free_address(self.nic.address);
             }
             self.nic.relief.stop();
         }
@@ -249,7 +252,11 @@ impl Device {
                 nic.relief.serve(&nic, self);
             }
             nic
-        } else if self.is_seeded() {
+        } else if let Some(network) = self.network() {
+            let (address, port) = (wanted.ip(), wanted.port());
+            if !network.take_address(wanted) {
+                return Err(BindError::PortTaken { address, port }.into());
+            }
             Arc::new(DeviceNic::carried(wanted, self.random(), partitions))
         } else {
             let options = Options {
@@ -283,7 +290,7 @@ impl Device {
 
     /// A random number: from the system, or from the seed.
     pub(crate) fn random(&self) -> u64 {
-        match &self.choices {
+        match self.choices() {
             Some(choices) => choices.below(u64::MAX),
             None => random(),
         }

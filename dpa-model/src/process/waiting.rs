@@ -119,6 +119,7 @@ impl Process {
             }
         };
         Waiting {
+            device: self.device.number_among_several(),
             kernel: thread.launch.kernel_name(thread.job).into(),
             launch: thread.launch.seq,
             rank: thread.rank,

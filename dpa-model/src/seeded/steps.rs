@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Choices, Endless};
+use super::driver::Driver;
+use super::ends::Endless;
+use super::simulation::Simulation;
 use crate::device::Device;
 
 /// Steps that a run takes at most if its plan does not say.
@@ -54,44 +56,51 @@ impl Steps {
 /// What unwinds a program that is ended for want of steps.
 struct OutOfSteps;
 
-impl Device {
+impl Driver {
     /// Counts a step of the run.
     pub(super) fn take_step(&self) -> Result<(), Endless> {
-        if let Some(choices) = self.choices.as_ref().filter(|c| !c.steps.count()) {
+        let steps = &self.simulation.choices.steps;
+        if !steps.count() {
             // As it stands now: what the program does for want of steps changes that.
-            let mut endless = choices.steps.endless.lock();
-            endless.get_or_insert_with(|| self.endless(choices));
+            let mut endless = steps.endless.lock();
+            endless.get_or_insert_with(|| self.endless());
         }
-        self.check_steps()
+        self.simulation.check_steps()
     }
 
-    /// Whether the run has not asked for more steps than it may take.
-    pub(super) fn check_steps(&self) -> Result<(), Endless> {
-        let choices = self.choices.as_ref();
-        let endless = choices.and_then(|choices| choices.steps.endless.lock().clone());
-        endless.map_or(Ok(()), Err)
+    /// The program is over: what it has left behind has steps of its own.
+    pub(super) fn begin_anew(&self) {
+        self.simulation.choices.steps.begin_anew();
     }
 
-    fn endless(&self, choices: &Choices) -> Endless {
+    fn endless(&self) -> Endless {
+        let choices = &self.simulation.choices;
         Endless {
             seed: choices.seed,
             steps: choices.steps.most,
-            time: Duration::from_nanos(self.clock.now()),
+            time: Duration::from_nanos(self.simulation.now()),
             waiting: self.all_waiting(),
         }
     }
+}
 
+impl Simulation {
+    /// Whether the run has not asked for more steps than it may take.
+    pub(super) fn check_steps(&self) -> Result<(), Endless> {
+        let endless = self.choices.steps.endless.lock().clone();
+        endless.map_or(Ok(()), Err)
+    }
+}
+
+impl Device {
     /// A wait that blocks the program ends without what it waits for. If that is for want of steps, and not the first time, the
     /// program is unwound: it may try again for ever, and never come back to where the run ends.
     pub(super) fn wait_ends_in_vain(&self) {
-        let Some(choices) = self
-            .choices
-            .as_ref()
-            .filter(|_| self.check_steps().is_err())
-        else {
+        let simulation = self.simulation.as_deref();
+        let Some(simulation) = simulation.filter(|s| s.check_steps().is_err()) else {
             return;
         };
-        let refusals = &choices.steps.refusals;
+        let refusals = &simulation.choices.steps.refusals;
         match refusals.load(Ordering::Relaxed) {
             0 if thread::panicking() => {}
             0 => resume_unwind(Box::new(OutOfSteps)),

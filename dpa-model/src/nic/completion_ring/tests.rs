@@ -29,9 +29,9 @@ fn with_queue(test: impl FnOnce(&mut CompletionRing, &dyn Fn(u64))) {
             moderation: PERIOD,
         };
         let queue = CompletionRing::new(&process, spec, &QueueMemory::Device, event);
-        let clock = &device.clock;
+        let simulation = device.simulation.as_ref().expect("one");
         test(&mut queue.expect("memory"), &|nanos| {
-            clock.advance_to(clock.now() + nanos);
+            simulation.advance_to(simulation.now() + nanos);
         });
         process.shut_down();
     });
