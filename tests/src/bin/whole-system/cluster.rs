@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use doca_dpa::rdma::{Connection, Rdma, RetryLimit};
 use doca_dpa::testing::{Chance, Diary, MishapCounters, Mishaps, NetworkSpec, When};
-use doca_dpa::{Dpa, Error, Sim};
+use doca_dpa::{Builder, Dpa, Error, Sim};
 use futures::future::join_all;
 
 use crate::coverage::Coverage;
@@ -158,8 +158,8 @@ fn mishaps(dice: &Dice, lenient: bool) -> Mishaps {
 }
 
 async fn rounds(dpa: &Dpa, dice: &Dice, coverage: &RefCell<Coverage>, lenient: bool) {
-    for _ in 0..ROUNDS {
-        if let Err(error) = round(dpa, dice, coverage, lenient).await {
+    for number in 0..ROUNDS {
+        if let Err(error) = round(dpa, number as u8, dice, coverage, lenient).await {
             assert!(struck(dpa, lenient), "a round failed: {error}");
         }
         let made = dpa.device().choices().map_or(0, |(made, _)| made);
@@ -186,9 +186,16 @@ fn struck(dpa: &Dpa, lenient: bool) -> bool {
 }
 
 /// Opens nodes, has them work, and closes them.
-async fn round(dpa: &Dpa, dice: &Dice, coverage: &RefCell<Coverage>, lenient: bool) -> Outcome {
+async fn round(
+    dpa: &Dpa,
+    number: u8,
+    dice: &Dice,
+    coverage: &RefCell<Coverage>,
+    lenient: bool,
+) -> Outcome {
     let count = 2 + dice.below(2) as u8;
-    let nodes: Result<Vec<Node>, Error> = (1..=count).map(|at| node(dpa, at)).collect();
+    let nodes: Result<Vec<Node>, Error> =
+        (1..=count).map(|at| node(dpa, number, at, dice)).collect();
     let mut world = World {
         dice,
         nodes: nodes?,
@@ -196,6 +203,8 @@ async fn round(dpa: &Dpa, dice: &Dice, coverage: &RefCell<Coverage>, lenient: bo
         busy: Cell::new(0),
         lenient,
     };
+    let devices = world.nodes.iter().filter(|node| !node.shares_device(dpa));
+    (0..devices.count()).for_each(|_| world.struck("a node has a device of its own"));
     connect(&mut world.nodes)?;
     let tasks = 1 + dice.below(5);
     world.busy.set(tasks as usize);
@@ -219,9 +228,24 @@ async fn round(dpa: &Dpa, dice: &Dice, coverage: &RefCell<Coverage>, lenient: bo
 /// A link that fails for up to 2 ms again and again, as soon as packets pass, can lose more than eight attempts of 1 ms.
 pub const PATIENCE: RetryLimit = RetryLimit::Times(40);
 
-fn node(dpa: &Dpa, last: u8) -> Result<Node, Error> {
-    let dpa = dpa.open_beside()?;
-    let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+impl Node {
+    /// Whether it is a context on the first device, and not on one of its own.
+    fn shares_device(&self, first: &Dpa) -> bool {
+        self.dpa.device().is(first.device())
+    }
+}
+
+/// A context beside others on the first device, whose NICs it may share with some that still end, or on a device of its own. There
+/// it has an address that no other device has had.
+fn node(first: &Dpa, round: u8, last: u8, dice: &Dice) -> Result<Node, Error> {
+    let (dpa, address) = match dice.one_in(2) {
+        true => (first.open_beside()?, Ipv4Addr::new(10, 0, 0, last)),
+        false => {
+            let own = first.open_device(device(dice))?;
+            (own, Ipv4Addr::new(10, 1, round, last))
+        }
+    };
+    let address = IpAddr::V4(address);
     let rdma = dpa.rdma().address(address).connections(8);
     let rdma = rdma.timeout(Duration::from_millis(1)).retries(PATIENCE);
     let rdma = rdma.open()?;
@@ -230,6 +254,16 @@ fn node(dpa: &Dpa, last: u8) -> Result<Node, Error> {
         rdma,
         peers: Vec::new(),
     })
+}
+
+/// Other figures than those of the first device; launches have up to 16 threads.
+fn device(dice: &Dice) -> Builder {
+    let units = 16 + dice.below(32) as u32;
+    let builder = Dpa::builder().partition_eus(units).heap_bytes(1 << 20);
+    match dice.one_in(2) {
+        true => builder.deadlock_grace(Duration::from_millis(1 + dice.below(2000))),
+        false => builder,
+    }
 }
 
 /// Every node to every other.

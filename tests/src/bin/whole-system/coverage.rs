@@ -20,8 +20,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
 
 const MILLISECONDS: &str = "packets take up to milliseconds";
 
-/// Mishaps that must have struck.
-const MISHAPS: [&str; 19] = [
+/// Mishaps that must have struck, and what else must have been there.
+const MISHAPS: [&str; 20] = [
     "a packet is lost",
     "a packet comes twice",
     "a packet is overtaken",
@@ -41,6 +41,7 @@ const MISHAPS: [&str; 19] = [
     "a completion is late",
     "a NIC stands still",
     "time jumps",
+    "a node has a device of its own",
 ];
 
 /// How often each has been seen.
@@ -83,6 +84,7 @@ impl Coverage {
             completion,
             stall,
             jump,
+            _,
         ] = MISHAPS;
         for (mishap, times) in [
             (lost, network.lost),
