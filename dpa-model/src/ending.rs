@@ -518,7 +518,7 @@ impl Worker {
         // It may follow an end, and takes as long as it likes. It is no kernel that could make room.
         self.has_work();
         self.safe_point();
-        self.shared().over.store(false, Ordering::Relaxed);
+        self.shared().note_over(None);
         core.rest(None);
         if launch.watched() {
             launch.set_start_time(self.device.clock.now());

@@ -64,8 +64,8 @@ pub struct Shared {
     fresh: AtomicBool,
     /// The count of safe points at which the kernel is to be interrupted; `u64::MAX`: none.
     pub preempt_at: AtomicU64,
-    /// What runs here is of a process that is over its share (see `urge.rs`).
-    pub over: AtomicBool,
+    /// The partition of what runs here, plus 1, if its process is over its share (see `urge.rs`); else 0.
+    over: AtomicUsize,
     /// The count of safe points of the kernel that was urged last; `u64::MAX`: none.
     pub urged_at: AtomicU64,
     /// That of the last that did not hear; `u64::MAX`: none.
@@ -125,6 +125,20 @@ impl Shared {
         if self.served() != partition {
             self.served.store(partition, Ordering::Relaxed);
         }
+    }
+
+    /// What runs here is of a process of this partition that is over its share; `None`: of one that is not.
+    #[inline]
+    pub(crate) fn note_over(&self, partition: Option<usize>) {
+        let over = partition.map_or(0, |partition| partition + 1);
+        if self.over.load(Ordering::Relaxed) != over {
+            self.over.store(over, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether what runs here is of a process of this partition that is over its share.
+    pub(crate) fn is_over_in(&self, partition: usize) -> bool {
+        self.over.load(Ordering::Relaxed) == partition + 1
     }
 
     pub(crate) fn place(&self) -> Place {

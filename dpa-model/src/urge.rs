@@ -51,8 +51,7 @@ impl Shared {
 
     /// Whether it runs, for this partition, a kernel that can be urged.
     fn can_be_urged(&self, partition: usize) -> bool {
-        self.over.load(Ordering::Relaxed)
-            && self.served() == partition
+        self.is_over_in(partition)
             && self.busy.load(Ordering::Relaxed)
             && !self.still_runs(self.deaf_at.load(Ordering::Relaxed))
     }
@@ -74,7 +73,7 @@ impl Device {
         if idle || !self.fairness.urges() || process.is_over_share() {
             return;
         }
-        let urged = |worker: &Shared| worker.served() == partition && worker.is_urged();
+        let urged = |worker: &Shared| worker.is_over_in(partition) && worker.is_urged();
         if self.workers.iter().any(|worker| urged(worker)) {
             return;
         }
@@ -125,11 +124,9 @@ impl Worker {
     /// A thread of this process begins or goes on here.
     #[inline]
     pub(crate) fn note_share(&self, process: &Process) {
-        let over = &self.shared().over;
-        let is = self.is_measured() && process.is_over_share();
-        if over.load(Ordering::Relaxed) != is {
-            over.store(is, Ordering::Relaxed);
-        }
+        let is_over = self.is_measured() && process.is_over_share();
+        let partition = process.tenancy.partition.index;
+        self.shared().note_over(is_over.then_some(partition));
     }
 }
 
@@ -190,8 +187,10 @@ mod tests {
         let shared = &device.workers[0];
         let _launch = process.accept(spec());
         shared.busy.store(true, Ordering::Relaxed);
-        shared.over.store(true, Ordering::Relaxed);
-        assert!(shared.can_be_urged(0));
+        shared.note_over(Some(0));
+        // It may have gone on after others of another partition had begun here.
+        shared.note_served(1);
+        assert!(shared.can_be_urged(0) && !shared.can_be_urged(1));
         let mut tries = 0;
         let mut left = Some(urge(0));
         while let Some(urge) = left {
