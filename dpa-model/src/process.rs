@@ -2,6 +2,7 @@
 
 mod events;
 mod memory;
+mod polled;
 mod quiet;
 #[cfg(test)]
 mod tests;

@@ -1,41 +1,36 @@
 //! Tasks of the host that wait for something of the process as a whole: for idleness, for its end.
 
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use super::Process;
+use super::polled::{Polled, Told};
 use crate::wakers::{Awaited, Until};
 
 /// Tasks to be woken whenever something ends that they may wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Quiet {
     wakers: crate::wakers::Wakers,
-    /// Those of tasks that poll without a number: each once, until something ends; [`MOST_POLLED`] at most, the oldest first.
-    polled: VecDeque<Waker>,
+    /// Those of tasks that poll without a number.
+    polled: Polled,
 }
 
-/// Tasks that poll without a number and are remembered. They say nothing when they give up, and there may always be others: the
-/// oldest is woken for nothing when there are more, and comes back if it is still there.
-const MOST_POLLED: usize = 4096;
+/// Tasks that are taken out, to be woken without the lock.
+#[derive(Debug, Default)]
+#[must_use = "they wait on until they are woken"]
+struct All(crate::wakers::Woken, Told);
+
+impl All {
+    fn wake(self) {
+        self.0.wake();
+        self.1.wake();
+    }
+}
 
 impl Quiet {
-    /// A task has polled that takes nothing back. Whom to wake for it.
-    #[must_use]
-    fn polled(&mut self, waker: &Waker) -> Option<Waker> {
-        if self.polled.iter().any(|other| other.will_wake(waker)) {
-            return None;
-        }
-        let full = self.polled.len() >= MOST_POLLED;
-        let oldest = full.then(|| self.polled.pop_front()).flatten();
-        self.polled.push_back(waker.clone());
-        oldest
-    }
-
-    /// All of them, to be woken; those that go on waiting come back.
-    fn take(&mut self) -> impl Iterator<Item = Waker> + use<> {
-        let polled = std::mem::take(&mut self.polled);
-        self.wakers.take().into_wakers().chain(polled)
+    /// All of them; those that go on waiting come back.
+    fn take(&mut self) -> All {
+        All(self.wakers.take(), self.polled.take())
     }
 
     #[cfg(test)]
@@ -122,8 +117,9 @@ impl Process {
         if quiet() {
             return Poll::Ready(());
         }
-        let oldest = self.wakers.lock().quiet.polled(cx.waker());
-        oldest.into_iter().for_each(sync_event::wake);
+        let waker = cx.waker().clone();
+        let told = self.wakers.lock().quiet.polled.add(waker);
+        told.wake();
         // It may have come between.
         match quiet() {
             true => Poll::Ready(()),
@@ -138,46 +134,19 @@ impl Process {
         let quiet = (idle || self.closing.load(Ordering::Relaxed)).then(|| wakers.quiet.take());
         let room = wakers.room.front().map(|(_, waker)| waker.clone());
         drop(wakers);
-        quiet
-            .into_iter()
-            .flatten()
-            .chain(room)
-            .for_each(sync_event::wake);
+        quiet.into_iter().for_each(All::wake);
+        room.into_iter().for_each(sync_event::wake);
     }
 
     /// Wakes all who wait for anything of it.
     pub(crate) fn wake_all_hosts(&self) {
         let mut wakers = self.wakers.lock();
-        let quiet = wakers.quiet.take().chain(wakers.stopped.take());
+        let all = [wakers.quiet.take(), wakers.stopped.take()];
         let room = std::mem::take(&mut wakers.room);
         self.lined_up.store(0, Ordering::Relaxed);
         drop(wakers);
-        quiet
-            .chain(room.into_iter().map(|(_, w)| w))
-            .for_each(sync_event::wake);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rig::{Still, Wakes, spec};
-
-    #[test]
-    fn tasks_that_poll_and_go_leave_no_more_than_so_many_wakers() {
-        let process = Still::new();
-        let _launch = process.accept(spec());
-        let [first, second] = [Wakes::new(), Wakes::new()];
-        let poll = |wakes: &std::sync::Arc<Wakes>| wakes.poll(|cx| process.poll_idle(cx));
-        assert!(poll(&first).is_pending() && poll(&second).is_pending());
-        for _ in 2..MOST_POLLED {
-            assert!(poll(&Wakes::new()).is_pending());
-        }
-        assert_eq!(first.count(), 0);
-        assert!(poll(&Wakes::new()).is_pending());
-        assert_eq!((first.count(), second.count()), (1, 0), "the oldest");
-        assert!(poll(&first).is_pending(), "it comes back");
-        assert_eq!(second.count(), 1);
-        assert_eq!(process.wakers.lock().quiet.len(), MOST_POLLED);
+        all.into_iter().for_each(All::wake);
+        let room = room.into_iter().map(|(_, waker)| waker);
+        room.for_each(sync_event::wake);
     }
 }
