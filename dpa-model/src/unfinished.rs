@@ -156,6 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn one_is_one_that_the_host_submitted_with_nothing_beside() {
+        let unfinished = Unfinished::default();
+        assert!(!unfinished.is_one() && unfinished.take(4) && unfinished.is_one());
+        unfinished.take_beside();
+        assert!(!unfinished.is_one(), "something opened it");
+        let _ = unfinished.end(1, 4);
+        assert!(!unfinished.is_one(), "the host submitted none");
+        let _ = unfinished.end_beside();
+        assert!(unfinished.take(4) && unfinished.take(4) && !unfinished.is_one());
+    }
+
+    #[test]
     fn ends_that_are_booked_together_leave_room_once() {
         let unfinished = Unfinished::default();
         (0..4).for_each(|_| assert!(unfinished.take(4)));
