@@ -111,6 +111,8 @@ pub struct VerbsNic {
 #[derive(Debug)]
 struct SharedQueue {
     queue: Arc<CompletionQueue>,
+    capacity: u32,
+    /// What nobody has reserved.
     room: u32,
     /// It says nothing any more.
     failed: bool,
@@ -274,7 +276,8 @@ impl VerbsNic {
         });
     }
 
-    /// A completion queue with room for so many.
+    /// A completion queue with room for so many. A new one has the place of one that has failed and that nobody has anything of, which is
+    /// given back.
     fn queue_for(&mut self, entries: u32) -> Result<usize, SystemError> {
         let fits = |shared: &SharedQueue| !shared.failed && shared.room >= entries;
         if let Some(at) = self.queues.iter().position(fits) {
@@ -282,12 +285,23 @@ impl VerbsNic {
         }
         let room = COMPLETIONS.min(self.port.limits.completions).max(entries);
         let queue = CompletionQueue::new(&self.channel, room)?;
-        self.queues.push(SharedQueue {
+        let made = SharedQueue {
             queue,
+            capacity: room,
             room,
             failed: false,
-        });
-        Ok(self.queues.len() - 1)
+        };
+        let is_left = |shared: &SharedQueue| shared.failed && shared.room == shared.capacity;
+        match self.queues.iter().position(is_left) {
+            Some(at) => {
+                self.queues[at] = made;
+                Ok(at)
+            }
+            None => {
+                self.queues.push(made);
+                Ok(self.queues.len() - 1)
+            }
+        }
     }
 
     /// INIT to RTR.

@@ -3,6 +3,8 @@
 
 #[path = "verbs/ends.rs"]
 mod ends;
+#[path = "verbs/failed.rs"]
+mod failed;
 #[path = "verbs/receives.rs"]
 mod receives;
 

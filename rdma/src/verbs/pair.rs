@@ -233,19 +233,20 @@ impl Pair {
         request: &WorkRequest,
         keys: &Keys,
     ) -> Result<(), PostReason> {
-        if matches!(self.state, State::Error(_)) {
+        let failed = matches!(self.state, State::Error(_));
+        if !failed && self.state != State::ReadyToSend {
+            return Err(PostReason::NotReady);
+        }
+        let limit = self.config.send_queue;
+        if self.outstanding.len() >= limit && self.of_owner() >= limit {
+            self.awaited.below(limit);
+            return Err(PostReason::Full { limit });
+        }
+        if failed {
             let mut work = Work::of(request);
             work.about |= About::WITHHELD;
             self.outstanding.push_back(work);
             return Ok(());
-        }
-        let limit = self.config.send_queue;
-        if self.state != State::ReadyToSend {
-            return Err(PostReason::NotReady);
-        }
-        if self.outstanding.len() >= limit && self.of_owner() >= limit {
-            self.awaited.below(limit);
-            return Err(PostReason::Full { limit });
         }
         let count = self.next_count();
         let id = (self.slot as u64) << COUNT_BITS | (count & COUNT);

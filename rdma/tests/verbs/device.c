@@ -13,7 +13,7 @@
  *                   destroyed, waiting work of another fails, which is said by its completion only), `room` (work is taken when
  *                   there are three queue pairs), `pace` (a queue pair that has failed flushes what it has when it is polled for
  *                   the eighth time), `thrift` (the number of a queue pair that is destroyed is the next one's),
- *                   `domains` (it has eight protection domains)
+ *                   `domains` (it has eight protection domains), `queues` (it has three completion queues)
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -92,6 +92,8 @@ static uint8_t generations[REGIONS];
 static unsigned made;
 /* Protection domains that there are. */
 static unsigned domains;
+/* Completion queues that there are. */
+static unsigned queues;
 
 static bool lacks(const char *what)
 {
@@ -344,8 +346,14 @@ EXPORT int ibv_destroy_comp_channel(struct ibv_comp_channel *channel)
 
 EXPORT struct ibv_cq *ibv_create_cq(struct ibv_context *context, int entries, void *of, struct ibv_comp_channel *channel, int vector)
 {
-	struct completions *queue = calloc(1, sizeof(*queue));
+	struct completions *queue;
 
+	if (__atomic_fetch_add(&queues, 1, __ATOMIC_SEQ_CST) >= 3 && lacks("queues")) {
+		__atomic_fetch_sub(&queues, 1, __ATOMIC_SEQ_CST);
+		errno = ENOMEM;
+		return NULL;
+	}
+	queue = calloc(1, sizeof(*queue));
 	queue->cq.context = context;
 	queue->cq.channel = channel;
 	queue->capacity = entries;
@@ -356,6 +364,8 @@ EXPORT struct ibv_cq *ibv_create_cq(struct ibv_context *context, int entries, vo
 EXPORT int ibv_destroy_cq(struct ibv_cq *cq)
 {
 	struct completions *queue = (struct completions *)cq;
+
+	__atomic_fetch_sub(&queues, 1, __ATOMIC_SEQ_CST);
 	free(queue->ring);
 	free(queue);
 	return 0;

@@ -9,7 +9,7 @@ use doca_dpa::{Dpa, Location, SyncEvent};
 
 use tests::{PanicsArgs, panics};
 
-use super::{HERE, Outcome, libraries, receives};
+use super::{HERE, Outcome, failed, libraries, receives};
 
 /// What happens soon, happens within this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,6 +27,8 @@ pub async fn case(name: &str) -> Outcome<String> {
         "half arrived at work" => half_arrived_at_work().await,
         "failed receives" => failed_receives().await,
         "received before" => received_before().await,
+        "broken again" => failed::broken_again().await,
+        "posted to failed" => failed::posted().await,
         "numbers again" => numbers_again().await,
         "failed meanwhile" => failed_meanwhile().await,
         "without room" => without_room().await,
@@ -41,7 +43,7 @@ pub async fn case(name: &str) -> Outcome<String> {
 }
 
 /// A case over the device that is not there.
-fn verbs(name: &str, lacks: &str) -> String {
+pub fn verbs(name: &str, lacks: &str) -> String {
     super::case(name, &libraries().device, lacks, Some("verbs"))
 }
 
@@ -51,7 +53,7 @@ pub async fn soon<F: IntoFuture>(what: F) -> Outcome<F::Output> {
 }
 
 /// A device, and a context whose receives are the host's.
-fn open() -> Outcome<(Dpa, Rdma)> {
+pub fn open() -> Outcome<(Dpa, Rdma)> {
     open_at(HERE)
 }
 
@@ -63,7 +65,7 @@ fn open_at(address: [u8; 4]) -> Outcome<(Dpa, Rdma)> {
 }
 
 /// Two connections that are each other's peer.
-fn connected(rdma: &Rdma) -> Outcome<(Connection, Connection)> {
+pub fn connected(rdma: &Rdma) -> Outcome<(Connection, Connection)> {
     let (one, other) = (rdma.export()?, rdma.export()?);
     one.connect(&other.blob())?;
     other.connect(&one.blob())?;
@@ -184,7 +186,7 @@ fn a_receive_is_flushed_however_long_there_was_silence_before() {
 }
 
 /// Messages with this beside them, and with the two numbers behind it, have a device without luck break.
-const BREAKS: u32 = 0xbad0;
+pub const BREAKS: u32 = 0xbad0;
 
 /// Polling fails, or a completion queue, or a receive queue: whose connections say so, and their work is over.
 async fn broken() -> Outcome<String> {
@@ -411,7 +413,7 @@ async fn given(rdma: &Rdma, from: &Connection) -> Outcome<ReceiveOp> {
     Ok(second)
 }
 
-fn receive(rdma: &Rdma) -> Outcome<ReceiveOp> {
+pub fn receive(rdma: &Rdma) -> Outcome<ReceiveOp> {
     let posted = rdma.receive(HostBuffer::new(64));
     Ok(posted?)
 }
