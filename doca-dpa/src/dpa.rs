@@ -93,7 +93,7 @@ impl Dpa {
     /// ```
     ///
     /// # Errors
-    /// As [`Builder::open`]; in a simulation, if another thread than that of its program asks.
+    /// As [`Builder::open`]; in a simulation, if another thread than that of its program asks, or the program is over.
     pub fn open_device(&self, device: Builder) -> Result<Self, Error> {
         device.open_with(|config| self.device().open_beside(config))
     }
@@ -222,7 +222,7 @@ impl Dpa {
         self.process.snapshot()
     }
 
-    /// Device time since the device was opened; virtual under a simulation.
+    /// Device time since the device was opened. In a simulation it is virtual, and counts from where that began.
     pub fn now(&self) -> Duration {
         self.device().now()
     }

@@ -31,7 +31,7 @@ pub type TimerKey = (u64, u64);
 /// A time that does not come.
 pub const NEVER: u64 = u64::MAX;
 
-/// Nanoseconds since the device was opened, and what is to happen when.
+/// Nanoseconds since the device was opened, or its simulation began, and what is to happen when.
 #[derive(Debug)]
 pub struct Clock {
     origin: Instant,
@@ -71,7 +71,7 @@ impl Clock {
         }
     }
 
-    /// Now, in nanoseconds since the device was opened.
+    /// Now, in nanoseconds since the device was opened, or its simulation began.
     #[inline]
     pub fn now(&self) -> u64 {
         match &self.virtual_now {

@@ -139,6 +139,8 @@ pub struct NetworkCounters {
 #[derive(Debug, Default)]
 pub struct Network {
     state: Mutex<State>,
+    /// Where there are NICs. A lock of its own: NICs are opened and closed under others.
+    taken: Mutex<BTreeSet<SocketAddr>>,
 }
 
 #[derive(Debug, Default)]
@@ -154,8 +156,6 @@ struct State {
     outages: BTreeMap<(IpAddr, IpAddr), u64>,
     /// Nodes that are away, and until when.
     absent: BTreeMap<IpAddr, u64>,
-    /// Where there are NICs.
-    taken: BTreeSet<SocketAddr>,
     counters: NetworkCounters,
 }
 
@@ -197,11 +197,12 @@ impl Network {
     where
         D: Iterator<Item = &'a Device>,
     {
-        if devices().all(|device| device.nics.is_empty()) {
-            return false;
-        }
         let now = simulation.now();
         let mut state = self.state.lock();
+        // What flies arrives also when the last NIC is gone.
+        if state.flying.is_empty() && devices().all(|device| device.nics.is_empty()) {
+            return false;
+        }
         let mut take = |nic: &Arc<DeviceNic>| {
             for datagram in nic.take_sent() {
                 let described = simulation.keeps_diary().then(|| described(&datagram));
@@ -233,12 +234,12 @@ impl Network {
 
     /// A NIC is opened at this address; false if there is one on another device.
     pub(crate) fn take_address(&self, address: SocketAddr) -> bool {
-        self.state.lock().taken.insert(address)
+        self.taken.lock().insert(address)
     }
 
     /// The NIC at this address is closed.
     pub(crate) fn free_address(&self, address: SocketAddr) {
-        self.state.lock().taken.remove(&address);
+        self.taken.lock().remove(&address);
     }
 
     /// When the next packet arrives.

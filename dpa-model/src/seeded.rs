@@ -207,6 +207,11 @@ impl Device {
         self.simulation.as_deref().map(|s| &s.choices)
     }
 
+    /// Whether nothing comes of it any more.
+    fn is_let_go(&self) -> bool {
+        self.is_over() && self.nics.is_empty()
+    }
+
     /// Its number, if it is one of several of a simulation.
     pub(crate) fn number_among_several(&self) -> Option<u32> {
         let simulation = self.simulation.as_deref()?;
@@ -224,7 +229,8 @@ impl Device {
     /// As [`Threads::open`](crate::threads::Threads::open); it is of no simulation, or of one that the calling thread does not run, or no
     /// longer.
     pub fn open_beside(&self, config: DeviceConfig) -> Result<Beside, OpenError> {
-        let driver = self.driver().ok_or(OpenError::NotSimulating)?;
+        let driver = self.driver().filter(|driver| !driver.winds_down.get());
+        let driver = driver.ok_or(OpenError::NotSimulating)?;
         let device = Self::new(config, Some(driver.simulation.clone()))?;
         driver.take(device.clone());
         Ok(Beside { device })

@@ -77,10 +77,15 @@ impl Device {
         if self.workers.iter().any(|worker| urged(worker)) {
             return;
         }
-        let can_be = |&worker: &usize| self.workers[worker].can_be_urged(partition);
-        if let Some(worker) = (0..self.workers.len()).find(can_be) {
+        // The count first: what has begun behind it is not what is urged.
+        let counted = |worker: usize| {
+            let count = self.workers[worker].safe_points.load(Ordering::Acquire);
+            (worker, count)
+        };
+        let can_be = |&(worker, _): &(usize, u64)| self.workers[worker].can_be_urged(partition);
+        let mut all = (0..self.workers.len()).map(counted);
+        if let Some((worker, count)) = all.find(can_be) {
             let shared = &self.workers[worker];
-            let count = shared.safe_points.load(Ordering::Relaxed);
             shared.urged_at.store(count, Ordering::Relaxed);
             self.urge(Urge {
                 worker,

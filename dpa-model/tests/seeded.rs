@@ -284,3 +284,33 @@ fn a_device_with_threads_has_none_beside_it() {
     let refused = threads.device().open_beside(config(1));
     assert!(matches!(refused, Err(OpenError::NotSimulating)));
 }
+
+/// Opens a device where it is dropped.
+struct OpensAtTheEnd(Arc<dpa_model::Device>, Arc<OnceLock<bool>>);
+
+impl Drop for OpensAtTheEnd {
+    fn drop(&mut self) {
+        let opened = self.0.open_beside(config(1)).is_ok();
+        self.1.set(opened).expect("once");
+    }
+}
+
+#[test]
+fn what_a_program_leaves_behind_opens_no_devices() {
+    let opened = Arc::<OnceLock<bool>>::default();
+    let run = seeded::run(plan(1), |device| {
+        let opened = opened.clone();
+        async move {
+            let process = device.process().expect("a process");
+            let never = event(&process);
+            let mut spec = spec(&HOLD, &[leaked().1, bits(&never)]);
+            spec.keep = Some(Box::new(Some(OpensAtTheEnd(device, opened))));
+            spec.wait = Some((never.handle(), Condition::ge(1)));
+            submit(&process, spec);
+            // Without its last handle the event would be closed, and what it keeps would go with the program.
+            never
+        }
+    });
+    assert!(opened.get().is_some() && run.is_ok());
+    assert_eq!(opened.get(), Some(&false));
+}

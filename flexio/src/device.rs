@@ -179,7 +179,7 @@ impl Device {
         self.engine.clock.clear(key);
     }
 
-    /// Under the seeded driver: steps the device until `ready` gives something; `None` if nothing is left to do, or the run is out of
+    /// Under the seeded driver: steps the devices of the simulation until `ready` gives something; `None` if nothing is left to do, or the run is out of
     /// steps. With a driver of its own the device needs no steps, and this asks `ready` once.
     ///
     /// # Panics

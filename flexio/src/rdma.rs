@@ -145,7 +145,7 @@ impl Nic {
     /// Registers an event, so that peers can update it. With a connection, the event is closed when that fails.
     ///
     /// # Errors
-    /// As [`Nic::register_device`]; over verbs, kernels publish the event, or it has another word
+    /// As [`Nic::register_device`]; the event is one of another device; over verbs, kernels publish the event, or it has another word
     /// ([`RegistrationError::OtherWord`]).
     pub fn register_event(
         &self,

@@ -62,7 +62,7 @@ use own::OwnPair;
 use pair::Pair;
 use pool::Pools;
 use port::Port;
-use queues::{Channel, CompletionQueue};
+use queues::{Batch, Channel, CompletionQueue};
 use raw_pair::{QueuePairSizes, RawQueuePair, Step};
 use reports::Reports;
 
@@ -110,12 +110,22 @@ pub struct VerbsNic {
 /// A completion queue that several queue pairs report to.
 #[derive(Debug)]
 struct SharedQueue {
-    queue: Arc<CompletionQueue>,
+    /// `None`: it has failed, and was given back.
+    queue: Option<Arc<CompletionQueue>>,
     capacity: u32,
     /// What nobody has reserved.
     room: u32,
     /// It says nothing any more.
     failed: bool,
+}
+
+impl SharedQueue {
+    /// As [`CompletionQueue::poll`]; `None` if it was seen before that it has failed.
+    #[inline]
+    fn poll(&self, batch: &mut Batch) -> Option<Option<usize>> {
+        let queue = self.queue.as_ref().filter(|_| !self.failed)?;
+        Some(queue.poll(batch))
+    }
 }
 
 /// What a peer must know of this NIC.
@@ -203,12 +213,11 @@ impl VerbsNic {
             None => None,
         };
         let reserved = work + joined.as_ref().map_or(1, |(_, depth)| *depth);
-        let queue = self.queue_for(reserved)?;
+        let (queue, completions) = self.queue_for(reserved)?;
         let sizes = QueuePairSizes {
             work,
             inline: INLINE,
         };
-        let completions = self.queues[queue].queue.clone();
         let receives = joined.as_ref().map(|(receives, _)| receives);
         let make = || RawQueuePair::new(&domain, &completions, receives, sizes);
         let mut raw = self.with_a_new_number(make)?;
@@ -276,31 +285,39 @@ impl VerbsNic {
         });
     }
 
-    /// A completion queue with room for so many. A new one has the place of one that has failed and that nobody has anything of, which is
-    /// given back.
-    fn queue_for(&mut self, entries: u32) -> Result<usize, SystemError> {
-        let fits = |shared: &SharedQueue| !shared.failed && shared.room >= entries;
-        if let Some(at) = self.queues.iter().position(fits) {
-            return Ok(at);
+    /// A completion queue with room for so many. A new one has the place of one that was given back.
+    fn queue_for(&mut self, entries: u32) -> Result<(usize, Arc<CompletionQueue>), SystemError> {
+        let fits = |shared: &SharedQueue| {
+            let fits = !shared.failed && shared.room >= entries;
+            shared.queue.clone().filter(|_| fits)
+        };
+        let mut all = self.queues.iter().enumerate();
+        if let Some(found) = all.find_map(|(at, shared)| Some((at, fits(shared)?))) {
+            return Ok(found);
         }
         let room = COMPLETIONS.min(self.port.limits.completions).max(entries);
         let queue = CompletionQueue::new(&self.channel, room)?;
         let made = SharedQueue {
-            queue,
+            queue: Some(queue.clone()),
             capacity: room,
             room,
             failed: false,
         };
-        let is_left = |shared: &SharedQueue| shared.failed && shared.room == shared.capacity;
-        match self.queues.iter().position(is_left) {
-            Some(at) => {
-                self.queues[at] = made;
-                Ok(at)
-            }
-            None => {
-                self.queues.push(made);
-                Ok(self.queues.len() - 1)
-            }
+        let left = self.queues.iter().position(|s| s.queue.is_none());
+        let at = left.unwrap_or(self.queues.len());
+        match self.queues.get_mut(at) {
+            Some(place) => *place = made,
+            None => self.queues.push(made),
+        }
+        Ok((at, queue))
+    }
+
+    /// A completion queue that has failed is given back when nobody has anything of it.
+    fn give_back(&mut self, queue: usize) {
+        let shared = &mut self.queues[queue];
+        if shared.failed && shared.room == shared.capacity && shared.queue.take().is_some() {
+            // That has emptied the channel, also of what others have said there.
+            self.look_at = self.now;
         }
     }
 
@@ -406,7 +423,7 @@ impl VerbsNic {
     }
 
     /// Ends the work of a queue pair. The device does nothing for it any more. What it had under way is reported to `host` as
-    /// flushed, and then that it has failed, if that was not said before. What is posted from now on is flushed.
+    /// flushed, and then that it has failed, if that was not said before. What is posted from now on is flushed, as much at a time as it has room for.
     pub fn end_work(&mut self, number: Qpn, host: &mut dyn Host) {
         self.poll_queues(host);
         self.await_flush(number, host);

@@ -318,3 +318,74 @@ fn figures_of_another_device_are_checked_as_those_of_the_first() {
     };
     both(program);
 }
+
+/// What is on its way when the last NIC is closed arrives nowhere, and holds nothing up.
+#[test]
+fn time_goes_on_behind_the_last_nic() {
+    let late = NetworkSpec {
+        duplicate: Chance::ALWAYS,
+        delay: Chance::ALWAYS,
+        ..NetworkSpec::default()
+    };
+    let mut unreachable = 0;
+    for seed in seeds(20) {
+        let sim = Sim::new(seed).network(late).steps(100_000);
+        let run = sim.run(async |dpa: Dpa| {
+            let addresses = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
+            ping_pong(&dpa, addresses).await?;
+            dpa.sleep(Duration::from_secs(1)).await;
+            let counters = dpa.network().expect("a simulation").counters();
+            Ok::<_, Error>(counters.unreachable)
+        });
+        let run = run.unwrap_or_else(|error| panic!("{error}"));
+        unreachable += run.value.expect("no errors");
+    }
+    assert!(unreachable > 0 || seeds(20).count() == 1);
+}
+
+/// A device whose host is patient keeps no deadlock of another from being reported, whatever runs there.
+#[test]
+fn rule_2_10_a_patient_device_does_not_delay_the_deadlocks_of_another() {
+    let (patience, grace) = (Duration::from_secs(3600), Duration::from_millis(2));
+    let sim = Sim::new(3)
+        .on(small().deadlock_grace(patience))
+        .steps(200_000);
+    let run = sim.run(async |dpa: Dpa| {
+        dpa.launch(nothing).submit()?.await?;
+        let other = dpa.open_device(small().deadlock_grace(grace))?;
+        let (a, b) = (
+            event(&other, DEVICE_TO_DEVICE)?,
+            event(&other, DEVICE_TO_DEVICE)?,
+        );
+        let args = RelayArgs {
+            from: &a,
+            value: 1,
+            to: &b,
+        };
+        let stuck = other.launch(relay).args(args).submit()?;
+        while other.last_error().is_none() {
+            // It is never idle, so time never jumps.
+            dpa.launch(nothing).submit()?.await?;
+        }
+        assert!(stuck.await.is_err());
+        assert!(dpa.now() < grace * 3, "{:?}", dpa.now());
+        Ok::<_, Error>(())
+    });
+    run.expect("ends").value.expect("no errors");
+}
+
+#[test]
+fn events_of_another_device_are_not_registered() -> Outcome {
+    let open = || flexio::Device::open(flexio::DeviceConfig::default());
+    let (here, there) = (open()?.process()?, open()?.process()?);
+    let address = addresses::of_this_program(33).into();
+    let nic = here.nic(address, flexio::rdma::ROCE_PORT)?;
+    let locations = flexio::Locations::new(Location::Remote, Location::Host)?;
+    let own = here.event(0, locations)?;
+    let foreign = there.event(0, locations)?;
+    drop(nic.register_event(&own, None)?);
+    let refused = nic.register_event(&foreign, None).err();
+    let refused = refused.ok_or("it is another device's")?;
+    assert!(refused.to_string().contains("another device"), "{refused}");
+    Ok(())
+}

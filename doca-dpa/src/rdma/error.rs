@@ -111,6 +111,7 @@ impl From<RegistrationError> for MapError {
             RegistrationError::System(error) => Self::System(error),
             RegistrationError::DevicePublisher => Self::DevicePublisher,
             RegistrationError::OtherWord => Self::OtherWord,
+            RegistrationError::ForeignEvent => Self::Foreign,
             _ => Self::Stopped,
         }
     }

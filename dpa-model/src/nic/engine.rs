@@ -81,6 +81,8 @@ impl Engine {
         self.provider.end_work(number, &mut self.world);
         // Kernels may fill it again meanwhile, and that without end: what they write then is over when its entries are.
         for _ in 0..Turn::OF_THE_LONGEST {
+            // A device takes so many at a time.
+            self.provider.report(now, &mut self.world);
             self.world.turn.begin();
             if !self.ring(now, number) {
                 break;

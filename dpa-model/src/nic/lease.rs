@@ -106,6 +106,11 @@ impl NicLease {
         &self.nic
     }
 
+    /// Whether the NIC is one of this device.
+    pub(crate) fn is_of(&self, device: &Arc<Device>) -> bool {
+        Arc::ptr_eq(&self.device, device)
+    }
+
     pub(crate) fn now(&self) -> u64 {
         self.device.clock.now()
     }

@@ -57,6 +57,9 @@ pub enum RegistrationError {
          stands in before it is exported, on one NIC only, or use the software NIC"
     )]
     OtherWord,
+    /// The event is one of another device.
+    #[error("the event belongs to another device than the NIC")]
+    ForeignEvent,
     /// The process is fatal or closed.
     #[error("the process is stopped")]
     Stopped,
@@ -155,13 +158,16 @@ impl Registration {
     /// connection fails: its peer was the one who would have updated it.
     ///
     /// # Errors
-    /// The NIC has no region left; the process is stopped.
+    /// The NIC has no region left; the event is one of another device; the process is stopped.
     pub fn of_event(
         lease: &Arc<NicLease>,
         event: &EventRef,
         connection: Option<Qpn>,
     ) -> Result<Self, RegistrationError> {
         let process = event.process();
+        if !lease.is_of(&process.device) {
+            return Err(RegistrationError::ForeignEvent);
+        }
         let index = event.handle().0.index;
         let publishers = event.locations().publishers();
         if publishers.contains(Location::Device) && lease.nic().is_behind_verbs() {

@@ -98,6 +98,18 @@ impl Process {
 
     /// The threads that wait, and for what.
     pub fn waiting(&self) -> Vec<Waiting> {
+        self.on_its_device(self.waiting_here())
+    }
+
+    /// Says on which device they wait, if there are several.
+    pub(crate) fn on_its_device(&self, mut waiting: Vec<Waiting>) -> Vec<Waiting> {
+        let device = self.device.number_among_several();
+        waiting.iter_mut().for_each(|one| one.device = device);
+        waiting
+    }
+
+    /// As [`Process::waiting`], and the same whatever devices there are beside this.
+    fn waiting_here(&self) -> Vec<Waiting> {
         let waits = self.waits.lock();
         waits
             .iter()
@@ -119,7 +131,7 @@ impl Process {
             }
         };
         Waiting {
-            device: self.device.number_among_several(),
+            device: None,
             kernel: thread.launch.kernel_name(thread.job).into(),
             launch: thread.launch.seq,
             rank: thread.rank,
@@ -159,7 +171,7 @@ impl Process {
         {
             return None;
         }
-        let waiting = self.waiting();
+        let waiting = self.waiting_here();
         let stuck = |w: &Waiting| match &w.on {
             WaitingOn::Meeting => true,
             WaitingOn::Event { event, timeout, .. } => {

@@ -4,14 +4,22 @@ use std::sync::atomic::Ordering;
 
 use super::driver::Driver;
 use super::ends::Stuck;
+use crate::device::Device;
 use crate::fault::{Fault, Waiting};
 use crate::process::Process;
 
-impl Process {
-    /// How long a deadlock of it must stand before it is reported, in nanoseconds.
-    pub(super) fn deadlock_grace(&self) -> u64 {
-        let grace = self.device().config.deadlock_grace.as_nanos();
+impl Device {
+    /// How long a deadlock on it must stand before it is reported, in nanoseconds.
+    fn deadlock_grace(&self) -> u64 {
+        let grace = self.config.deadlock_grace.as_nanos();
         u64::try_from(grace).unwrap_or(u64::MAX)
+    }
+}
+
+impl Process {
+    /// As [`Device::deadlock_grace`].
+    pub(super) fn deadlock_grace(&self) -> u64 {
+        self.device().deadlock_grace()
     }
 }
 
@@ -36,8 +44,7 @@ impl Driver {
         let next_look = &self.simulation.choices.next_look;
         let now = self.simulation.now();
         if next_look.load(Ordering::Relaxed) <= now {
-            let processes = self.processes();
-            let grace = processes.iter().map(|p| p.deadlock_grace()).min();
+            let grace = self.earliest(|device| Some(device.deadlock_grace()));
             let next = now.saturating_add(grace.unwrap_or(0) / 4);
             next_look.store(next, Ordering::Relaxed);
             self.report_deadlocks(Process::deadlock_grace);
@@ -61,7 +68,7 @@ impl Driver {
             if process.deadlocked_since(now).is_some_and(long)
                 && let Some(still) = process.deadlocked()
             {
-                process.fail(Fault::deadlock(still.waiting));
+                process.fail(Fault::deadlock(process.on_its_device(still.waiting)));
                 found = true;
             }
         }

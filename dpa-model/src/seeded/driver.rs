@@ -1,6 +1,6 @@
 //! The steps of a simulation: what moves next, and how time passes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,6 +25,8 @@ pub(super) struct Driver {
     pub(super) simulation: Arc<Simulation>,
     /// Taken out whole by whoever goes through them: what they run may open a device.
     workers: RefCell<Rc<[Rc<Worker>]>>,
+    /// The program is over: no device is opened any more.
+    pub(super) winds_down: Cell<bool>,
 }
 
 /// The calling thread drives a simulation until this is dropped.
@@ -39,6 +41,7 @@ impl Driving {
         let driver = Rc::new(Driver {
             simulation,
             workers: RefCell::new(Rc::from([])),
+            winds_down: Cell::new(false),
         });
         let before = DRIVER.replace(Some(driver.clone()));
         trap::ready_thread();
@@ -66,14 +69,18 @@ impl Driver {
         driver.filter(|driver| Arc::ptr_eq(&driver.simulation, simulation))
     }
 
-    /// Drives this device as well, and no longer those that are over.
+    /// Drives this device as well, and no longer those that are over and have no NIC: from one something may be on its way yet.
     pub(super) fn take(&self, device: Arc<Device>) {
         let worker = Rc::new(Worker::new(device, 0));
         let workers = self.workers();
-        let (over, going): (Vec<_>, Vec<_>) =
-            workers.iter().cloned().partition(|w| w.device().is_over());
+        let (over, going): (Vec<_>, Vec<_>) = workers
+            .iter()
+            .cloned()
+            .partition(|w| w.device().is_let_go());
         *self.workers.borrow_mut() = going.into_iter().chain([worker]).collect();
         over.iter().for_each(|worker| worker.let_go());
+        // It may be less patient than those before.
+        self.choices().next_look.store(0, Ordering::Relaxed);
     }
 
     fn workers(&self) -> Rc<[Rc<Worker>]> {
@@ -107,7 +114,7 @@ impl Driver {
     }
 
     /// The earliest that `f` gives for a device.
-    fn earliest(&self, f: impl Fn(&Device) -> Option<u64>) -> Option<u64> {
+    pub(super) fn earliest(&self, f: impl Fn(&Device) -> Option<u64>) -> Option<u64> {
         let workers = self.workers();
         workers.iter().filter_map(|w| f(w.device())).min()
     }
@@ -117,8 +124,9 @@ impl Driver {
         self.workers().iter().all(|w| w.device().is_over())
     }
 
-    /// Every device ends once its last process has.
+    /// The program is over: every device ends once its last process has.
     pub(super) fn stop_when_empty(&self) {
+        self.winds_down.set(true);
         let workers = self.workers();
         workers.iter().for_each(|w| w.device().stop_when_empty());
     }
@@ -147,6 +155,7 @@ impl Driver {
         let workers = self.workers();
         if let Some((worker, pick)) = self.pick_any(&workers) {
             worker.run(pick);
+            self.simulation.note_turn(|| Actor::Device);
             self.let_pass(self.choose(STEP_NANOS));
             self.watch_deadlocks();
             return true;

@@ -27,7 +27,7 @@ fn outside(woken: bool) -> &'static str {
     match woken {
         true => "a thread outside of it has woken it before: the run depends on more than its seed",
         false => {
-            "threads, timers and I/O outside of it do not count, `Dpa::sleep` and contexts beside this do"
+            "threads, timers and I/O outside of it do not count, `Dpa::sleep`, contexts and devices beside this do"
         }
     }
 }

@@ -91,6 +91,7 @@ impl VerbsNic {
 
     fn free(&mut self, (queue, entries): (usize, u32)) {
         self.queues[queue].room += entries;
+        self.give_back(queue);
     }
 
     /// The device has reported the last receive of a queue pair; whether that is one of these.

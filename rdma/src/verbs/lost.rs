@@ -1,9 +1,11 @@
 //! What a device says that is no completion, and what it will say nothing of any more.
 
 use std::ffi::c_int;
+use std::sync::Arc;
 
 use super::ending::unused;
 use super::objects::Subject;
+use super::queues::CompletionQueue;
 use super::{VerbsNic, pair_in};
 use crate::psn::Qpn;
 use crate::queue_pair::Cause;
@@ -27,8 +29,9 @@ impl VerbsNic {
             match subject {
                 Subject::QueuePair(number) => self.has_put_into_error(kind, number),
                 Subject::Completions(place) => {
-                    let is = |queue: &super::SharedQueue| queue.queue.place() == place;
-                    let at = self.queues.iter().position(is);
+                    let is = |queue: &Arc<CompletionQueue>| queue.place() == place;
+                    let mut all = self.queues.iter();
+                    let at = all.position(|shared| shared.queue.as_ref().is_some_and(is));
                     at.into_iter().for_each(|at| self.lose_completions(at));
                 }
                 Subject::Receives(place) => {
@@ -86,6 +89,7 @@ impl VerbsNic {
             pair.give_up(failed(Lost::Completions));
         }
         self.have_left(|one| one.reports_to(at));
+        self.give_back(at);
         self.look_at = self.now;
     }
 

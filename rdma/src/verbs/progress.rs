@@ -43,8 +43,8 @@ impl VerbsNic {
         let mut batch = Batch::new();
         for at in 0..self.queues.len() {
             // A batch that is not full was all there was.
-            while !self.queues[at].failed {
-                let Some(count) = self.queues[at].queue.poll(&mut batch) else {
+            while let Some(polled) = self.queues[at].poll(&mut batch) {
+                let Some(count) = polled else {
                     self.lose_completions(at);
                     break;
                 };
@@ -162,8 +162,8 @@ impl VerbsNic {
     /// came before this call is not said.
     pub fn request_notification(&mut self) {
         self.channel.drain();
-        for shared in &self.queues {
-            shared.queue.request_notification();
+        for queue in self.queues.iter().filter_map(|s| s.queue.as_ref()) {
+            queue.request_notification();
         }
     }
 

@@ -13,7 +13,7 @@
  *                   destroyed, waiting work of another fails, which is said by its completion only), `room` (work is taken when
  *                   there are three queue pairs), `pace` (a queue pair that has failed flushes what it has when it is polled for
  *                   the eighth time), `thrift` (the number of a queue pair that is destroyed is the next one's),
- *                   `domains` (it has eight protection domains), `queues` (it has three completion queues)
+ *                   `domains` (it has eight protection domains), `queues` (it has one completion queue)
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -348,7 +348,7 @@ EXPORT struct ibv_cq *ibv_create_cq(struct ibv_context *context, int entries, vo
 {
 	struct completions *queue;
 
-	if (__atomic_fetch_add(&queues, 1, __ATOMIC_SEQ_CST) >= 3 && lacks("queues")) {
+	if (__atomic_fetch_add(&queues, 1, __ATOMIC_SEQ_CST) >= 1 && lacks("queues")) {
 		__atomic_fetch_sub(&queues, 1, __ATOMIC_SEQ_CST);
 		errno = ENOMEM;
 		return NULL;

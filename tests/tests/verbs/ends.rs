@@ -34,6 +34,7 @@ pub async fn case(name: &str) -> Outcome<String> {
         "without room" => without_room().await,
         "put into error" => receives::put_into_error().await,
         "put into error again" => receives::put_into_error_again().await,
+        "dropped full" => receives::dropped_full().await,
         "a full device" => receives::without_room().await,
         "many contexts" => many_contexts().await,
         "faulted" => receives_of_a_faulted().await,

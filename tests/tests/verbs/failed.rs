@@ -63,3 +63,9 @@ fn a_connection_that_has_failed_takes_no_more_than_another() {
     let said = verbs("posted to failed", "haste");
     assert!(said.contains("work requests are outstanding"), "{said}");
 }
+
+#[test]
+fn all_entries_of_a_queue_pair_that_goes_end() {
+    assert_eq!(verbs("dropped full", ""), "256");
+    assert_eq!(verbs("dropped full", "haste"), "256");
+}

@@ -22,9 +22,9 @@ struct End {
     receives: ReceiveQueue,
 }
 
-fn end(nic: &Nic, receives: u32) -> Outcome<End> {
+fn end(nic: &Nic, receives: u32, spec: &QueuePairSpec) -> Outcome<End> {
     let completions = nic.raw_completion_queue(CompletionSpec {
-        entries: 64 + receives,
+        entries: spec.send_entries + receives,
         ..CompletionSpec::default()
     })?;
     let receives = nic.receive_queue(receives)?;
@@ -33,7 +33,7 @@ fn end(nic: &Nic, receives: u32) -> Outcome<End> {
         receive: &completions,
         receives: Some(&receives),
     };
-    let pair = nic.queue_pair(QueuePairSpec::default(), queues)?;
+    let pair = nic.queue_pair(spec.clone(), queues)?;
     pair.init()?;
     Ok(End {
         pair,
@@ -55,13 +55,17 @@ struct Ends {
 impl Ends {
     /// With receive queues of so many entries.
     fn new(receives: u32) -> Outcome<Self> {
+        Self::of(receives, &QueuePairSpec::default())
+    }
+
+    fn of(receives: u32, spec: &QueuePairSpec) -> Outcome<Self> {
         let device = Device::open(DeviceConfig {
             workers: 1,
             ..DeviceConfig::default()
         })?;
         let process = device.process()?;
         let nic = process.nic(HERE.into(), rdma::udp::ROCE_PORT)?;
-        let (a, b) = (end(&nic, receives)?, end(&nic, receives)?);
+        let (a, b) = (end(&nic, receives, spec)?, end(&nic, receives, spec)?);
         for (one, other) in [(&a, &b), (&b, &a)] {
             one.pair.ready_to_receive(other.pair.info())?;
         }
@@ -106,6 +110,11 @@ impl Ends {
 
     /// `a` sends a message.
     async fn send(&self) -> Outcome {
+        self.send_many(1).await
+    }
+
+    /// `a` sends so many messages.
+    async fn send_many(&self, times: u64) -> Outcome {
         let message = PostArgs {
             queue: &self.a.pair,
             work: Work {
@@ -119,7 +128,7 @@ impl Ends {
                 key: 0,
                 len: 0,
             },
-            times: 1,
+            times,
         };
         self.run(post, message).await
     }
@@ -163,7 +172,33 @@ pub async fn without_room() -> Outcome<String> {
     let ends = Ends::new(8)?;
     ends.receive(1).await?;
     ends.send().await?;
-    let _another = end(&ends.nic, 8)?;
+    let _another = end(&ends.nic, 8, &QueuePairSpec::default())?;
     let sent = soon(ends.a.completions.next()).await??;
     Ok(format!("{:?}", sent.kind))
+}
+
+/// A queue pair goes whose entries are more than the device takes at a time, and nobody receives them: how many of them end.
+pub async fn dropped_full() -> Outcome<String> {
+    const ENTRIES: u32 = 256;
+    let ends = Ends::of(
+        8,
+        &QueuePairSpec {
+            send_entries: ENTRIES,
+            outstanding: 16,
+            ..QueuePairSpec::default()
+        },
+    )?;
+    ends.send_many(ENTRIES.into()).await?;
+    let End {
+        pair, completions, ..
+    } = ends.a;
+    drop(pair);
+    for number in 0..ENTRIES {
+        let done = soon(completions.next()).await??;
+        assert!(
+            done.kind != CompletionKind::Send,
+            "{number}: nobody receives it"
+        );
+    }
+    Ok(ENTRIES.to_string())
 }
