@@ -190,6 +190,22 @@ fn a_device_that_is_full_does_not_hold_up_another() {
     }
 }
 
+/// A kernel that waits for what only it could bring about: its launch. `go_on` is called until it has been reported.
+async fn deadlocked(dpa: &Dpa, go_on: impl AsyncFn() -> Result<(), Error>) -> Result<(), Error> {
+    let (a, b) = (event(dpa, DEVICE_TO_DEVICE)?, event(dpa, DEVICE_TO_DEVICE)?);
+    let args = RelayArgs {
+        from: &a,
+        value: 1,
+        to: &b,
+    };
+    let stuck = dpa.launch(relay).args(args).submit()?;
+    while dpa.last_error().is_none() {
+        go_on().await?;
+    }
+    assert!(stuck.await.is_err());
+    Ok(())
+}
+
 /// Each device has its own patience, and a deadlock on one is none of the other's.
 #[test]
 fn rule_2_10_a_deadlock_of_one_device_is_reported_there() {
@@ -197,22 +213,12 @@ fn rule_2_10_a_deadlock_of_one_device_is_reported_there() {
     for seed in seeds(20) {
         let run = Sim::new(seed).run(async |dpa: Dpa| {
             let other = dpa.open_device(small().deadlock_grace(grace))?;
-            let (a, b) = (
-                event(&other, DEVICE_TO_DEVICE)?,
-                event(&other, DEVICE_TO_DEVICE)?,
-            );
-            let args = RelayArgs {
-                from: &a,
-                value: 1,
-                to: &b,
-            };
-            let stuck = other.launch(relay).args(args).submit()?;
-            // The first device has something to do all the while.
-            while other.last_error().is_none() {
+            let works = async || {
                 dpa.launch(nothing).submit()?.await?;
                 dpa.sleep(Duration::from_millis(1)).await;
-            }
-            assert!(stuck.await.is_err());
+                Ok(())
+            };
+            deadlocked(&other, works).await?;
             let fault = other.last_error().expect("a fault");
             assert_eq!(fault.kind, FaultKind::Deadlock);
             let said = fault.to_string();
@@ -229,6 +235,28 @@ fn rule_2_10_a_deadlock_of_one_device_is_reported_there() {
             .value
             .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
+}
+
+/// A device whose host is patient keeps no deadlock of another from being reported, whatever runs there.
+#[test]
+fn rule_2_10_a_patient_device_does_not_delay_the_deadlocks_of_another() {
+    let (patience, grace) = (Duration::from_secs(3600), Duration::from_millis(2));
+    let sim = Sim::new(3)
+        .on(small().deadlock_grace(patience))
+        .steps(200_000);
+    let run = sim.run(async |dpa: Dpa| {
+        dpa.launch(nothing).submit()?.await?;
+        let other = dpa.open_device(small().deadlock_grace(grace))?;
+        // It is never idle, so time never jumps.
+        let works = async || {
+            dpa.launch(nothing).submit()?.await?;
+            Ok(())
+        };
+        deadlocked(&other, works).await?;
+        assert!(dpa.now() < grace * 3, "{:?}", dpa.now());
+        Ok::<_, Error>(())
+    });
+    run.expect("ends").value.expect("no errors");
 }
 
 #[test]
@@ -341,37 +369,6 @@ fn time_goes_on_behind_the_last_nic() {
         unreachable += run.value.expect("no errors");
     }
     assert!(unreachable > 0 || seeds(20).count() == 1);
-}
-
-/// A device whose host is patient keeps no deadlock of another from being reported, whatever runs there.
-#[test]
-fn rule_2_10_a_patient_device_does_not_delay_the_deadlocks_of_another() {
-    let (patience, grace) = (Duration::from_secs(3600), Duration::from_millis(2));
-    let sim = Sim::new(3)
-        .on(small().deadlock_grace(patience))
-        .steps(200_000);
-    let run = sim.run(async |dpa: Dpa| {
-        dpa.launch(nothing).submit()?.await?;
-        let other = dpa.open_device(small().deadlock_grace(grace))?;
-        let (a, b) = (
-            event(&other, DEVICE_TO_DEVICE)?,
-            event(&other, DEVICE_TO_DEVICE)?,
-        );
-        let args = RelayArgs {
-            from: &a,
-            value: 1,
-            to: &b,
-        };
-        let stuck = other.launch(relay).args(args).submit()?;
-        while other.last_error().is_none() {
-            // It is never idle, so time never jumps.
-            dpa.launch(nothing).submit()?.await?;
-        }
-        assert!(stuck.await.is_err());
-        assert!(dpa.now() < grace * 3, "{:?}", dpa.now());
-        Ok::<_, Error>(())
-    });
-    run.expect("ends").value.expect("no errors");
 }
 
 #[test]
