@@ -54,9 +54,16 @@ pub fn hostile_events(thread: &Thread, prey: Prey, seed: u64) {
 }
 
 /// Writes wherever it may write around an allocation of its own: rings, records and tables that the NIC reads are among them.
-/// Half of the words are random, the others name the victim's memory.
+/// Half of the words are random, the others name the victim's memory. At the end it says how many it could write.
 #[dpa_kernel]
-pub fn hostile_words(thread: &Thread, around: DevAddr<u64>, prey: Prey, seed: u64, times: u64) {
+pub fn hostile_words(
+    thread: &Thread,
+    around: DevAddr<u64>,
+    prey: Prey,
+    seed: u64,
+    times: u64,
+    written: DevEvent,
+) {
     const REACH: u64 = 1 << 17;
     let theirs = [
         prey.local.base,
@@ -65,6 +72,7 @@ pub fn hostile_words(thread: &Thread, around: DevAddr<u64>, prey: Prey, seed: u6
         u64::from(prey.pair),
     ];
     let mut numbers = Numbers(seed | 1);
+    let mut count = 0;
     for _ in 0..times {
         let offset = (numbers.next() % REACH) & !7;
         let at = around.raw().wrapping_sub(REACH / 2).wrapping_add(offset);
@@ -74,23 +82,29 @@ pub fn hostile_words(thread: &Thread, around: DevAddr<u64>, prey: Prey, seed: u6
         };
         if let Ok(place) = thread.bind_atomic(DevAddr::<u64>::from_raw(at), 1) {
             place.at(0).store(word);
+            count += 1;
         }
     }
+    let _ = written.add(count);
 }
 
-/// Binds addresses, some of the victim's, which mean something else here, most of them of nobody.
+/// Binds addresses, some of the victim's, which mean something else here, most of them of nobody. At the end it says how many were
+/// refused.
 #[dpa_kernel]
-pub fn hostile_addresses(thread: &Thread, prey: Prey, seed: u64, times: u64) {
+pub fn hostile_addresses(thread: &Thread, prey: Prey, seed: u64, times: u64, refused: DevEvent) {
     let mut numbers = Numbers(seed | 1);
+    let mut count = 0;
     for _ in 0..times {
         let at = match numbers.once_in(4) {
             true => prey.address.wrapping_add(numbers.next() % (1 << 16)),
             false => numbers.next() >> (numbers.next() % 40),
         };
-        if let Ok(word) = thread.bind_atomic(DevAddr::<u64>::from_raw(at & !7), 1) {
-            word.at(0).store(numbers.next());
+        match thread.bind_atomic(DevAddr::<u64>::from_raw(at & !7), 1) {
+            Ok(word) => word.at(0).store(numbers.next()),
+            Err(_) => count += 1,
         }
     }
+    let _ = refused.add(count);
 }
 
 /// Memory by a local key: the attacker's own, the victim's, or anybody's.

@@ -94,7 +94,7 @@ pub fn run(
             tally,
         };
         while attacker.goes_on() && attacker.dpa.last_error().is_none() {
-            seed += 1;
+            seed = seed.wrapping_add(1);
             let came = attacker.once(attack, seed);
             if let Err(error) = came
                 && attacker.dpa.last_error().is_none()
@@ -131,14 +131,7 @@ impl Attacker<'_> {
                 let args = HostileEventsArgs { prey, seed };
                 Ok(dpa.launch(hostile_events).args(args).submit()?)
             }),
-            Attack::Addresses => self.crowd(|n| {
-                let args = HostileAddressesArgs {
-                    prey,
-                    seed: seed ^ n << 32,
-                    times: TIMES,
-                };
-                Ok(dpa.launch(hostile_addresses).args(args).submit()?)
-            }),
+            Attack::Addresses => self.addresses(seed),
             Attack::Entries => self.entries(seed),
             Attack::Keys => self.keys(seed),
             Attack::Doorbells => self.doorbells(seed),
@@ -171,6 +164,7 @@ impl Attacker<'_> {
         while self.goes_on() && ended() < launches.len() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
+        self.tally.started(self.dpa.snapshot().started);
         self.tally.ended(ended() as u64);
     }
 
@@ -211,18 +205,36 @@ impl Attacker<'_> {
 
     fn entries(&self, seed: u64) -> Result<(), Error> {
         let near = self.dpa.zeroed_blocking::<u64>(1)?;
+        let written = SyncEvent::device_to_host(&self.dpa)?;
         let writing = start(|n| {
             let args = HostileWordsArgs {
                 around: near.addr(),
                 prey: self.prey,
                 seed: seed ^ n << 32,
                 times: TIMES,
+                written: &written,
             };
             Ok(self.dpa.launch(hostile_words).args(args).submit()?)
         })?;
         let posted = self.keys(seed);
         self.attend(&writing);
+        self.tally.written(written.get());
         posted
+    }
+
+    fn addresses(&self, seed: u64) -> Result<(), Error> {
+        let refused = SyncEvent::device_to_host(&self.dpa)?;
+        let bound = self.crowd(|n| {
+            let args = HostileAddressesArgs {
+                prey: self.prey,
+                seed: seed ^ n << 32,
+                times: TIMES,
+                refused: &refused,
+            };
+            Ok(self.dpa.launch(hostile_addresses).args(args).submit()?)
+        });
+        self.tally.refused(refused.get());
+        bound
     }
 
     fn doorbells(&self, seed: u64) -> Result<(), Error> {

@@ -48,10 +48,10 @@ const SHARE: f64 = 0.8;
 #[command(about = "A process that works beside one that attacks")]
 struct Options {
     /// Slices of each attack.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=1000))]
     slices: u64,
     /// How long a slice is, in milliseconds.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     milliseconds: u64,
     /// Only this attack.
     #[arg(long, value_enum)]
@@ -120,7 +120,7 @@ fn run(options: &Options) -> Outcome {
         let mut with_a_thread = threads::Shares::default();
         let mut turns = Vec::new();
         for turn in 0..options.slices {
-            let of = (&target, attack, options.seed + turn, &tally);
+            let of = (&target, attack, options.seed.wrapping_add(turn), &tally);
             turns.push(Turn {
                 alone: measure(&mut victim, slice)?,
                 plain: beside_a_thread(&mut victim, slice, &mut with_a_thread)?,

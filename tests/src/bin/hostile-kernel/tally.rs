@@ -21,10 +21,14 @@ pub struct Tally(Mutex<Came>);
 pub struct Came {
     /// Processes of the attacker that a fault ended.
     faults: u64,
-    /// What it tried on others and did not get: connections that failed, rings.
+    /// What it tried on others and did not get: connections that failed, rings, addresses.
     refused: u64,
+    /// Words that it wrote over what the NIC reads.
+    written: u64,
     /// Queues of others that took a ring.
     found: u64,
+    /// Threads that had units at a time, at most.
+    started: u32,
     /// Launches that came to their end.
     ended: u64,
     /// How much there was of what is limited, when the next was refused.
@@ -46,8 +50,16 @@ impl Tally {
         self.with(|came| came.refused += times);
     }
 
+    pub fn written(&self, words: u64) {
+        self.with(|came| came.written += words);
+    }
+
     pub fn found(&self, times: u64) {
         self.with(|came| came.found += times);
+    }
+
+    pub fn started(&self, threads: u32) {
+        self.with(|came| came.started = came.started.max(threads));
     }
 
     pub fn ended(&self, launches: u64) {
@@ -91,12 +103,13 @@ impl Came {
         }
         let took_place = match attack {
             Attack::Events | Attack::Overflows => self.faults > 0,
-            Attack::Keys | Attack::Entries | Attack::Doorbells => self.refused > 0,
+            Attack::Keys | Attack::Doorbells | Attack::Addresses => self.refused > 0,
+            Attack::Entries => self.refused > 0 && self.written > 0,
             Attack::Allocates => LIMITED.iter().all(|what| self.limits.contains_key(what)),
             Attack::Streams => self.limits.contains_key("streams"),
-            Attack::Addresses | Attack::Floods => self.ended > 0,
+            Attack::Floods => self.ended > 0,
             // Its launches have no end.
-            Attack::Spins => true,
+            Attack::Spins => self.started > 0,
         };
         match took_place {
             true => Ok(()),
@@ -110,12 +123,13 @@ impl fmt::Display for Came {
         let Self {
             faults,
             refused,
+            started,
             ended,
             ..
         } = self;
         write!(
             f,
-            "{ended} launches ended, {faults} faults, {refused} refused"
+            "{started} threads at a time, {ended} launches ended, {faults} faults, {refused} refused"
         )?;
         for (what, taken) in &self.limits {
             write!(f, ", {taken} {what}")?;

@@ -64,7 +64,8 @@ fn run(options: &Options) -> Outcome {
     let (played, sent) = std::thread::scope(|scope| {
         let sending: Vec<_> = (0..options.strangers)
             .map(|n| {
-                let stranger = Stranger::new(rally.targets(), options.kind, options.seed + n);
+                let stranger =
+                    Stranger::new(rally.targets(), options.kind, options.seed.wrapping_add(n));
                 let over = &over;
                 scope.spawn(move || stranger?.attack(over))
             })
