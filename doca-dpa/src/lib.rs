@@ -76,6 +76,7 @@ mod thread;
 mod time;
 pub mod trace;
 mod turn;
+mod watch;
 mod window;
 
 pub use buffer::{BufferSlice, DeviceBuffer};

@@ -7,6 +7,7 @@ use flexio::{OpenError, SimPlan};
 use crate::builder::Builder;
 use crate::dpa::Dpa;
 use crate::testing::number;
+use crate::watch::Watch;
 
 pub use flexio::{
     Actor, Chance, Diary, Endless, Fate, MishapCounters, Mishaps, NetworkCounters, NetworkSpec,
@@ -103,7 +104,8 @@ impl Sim {
     /// # Errors
     /// The device or its context could not be made; the program waits for what nothing in the simulation brings about, as it does for
     /// threads, timers and I/O outside of it; the run does not end within its [steps](Sim::steps). The error names the seed and the
-    /// kernels' threads that wait. A kernel that comes to no safe point takes no steps and is waited for.
+    /// kernels' threads that wait. A kernel that comes to no safe point takes no steps and is waited for; each ten seconds of real time in
+    /// which nothing was chosen are said on standard error, with the seed.
     ///
     /// # Panics
     /// As the program does; `DPA_STEPS` is no number.
@@ -116,7 +118,9 @@ impl Sim {
             network: self.network,
             diary: self.diary,
         };
+        let seed = self.seed;
         let run = flexio::simulate(plan, |device| async move {
+            let _watch = Watch::begin(seed, device.clone());
             let dpa = Dpa::on(&device, &process)?;
             if let Some(fate) = device.fate() {
                 fate.set(self.mishaps);

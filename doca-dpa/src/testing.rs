@@ -32,7 +32,8 @@
 //! });
 //! ```
 //!
-//! A test fails if it panics, returns an error, does not end or waits for what nothing in the simulation brings about. Then the run is made again
+//! A test fails if it panics, returns an error, takes more steps than it may or waits for what nothing in the simulation brings about (a
+//! kernel that comes to no safe point takes none: that it runs for [long](crate::Sim::run) is said, and it is waited for). Then the run is made again
 //! with a [`Diary`], the end of that is printed, and the command that runs this seed alone. It also fails if a mishap that it asks for
 //! once ([`When::At`]) has struck at none of its seeds; of one with a chance that is printed only.
 //!
@@ -152,6 +153,12 @@ impl Check {
     /// The figures of its first device.
     pub fn device(mut self, device: Builder) -> Self {
         self.sim = self.sim.on(device);
+        self
+    }
+
+    /// The most steps of one run: [`Sim::steps`].
+    pub fn steps(mut self, steps: u64) -> Self {
+        self.sim = self.sim.steps(steps);
         self
     }
 

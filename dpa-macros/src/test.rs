@@ -9,7 +9,7 @@ use syn::{Expr, Ident, ItemFn, Result, Token};
 use crate::refuse;
 use crate::signature::with_outer_attributes;
 
-const OPTIONS: [&str; 4] = ["seeds", "network", "mishaps", "device"];
+const OPTIONS: [&str; 5] = ["seeds", "network", "mishaps", "device", "steps"];
 
 /// `seeds = 1000`.
 struct Choice {
