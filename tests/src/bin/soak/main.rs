@@ -32,7 +32,7 @@ const LEAST: Duration = Duration::from_secs(20);
 #[command(about = "Load, faults and kills for a time; then everything is back")]
 struct Options {
     /// For how many seconds.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// The seed of what is done when.
     #[arg(long, default_value_t = 0)]

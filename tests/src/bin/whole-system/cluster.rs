@@ -53,9 +53,17 @@ impl World<'_> {
         self.coverage.borrow_mut().mishap(mishap, 1);
     }
 
-    /// What holds unless a kernel of the same process may have panicked, or memory may have been refused.
-    pub fn expect(&self, holds: bool, what: impl std::fmt::Debug) {
+    /// What holds unless a kernel of the same process may have panicked, or memory may have been refused; whether it does.
+    pub fn expect(&self, holds: bool, what: impl std::fmt::Debug) -> bool {
         assert!(holds || self.lenient, "{what:?}");
+        holds
+    }
+
+    /// As [`World::expect`]; if it holds, this rule was seen to.
+    pub fn expect_by(&self, rule: &'static str, holds: bool, what: impl std::fmt::Debug) {
+        if self.expect(holds, what) {
+            self.saw(rule);
+        }
     }
 
     /// Two different nodes.

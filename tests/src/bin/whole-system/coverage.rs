@@ -14,7 +14,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("2.7", "the compiler checks it: tests/tests/refusals.rs"),
     (
         "2.9",
-        "CPU time, which virtual time is not: tests/tests/faults.rs",
+        "CPU time, which virtual time is not: tests/tests/launches.rs, tests/tests/slices.rs",
     ),
 ];
 

@@ -49,8 +49,8 @@ pub async fn conditions(world: &World<'_>) -> Outcome {
     world.saw("1.2");
     let theirs = SyncEvent::device_to_host(&world.any().dpa)?;
     let refused = theirs.add(1);
-    world.expect(matches!(refused, Err(EventError::NotPublisher(_))), refused);
-    world.saw("1.8");
+    let as_said = matches!(refused, Err(EventError::NotPublisher(_)));
+    world.expect_by("1.8", as_said, refused);
     Ok(())
 }
 

@@ -53,8 +53,7 @@ pub async fn each_kind(world: &World<'_>) -> Outcome {
     };
     assert!(launch.await.is_err() && waiting.await.is_err());
     let fault = other.failed().await.expect("a fault");
-    world.expect(expected(&fault.kind), fault);
-    world.saw("5.1");
+    world.expect_by("5.1", expected(&fault.kind), fault);
     is_fatal(world, &other).await
 }
 
@@ -96,8 +95,7 @@ pub async fn deadlock(world: &World<'_>) -> Outcome {
     }
     let fault = other.last_error().expect("a fault");
     let known = fault.kind == FaultKind::Deadlock && fault.waiting.len() == 2;
-    world.expect(known, fault);
-    world.saw("2.10");
+    world.expect_by("2.10", known, fault);
     Ok(())
 }
 
@@ -118,9 +116,8 @@ pub async fn error_handlers(world: &World<'_>) -> Outcome {
     let failing = other.launch(gives_up).args(GivesUpArgs { code: 150 });
     assert!(failing.submit_async().await?.await.is_err());
     let fault = other.failed().await.expect("a fault");
-    world.expect(fault.kind == FaultKind::User { code: 150 }, fault);
     assert_eq!(note.copy_out().await?[0], 0xdead);
-    world.saw("5.5");
+    world.expect_by("5.5", fault.kind == FaultKind::User { code: 150 }, fault);
     Ok(())
 }
 
