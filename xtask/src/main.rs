@@ -120,7 +120,7 @@ enum Command {
     /// Work, faults, kills and lost packets for a time; then everything is back
     Soak {
         /// For how many minutes
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1440))]
         minutes: u64,
     },
     /// The programs over verbs, on soft-RoCE devices in a small virtual machine
@@ -143,7 +143,7 @@ enum Command {
     /// Many seeds of whole systems, seeded and property tests with many seeds, then `loom --full`
     Deep {
         /// Stop after this many minutes; what has not failed by then counts as passed
-        #[arg(long)]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1440))]
         minutes: Option<u64>,
     },
 }

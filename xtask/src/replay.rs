@@ -1,30 +1,19 @@
 //! `replay`: one seeded test with one seed.
 
 use crate::Outcome;
-use crate::run::{cargo, output};
+use crate::run::{cargo, check, output};
 
-/// Runs the tests whose name contains `test` with `DPA_SEED`; none found is an error.
+/// Runs the tests whose name contains `test` with `DPA_SEED`; none found is an error. What they print is seen as it comes.
 pub fn run(test: &str, seed: u64) -> Outcome {
-    let mut cargo = cargo();
-    cargo.args([
-        "test",
-        "--workspace",
-        "--lib",
-        "--bins",
-        "--tests",
-        test,
-        "--",
-        "--nocapture",
-    ]);
-    let printed = output(cargo.env("DPA_SEED", seed.to_string()));
-    print!("{}", printed.as_deref().unwrap_or_default());
-    let printed = printed?;
-    if printed
-        .lines()
-        .filter(|l| l.starts_with("running "))
-        .all(|l| l == "running 0 tests")
-    {
+    let tests = |last: &str| {
+        let mut cargo = cargo();
+        cargo.args(["test", "--workspace", "--lib", "--bins", "--tests", test]);
+        cargo.args(["--", last]);
+        cargo
+    };
+    let listed = output(&mut tests("--list"))?;
+    if !listed.lines().any(|line| line.ends_with(": test")) {
         return Err(format!("no test has `{test}` in its name"));
     }
-    Ok(())
+    check(tests("--nocapture").env("DPA_SEED", seed.to_string()))
 }

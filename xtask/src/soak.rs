@@ -58,7 +58,7 @@ fn namespaces() -> Outcome {
     let mut tests = cargo();
     tests.args(["test", "--release", "-q", "-p", "tests", "--test", "netns"]);
     // One that is skipped has not passed.
-    check(tests.env("DPA_NETNS_NEEDED", "1"))
+    check(tests.env("DPA_NEEDED", "1"))
 }
 
 /// Runs it until it is time, and says how often.
