@@ -308,3 +308,31 @@ fn rule_2_10_what_waits_for_units_of_another_context_may_help() {
         Ok(())
     });
 }
+
+/// What queues of a NIC complete might wake a thread: nothing is reported while they are open, and everything when they are closed.
+#[test]
+fn rule_2_10_beside_open_queues_of_a_nic_nothing_is_reported() {
+    for seed in seeds(20) {
+        let run = Sim::new(seed).run(async |dpa: Dpa| {
+            let ops = dpa.async_ops().open()?;
+            let event = SyncEvent::device_to_device(&dpa)?;
+            let total = dpa.zeroed::<u64>(1).await?;
+            let args = WaitThenCountArgs {
+                event: &event,
+                value: 1,
+                total: &total,
+            };
+            let stuck = dpa.launch(wait_then_count).args(args).submit()?;
+            dpa.sleep(Duration::from_secs(60)).await;
+            assert!(dpa.last_error().is_none(), "{:?}", dpa.last_error());
+            assert_eq!(dpa.snapshot().waiting.len(), 1);
+            drop(ops);
+            assert!(stuck.await.is_err());
+            let fault = dpa.last_error().expect("a fault");
+            assert_eq!(fault.kind, FaultKind::Deadlock);
+            Ok::<_, Error>(())
+        });
+        let ended = run.expect("it ends").value;
+        ended.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}

@@ -49,6 +49,23 @@ async fn queues(dpa: Dpa) -> Outcome {
     Ok(())
 }
 
+async fn events(dpa: Dpa) -> Outcome {
+    let made = || SyncEvent::device_to_host(&dpa);
+    let mut all: Vec<SyncEvent> = (0..5).map(|_| made()).collect::<Result<_, _>>()?;
+    let full = "has 5 sync events, as many as it may have";
+    let refused = said(made());
+    assert!(refused.contains(full), "{refused}");
+    let continuable = dpa.thread(nothing, ()).continuable().start();
+    let refused = said(continuable);
+    assert!(refused.contains("as many as it may have"), "{refused}");
+    let beside = SyncEvent::device_to_host(&dpa.open_beside()?)?;
+    beside.close();
+    drop(all.pop());
+    all.push(made()?);
+    assert!(said(made()).contains(full));
+    Ok(())
+}
+
 async fn regions(dpa: Dpa) -> Outcome {
     let context = rdma(&dpa, 2, 1)?;
     let buffer = dpa.zeroed::<u64>(4).await?;
@@ -171,10 +188,17 @@ async fn regions_of_a_context_are_limited() -> Outcome {
     regions(Dpa::builder().max_regions(3).open()?).await
 }
 
+#[tokio::test]
+async fn events_of_a_context_are_limited() -> Outcome {
+    events(Dpa::builder().max_events(5).open()?).await
+}
+
 #[test]
 fn the_same_under_the_seeded_driver() {
     let few = Dpa::builder().max_queues(4).max_regions(3).max_units(2);
     for seed in seeds(10) {
+        let run = Sim::new(seed).on(Dpa::builder().max_events(5)).run(events);
+        run.expect("ends").value.expect("no errors");
         let run = Sim::new(seed).on(few.clone()).run(units);
         run.expect("ends").value.expect("no errors");
         let run = Sim::new(seed).on(few.clone()).run(queues);

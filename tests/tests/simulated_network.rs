@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use doca_dpa::rdma::{
-    Cause, Connection, HostBuffer, PathMtu, Rdma, RemoteMemoryMap, RemoteSyncEvent, RetryLimit,
-    Rights, WorkError, WorkUnfinished,
+    Cause, Connection, ConnectionState, HostBuffer, PathMtu, Rdma, RemoteMemoryMap,
+    RemoteSyncEvent, RetryLimit, Rights, WorkError, WorkUnfinished,
 };
 use doca_dpa::{Chance, Dpa, Error, Location, NetworkCounters, NetworkSpec, Sim, SyncEvent};
 use seeds::seeds;
@@ -326,4 +326,26 @@ fn rule_6_7_a_sender_gives_up_after_its_rnr_retries() {
         assert!(error.to_string().contains(&said), "{error}");
         assert_eq!(refusals, u64::from(retries) + 1);
     }
+}
+
+#[test]
+fn rule_6_7_who_disconnects_tells_its_peer_nothing() {
+    let run = Sim::new(1).run(async |dpa: Dpa| {
+        let (a, b) = pair(&dpa)?;
+        a.connection.disconnect();
+        a.connection.failed().await;
+        let sent = || dpa.network().expect("a simulation").counters().sent;
+        dpa.sleep(Duration::from_secs(10)).await;
+        assert_eq!(b.connection.state(), ConnectionState::Connected);
+        assert_eq!(sent(), 0, "not a packet");
+        // It finds out when it asks for something.
+        let buffer = b.rdma.map_host(HostBuffer::new(8), Rights::REMOTE_ATOMIC)?;
+        let map = RemoteMemoryMap::import(&buffer.map().export())?;
+        let asked = b.connection.fetch_add(&map, 0, 1)?.await;
+        assert!(asked.is_err() && sent() > 0);
+        let gave_up = |cause| matches!(cause, Cause::Work(WorkError::RetriesExceeded { .. }));
+        assert!(gave_up(b.connection.failed().await));
+        Ok::<_, Error>(())
+    });
+    run.expect("ends").value.expect("no errors");
 }

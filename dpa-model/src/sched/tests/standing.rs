@@ -287,6 +287,30 @@ fn a_dismissed_process_is_told_once_when_its_units_are_free() {
     }
 }
 
+/// What came for a dismissed process ends when whoever found it follows, without the lock.
+#[test]
+fn strays_end_where_the_caller_follows() {
+    let sched = Sched::new(2);
+    let told = started(&sched, 1);
+    sched.dismiss(0);
+    let never_started = || told.never_started.load(Ordering::Relaxed);
+    let mut after = Vec::new();
+    sched.push(super::launch_of(0, 1, 1));
+    assert!(
+        sched
+            .next_by(Taking::default(), None, None, &mut after)
+            .is_none()
+    );
+    assert_eq!(never_started(), 0);
+    after.into_iter().for_each(After::follow);
+    assert_eq!(never_started(), 1);
+    sched.push(super::launch_of(0, 2, 1));
+    let after = sched.release(Release::units(0, 1));
+    assert_eq!((never_started(), told.counts().1), (1, 0));
+    after.follow();
+    assert_eq!((never_started(), told.counts().1), (2, 1));
+}
+
 /// A step takes no unit. As long as it is under way its process has not gone: what it makes ready ends.
 #[test]
 fn rule_7_a_process_with_a_step_under_way_is_not_forgotten() {
