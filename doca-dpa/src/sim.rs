@@ -105,7 +105,7 @@ impl Sim {
     /// The device or its context could not be made; the program waits for what nothing in the simulation brings about, as it does for
     /// threads, timers and I/O outside of it; the run does not end within its [steps](Sim::steps). The error names the seed and the
     /// kernels' threads that wait. A kernel that comes to no safe point takes no steps and is waited for; each ten seconds of real time in
-    /// which nothing was chosen are said on standard error, with the seed.
+    /// which nothing was chosen while the program ran are said on standard error, with the seed.
     ///
     /// # Panics
     /// As the program does; `DPA_STEPS` is no number.

@@ -70,7 +70,7 @@ pub fn dpa_global(attr: TokenStream, item: TokenStream) -> TokenStream {
 /// async fn nothing_is_lost(dpa: Dpa) -> Result<(), Error> { .. }
 /// ```
 ///
-/// Options: `seeds`, how many (default 100); `network`, a `NetworkSpec`; `mishaps`, what else goes wrong; `device`, a `Builder`. A failure prints the
+/// Options: `seeds`, how many (default 100); `network`, a `NetworkSpec`; `mishaps`, what else goes wrong; `device`, a `Builder`; `steps`, the most of one run. A failure prints the
 /// seed, what happened in that run, and the command that replays it. See `doca_dpa::testing`.
 #[proc_macro_attribute]
 pub fn dpa_test(attr: TokenStream, item: TokenStream) -> TokenStream {

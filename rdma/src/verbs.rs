@@ -100,6 +100,8 @@ pub struct VerbsNic {
     next_count: u64,
     /// The time of the last call.
     now: Duration,
+    /// The channel was emptied, also of what completion queues have said there that are not looked at since.
+    drained: bool,
     /// When queue pairs must be looked at, if nothing happens before.
     look_at: Duration,
     /// When a device that does not tell is asked for its queue pairs' states.
@@ -173,6 +175,7 @@ impl VerbsNic {
             leaving: Vec::new(),
             next_count: 0,
             now: Duration::ZERO,
+            drained: false,
             look_at: NEVER,
             ask_at: Duration::ZERO,
             reports: Reports::default(),
@@ -316,7 +319,7 @@ impl VerbsNic {
     fn give_back(&mut self, queue: usize) {
         let shared = &mut self.queues[queue];
         if shared.failed && shared.room == shared.capacity && shared.queue.take().is_some() {
-            // That has emptied the channel, also of what others have said there.
+            self.drained = true;
             self.look_at = self.now;
         }
     }

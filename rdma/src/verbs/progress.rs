@@ -34,7 +34,12 @@ impl VerbsNic {
             }
             self.look(now, host);
         }
-        self.reports.tell(host) | given | polled
+        let drained = std::mem::take(&mut self.drained);
+        if drained {
+            // What it said would be lost on who sleeps now.
+            self.look_at = now;
+        }
+        self.reports.tell(host) | given | polled | drained
     }
 
     /// Takes what the completion queues have.

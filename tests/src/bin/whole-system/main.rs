@@ -38,7 +38,7 @@ struct Options {
 
 /// A day.
 const MOST_SECONDS: u64 = 24 * 3600;
-/// Seeds that must come to everything. If fewer are asked for, what they have not come to is only said.
+/// Seeds that must come to everything. What fewer have not come to is only said.
 const ENOUGH: u64 = 1000;
 
 /// What all threads have done.
@@ -128,9 +128,8 @@ fn report(options: &Options, total: &Total, took: Duration) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     eprintln!("never seen: {}", missing.join(", "));
-    let asked_for_few = options.seconds.is_none() && options.seeds < ENOUGH;
-    match asked_for_few {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    match seeds {
+        ENOUGH.. => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }
