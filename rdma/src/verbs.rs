@@ -292,7 +292,7 @@ impl VerbsNic {
     fn queue_for(&mut self, entries: u32) -> Result<(usize, Arc<CompletionQueue>), SystemError> {
         let fits = |shared: &SharedQueue| {
             let fits = !shared.failed && shared.room >= entries;
-            shared.queue.clone().filter(|_| fits)
+            shared.queue.as_ref().filter(|_| fits).cloned()
         };
         let mut all = self.queues.iter().enumerate();
         if let Some(found) = all.find_map(|(at, shared)| Some((at, fits(shared)?))) {

@@ -11,9 +11,9 @@ use std::collections::HashSet;
 use std::task::Waker;
 
 /// So many wait before it is seen who is there for the first time.
-pub(super) const FEW: usize = 1 << 12;
+const FEW: usize = 1 << 12;
 /// As many wait at most.
-pub(super) const MOST: usize = 1 << 16;
+const MOST: usize = 1 << 16;
 
 /// What a task is known by while its waker is kept. Nothing is read there.
 type Name = (usize, usize);
@@ -60,7 +60,8 @@ impl Told {
 impl Polled {
     /// A task has polled.
     pub(super) fn add(&mut self, waker: Waker) -> Told {
-        if self.names.contains(&name(&waker)) {
+        let name = name(&waker);
+        if self.names.contains(&name) {
             return Told {
                 _second: Some(waker),
                 ..Told::default()
@@ -70,7 +71,7 @@ impl Polled {
             true => self.look_who_is_there(),
             false => Told::default(),
         };
-        self.names.insert(name(&waker));
+        self.names.insert(name);
         self.waiting.push(waker);
         told
     }

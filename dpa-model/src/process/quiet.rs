@@ -16,7 +16,6 @@ pub(crate) struct Quiet {
 }
 
 /// Tasks that are taken out, to be woken without the lock.
-#[derive(Debug, Default)]
 #[must_use = "they wait on until they are woken"]
 struct All(crate::wakers::Woken, Told);
 

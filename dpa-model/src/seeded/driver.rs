@@ -225,30 +225,23 @@ impl Driver {
     /// The `which`-th of all NICs stands still, modulo how many there are.
     fn stall_nic(&self, which: u64, nanos: u64, until: u64) {
         let workers = self.workers();
-        let devices = || workers.iter().map(|worker| worker.device());
-        let all: u64 = devices().map(|device| device.nics.len()).sum();
-        let mut left = which.checked_rem(all).unwrap_or(0);
-        for device in devices() {
-            match left.checked_sub(device.nics.len()) {
-                Some(further) => left = further,
-                None => {
-                    if let Some(nic) = device.nics.stall(left, until) {
-                        device
-                            .note(|| format!("mishap: the NIC {nic} stands still for {nanos} ns"));
-                    }
-                    return;
-                }
-            }
+        let nics = |worker: &Worker| worker.device().nics.len();
+        let which = which.checked_rem(total(&workers, nics)).unwrap_or(0);
+        if let Some((worker, which)) = nth(&workers, which, nics)
+            && let Some(nic) = worker.device().nics.stall(which, until)
+        {
+            let note = || format!("mishap: the NIC {nic} stands still for {nanos} ns");
+            worker.device().note(note);
         }
     }
 
     /// A thread that goes on, or a launch that starts, on any device.
     fn pick_any<'a>(&self, workers: &'a [Rc<Worker>]) -> Option<(&'a Worker, Pick)> {
-        let all = workers.iter().map(|worker| choices_of(worker)).sum();
+        let all = total(workers, choices_of);
         if all == 0 {
             return None;
         }
-        let chosen = nth(workers, self.choose(all))?;
+        let chosen = nth(workers, self.choose(all), choices_of)?;
         // What looked startable may not fit yet: then the other devices have their turn.
         let others = workers.iter().filter(|w| !Rc::ptr_eq(w, chosen.0));
         let turns = [chosen].into_iter().chain(others.map(|other| (other, 0)));
@@ -294,12 +287,21 @@ fn choices_of(worker: &Worker) -> u64 {
     resumable(worker) + u64::from(!worker.device().sched.looks_empty())
 }
 
-/// Of all such things of all devices the `choice`-th: whose it is, and the how many-th of those.
-fn nth(workers: &[Rc<Worker>], mut choice: u64) -> Option<(&Rc<Worker>, u64)> {
+/// How many things all devices have, each so many.
+fn total(workers: &[Rc<Worker>], each: impl Fn(&Worker) -> u64) -> u64 {
+    workers.iter().map(|worker| each(worker)).sum()
+}
+
+/// The `n`-th of them: whose it is, and the how many-th of those.
+fn nth(
+    workers: &[Rc<Worker>],
+    mut n: u64,
+    each: impl Fn(&Worker) -> u64,
+) -> Option<(&Rc<Worker>, u64)> {
     for worker in workers {
-        match choice.checked_sub(choices_of(worker)) {
-            Some(further) => choice = further,
-            None => return Some((worker, choice)),
+        match n.checked_sub(each(worker)) {
+            Some(further) => n = further,
+            None => return Some((worker, n)),
         }
     }
     None

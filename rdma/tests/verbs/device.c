@@ -101,6 +101,16 @@ static bool lacks(const char *what)
 	return all && strstr(all, what);
 }
 
+/* One more of what there are so many of, if the device has few of them. */
+static bool takes_one(unsigned *there, unsigned few, const char *what)
+{
+	if (__atomic_fetch_add(there, 1, __ATOMIC_SEQ_CST) < few || !lacks(what))
+		return true;
+	__atomic_fetch_sub(there, 1, __ATOMIC_SEQ_CST);
+	errno = ENOMEM;
+	return false;
+}
+
 /* Devices and contexts. */
 
 EXPORT struct ibv_device **ibv_get_device_list(int *count)
@@ -252,11 +262,8 @@ EXPORT struct ibv_pd *ibv_alloc_pd(struct ibv_context *context)
 {
 	struct ibv_pd *pd;
 
-	if (__atomic_fetch_add(&domains, 1, __ATOMIC_SEQ_CST) >= 8 && lacks("domains")) {
-		__atomic_fetch_sub(&domains, 1, __ATOMIC_SEQ_CST);
-		errno = ENOMEM;
+	if (!takes_one(&domains, 8, "domains"))
 		return NULL;
-	}
 	pd = calloc(1, sizeof(*pd));
 	pd->context = context;
 	return pd;
@@ -348,11 +355,8 @@ EXPORT struct ibv_cq *ibv_create_cq(struct ibv_context *context, int entries, vo
 {
 	struct completions *queue;
 
-	if (__atomic_fetch_add(&queues, 1, __ATOMIC_SEQ_CST) >= 1 && lacks("queues")) {
-		__atomic_fetch_sub(&queues, 1, __ATOMIC_SEQ_CST);
-		errno = ENOMEM;
+	if (!takes_one(&queues, 1, "queues"))
 		return NULL;
-	}
 	queue = calloc(1, sizeof(*queue));
 	queue->cq.context = context;
 	queue->cq.channel = channel;
